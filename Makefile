@@ -1,0 +1,45 @@
+# The commands of the README. Each sets up its own environment in .venv: no root, no Docker, no Node, no GPU.
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format bench clean
+
+# The bundled Triton has stubs for these two, and onnxruntime and numpy < 2 meet on them.
+PYTHON ?= $(firstword $(foreach p,python3 python3.12 python3.11,$(shell $(p) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $(p))))
+PIP := .venv/bin/python -m pip
+BOXWISE := .venv/bin/boxwise
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "boxwise needs Python 3.11 or 3.12: install one, or pass PYTHON=/path/to/python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+
+# The stamps hold what is installed: the demo's environment, and that of the tests on top of it.
+.venv/.demo: .venv/bin/python pyproject.toml constraints.txt
+	$(PIP) install --disable-pip-version-check -c constraints.txt -e '.[demo]'
+	@touch $@
+
+.venv/.dev: .venv/.demo
+	$(PIP) install --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: .venv/.demo  ## Serve real models on this machine and look at three photos
+	@$(BOXWISE) demo
+
+test: .venv/.dev  ## Run every test, the contract through a real Triton included
+	.venv/bin/pytest
+
+lint: .venv/.dev  ## Check style and types
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+format: .venv/.dev  ## Rewrite the sources in the project's style
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+bench: .venv/.dev  ## Measure what serving costs against a bare loop, and the memory it takes
+	.venv/bin/python -m boxwise_perf
+
+clean:  ## Remove the environment and everything that was built
+	rm -rf .venv dist build boxwise-demo .mypy_cache .pytest_cache .ruff_cache .hypothesis

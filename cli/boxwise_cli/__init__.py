@@ -1,0 +1,1 @@
+"""The `boxwise` command: thin, and each part is imported only when its subcommand runs."""

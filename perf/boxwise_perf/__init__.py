@@ -1,0 +1,1 @@
+"""Load, measure, compare: what the pipeline costs, as figures anyone can reproduce."""

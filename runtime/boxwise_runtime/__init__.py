@@ -1,0 +1,1 @@
+"""What runs inside Triton's Python backend, and the launcher of the bundled server."""
