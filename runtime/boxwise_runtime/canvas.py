@@ -1,0 +1,120 @@
+"""A picture of any size is laid on the canvas a detector expects, and its boxes are taken back."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Resize = Literal["letterbox", "letterbox_top_left", "stretch"]
+Interpolation = Literal["nearest", "linear", "area", "cubic"]
+ColorOrder = Literal["rgb", "bgr"]
+
+_INTERPOLATION: dict[Interpolation, int] = {
+    "nearest": cv2.INTER_NEAREST,
+    "linear": cv2.INTER_LINEAR,
+    "area": cv2.INTER_AREA,
+    "cubic": cv2.INTER_CUBIC,
+}
+
+
+class Geometry(NamedTuple):
+    """Where a picture lies on its canvas: canvas = picture * scale + pad, per axis, in pixels."""
+
+    height: float
+    width: float
+    scale_x: float
+    scale_y: float
+    pad_x: float
+    pad_y: float
+
+
+def fit(height: int, width: int, canvas_height: int, canvas_width: int, resize: Resize) -> Geometry:
+    """Find where a picture of `height` x `width` lies on the canvas.
+
+    A letterbox keeps the aspect; its sides are whole pixels and never below one, and the scale is that of these
+    sides, so that undoing it is exact. Centred, sides are rounded, and the left and top padding are rounded down. At
+    the top left, sides are cut down, as by YOLOX, whose letterbox it is: rounded, its COCO mAP moves by 0.004.
+    """
+    if resize == "stretch":
+        new_height, new_width = canvas_height, canvas_width
+    else:
+        scale = min(canvas_width / width, canvas_height / height)
+        whole = round if resize == "letterbox" else _cut_down
+        new_height, new_width = max(1, whole(height * scale)), max(1, whole(width * scale))
+    centred = resize == "letterbox"
+    return Geometry(
+        height=height,
+        width=width,
+        scale_x=new_width / width,
+        scale_y=new_height / height,
+        pad_x=(canvas_width - new_width) // 2 if centred else 0,
+        pad_y=(canvas_height - new_height) // 2 if centred else 0,
+    )
+
+
+def _cut_down(side: float) -> int:
+    """Without the pixel that 330 * (416 / 330) = 415.99999999999994 would lose."""
+    return int(side + 1e-6)
+
+
+def draw_canvas(
+    frame: NDArray[np.uint8],
+    geometry: Geometry,
+    canvas_height: int,
+    canvas_width: int,
+    *,
+    pad_value: int,
+    interpolation: Interpolation,
+    color_order: ColorOrder,
+) -> NDArray[np.uint8]:
+    """Resize a frame onto its canvas.
+
+    Args:
+        frame: uint8 [height, width, 3], RGB.
+        geometry: where it lies, from `fit`.
+        canvas_height: pixels.
+        canvas_width: pixels.
+        pad_value: 0 to 255, the grey of what the picture does not cover.
+        interpolation: how pixels between pixels are found.
+        color_order: the order of the canvas's channels.
+
+    Returns:
+        uint8 [canvas_height, canvas_width, 3].
+    """
+    new_width = round(geometry.width * geometry.scale_x)
+    new_height = round(geometry.height * geometry.scale_y)
+    resized = resize_to(frame, new_height, new_width, interpolation)
+    if color_order == "bgr":
+        resized = cv2.cvtColor(resized, cv2.COLOR_RGB2BGR).astype(np.uint8, copy=False)
+    if resized.shape[:2] == (canvas_height, canvas_width):
+        return resized
+    left, top = int(geometry.pad_x), int(geometry.pad_y)
+    canvas = np.full((canvas_height, canvas_width, 3), pad_value, np.uint8)
+    canvas[top : top + new_height, left : left + new_width] = resized
+    return canvas
+
+
+def resize_to(picture: NDArray[np.uint8], height: int, width: int, interpolation: Interpolation) -> NDArray[np.uint8]:
+    """Resize uint8 [h, w, 3] to [height, width, 3]."""
+    return cv2.resize(picture, (width, height), interpolation=_INTERPOLATION[interpolation]).astype(
+        np.uint8, copy=False
+    )
+
+
+def to_picture(boxes: NDArray[np.float32], geometry: Geometry) -> NDArray[np.float32]:
+    """Take boxes from canvas to picture pixels, clipped to the picture.
+
+    Args:
+        boxes: float32 [n, 4], xyxy in canvas pixels.
+        geometry: where the picture lies.
+
+    Returns:
+        float32 [n, 4], xyxy within [0, width] x [0, height].
+    """
+    pad = np.array([geometry.pad_x, geometry.pad_y] * 2, np.float32)
+    scale = np.array([geometry.scale_x, geometry.scale_y] * 2, np.float32)
+    limit = np.array([geometry.width, geometry.height] * 2, np.float32)
+    return np.clip((boxes - pad) / scale, 0, limit)

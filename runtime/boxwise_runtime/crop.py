@@ -1,0 +1,96 @@
+"""Boxes become crops of the size a classifier expects."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from boxwise_runtime.canvas import ColorOrder, Interpolation, draw_canvas, fit, resize_to
+
+
+@dataclass(frozen=True)
+class CropSpec:
+    """How a region of a picture becomes a classifier's input.
+
+    Attributes:
+        height: of the crop, pixels.
+        width: of the crop, pixels.
+        padding: context around a box, as a fraction of its sides, on each side.
+        keep_aspect: letterbox the region instead of stretching it.
+        resize_shorter: resize the region's shorter side to this many pixels, then cut the centre, the way ImageNet
+            classifiers are evaluated; 0 for not.
+        pad_value: 0 to 255, of the letterbox.
+        interpolation: how pixels between pixels are found.
+        color_order: the order of the crop's channels.
+    """
+
+    height: int
+    width: int
+    padding: float = 0.0
+    keep_aspect: bool = False
+    resize_shorter: int = 0
+    pad_value: int = 114
+    interpolation: Interpolation = "linear"
+    color_order: ColorOrder = "rgb"
+
+
+def crop(frame: NDArray[np.uint8], boxes: NDArray[np.float32], spec: CropSpec) -> NDArray[np.uint8]:
+    """Cut boxes [m, 4] (xyxy, frame pixels) out of a frame uint8 [H, W, 3] -> uint8 [m, height, width, 3]."""
+    crops = np.empty((len(boxes), spec.height, spec.width, 3), np.uint8)
+    for row, box in enumerate(boxes.tolist()):
+        left, top, right, bottom = region(box, frame.shape[0], frame.shape[1], spec.padding)
+        crops[row] = _fill(frame[top:bottom, left:right], spec)
+    return crops
+
+
+def region(box: Sequence[float], height: int, width: int, padding: float) -> tuple[int, int, int, int]:
+    """The whole pixels that a padded box covers, within a picture of height x width, at least one.
+
+    Example:
+        >>> region((10.2, 10.0, 20.5, 30.0), height=100, width=100, padding=0.1)
+        (9, 8, 22, 32)
+    """
+    x1, y1, x2, y2 = box
+    margin_x, margin_y = (x2 - x1) * padding, (y2 - y1) * padding
+    left = min(max(math.floor(x1 - margin_x), 0), width - 1)
+    top = min(max(math.floor(y1 - margin_y), 0), height - 1)
+    right = min(max(math.ceil(x2 + margin_x), left + 1), width)
+    bottom = min(max(math.ceil(y2 + margin_y), top + 1), height)
+    return left, top, right, bottom
+
+
+def _fill(picture: NDArray[np.uint8], spec: CropSpec) -> NDArray[np.uint8]:
+    if spec.resize_shorter:
+        picture = _centre(picture, spec)
+    height, width = picture.shape[:2]
+    return draw_canvas(
+        picture,
+        fit(height, width, spec.height, spec.width, "letterbox" if spec.keep_aspect else "stretch"),
+        spec.height,
+        spec.width,
+        pad_value=spec.pad_value,
+        interpolation=spec.interpolation,
+        color_order=spec.color_order,
+    )
+
+
+def _centre(picture: NDArray[np.uint8], spec: CropSpec) -> NDArray[np.uint8]:
+    """Resize the shorter side, then cut [spec.height, spec.width] from the centre; torchvision rounds so too."""
+    # The centre never needs more than the middle two squares; resizing all of a 1 x 4000 picture takes 786 MB.
+    picture = _middle(picture, 2 * min(picture.shape[:2]))
+    height, width = picture.shape[:2]
+    scale = spec.resize_shorter / min(height, width)
+    new_height, new_width = int(height * scale), int(width * scale)
+    top, left = round((new_height - spec.height) / 2), round((new_width - spec.width) / 2)
+    resized = resize_to(picture, new_height, new_width, spec.interpolation)
+    return resized[top : top + spec.height, left : left + spec.width]
+
+
+def _middle(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    height, width = picture.shape[:2]
+    top, left = max(0, (height - side) // 2), max(0, (width - side) // 2)
+    return picture[top : top + side, left : left + side]

@@ -1,0 +1,93 @@
+"""An encoded picture becomes RGB pixels, as a viewer would show them."""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from boxwise_runtime.errors import InvalidInput
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
+MEGAPIXEL = 1_000_000
+
+# The limit that is enforced is ours, from the header and with a sentence of its own; Pillow's would only warn.
+Image.MAX_IMAGE_PIXELS = None
+# Load the decoders now: the first file that is no picture would pay 50 ms for it.
+Image.init()
+
+
+def decode(encoded: NDArray[np.uint8], max_pixels: int) -> NDArray[np.uint8]:
+    """Decode one JPEG, PNG, WebP or BMP file.
+
+    EXIF orientation is applied, transparency is laid on white, grey and palette pictures become RGB, 16-bit ones
+    keep their high byte, CMYK is converted. Of an animation, the first frame.
+
+    Args:
+        encoded: uint8 [bytes], the file.
+        max_pixels: the most pixels a picture may have, checked from the header before any is decoded.
+
+    Returns:
+        uint8 [height, width, 3], RGB.
+
+    Raises:
+        InvalidInput: the file is empty, of another kind, too large, truncated or corrupt.
+    """
+    if encoded.size == 0:
+        raise InvalidInput("image: empty; expected the bytes of a JPEG, PNG, WebP or BMP file")
+    picture = _open(encoded)
+    width, height = picture.size
+    check_size("image", height, width, max_pixels)
+    if picture.format in ("JPEG", "MPO") and picture.mode in ("L", "RGB"):
+        # OpenCV decodes these 1.4 times as fast as Pillow (2.9 against 4.0 ms for a COCO photo) and applies EXIF
+        # orientation itself; what it answers with None, Pillow explains.
+        frame = cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB)
+        if frame is not None:
+            return frame.astype(np.uint8, copy=False)
+    try:
+        return _to_rgb(ImageOps.exif_transpose(picture))
+    except Exception as error:  # decoders raise OSError, SyntaxError, struct.error and more
+        raise InvalidInput(f"image: the {picture.format} file is truncated or corrupt ({error})") from error
+
+
+def check_size(name: str, height: int, width: int, max_pixels: int) -> None:
+    """Refuse a picture of no pixels, or of more than `max_pixels`.
+
+    Raises:
+        InvalidInput: names the input, its size and the limit.
+    """
+    if height < 1 or width < 1:
+        raise InvalidInput(f"{name}: {width} x {height} pixels; expected at least 1 x 1")
+    if height * width > max_pixels:
+        raise InvalidInput(
+            f"{name}: {width} x {height} is {height * width / MEGAPIXEL:.1f} megapixels; "
+            f"at most {max_pixels / MEGAPIXEL:g} are accepted, so make it smaller before sending it"
+        )
+
+
+def _open(encoded: NDArray[np.uint8]) -> Image.Image:
+    """Parse the header: no pixel is decoded yet."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about odd metadata, which is no reason to refuse a picture
+            return Image.open(io.BytesIO(encoded.data), formats=FORMATS)
+    except Exception as error:
+        start = bytes(encoded[:8]).hex(" ")
+        raise InvalidInput(
+            f"image: not a JPEG, PNG, WebP or BMP file ({encoded.size} bytes, starting with {start})"
+        ) from error
+
+
+def _to_rgb(picture: Image.Image) -> NDArray[np.uint8]:
+    if picture.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
+        grey = (np.asarray(picture) >> 8).astype(np.uint8)
+        return np.repeat(grey[..., np.newaxis], 3, axis=2)
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(white, picture)
+    return np.asarray(picture.convert("RGB"))

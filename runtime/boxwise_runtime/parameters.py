@@ -1,0 +1,45 @@
+"""The fields of a stage as the parameters of a Triton model, which are strings, and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+StageT = TypeVar("StageT")
+
+
+def to_parameters(stage_values: Mapping[str, Any]) -> dict[str, str]:
+    """Write field values as strings: words as they are, everything else as JSON.
+
+    Example:
+        >>> to_parameters({"resize": "letterbox", "pad_value": 114, "only": (2, 5)})
+        {'resize': 'letterbox', 'pad_value': '114', 'only': '[2, 5]'}
+    """
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in stage_values.items()}
+
+
+def build_stage(stage_type: type[StageT], parameters: Mapping[str, str], folder: Path) -> StageT:
+    """Make a stage of its model's parameters; a field named `folder` is the folder of the model's version.
+
+    Raises:
+        ValueError: a parameter is missing or unknown; says which.
+    """
+    values = {name: _value(text) for name, text in parameters.items()}
+    names = {field.name for field in fields(stage_type)}  # type: ignore[arg-type]
+    if "folder" in names:
+        values["folder"] = folder
+    try:
+        return stage_type(**values)
+    except TypeError as error:
+        raise ValueError(f"parameters of {stage_type.__name__}: {error}; expected {', '.join(sorted(names))}") from None
+
+
+def _value(text: str) -> Any:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return tuple(value) if isinstance(value, list) else value

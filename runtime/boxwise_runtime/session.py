@@ -1,0 +1,45 @@
+"""An ONNX Runtime session, set up the way every part of boxwise runs its graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+
+class OnnxGraph:
+    """One ONNX graph on the CPU, run in chunks that bound its memory.
+
+    Args:
+        path: the model, or its serialised bytes.
+        threads: of one run; the cores are shared out between the instances.
+        chunk: the most rows of one run; more are split and joined again, which costs a CPU nothing and keeps the
+            memory of activations in bounds. 0 for no bound.
+    """
+
+    def __init__(self, path: Path | bytes, *, threads: int = 1, chunk: int = 0) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        # A waiting thread must not take the core of another instance.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 4  # what fails is raised, and said by whoever catches it
+        self._session = ort.InferenceSession(
+            str(path) if isinstance(path, Path) else path, options, providers=["CPUExecutionProvider"]
+        )
+        self._chunk = chunk
+        self.outputs: Sequence[str] = [output.name for output in self._session.get_outputs()]
+
+    def __call__(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
+        """Run the graph on named tensors whose first dimension is the batch; every output comes back by name."""
+        rows = len(next(iter(inputs.values())))
+        step = self._chunk or rows
+        runs = [
+            self._session.run(None, {name: tensor[start : start + step] for name, tensor in inputs.items()})
+            for start in range(0, rows, step)
+        ]
+        outputs = runs[0] if len(runs) == 1 else [np.concatenate(parts) for parts in zip(*runs, strict=True)]
+        return dict(zip(self.outputs, outputs, strict=True))

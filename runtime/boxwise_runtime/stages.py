@@ -1,0 +1,275 @@
+"""The stages of the pipeline: each takes named tensors and returns named tensors, and knows nothing of Triton.
+
+    image -> Preprocess -> frame, canvas, geometry, thresholds, class_filter
+    canvas -> OnnxStage (detector) -> candidate_boxes, candidate_scores, candidate_classes
+              Suppress -> boxes, scores, class_ids, image_size
+    frame + boxes -> Crop -> crops, rows
+    crops -> OnnxStage (classifier) -> label_ids, label_scores
+              Assemble -> <classifier>_ids, <classifier>_scores
+
+Without a detector, WholePicture stands for the first three. A stage's fields are the parameters of its Triton model
+(`parameters.py`), so that this page is their documentation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from boxwise_runtime.canvas import ColorOrder, Geometry, Interpolation, Resize, draw_canvas, fit, to_picture
+from boxwise_runtime.crop import CropSpec, crop
+from boxwise_runtime.decode import check_size, decode
+from boxwise_runtime.errors import InvalidInput
+from boxwise_runtime.nms import suppress
+from boxwise_runtime.session import OnnxGraph
+from boxwise_runtime.settings import Settings, read_class_filter, read_settings
+
+Tensors = Mapping[str, NDArray[Any]]
+
+
+class Stage(Protocol):
+    """Named tensors in, named tensors out; InvalidInput where the request is wrong."""
+
+    def __call__(self, inputs: Tensors) -> dict[str, NDArray[Any]]: ...
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """The request is read: the picture becomes a frame and a canvas, the thresholds are checked and filled in.
+
+    Everything that a request can be refused for is refused here, before a model runs.
+
+    Attributes:
+        canvas_height: of the detector's input, pixels.
+        canvas_width: of the detector's input, pixels.
+        resize: how the picture lies on the canvas.
+        pad_value: 0 to 255, the grey around it.
+        interpolation: how pixels between pixels are found.
+        color_order: the order of the canvas's channels.
+        class_count: how many classes the detector knows.
+        score_threshold: the default of a request.
+        iou_threshold: the default of a request.
+        max_detections: the default of a request, and the most it can ask for.
+        max_pixels: the most pixels of a picture, as a file or a frame.
+    """
+
+    canvas_height: int
+    canvas_width: int
+    resize: Resize
+    pad_value: int
+    interpolation: Interpolation
+    color_order: ColorOrder
+    class_count: int
+    score_threshold: float
+    iou_threshold: float
+    max_detections: int
+    max_pixels: int
+
+    def __call__(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
+        """`image` uint8 [bytes] or `raw_frame` uint8 [H, W, 3], and the optional inputs of the contract.
+
+        Returns:
+            frame: uint8 [H, W, 3]
+            canvas: uint8 [1, canvas_height, canvas_width, 3]
+            geometry: float32 [6], see `canvas.Geometry`
+            thresholds: float32 [3], score, IoU, the most detections
+            class_filter: int32 [f], empty for all
+        """
+        settings = read_settings(inputs, Settings(self.score_threshold, self.iou_threshold, self.max_detections))
+        class_filter = read_class_filter(inputs, self.class_count)
+        frame = read_frame(inputs, self.max_pixels)
+        geometry = fit(frame.shape[0], frame.shape[1], self.canvas_height, self.canvas_width, self.resize)
+        canvas = draw_canvas(
+            frame,
+            geometry,
+            self.canvas_height,
+            self.canvas_width,
+            pad_value=self.pad_value,
+            interpolation=self.interpolation,
+            color_order=self.color_order,
+        )
+        return {
+            "frame": frame,
+            "canvas": canvas[np.newaxis],
+            "geometry": np.array(geometry, np.float32),
+            "thresholds": np.array(
+                [settings.score_threshold, settings.iou_threshold, settings.max_detections], np.float32
+            ),
+            "class_filter": class_filter,
+        }
+
+
+@dataclass(frozen=True)
+class WholePicture:
+    """Without a detector, the whole picture is the one box: class -1, score 1.
+
+    Attributes:
+        max_pixels: the most pixels of a picture, as a file or a frame.
+    """
+
+    max_pixels: int
+
+    def __call__(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
+        """The inputs of Preprocess -> frame, and boxes, scores, class_ids, image_size of one row."""
+        read_settings(inputs, Settings(score_threshold=0, iou_threshold=0, max_detections=1))
+        read_class_filter(inputs, class_count=0)
+        frame = read_frame(inputs, self.max_pixels)
+        height, width = frame.shape[:2]
+        return {
+            "frame": frame,
+            "boxes": np.array([[0, 0, width, height]], np.float32),
+            "scores": np.ones(1, np.float32),
+            "class_ids": np.full(1, -1, np.int32),
+            "image_size": np.array([height, width], np.int32),
+        }
+
+
+@dataclass
+class OnnxStage:
+    """A detector or a classifier: one ONNX graph on the CPU.
+
+    Attributes:
+        folder: where `model.onnx` lies.
+        threads: of one run.
+        chunk: the most rows of one run.
+    """
+
+    folder: Path
+    threads: int
+    chunk: int
+
+    def __post_init__(self) -> None:
+        self._graph = OnnxGraph(self.folder / "model.onnx", threads=self.threads, chunk=self.chunk)
+
+    def __call__(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
+        """`canvas` -> candidates, or `crops` -> labels, as the graph names them."""
+        return self._graph(inputs)
+
+
+@dataclass(frozen=True)
+class Suppress:
+    """Candidates become detections: thresholds, the class filter, NMS, and pixels of the picture again.
+
+    Attributes:
+        nms: whether to suppress; a detector that ends in one box an object needs none.
+    """
+
+    nms: bool
+
+    def __call__(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
+        """Candidates float32 [1, K, 4], float32 [1, K], int32 [1, K], and `geometry`, `thresholds`, `class_filter`.
+
+        Returns:
+            boxes: float32 [n, 4], xyxy, pixels of the picture, best score first
+            scores: float32 [n]
+            class_ids: int32 [n]
+            image_size: int32 [2], height, width
+        """
+        score_threshold, iou_threshold, max_detections = inputs["thresholds"].tolist()
+        geometry = Geometry(*inputs["geometry"].tolist())
+        scores, class_ids = inputs["candidate_scores"][0], inputs["candidate_classes"][0]
+        wanted = scores >= score_threshold
+        if inputs["class_filter"].size:
+            wanted &= np.isin(class_ids, inputs["class_filter"])
+        canvas_boxes, scores, class_ids = inputs["candidate_boxes"][0][wanted], scores[wanted], class_ids[wanted]
+        boxes = to_picture(canvas_boxes, geometry)
+        # What lies wholly in the padding is no object of the picture.
+        seen = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+        canvas_boxes, boxes, scores, class_ids = canvas_boxes[seen], boxes[seen], scores[seen], class_ids[seen]
+        kept = suppress(canvas_boxes, scores, class_ids, iou_threshold if self.nms else 1, int(max_detections))
+        return {
+            "boxes": boxes[kept],
+            "scores": scores[kept],
+            "class_ids": class_ids[kept],
+            "image_size": np.array([geometry.height, geometry.width], np.int32),
+        }
+
+
+@dataclass(frozen=True)
+class Crop(CropSpec):
+    """The boxes that one classifier is asked about are cut out of the frame.
+
+    Attributes:
+        only: the detector classes it is asked about; none for all.
+    """
+
+    only: tuple[int, ...] = ()
+
+    def __call__(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
+        """`frame` uint8 [H, W, 3], `boxes` float32 [n, 4], `class_ids` int32 [n].
+
+        Returns:
+            crops: uint8 [max(m, 1), height, width, 3]; one blank crop where m = 0, since Triton refuses a batch of 0
+            rows: int32 [m], which boxes they are of
+        """
+        class_ids = inputs["class_ids"]
+        rows = np.flatnonzero(np.isin(class_ids, self.only)) if self.only else np.arange(len(class_ids))
+        if len(rows):
+            crops = crop(inputs["frame"], inputs["boxes"][rows], self)
+        else:
+            crops = np.zeros((1, self.height, self.width, 3), np.uint8)
+        return {"crops": crops, "rows": rows.astype(np.int32)}
+
+
+@dataclass(frozen=True)
+class Assemble:
+    """What the classifiers said goes to the rows of the boxes they were asked about.
+
+    Attributes:
+        classifiers: their names.
+    """
+
+    classifiers: tuple[str, ...]
+
+    def __call__(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
+        """`class_ids` [n], and for each classifier c: `c_rows` [m], `c_label_ids` and `c_label_scores` [max(m, 1), k].
+
+        Returns:
+            c_ids: int32 [n, k], -1 where c was not asked
+            c_scores: float32 [n, k], 0 where c was not asked
+        """
+        count = len(inputs["class_ids"])
+        outputs: dict[str, NDArray[Any]] = {}
+        for name in self.classifiers:
+            rows, label_ids, label_scores = (inputs[f"{name}_{part}"] for part in ("rows", "label_ids", "label_scores"))
+            ids = np.full((count, label_ids.shape[1]), -1, np.int32)
+            scores = np.zeros(ids.shape, np.float32)
+            ids[rows], scores[rows] = label_ids[: len(rows)], label_scores[: len(rows)]
+            outputs |= {f"{name}_ids": ids, f"{name}_scores": scores}
+        return outputs
+
+
+@dataclass(frozen=True)
+class Info:
+    """The document that says what this pipeline is.
+
+    Attributes:
+        folder: where `info.json` lies.
+    """
+
+    folder: Path
+
+    def __call__(self, inputs: Tensors) -> dict[str, NDArray[Any]]:  # noqa: ARG002 - it is asked nothing
+        """Nothing -> `info` bytes [1], one JSON document."""
+        document = (self.folder / "info.json").read_bytes()
+        return {"info": np.array([document], np.object_)}
+
+
+def read_frame(inputs: Tensors, max_pixels: int) -> NDArray[np.uint8]:
+    """The picture of a request, uint8 [H, W, 3] RGB: `image` decoded, or `raw_frame` as it is.
+
+    Raises:
+        InvalidInput: it is no picture, or a larger one than `max_pixels`.
+    """
+    raw = inputs.get("raw_frame")
+    if raw is not None:
+        check_size("frame", raw.shape[0], raw.shape[1], max_pixels)
+        return raw
+    if "image" not in inputs:
+        raise InvalidInput("image: missing; send the bytes of a JPEG, PNG, WebP or BMP file")
+    return decode(inputs["image"], max_pixels)
