@@ -1,0 +1,65 @@
+"""What a page of Triton's log says, as one sentence."""
+
+import re
+from collections.abc import Sequence
+
+# How Triton 2.51 says that it will not get ready, the cause before its consequences. A line of its log is
+# E1122 23:41:25.473608 6121 model_lifecycle.cc:642] "failed to load 'bad' version 1: Internal: ...\n\nAt: ..."
+# with line ends inside the message written as \n.
+_LOAD_FAILURES = (
+    re.compile(r"failed to load '(?P<model>[^']+)' version -?\d+: (?P<reason>.+)"),
+    re.compile(r"failed to load model '(?P<model>[^']+)': (?P<reason>.+)"),
+    re.compile(r"Poll failed for model directory '(?P<model>[^']+)': (?P<reason>.+)"),
+    re.compile(r"^\| (?P<model>\S+) +\| \S+ +\| UNAVAILABLE: (?P<reason>.+?) *\|$"),  # the table at the end of a start
+    re.compile(r"Failed to preinitialize Python stub: (?P<reason>.+)"),  # the server would wait for this stub forever
+    re.compile(r"^E.* model_repository_manager\.cc:\d+\] (?P<reason>.+)"),  # an ensemble that does not fit together
+)
+_ERRORS = (
+    re.compile(r"^E\d{4} \S+ \d+ \S+\] (?P<reason>.+)"),
+    re.compile(r"^error: (?P<reason>.+)"),  # the last words on stderr, the vaguest
+)
+_LOADING = re.compile(r"\"loading: (?P<model>.+):-?\d+\"")
+_LOADED = re.compile(r"successfully loaded '(?P<model>[^']+)'")
+_CODE = re.compile(r"^(?:Internal|Invalid argument|Not found|Unavailable|Unsupported|Unknown|Already exists): ")
+_STUB_DIED = re.compile(r"Stub process '.*' is not healthy")
+_HARMLESS = ("CudaDriverHelper", "NVML", "DCGM")  # said at every start on a machine without a GPU
+
+
+def load_failure(lines: Sequence[str]) -> str | None:
+    r"""Which model failed to load and why, None when the log tells of none.
+
+    >>> load_failure([r'''E1 x.cc:642] "failed to load 'nms' version 1: Internal: KeyError: 'k'\n\nAt: ..."'''])
+    "the model 'nms' failed to load: KeyError: 'k'"
+    """
+    for pattern in _LOAD_FAILURES:
+        for line in lines:
+            if match := pattern.search(line):
+                model, reason = match.groupdict().get("model"), first_line(match["reason"])
+                if _STUB_DIED.search(reason):
+                    reason = "its Python process died (crashed or killed; out of memory?)"
+                return f"the model '{model}' failed to load: {reason}" if model else f"the models do not load: {reason}"
+    return None
+
+
+def last_error(lines: Sequence[str]) -> str | None:
+    """The last error that says something, None when there is none."""
+    for pattern in _ERRORS:
+        for line in reversed(lines):
+            match = pattern.match(line)
+            if match and not any(word in line for word in _HARMLESS):
+                return first_line(match["reason"])
+    return None
+
+
+def still_loading(lines: Sequence[str]) -> list[str]:
+    """Names of the models whose load has begun and not ended, in the order they began."""
+    loaded = {match["model"] for line in lines if (match := _LOADED.search(line))}
+    return [match["model"] for line in lines if (match := _LOADING.search(line)) and match["model"] not in loaded]
+
+
+def first_line(message: str) -> str:
+    r"""A message of Triton's without its quotes, its status code and the traceback that follows a (written) \n."""
+    text = message.strip().strip('"').split("\\n")[0].strip()
+    while code := _CODE.match(text):
+        text = text[code.end() :]
+    return text.rstrip(" .;")

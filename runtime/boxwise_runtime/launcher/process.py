@@ -1,0 +1,245 @@
+"""One server process: started, ready, watched, stopped with nothing left behind."""
+
+import http.client
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+from boxwise_runtime.launcher import guard, log
+from boxwise_runtime.launcher.binary import locate
+from boxwise_runtime.launcher.command import arguments
+from boxwise_runtime.launcher.options import LaunchError, ServerOptions, check_endpoints, check_repository
+from boxwise_runtime.launcher.stubs import group_runs, stubs_of
+
+READY_POLL_S = 0.05
+LOG_LINES = 2000  # kept in memory; a start of a dozen models writes some hundred
+DEAD_STAGE_S = 2  # what Triton gets to say why a stage died while it loaded; it does not always notice
+FLUSH_S = 1  # what a stop gives after Triton says it has drained: it counts ensembles, not a model at work on its own
+_DRAINED = "All models are stopped, unloading models"
+
+
+class TritonProcess:
+    """A running tritonserver. As a context manager it stops the server at the end.
+
+    The server has a process group of its own, so Ctrl-C in a terminal reaches only the launcher, and it dies with the
+    launcher, kill -9 included.
+    """
+
+    def __init__(self, options: ServerOptions, on_log: Callable[[str], None] | None = None) -> None:
+        """Start the program without waiting for it: use `start`, which does."""
+        self.options = options
+        self._on_log = on_log
+        self._lines: deque[str] = deque(maxlen=LOG_LINES)
+        # Its port and a number nobody else has: a person finds the server of a segment, and we find all of ours.
+        self._shm_prefix = f"boxwise-{options.http_port}-{secrets.token_hex(4)}-"
+        self._models: dict[int, str] = {}  # of the stubs seen alive, by process id
+        self._drained = threading.Event()
+        self._stopped = False
+        self._process = self._spawn()
+        try:
+            self._guard = subprocess.Popen(
+                [sys.executable, "-I", "-S", guard.__file__, str(self.pid), self._shm_prefix],
+                stdin=subprocess.PIPE,
+                start_new_session=True,
+            )
+        except BaseException:
+            guard.end(self.pid, self._shm_prefix)
+            raise
+        self._pump = threading.Thread(target=self._read_log, name="triton-log", daemon=True)
+        self._pump.start()
+
+    @classmethod
+    def start(
+        cls,
+        options: ServerOptions,
+        *,
+        timeout_s: float = 120,
+        on_log: Callable[[str], None] | None = None,
+        stop: threading.Event | None = None,
+    ) -> Self:
+        """Start a server and return when it is ready, all its models loaded.
+
+        Args:
+            options: what to serve and where.
+            timeout_s: how long the models may take to load.
+            on_log: called with each line of the server's log, from a thread of its own.
+            stop: when set by another thread or a signal handler, the start is given up.
+
+        Raises:
+            LaunchError: it cannot be started, a model did not load, or it was not ready in time; nothing is left
+                running.
+        """
+        check_repository(options.repository)
+        check_endpoints(options)
+        server = cls(options, on_log)
+        try:
+            server._wait_until_ready(timeout_s, stop or threading.Event())
+        except BaseException:  # Ctrl-C too
+            server.stop(timeout_s=0)
+            raise
+        return server
+
+    @property
+    def pid(self) -> int:
+        """The process id of tritonserver, which is its process group's too."""
+        return self._process.pid
+
+    @property
+    def log(self) -> list[str]:
+        """The last lines of the server's log."""
+        return list(self._lines)
+
+    def failure(self) -> str | None:
+        """A sentence when the server or one of its Python stages has died, None while all is well.
+
+        A dead stage must be looked for: Triton neither restarts it nor reports it, and stays ready.
+        """
+        if (code := self._process.poll()) is not None:
+            reason = log.last_error(self.log)
+            return f"tritonserver ended by itself ({_exit(code)})" + (f": {reason}" if reason else "")
+        for stub in stubs_of(self.pid):
+            if stub.dead:
+                model = self._models.get(stub.pid)
+                stage = f"the stage '{model}'" if model else "a Python stage"
+                return f"{stage} died (its process {stub.pid} crashed or was killed; out of memory?)"
+            self._models[stub.pid] = stub.model
+        return None
+
+    def stop(self, timeout_s: float = 10) -> None:
+        """End the server and its stages, and remove what they hold in /dev/shm. Stopping twice is fine.
+
+        Requests that a model is working on get a second to be answered. A request that is between two steps of an
+        ensemble is refused with UNAVAILABLE, as Triton does once it stops. Models' finalize() is not waited for (each
+        Python instance takes over a second to end by itself).
+
+        Args:
+            timeout_s: after this, whatever still runs is killed; 0 kills at once.
+        """
+        if self._stopped:
+            return
+        if self._process.poll() is None and timeout_s > 0:
+            self._process.terminate()
+            self._wait_for_drain(timeout_s)
+        guard.end(self.pid, self._shm_prefix)
+        self._process.wait()
+        self._wait_for_group()
+        self._pump.join(timeout=1)
+        with suppress(BrokenPipeError):  # it was killed
+            self._guard.communicate(guard.DONE)
+        self._stopped = True
+
+    def __enter__(self) -> Self:
+        """Return the server itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stop the server."""
+        self.stop()
+
+    def _spawn(self) -> subprocess.Popen[str]:
+        binary = locate(self.options)
+        try:
+            return subprocess.Popen(
+                [binary.program, *binary.arguments, *arguments(self.options, self._shm_prefix)],
+                env=binary.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise LaunchError(f"{binary.program} cannot be run: {error.strerror}") from error
+
+    def _read_log(self) -> None:
+        assert self._process.stdout is not None  # noqa: S101 (PIPE)
+        with self._process.stdout as lines:
+            for line in lines:
+                text = line.rstrip("\n")
+                self._lines.append(text)
+                if _DRAINED in text:
+                    self._drained.set()
+                if self._on_log:
+                    with suppress(OSError):  # nobody reads it any more: the server must not wait for that
+                        self._on_log(text)
+
+    def _wait_until_ready(self, timeout_s: float, stop: threading.Event) -> None:
+        deadline = time.monotonic() + timeout_s
+        dead_since: float | None = None
+        while not self._answers():
+            if self._process.poll() is not None:
+                raise LaunchError(self._why_it_ended())
+            # Triton ends as well, but only when it has unloaded the models that did load: seconds later.
+            if failure := log.load_failure(self.log):
+                raise LaunchError(failure)
+            now = time.monotonic()
+            if (failure := self.failure()) is None:
+                dead_since = None
+            elif now - (dead_since := dead_since or now) > DEAD_STAGE_S:
+                raise LaunchError(failure)
+            if stop.wait(READY_POLL_S):
+                raise LaunchError("the start was interrupted")
+            if now > deadline:
+                loading = ", ".join(log.still_loading(self.log))
+                raise LaunchError(
+                    f"the server was not ready after {timeout_s:g} s"
+                    + (f" (still loading: {loading})" if loading else "")
+                    + ": allow more with --load-timeout"
+                )
+        if failure := self.failure():
+            raise LaunchError(failure)
+
+    def _answers(self) -> bool:
+        """Whether GET /v2/health/ready says yes."""
+        host = self.options.reachable_host.strip("[]")
+        connection = http.client.HTTPConnection(host, self.options.http_port, timeout=2)
+        try:
+            connection.request("GET", "/v2/health/ready")
+            return connection.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def _why_it_ended(self) -> str:
+        self._pump.join(timeout=2)  # its last words
+        lines = self.log
+        if failure := log.load_failure(lines):
+            return failure
+        if reason := log.last_error(lines):
+            return f"tritonserver did not start: {reason}"
+        last = next((line for line in reversed(lines) if line.strip()), "its log is empty")
+        return f"tritonserver did not start ({_exit(self._process.returncode)}): {last.strip()}"
+
+    def _wait_for_drain(self, timeout_s: float) -> None:
+        """Wait for the server to end or to have drained."""
+        deadline = time.monotonic() + timeout_s
+        while self._process.poll() is None and time.monotonic() < deadline:
+            if self._drained.wait(READY_POLL_S):
+                deadline = min(deadline, time.monotonic() + FLUSH_S)
+                self._drained.clear()
+
+    def _wait_for_group(self, timeout_s: float = 2) -> None:
+        """Wait until no stage runs any more, and reap those that became our children (as in a container)."""
+        deadline = time.monotonic() + timeout_s
+        while group_runs(self.pid) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        with suppress(ChildProcessError):
+            while os.waitpid(-self.pid, os.WNOHANG)[0]:
+                pass
+
+
+def _exit(code: int) -> str:
+    return f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"

@@ -1,0 +1,274 @@
+"""A real tritonserver, started and stopped in every way that we know."""
+
+import concurrent.futures
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from tritonclient.utils import InferenceServerException
+
+from boxwise_runtime.launcher import LaunchError, ServerOptions, TritonProcess
+from boxwise_runtime.launcher.binary import locate
+from boxwise_runtime.launcher.stubs import stubs_of
+
+SLEEPY = """
+import time
+
+class TritonPythonModel:
+    def initialize(self, args):
+        time.sleep(60)
+    def execute(self, requests):
+        return []
+"""
+
+
+def wait_for_failure(server: TritonProcess, within_s: float) -> str:
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        if failure := server.failure():
+            return failure
+        time.sleep(0.02)
+    raise AssertionError("no failure was noticed")
+
+
+def test_a_server_answers_on_loopback_only_and_leaves_nothing(echo_options, infer, nothing_left) -> None:
+    with TritonProcess.start(echo_options) as server:
+        assert infer(echo_options, 0, 7) == [0, 7]
+        assert server.failure() is None
+        for port in echo_options.ports.values():
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            # Loopback too, but not the address that was asked for: a server on 0.0.0.0 would answer.
+            with pytest.raises(OSError, match="refused"):
+                socket.create_connection(("127.0.0.2", port), timeout=1).close()
+        assert os.getpgid(server.pid) == server.pid != os.getpgrp()
+    nothing_left(echo_options)
+    server.stop()
+    for port in echo_options.ports.values():
+        with pytest.raises(OSError, match="refused"):
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+
+
+ENSEMBLE = """
+    platform: "ensemble"
+    input { name: "x" data_type: TYPE_INT32 dims: -1 }
+    output { name: "y" data_type: TYPE_INT32 dims: -1 }
+    ensemble_scheduling {
+        step { model_name: "echo" model_version: -1
+            input_map { key: "x" value: "x" } output_map { key: "y" value: "between" } }
+        step { model_name: "second" model_version: -1
+            input_map { key: "x" value: "between" } output_map { key: "y" value: "y" } }
+    }
+"""
+
+
+def test_a_request_in_flight_is_answered_before_the_stop(echo_options, infer, nothing_left) -> None:
+    with concurrent.futures.ThreadPoolExecutor(1) as pool, TritonProcess.start(echo_options) as server:
+        reply = pool.submit(infer, echo_options, 700, 5)
+        time.sleep(0.3)
+        began = time.monotonic()
+        server.stop()
+        assert reply.result() == [700, 5]
+        assert time.monotonic() - began < 3
+    nothing_left(echo_options)
+
+
+def test_a_request_between_two_steps_is_refused_rather_than_cut_off(write_model, on_free_ports, infer) -> None:
+    """What Triton does with an ensemble in flight; a client may try again elsewhere."""
+    write_model()
+    write_model("second")
+    options = on_free_ports(write_model("whole", "", ENSEMBLE))
+    with concurrent.futures.ThreadPoolExecutor(1) as pool, TritonProcess.start(options) as server:
+        reply = pool.submit(infer, options, 700, model="whole")
+        time.sleep(0.3)
+        server.stop()
+        with pytest.raises(InferenceServerException, match=r"UNAVAILABLE.*Server is stopping"):
+            reply.result()
+
+
+def test_a_request_that_does_not_end_is_cut_off(echo_options, infer, nothing_left) -> None:
+    with concurrent.futures.ThreadPoolExecutor(1) as pool, TritonProcess.start(echo_options) as server:
+        reply = pool.submit(infer, echo_options, 30_000, timeout_s=20)
+        time.sleep(0.3)
+        began = time.monotonic()
+        server.stop(timeout_s=0.5)
+        assert time.monotonic() - began < 3
+        assert reply.exception() is not None
+    nothing_left(echo_options)
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("import nothing_here", r"^the model 'bad' failed to load: ModuleNotFoundError: .*'nothing_here'$"),
+        ("def x(:", r"^the model 'bad' failed to load: SyntaxError: invalid syntax \(model.py, line 1\)$"),
+        ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", r"^the model 'bad' failed to load: its Python pro"),
+        (None, r"^the models do not load: Python model file not found in '.*bad/1/model\.py'$"),
+    ],
+)  # fmt: skip
+def test_a_model_that_fails_to_load_is_one_sentence(
+    write_model, on_free_ports, nothing_left, code: str | None, message: str
+) -> None:
+    write_model()
+    repository = write_model("bad", code or "")
+    if code is None:
+        (repository / "bad" / "1" / "model.py").unlink()
+    options = on_free_ports(repository)
+    with pytest.raises(LaunchError, match=message):
+        TritonProcess.start(options)
+    nothing_left(options)
+
+
+def test_an_ensemble_that_does_not_fit_its_models(write_model, on_free_ports) -> None:
+    ensemble = """
+        platform: "ensemble"
+        input { name: "x" data_type: TYPE_FP32 dims: -1 }
+        output { name: "y" data_type: TYPE_INT32 dims: -1 }
+        ensemble_scheduling { step { model_name: "echo" model_version: -1
+            input_map { key: "x" value: "x" } output_map { key: "y" value: "y" } } }
+    """
+    write_model()
+    repository = write_model("whole", "", ensemble)
+    with pytest.raises(LaunchError, match="in ensemble whole, ensemble tensor x: inconsistent data type"):
+        TritonProcess.start(on_free_ports(repository))
+
+
+def test_a_load_that_takes_too_long_names_the_model(write_model, on_free_ports, nothing_left) -> None:
+    write_model()
+    repository = write_model("sleepy", SLEEPY)
+    options = on_free_ports(repository)
+    with pytest.raises(LaunchError, match=r"not ready after 2 s \(still loading: sleepy\): .*--load-timeout"):
+        TritonProcess.start(options, timeout_s=2)
+    nothing_left(options)
+
+
+def test_a_start_can_be_interrupted(write_model, on_free_ports, nothing_left) -> None:
+    options = on_free_ports(write_model("sleepy", SLEEPY))
+    stop = threading.Event()
+    threading.Timer(0.7, stop.set).start()
+    began = time.monotonic()
+    with pytest.raises(LaunchError, match="interrupted"):
+        TritonProcess.start(options, stop=stop)
+    assert time.monotonic() - began < 3
+    nothing_left(options)
+
+
+def test_a_killed_stage_is_noticed_within_a_second_and_named(echo_options, nothing_left) -> None:
+    with TritonProcess.start(echo_options) as server:
+        (stub,) = stubs_of(server.pid)
+        assert stub.model == "echo"
+        os.kill(stub.pid, signal.SIGKILL)
+        assert "the stage 'echo' died" in wait_for_failure(server, within_s=1)
+    nothing_left(echo_options)
+
+
+def test_a_killed_server_is_noticed_and_cleaned_up_after(echo_options, nothing_left) -> None:
+    with TritonProcess.start(echo_options) as server:
+        os.kill(server.pid, signal.SIGKILL)
+        assert "tritonserver ended by itself (signal SIGKILL)" in wait_for_failure(server, within_s=1)
+    nothing_left(echo_options)
+
+
+def test_an_unloaded_model_is_not_a_failure(echo_options) -> None:
+    """A rollout unloads models: their stages go, and nothing has died."""
+    options = ServerOptions(
+        **vars(echo_options) | {"extra_args": ("--model-control-mode=explicit", "--load-model=echo")}
+    )
+    with TritonProcess.start(options) as server:
+        url = f"http://127.0.0.1:{options.http_port}/v2/repository/models/echo/unload"
+        urllib.request.urlopen(urllib.request.Request(url, b"{}"), timeout=5).close()
+        deadline = time.monotonic() + 8
+        while stubs_of(server.pid):
+            assert server.failure() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert server.failure() is None
+
+
+def test_the_server_outlives_the_thread_that_started_it(echo_options, infer) -> None:
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        server = pool.submit(TritonProcess.start, echo_options).result()
+    with server:  # the pool's thread has ended
+        time.sleep(0.2)
+        assert infer(echo_options, 0) == [0]
+
+
+LAUNCHER = """
+import multiprocessing, sys, time
+from pathlib import Path
+from boxwise_runtime.launcher import *
+grpc, http, metrics = map(int, sys.argv[2:])
+server = TritonProcess.start(ServerOptions(Path(sys.argv[1]), grpc_port=grpc, http_port=http, metrics_port=metrics))
+multiprocessing.get_context("fork").Process(target=time.sleep, args=(8,)).start()  # it holds what the launcher holds
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
+def test_nothing_is_left_of_a_launcher_that_is_killed(echo_options, infer, nothing_left, busy: bool) -> None:
+    """In the midst of requests above all: a stub whose server is killed just then waits for it forever."""
+    command = [sys.executable, "-c", LAUNCHER, str(echo_options.repository), *map(str, echo_options.ports.values())]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as launcher:
+        assert launcher.stdout is not None
+        assert launcher.stdout.readline() == "ready\n"
+        launcher.stdout.close()
+        assert infer(echo_options, 0) == [0]
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            asked = [pool.submit(infer, echo_options, 1) for _ in range(500 if busy else 0)]
+            time.sleep(0.2)
+            launcher.kill()
+            launcher.wait()
+            nothing_left(echo_options, within_s=5)
+            for each in asked:
+                each.cancel()
+
+
+def test_a_talkative_model_blocks_nobody(write_model, on_free_ports, infer) -> None:
+    """A page of output fills a pipe that nobody reads, and the model with it; and the log kept stays small."""
+    code = """
+        import triton_python_backend_utils as pb
+
+        class TritonPythonModel:
+            def execute(self, requests):
+                for number in range(5000):
+                    print(f"line {number} " + "x" * 100, flush=True)
+                return [pb.InferenceResponse([pb.Tensor("y", pb.get_input_tensor_by_name(r, "x").as_numpy())])
+                        for r in requests]
+    """
+    options = on_free_ports(write_model("talker", code))
+    seen: list[str] = []
+    with TritonProcess.start(options, on_log=seen.append) as server:
+        assert infer(options, 3, model="talker") == [3]
+    assert sum(line.startswith("line ") for line in seen) == 5000
+    assert len(server.log) < 5000
+
+
+def test_an_own_server_gets_the_target_and_the_extra_arguments(write_model, on_free_ports, tmp_path: Path) -> None:
+    """The bundled server stands in for the container's, behind a script that leads to it."""
+    repository = write_model()
+    config = (repository / "echo" / "config.pbtxt").read_text()
+    (repository / "echo" / "configs").mkdir()
+    (repository / "echo" / "configs" / "tensorrt.pbtxt").write_text(config.replace("-1", "3"))
+    bundled = locate(ServerOptions(repository))
+    script = tmp_path / "tritonserver"
+    libraries = bundled.environment["LD_LIBRARY_PATH"]
+    script.write_text(f'#!/bin/sh\nLD_LIBRARY_PATH={libraries} exec {bundled.program} {bundled.arguments[0]} "$@"\n')
+    script.chmod(0o755)
+    options = on_free_ports(repository, target="tensorrt", server=script, extra_args=("--id=ours",))
+    with TritonProcess.start(options), urllib.request.urlopen(f"http://127.0.0.1:{options.http_port}/v2") as reply:
+        assert json.load(reply)["name"] == "ours"
+        with urllib.request.urlopen(f"http://127.0.0.1:{options.http_port}/v2/models/echo") as described:
+            assert json.load(described)["inputs"][0]["shape"] == [3]
+
+
+def test_a_server_that_is_none_is_one_sentence(write_model, on_free_ports) -> None:
+    with pytest.raises(LaunchError, match=r"^tritonserver did not start \(exit code 0\)"):
+        TritonProcess.start(on_free_ports(write_model(), server=Path("true")))
