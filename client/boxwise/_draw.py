@@ -1,0 +1,119 @@
+"""Detections drawn on a picture: a box in the colour of its class, and a caption beside it that can be read."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+if TYPE_CHECKING:
+    from PIL import Image, ImageDraw, ImageFont
+
+    from boxwise._result import Detection
+
+# Of the shorter side: a caption is then as large on a poster as on a postcard, but never too small to read.
+_TEXT_SIZE = 1 / 30
+_SMALLEST_TEXT = 11  # pixels
+_LINE_WIDTH = 1 / 220
+_HIGHEST_CAPTION = 1 / 3  # of the picture's height: the picture is what is looked at
+
+_GOLDEN_RATIO = 0.618034  # steps of it around the hue circle keep neighbouring class ids apart
+
+
+class _Area(NamedTuple):
+    """Pixels from left, top up to and without right, bottom."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    def overlaps(self, other: _Area) -> bool:
+        return (
+            self.left < other.right and other.left < self.right and self.top < other.bottom and other.top < self.bottom
+        )
+
+
+def draw(picture: Image.Image, detections: Sequence[Detection]) -> Image.Image:
+    """A copy of `picture` (RGB) with each detection's box, class and best label; the best ones lie on top."""
+    from PIL import ImageDraw, ImageFont
+
+    picture = picture.copy()
+    short_side = min(picture.size)
+    line_width = max(1, round(short_side * _LINE_WIDTH))
+    text_size = max(_SMALLEST_TEXT, round(short_side * _TEXT_SIZE))
+    font = cast("ImageFont.FreeTypeFont", ImageFont.load_default(text_size))  # always, when a size is asked for
+    canvas = ImageDraw.Draw(picture)
+    for detection in reversed(detections):
+        left, top, right, bottom = _box_area(detection.box, picture.size)
+        canvas.rectangle((left, top, right - 1, bottom - 1), outline=colour(detection.class_id), width=line_width)
+    captions: list[tuple[Detection, str, _Area]] = []
+    for detection in detections:
+        taken = [area for _, _, area in captions]
+        for text in _captions(detection):
+            width, height = _text_size(canvas, text, font)
+            if width <= picture.width and height <= picture.height * _HIGHEST_CAPTION:
+                area = _place(width, height, _box_area(detection.box, picture.size), picture.size, taken)
+                captions.append((detection, text, area))
+                break
+    for detection, text, area in reversed(captions):
+        _write(canvas, text, font, area, colour(detection.class_id))
+    return picture
+
+
+def colour(class_id: int) -> tuple[int, int, int]:
+    """A bright colour, the same for a class in every picture and unlike its neighbours'."""
+    red, green, blue = colorsys.hsv_to_rgb(class_id * _GOLDEN_RATIO % 1.0, 0.75, 0.95)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def _box_area(box: tuple[float, float, float, float], size: tuple[int, int]) -> _Area:
+    """The pixels of a box that lie inside the picture, one at least."""
+    width, height = size
+    left, top = min(max(round(box[0]), 0), width - 1), min(max(round(box[1]), 0), height - 1)
+    return _Area(left, top, min(max(round(box[2]), left + 1), width), min(max(round(box[3]), top + 1), height))
+
+
+def _captions(detection: Detection) -> Iterator[str]:
+    """What a caption may say, the most telling first."""
+    named = f"{detection.class_name} {detection.score:.2f}"
+    label = detection.best_label
+    if label is not None:
+        yield f"{named}\n{label.name} {label.score:.2f}"
+    yield named
+    yield detection.class_name
+
+
+def _padding(font: ImageFont.FreeTypeFont) -> int:
+    return round(font.size / 4)
+
+
+def _text_size(canvas: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont) -> tuple[int, int]:
+    """Width and height of a caption, with the padding around it."""
+    _, _, right, bottom = canvas.textbbox((0, 0), text, font)
+    return round(right) + 2 * _padding(font), round(bottom) + 2 * _padding(font)
+
+
+def _place(width: int, height: int, box: _Area, size: tuple[int, int], taken: Sequence[_Area]) -> _Area:
+    """Where a caption of this size goes: above its box, else inside, else below; left, else right.
+
+    All of it lies inside the picture, and where there is room for it on no other caption.
+    """
+    lefts = [min(box.left, size[0] - width), max(min(box.right, size[0]) - width, 0)]
+    tops = [top for top in (box.top - height, box.top, box.bottom) if 0 <= top <= size[1] - height]
+    areas = [_Area(left, top, left + width, top + height) for left in lefts for top in tops or [size[1] - height]]
+    return next((area for area in areas if not any(map(area.overlaps, taken))), areas[0])
+
+
+def _write(
+    canvas: ImageDraw.ImageDraw,
+    text: str,
+    font: ImageFont.FreeTypeFont,
+    area: _Area,
+    background: tuple[int, int, int],
+) -> None:
+    red, green, blue = background
+    brightness = 0.299 * red + 0.587 * green + 0.114 * blue  # as the eye weighs them (ITU-R BT.601)
+    canvas.rectangle((area.left, area.top, area.right - 1, area.bottom - 1), fill=background)
+    origin = (area.left + _padding(font), area.top + _padding(font))
+    canvas.text(origin, text, "black" if brightness > 140 else "white", font)
