@@ -1,0 +1,13 @@
+"""What an export can be refused for."""
+
+
+class ExportError(ValueError):
+    """The pipeline cannot be exported; the message names the key or tensor, what was expected, and the mend."""
+
+
+class PipelineError(ExportError):
+    """The pipeline file is wrong."""
+
+
+class GraphError(ExportError):
+    """A checkpoint's graph is not one that can be served."""

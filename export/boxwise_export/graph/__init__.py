@@ -1,0 +1,1 @@
+"""A source's graph becomes one that can be served: pixels in, candidates or labels out."""

@@ -1,0 +1,65 @@
+"""A classifier's graph: crops in, the best k labels out."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import onnx
+from onnx import TensorProto
+
+from boxwise_export.graph.builder import GraphBuilder
+from boxwise_export.graph.normalize import normalized
+from boxwise_export.graph.source import SourceInput
+from boxwise_export.pipeline import Normalize
+
+
+def build_classifier(
+    model: onnx.ModelProto,
+    source: SourceInput,
+    output: str,
+    *,
+    height: int,
+    width: int,
+    normalize: Normalize,
+    activation: Literal["softmax", "sigmoid", "none"],
+    threshold: float | None,
+    top_k: int,
+) -> onnx.ModelProto:
+    """Write normalisation, activation and top-k around a source's graph.
+
+    Args:
+        model: the source.
+        source: its input.
+        output: the name of its logits, [B, C].
+        height: of a crop, pixels.
+        width: of a crop, pixels.
+        normalize: what the source was trained on.
+        activation: what makes scores of logits; `none` where the source does.
+        threshold: labels that score less are -1 with score 0; None keeps all.
+        top_k: how many labels leave.
+
+    Returns:
+        The graph `crops` uint8 [B, height, width, 3] -> `label_ids` int32 [B, k], `label_scores` float32 [B, k].
+    """
+    graph = GraphBuilder(model)
+    logits = graph.run_source({source.name: normalized(graph, "crops", normalize, source)})[output]
+    scores = graph.reshape(graph.op("Cast", logits, to=TensorProto.FLOAT), 0, -1)
+    if activation == "softmax":
+        scores = graph.op("Softmax", scores, axis=-1)
+    elif activation == "sigmoid":
+        scores = graph.op("Sigmoid", scores)
+    label_scores, indices = graph.op("TopK", scores, graph.constant([top_k], np.int64), outputs=2)
+    label_ids = graph.op("Cast", indices, to=TensorProto.INT32)
+    if threshold is not None:
+        below = graph.op("Less", label_scores, graph.constant(threshold, np.float32))
+        label_ids = graph.op("Where", below, graph.constant(-1, np.int32), label_ids)
+        label_scores = graph.op("Where", below, graph.constant(0, np.float32), label_scores)
+    batch = "batch" if source.batch is None else source.batch
+    return graph.finish(
+        {"crops": (TensorProto.UINT8, (batch, height, width, 3))},
+        {
+            "label_ids": (label_ids, TensorProto.INT32, (batch, top_k)),
+            "label_scores": (label_scores, TensorProto.FLOAT, (batch, top_k)),
+        },
+    )

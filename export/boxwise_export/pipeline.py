@@ -1,0 +1,258 @@
+"""The pipeline file: what a person writes, checked, with errors that name the key and the fix."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from boxwise_export.errors import PipelineError
+from boxwise_runtime.canvas import ColorOrder, Interpolation, Resize
+
+# The longest list of candidates that leaves a detector's graph; DESIGN.md, "The stages".
+MAX_CANDIDATES = 1000
+NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+# Model names that end so are those of the pipeline's own stages.
+STAGE_SUFFIXES = ("_raw", "_info", "_preprocess", "_whole_picture", "_detector", "_nms", "_assemble")
+
+
+def _pair(value: object) -> object:
+    return (value, value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _triple(value: object) -> object:
+    return (value,) * 3 if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+Side = Annotated[int, Field(ge=1, le=8192)]
+Size = Annotated[tuple[Side, Side], BeforeValidator(_pair)]
+Channels = Annotated[tuple[float, float, float], BeforeValidator(_triple)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Labels = str | list[str]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Weights(_Section):
+    """A checkpoint.
+
+    `file` alone is an ONNX file (.onnx) or a TFJS graph model (.json); a PyTorch checkpoint (.pt, .pth) also names
+    the `architecture` that it belongs to, as "package.module:factory", called with `arguments`. `outputs` keeps only
+    these of the graph's outputs.
+    """
+
+    file: Path
+    architecture: Annotated[str, Field(pattern=r"^[\w.]+:[\w.]+$")] | None = None
+    arguments: list[Any] = []
+    outputs: list[str] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_path(cls, value: object) -> object:
+        return {"file": value} if isinstance(value, str | Path) else value
+
+
+class Normalize(_Section):
+    """(x - mean) / std for each channel, in units of 0 to 255; one number stands for all three."""
+
+    mean: Channels = (0.0, 0.0, 0.0)
+    std: Channels = (1.0, 1.0, 1.0)
+
+    @field_validator("std")
+    @classmethod
+    def _not_zero(cls, std: tuple[float, float, float]) -> tuple[float, float, float]:
+        if not all(std):
+            raise ValueError("expected numbers other than 0")
+        return std
+
+
+class Canvas(_Section):
+    """How a picture is laid on the detector's input; what is left out is the family's own way."""
+
+    size: Size | None = None
+    resize: Resize | None = None
+    pad_value: Annotated[int, Field(ge=0, le=255)] | None = None
+    interpolation: Interpolation | None = None
+    color_order: ColorOrder | None = None
+
+
+class Detector(_Section):
+    """What finds the objects."""
+
+    weights: Weights
+    family: str | None = None
+    labels: Labels
+    score_threshold: Fraction = 0.25
+    iou_threshold: Fraction = 0.5
+    max_detections: Annotated[int, Field(ge=1, le=MAX_CANDIDATES)] = 100
+    candidates: Annotated[int, Field(ge=1, le=MAX_CANDIDATES)] | None = None
+    canvas: Canvas = Canvas()
+    normalize: Normalize | None = None
+    max_batch_size: Annotated[int, Field(ge=1, le=256)] = 8
+
+    @model_validator(mode="after")
+    def _enough_candidates(self) -> Detector:
+        if self.candidates is not None and self.candidates < self.max_detections:
+            raise ValueError(
+                f"candidates: {self.candidates} cannot fill max_detections: {self.max_detections}; raise the former"
+            )
+        return self
+
+
+class Crop(_Section):
+    """How a region of the picture becomes the classifier's input."""
+
+    size: Size
+    padding: Annotated[float, Field(ge=0, le=2)] = 0.0
+    keep_aspect: bool = False
+    resize_shorter: Annotated[int, Field(ge=1, le=8192)] | None = None
+    pad_value: Annotated[int, Field(ge=0, le=255)] = 114
+    interpolation: Interpolation = "linear"
+    color_order: ColorOrder = "rgb"
+
+    @model_validator(mode="after")
+    def _centre_fits(self) -> Crop:
+        if self.resize_shorter is not None:
+            if self.resize_shorter < max(self.size):
+                raise ValueError(
+                    f"resize_shorter: {self.resize_shorter} is smaller than the crop {self.size[0]} x {self.size[1]}; "
+                    "raise it"
+                )
+            if self.keep_aspect:
+                raise ValueError("keep_aspect and resize_shorter exclude each other; leave one out")
+        return self
+
+
+class Classifier(_Section):
+    """What is asked about each box."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
+    weights: Weights
+    labels: Labels
+    only: list[str] | None = None
+    activation: Literal["softmax", "sigmoid", "none"] = "softmax"
+    threshold: Fraction | None = None
+    top_k: Annotated[int, Field(ge=1, le=1000)] = 5
+    crop: Crop
+    normalize: Normalize = Normalize()
+
+    @model_validator(mode="after")
+    def _threshold_of_sigmoid(self) -> Classifier:
+        if self.threshold is not None and self.activation != "sigmoid":
+            raise ValueError("threshold: belongs to `activation: sigmoid`; leave it out or change the activation")
+        return self
+
+
+class Pipeline(_Section):
+    """A whole pipeline file; either half is optional, not both."""
+
+    name: str = "boxwise"
+    detector: Detector | None = None
+    classifiers: list[Classifier] = []
+    max_megapixels: Annotated[float, Field(gt=0, le=200)] = 25.0
+
+    @field_validator("name")
+    @classmethod
+    def _usable_name(cls, name: str) -> str:
+        if not NAME_PATTERN.fullmatch(name):
+            raise ValueError("expected a letter, then letters, digits, _ or -")
+        if name.endswith(STAGE_SUFFIXES):
+            raise ValueError(f"ends like one of its own stages ({', '.join(STAGE_SUFFIXES)}); choose another")
+        return name
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Pipeline:
+        if self.detector is None and not self.classifiers:
+            raise ValueError("expected a detector, classifiers or both; found neither")
+        names = [classifier.name for classifier in self.classifiers]
+        if repeated := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"classifiers: two are named {repeated[0]}; rename one")
+        for classifier in self.classifiers:
+            if classifier.only is not None and self.detector is None:
+                raise ValueError(
+                    f"classifiers.{classifier.name}.only: there is no detector whose classes it names; leave it out"
+                )
+            if classifier.only == []:
+                raise ValueError(
+                    f"classifiers.{classifier.name}.only: empty, so it is never asked; leave it out to ask about all"
+                )
+        return self
+
+
+def load_pipeline(path: Path) -> Pipeline:
+    """Read a pipeline file; paths in it are relative to its folder.
+
+    Raises:
+        PipelineError: there is no such file, it is not YAML, or a key is wrong; says which and what was expected.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise PipelineError(f"{path}: no such file; `boxwise init` writes one to start from") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise PipelineError(f"{path}: cannot be read ({error})") from error
+    except yaml.YAMLError as error:
+        raise PipelineError(f"{path}: not valid YAML: {_one_line(str(error))}") from error
+    if not isinstance(document, Mapping):
+        raise PipelineError(f"{path}: expected keys such as `detector:` and `classifiers:`; `boxwise init` shows them")
+    try:
+        pipeline = Pipeline.model_validate(document)
+    except ValidationError as error:
+        raise PipelineError(f"{path}: " + "; ".join(_sentence(e) for e in error.errors())) from error
+    return _resolve_paths(pipeline, path.parent)
+
+
+def _resolve_paths(pipeline: Pipeline, folder: Path) -> Pipeline:
+    def resolved(part: Any) -> Any:
+        labels = part.labels
+        if isinstance(labels, str) and Path(labels).suffix:
+            labels = str(folder / labels)
+        weights = part.weights.model_copy(update={"file": folder / part.weights.file})
+        return part.model_copy(update={"weights": weights, "labels": labels})
+
+    return pipeline.model_copy(
+        update={
+            "detector": resolved(pipeline.detector) if pipeline.detector else None,
+            "classifiers": [resolved(classifier) for classifier in pipeline.classifiers],
+        }
+    )
+
+
+def _sentence(error: Any) -> str:
+    """One pydantic error as "key: what was expected, what came"."""
+    key = ".".join(str(part) for part in error["loc"])
+    prefix = f"{key}: " if key else ""
+    match error["type"]:
+        case "extra_forbidden":
+            return f"{prefix}unknown key{_nearest(error['loc'])}; remove it or correct its name"
+        case "missing":
+            return f"{prefix}missing; add it"
+        case "value_error":
+            return prefix + str(error["ctx"]["error"])
+        case _:
+            message = error["msg"][0].lower() + error["msg"][1:]
+            return f"{prefix}{message}, got {error['input']!r}"
+
+
+def _nearest(location: tuple[str | int, ...]) -> str:
+    """The key that was probably meant."""
+    import difflib
+
+    sections: dict[str, type[BaseModel]] = {
+        "detector": Detector, "classifiers": Classifier, "canvas": Canvas, "crop": Crop,
+        "normalize": Normalize, "weights": Weights,
+    }  # fmt: skip
+    parents = [part for part in location[:-1] if isinstance(part, str)]
+    section = sections.get(parents[-1], Pipeline) if parents else Pipeline
+    close = difflib.get_close_matches(str(location[-1]), section.model_fields, n=1)
+    return f" (did you mean `{close[0]}`?)" if close else ""
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,269 @@
+"""A plan becomes the folders of a Triton model repository."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from typing import Any
+
+from tritonclient.grpc import model_config_pb2
+
+from boxwise_export.configs import Template, set_parameters, set_shape, templates_folder
+from boxwise_export.plan import ClassifierPlan, DetectorPlan, Plan
+
+CONTRACT_VERSION = 1
+MODEL_VERSION = 1
+TARGETS = ("onnxruntime", "tensorrt")
+OPTIONS = ("score_threshold", "iou_threshold", "max_detections", "class_filter")
+DETECTIONS = ("boxes", "scores", "class_ids", "image_size")
+# Rows of one run on the CPU. More gain nothing there, and 1,000 crops at once would take gigabytes of activations.
+_CHUNK = 16
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """One model of a repository.
+
+    Attributes:
+        name: of the model and its folder.
+        files: path inside the folder -> content.
+    """
+
+    name: str
+    files: Mapping[str, bytes]
+
+
+def build_repository(plan: Plan) -> list[ModelFolder]:
+    """Make every model of a pipeline: its stages, its two ensembles and its information."""
+    folders: list[ModelFolder] = []
+    if plan.detector:
+        folders += [_preprocess(plan, plan.detector), _detector(plan, plan.detector), _nms(plan, plan.detector)]
+    else:
+        folders.append(_whole_picture(plan))
+    for classifier in plan.classifiers:
+        folders += [_crop(plan, classifier), _classifier(plan, classifier)]
+    if plan.classifiers:
+        folders.append(_assemble(plan))
+    digests = {
+        folder.name: hashlib.sha256(folder.files[path]).hexdigest()
+        for folder in folders
+        for path in folder.files
+        if path.endswith(".onnx")
+    }
+    folders.append(_info(plan, digests))
+    folders += [_ensemble(plan, raw=False), _ensemble(plan, raw=True)]
+    return folders
+
+
+def information(plan: Plan, digests: Mapping[str, str]) -> dict[str, Any]:
+    """The document that `<pipeline>_info` answers with."""
+    detector = plan.detector
+    return {
+        "contract": CONTRACT_VERSION,
+        "pipeline": plan.name,
+        "boxwise": version("boxwise"),
+        "detector": detector
+        and {
+            "family": detector.family,
+            "labels": detector.labels,
+            "score_threshold": detector.spec.score_threshold,
+            "iou_threshold": detector.spec.iou_threshold,
+            "max_detections": detector.spec.max_detections,
+        },
+        "classifiers": [
+            {
+                "name": classifier.spec.name,
+                "labels": classifier.labels,
+                "top_k": classifier.top_k,
+                "only": classifier.only or None,
+            }
+            for classifier in plan.classifiers
+        ],
+        "limits": {"max_pixels": plan.max_pixels, "max_detections": plan.max_detections},
+        "digests": digests,
+    }
+
+
+def _preprocess(plan: Plan, detector: DetectorPlan) -> ModelFolder:
+    template = Template.load("preprocess")
+    config = template.copy(f"{plan.name}_preprocess")
+    canvas = detector.canvas
+    set_shape(config.output, "canvas", (1, canvas.height, canvas.width, 3))
+    config.instance_group[0].count = plan.instances
+    set_parameters(
+        config,
+        {
+            "canvas_height": canvas.height,
+            "canvas_width": canvas.width,
+            "resize": canvas.resize,
+            "pad_value": canvas.pad_value,
+            "interpolation": canvas.interpolation,
+            "color_order": canvas.color_order,
+            "class_count": len(detector.labels),
+            "score_threshold": detector.spec.score_threshold,
+            "iou_threshold": detector.spec.iou_threshold,
+            "max_detections": detector.spec.max_detections,
+            "max_pixels": plan.max_pixels,
+        },
+    )
+    return _folder("preprocess", config.name, {"config.pbtxt": template.render(config)})
+
+
+def _whole_picture(plan: Plan) -> ModelFolder:
+    template = Template.load("whole_picture")
+    config = template.copy(f"{plan.name}_whole_picture")
+    config.instance_group[0].count = plan.instances
+    set_parameters(config, {"max_pixels": plan.max_pixels})
+    return _folder("whole_picture", config.name, {"config.pbtxt": template.render(config)})
+
+
+def _detector(plan: Plan, detector: DetectorPlan) -> ModelFolder:
+    shapes = {
+        "canvas": (detector.canvas.height, detector.canvas.width, 3),
+        "candidate_boxes": (detector.candidates, 4),
+        "candidate_scores": (detector.candidates,),
+        "candidate_classes": (detector.candidates,),
+    }
+    return _model(plan, "detector", f"{plan.name}_detector", shapes, detector)
+
+
+def _classifier(plan: Plan, classifier: ClassifierPlan) -> ModelFolder:
+    shapes = {
+        "crops": (classifier.crop.height, classifier.crop.width, 3),
+        "label_ids": (classifier.top_k,),
+        "label_scores": (classifier.top_k,),
+    }
+    return _model(plan, "classifier", f"{plan.name}_classifier_{classifier.spec.name}", shapes, classifier)
+
+
+def _model(
+    plan: Plan, stage: str, name: str, shapes: Mapping[str, tuple[int, ...]], model: DetectorPlan | ClassifierPlan
+) -> ModelFolder:
+    """A detector or a classifier, for every target."""
+    texts = {}
+    for file in ("config.pbtxt", *(f"configs/{target}.pbtxt" for target in TARGETS)):
+        template = Template.load(stage, file)
+        config = template.copy(name)
+        config.max_batch_size = model.max_batch_size
+        for tensors in (config.input, config.output):
+            for tensor in tensors:
+                set_shape(tensors, tensor.name, shapes[tensor.name])
+        if config.backend == "python":
+            config.instance_group[0].count = plan.instances
+            set_parameters(config, {"threads": plan.threads, "chunk": min(_CHUNK, model.max_batch_size)})
+        texts[file] = template.render(config)
+    return _folder(stage, name, texts, {"model.onnx": model.graph.SerializeToString(deterministic=True)})
+
+
+def _nms(plan: Plan, detector: DetectorPlan) -> ModelFolder:
+    template = Template.load("nms")
+    config = template.copy(f"{plan.name}_nms")
+    set_shape(config.input, "candidate_boxes", (1, detector.candidates, 4))
+    set_shape(config.input, "candidate_scores", (1, detector.candidates))
+    set_shape(config.input, "candidate_classes", (1, detector.candidates))
+    set_parameters(config, {"nms": detector.nms})
+    return _folder("nms", config.name, {"config.pbtxt": template.render(config)})
+
+
+def _crop(plan: Plan, classifier: ClassifierPlan) -> ModelFolder:
+    template = Template.load("crop")
+    config = template.copy(f"{plan.name}_crop_{classifier.spec.name}")
+    set_shape(config.output, "crops", (-1, classifier.crop.height, classifier.crop.width, 3))
+    config.instance_group[0].count = plan.instances
+    set_parameters(config, {**asdict(classifier.crop), "only": classifier.only})
+    return _folder("crop", config.name, {"config.pbtxt": template.render(config)})
+
+
+def _assemble(plan: Plan) -> ModelFolder:
+    template = Template.load("assemble")
+    config = template.copy(f"{plan.name}_assemble")
+    aliases = {**_per_classifier(config.input, plan), **_per_classifier(config.output, plan)}
+    set_parameters(config, {"classifiers": [classifier.spec.name for classifier in plan.classifiers]})
+    return _folder("assemble", config.name, {"config.pbtxt": template.render(config, aliases)})
+
+
+def _info(plan: Plan, digests: Mapping[str, str]) -> ModelFolder:
+    template = Template.load("info")
+    config = template.copy(f"{plan.name}_info")
+    document = json.dumps(information(plan, digests), ensure_ascii=False)
+    return _folder("info", config.name, {"config.pbtxt": template.render(config)}, {"info.json": document.encode()})
+
+
+def _ensemble(plan: Plan, *, raw: bool) -> ModelFolder:
+    template = Template.load("ensemble")
+    config = template.copy(plan.name + ("_raw" if raw else ""))
+    left_out = next(i for i, tensor in enumerate(config.input) if tensor.name == ("image" if raw else "frame"))
+    del config.input[left_out]
+    aliases = _per_classifier(config.output, plan)
+    config.ensemble_scheduling.step.extend(_steps(plan, raw=raw))
+    files = {"config.pbtxt": template.render(config, aliases).encode(), f"{MODEL_VERSION}/.keep": b""}
+    return ModelFolder(config.name, files)
+
+
+def _steps(plan: Plan, *, raw: bool) -> Iterator[Any]:
+    """The wiring, tensor by tensor: where a stage's name for a tensor differs from the ensemble's, both are said."""
+    image = {"raw_frame": "frame"} if raw else {"image": "image"}
+    frame = {} if raw else {"frame": "frame"}
+    request = image | {name: name for name in OPTIONS}
+    if plan.detector:
+        middle = {name: name for name in ("geometry", "thresholds")} | {"class_filter": "classes_kept"}
+        candidates = {name: name for name in ("candidate_boxes", "candidate_scores", "candidate_classes")}
+        frame_out = frame if plan.classifiers else {}
+        yield _step(f"{plan.name}_preprocess", request, frame_out | {"canvas": "canvas"} | middle)
+        yield _step(f"{plan.name}_detector", {"canvas": "canvas"}, candidates)
+        yield _step(f"{plan.name}_nms", candidates | middle, {name: name for name in DETECTIONS})
+    else:
+        yield _step(f"{plan.name}_whole_picture", request, frame | {name: name for name in DETECTIONS})
+
+    assemble_inputs = {"class_ids": "class_ids"}
+    assemble_outputs: dict[str, str] = {}
+    for classifier in plan.classifiers:
+        name = classifier.spec.name
+        labels = {part: f"{name}_{part}" for part in ("label_ids", "label_scores")}
+        crop_inputs = {tensor: tensor for tensor in ("frame", "boxes", "class_ids")}
+        crops = f"{name}_crops"
+        yield _step(f"{plan.name}_crop_{name}", crop_inputs, {"crops": crops, "rows": f"{name}_rows"})
+        yield _step(f"{plan.name}_classifier_{name}", {"crops": crops}, labels)
+        assemble_inputs |= {tensor: tensor for tensor in (f"{name}_rows", *labels.values())}
+        assemble_outputs |= {tensor: tensor for tensor in (f"{name}_ids", f"{name}_scores")}
+    if plan.classifiers:
+        yield _step(f"{plan.name}_assemble", assemble_inputs, assemble_outputs)
+
+
+def _step(model: str, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> Any:
+    return model_config_pb2.ModelEnsembling.Step(
+        model_name=model, model_version=MODEL_VERSION, input_map=inputs, output_map=outputs
+    )
+
+
+def _per_classifier(tensors: Any, plan: Plan) -> dict[str, str]:
+    """Repeat the template's `classifier_...` tensors for each classifier; returns new name -> template's name."""
+    templates = [tensor for tensor in tensors if tensor.name.startswith("classifier_")]
+    kept = [tensor for tensor in tensors if not tensor.name.startswith("classifier_")]
+    made, aliases = [], {}
+    for classifier in plan.classifiers:
+        for template in templates:
+            tensor = type(template)()
+            tensor.CopyFrom(template)
+            tensor.name = classifier.spec.name + template.name.removeprefix("classifier")
+            if tensor.dims[-1] == 0:
+                tensor.dims[-1] = classifier.top_k
+            made.append(tensor)
+            aliases[tensor.name] = template.name
+    del tensors[:]
+    tensors.extend([*kept, *made])
+    return aliases
+
+
+def _folder(stage: str, name: str, configs: Mapping[str, str], files: Mapping[str, bytes] | None = None) -> ModelFolder:
+    """A model's folder: its configurations, its model.py, and what else its version holds."""
+    model_py = (templates_folder() / stage / "1" / "model.py").read_bytes()
+    versioned = {"model.py": model_py, **(files or {})}
+    return ModelFolder(
+        name,
+        {path: text.encode() for path, text in configs.items()}
+        | {f"{MODEL_VERSION}/{file}": content for file, content in versioned.items()},
+    )

@@ -1,0 +1,48 @@
+"""What a plan comes to, for people and for machines."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from boxwise_export.plan import Plan
+
+
+def routes(plan: Plan) -> dict[tuple[str, ...], list[str]]:
+    """The classifiers asked, by name -> the detector classes they are asked about."""
+    grouped: dict[tuple[str, ...], list[str]] = {}
+    for class_id, name in enumerate(plan.detector.labels if plan.detector else ()):
+        asked = tuple(c.spec.name for c in plan.classifiers if not c.only or class_id in c.only)
+        grouped.setdefault(asked, []).append(name)
+    return grouped
+
+
+def document(plan: Plan) -> dict[str, Any]:
+    """A plan as JSON; the keys are stable and documented in docs/cli.md."""
+    detector = plan.detector
+    return {
+        "pipeline": plan.name,
+        "detector": detector
+        and {
+            "family": detector.family,
+            "classes": list(detector.labels),
+            "canvas": asdict(detector.canvas),
+            "candidates": detector.candidates,
+            "max_batch_size": detector.max_batch_size,
+            "score_threshold": detector.spec.score_threshold,
+            "iou_threshold": detector.spec.iou_threshold,
+            "max_detections": detector.spec.max_detections,
+        },
+        "classifiers": [
+            {
+                "name": classifier.spec.name,
+                "labels": list(classifier.labels),
+                "only": [detector.labels[i] for i in classifier.only] if detector and classifier.only else None,
+                "crop": asdict(classifier.crop),
+                "top_k": classifier.top_k,
+                "max_batch_size": classifier.max_batch_size,
+            }
+            for classifier in plan.classifiers
+        ],
+        "max_pixels": plan.max_pixels,
+    }

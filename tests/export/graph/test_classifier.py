@@ -1,0 +1,63 @@
+"""Activation, threshold and top-k inside the graph."""
+
+import numpy as np
+import onnx
+import pytest
+
+from boxwise_export.graph.classifier import build_classifier
+from boxwise_export.graph.source import read_input
+from boxwise_export.pipeline import Normalize
+from boxwise_runtime.session import OnnxGraph
+
+CROPS = np.stack([np.full((8, 8, 3), color, np.uint8) for color in ([10, 30, 20], [255, 0, 0])])
+LOGITS = np.array([[0.10, 0.30, 0.20], [2.55, 0, 0]])
+
+
+def answered(model: onnx.ModelProto, **changes: object) -> tuple[np.ndarray, np.ndarray]:
+    settings = {"activation": "softmax", "threshold": None, "top_k": 3} | changes
+    graph = build_classifier(
+        model, read_input(model), "logits", height=8, width=8, normalize=Normalize(std=(100, 100, 100)), **settings
+    )
+    outputs = OnnxGraph(graph.SerializeToString())({"crops": CROPS})
+    return outputs["label_ids"], outputs["label_scores"]
+
+
+def test_softmax(mean_color: onnx.ModelProto) -> None:
+    ids, scores = answered(mean_color)
+    exponents = np.exp(LOGITS)
+    expected = exponents / exponents.sum(axis=1, keepdims=True)
+    assert ids.dtype == np.int32
+    assert ids[0].tolist() == [1, 2, 0]
+    assert ids[1, 0] == 0
+    np.testing.assert_allclose(scores, -np.sort(-expected, axis=1), rtol=1e-5)
+
+
+def test_sigmoid_leaves_out_what_scores_less_than_its_threshold(mean_color: onnx.ModelProto) -> None:
+    ids, scores = answered(mean_color, activation="sigmoid", threshold=0.53)
+    expected = 1 / (1 + np.exp(-LOGITS))
+    assert ids.tolist() == [[1, 2, -1], [0, -1, -1]]
+    np.testing.assert_allclose(scores[0], [expected[0, 1], expected[0, 2], 0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("top_k", [1, 2])
+def test_top_k_of_scores_as_they_are(mean_color: onnx.ModelProto, top_k: int) -> None:
+    ids, scores = answered(mean_color, activation="none", top_k=top_k)
+    assert ids.shape == scores.shape == (2, top_k)
+    np.testing.assert_allclose(scores[:, 0], LOGITS.max(axis=1), rtol=1e-5)
+
+
+def test_mean_and_std_are_of_each_channel(mean_color: onnx.ModelProto) -> None:
+    graph = build_classifier(
+        mean_color,
+        read_input(mean_color),
+        "logits",
+        height=8,
+        width=8,
+        normalize=Normalize(mean=(10, 20, 0), std=(1, 10, 2)),
+        activation="none",
+        threshold=None,
+        top_k=3,
+    )
+    outputs = OnnxGraph(graph.SerializeToString())({"crops": CROPS[:1]})
+    scores = dict(zip(outputs["label_ids"][0].tolist(), outputs["label_scores"][0].tolist(), strict=True))
+    assert scores == pytest.approx({0: 0, 1: 1, 2: 10})
