@@ -1,0 +1,69 @@
+"""What a server answered, as a table to read, as JSON, and as pictures to look at."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rich.table import Column, Table
+from rich.text import Text
+
+from boxwise import Detection
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+_QUALITY = 92  # of a saved JPEG or WebP: thin lines and captions stay clean
+
+
+class Answer(NamedTuple):
+    """What was said of one file; the picture itself is let go."""
+
+    file: Path
+    image_size: tuple[int, int]
+    detections: tuple[Detection, ...]
+
+
+def document(answer: Answer) -> dict[str, Any]:
+    """An element of the list that `--json` prints; docs/cli.md describes it."""
+    return {
+        "file": str(answer.file),
+        "image_size": list(answer.image_size),
+        "detections": [each.to_dict() for each in answer.detections],
+    }
+
+
+def answers_table(answers: Sequence[Answer]) -> Table:
+    """One row a detection; a picture without any has one that says so."""
+    table = Table(Column("file", overflow="fold"), "box", "class", Column("score", justify="right"), "labels")
+    for answer in answers:
+        for detection in answer.detections:
+            table.add_row(
+                Text(str(answer.file)),
+                " ".join(f"{edge:.0f}" for edge in detection.box),
+                Text(detection.class_name),
+                f"{detection.score:.2f}",
+                Text(_best_labels(detection)),
+            )
+        if not answer.detections:
+            table.add_row(Text(str(answer.file)), "", "nothing found", "", "")
+    return table
+
+
+def _best_labels(detection: Detection) -> str:
+    """The best label of each classifier that was asked."""
+    best = [labels[0] for labels in detection.labels.values() if labels]
+    return "\n".join(f"{label.name} {label.score:.2f}" for label in best)
+
+
+def save_picture(picture: Image.Image, target: Path) -> None:
+    """Write a picture as its suffix says; the file is there as a whole or not at all."""
+    unfinished = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
+    try:
+        picture.save(unfinished, quality=_QUALITY)
+        unfinished.replace(target)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -1,0 +1,47 @@
+"""`boxwise cache`: where the cache is, how large, and away with it."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from boxwise_cli.errors import reported
+from boxwise_runtime.cache import CacheError, cache_location, cache_size, clear
+
+
+def cache(
+    clear_it: Annotated[bool, typer.Option("--clear", help="Delete the cache, after a question.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete without the question.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else; --clear then needs --yes.")] = (
+        False
+    ),
+) -> None:
+    """Show where downloads are kept and how much they take, or delete them.
+
+    What is in the cache can be fetched or made again. BOXWISE_CACHE moves it. With --json:
+    `{"folder", "exists", "bytes", "freed_bytes"}`, the last one null unless it was cleared.
+    """
+    folder = cache_location()
+    size = cache_size(folder)
+    freed: int | None = None
+    if clear_it:
+        if as_json and not yes:
+            raise typer.BadParameter("with --json nobody is asked: add --yes", param_hint="--clear")
+        if not as_json:
+            typer.echo(f"{folder}: {megabytes(size)}")
+        if not yes and not typer.confirm("Delete it?"):
+            return
+        with reported(CacheError):
+            freed = clear(folder)
+    if as_json:
+        document = {"folder": str(folder), "exists": folder.exists(), "bytes": cache_size(folder), "freed_bytes": freed}
+        typer.echo(json.dumps(document, indent=2))
+    elif freed is not None:
+        typer.echo(f"deleted: {megabytes(freed)} are free again")
+    else:
+        typer.echo(f"{folder}: {megabytes(size) if folder.exists() else 'nothing yet'}")
+
+
+def megabytes(count: int) -> str:
+    """A number of bytes as people read it: 12,345,678 is 12.3 MB."""
+    return f"{count / 1e6:,.1f} MB"

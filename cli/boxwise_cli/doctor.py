@@ -1,0 +1,189 @@
+"""`boxwise doctor`: what this installation can do, and what to install for the rest."""
+
+import ctypes
+import json
+import os
+import platform
+import re
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, metadata, version
+from importlib.util import find_spec
+from typing import Annotated, Any, NamedTuple
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from boxwise_cli.cache import megabytes
+from boxwise_runtime.cache import cache_location, cache_size
+from boxwise_runtime.launcher import TARGETS, LaunchError, Target
+from boxwise_runtime.launcher.binary import BUNDLED_TARGETS, bundle_for
+
+ENOUGH_SHARED_MEMORY = 256_000_000  # a dozen stages and a few 24-megapixel pictures; Docker gives 64 MB
+_SHM = "/dev/shm"  # noqa: S108
+_TRITONS = {"0.7.0": "2.51.0"}  # which Triton is in which nvidia-pytriton
+
+
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+) -> None:
+    """Show what this installation can do, and how to get the rest.
+
+    The exit code is 0 when models can be served on the CPU here, and 1 when not.
+    """
+    facts = examine()
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
+    else:
+        _print(facts)
+    if not facts["can_serve"]:
+        raise typer.Exit(1)
+
+
+def examine() -> dict[str, Any]:
+    """Everything that the table and `--json` show, as JSON types: a name that is not there has null."""
+    problems = {target: _problem(target) for target in TARGETS}
+    folder = cache_location()
+    pytriton = _version("nvidia-pytriton")
+    return {
+        "can_serve": problems["embedded"] is None,
+        "boxwise": _version("boxwise"),
+        "python": {"version": platform.python_version(), "executable": sys.executable},
+        "extras": {extra: {"missing": missing(extra)} for extra in _extras()},
+        "triton": {"version": _TRITONS.get(pytriton or ""), "nvidia_pytriton": pytriton},
+        "targets": {target: {"servable": problem is None, "problem": problem} for target, problem in problems.items()},
+        "onnxruntime": _onnxruntime(),
+        "gpu": {"cuda_driver": cuda_driver()},
+        "cache": {"folder": str(folder), "bytes": cache_size(folder)},
+        "shared_memory": _shared_memory(),
+    }
+
+
+def missing(extra: str, distribution: str = "boxwise") -> list[str]:
+    """The packages of an extra that are not installed, sorted; an extra that names further ones is followed."""
+    absent: set[str] = set()
+    for requirement in metadata(distribution).get_all("Requires-Dist") or []:
+        named = re.match(r"(?P<name>[\w.-]+)(?:\[(?P<extras>[^]]*)\])?", requirement)
+        if named is None or not re.search(rf"""extra == ['"]{re.escape(extra)}['"]""", requirement):
+            continue
+        if named["name"] == distribution:
+            absent.update(*(missing(inner.strip(), distribution) for inner in named["extras"].split(",")))
+        elif _version(named["name"]) is None:
+            absent.add(named["name"])
+    return sorted(absent)
+
+
+def cuda_driver() -> str | None:
+    """The newest CUDA that the GPU driver of this machine serves, as "12.6"; None where there is no driver."""
+    number = ctypes.c_int(0)
+    try:
+        failed = ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(number))
+    except (OSError, AttributeError):
+        return None
+    return None if failed or not number.value else f"{number.value // 1000}.{number.value % 1000 // 10}"
+
+
+def _problem(target: Target) -> str | None:
+    """Why the target cannot be served with what is installed here, None when it can."""
+    try:
+        bundle_for(target)
+    except LaunchError as error:
+        return str(error)
+    absent = [module for module in ("onnxruntime", "cv2") if find_spec(module) is None]
+    return f'the stages need {" and ".join(absent)}: pip install "boxwise[server]"' if absent else None
+
+
+def _extras() -> list[str]:
+    return metadata("boxwise").get_all("Provides-Extra") or []
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+def _onnxruntime() -> dict[str, Any] | None:
+    if find_spec("onnxruntime") is None:
+        return None
+    try:
+        import onnxruntime
+    except ImportError as error:  # installed, but not for this system
+        return {"version": None, "providers": [], "problem": str(error)}
+    return {"version": onnxruntime.__version__, "providers": onnxruntime.get_available_providers(), "problem": None}
+
+
+def _shared_memory() -> dict[str, Any] | None:
+    try:
+        found = os.statvfs(_SHM)
+    except OSError:
+        return None
+    size, free = found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
+    return {"bytes": size, "free_bytes": free, "enough": free >= ENOUGH_SHARED_MEMORY}
+
+
+class _Row(NamedTuple):
+    ok: bool | None  # None: neither good nor bad
+    what: str
+    finding: str
+    mend: str = ""
+
+
+def _rows(facts: dict[str, Any]) -> Iterator[_Row]:
+    """The table's rows, from the facts alone."""
+    yield _Row(None, "boxwise", f"{facts['boxwise']}, Python {facts['python']['version']}")
+    for extra, found in facts["extras"].items():
+        absent = found["missing"]
+        yield _Row(
+            True if not absent else None,
+            f"extra {extra}",
+            f"without {', '.join(absent)}" if absent else "installed",
+            f'pip install "boxwise[{extra}]"' if absent else "",
+        )
+    triton = facts["triton"]
+    yield _Row(
+        None,
+        "bundled Triton",
+        f"{triton['version'] or 'unknown version'} (nvidia-pytriton {triton['nvidia_pytriton']})"
+        if triton["nvidia_pytriton"]
+        else "none",
+    )
+    for target, found in facts["targets"].items():
+        reason, _, mend = (found["problem"] or "").partition(": ")
+        bad = False if target in BUNDLED_TARGETS else None
+        yield (
+            _Row(True, f"serve {target}", "possible")
+            if found["servable"]
+            else _Row(bad, f"serve {target}", reason, mend)
+        )
+    runtime = facts["onnxruntime"]
+    if runtime is None:
+        yield _Row(None, "onnxruntime", "none")
+    elif runtime["problem"]:
+        yield _Row(False, "onnxruntime", f"cannot be imported: {runtime['problem']}")
+    else:
+        yield _Row(None, "onnxruntime", f"{runtime['version']}: {', '.join(runtime['providers'])}")
+    cuda = facts["gpu"]["cuda_driver"]
+    yield _Row(None, "GPU driver", f"for CUDA {cuda}" if cuda else "none")
+    yield _Row(None, "cache", f"{facts['cache']['folder']}, {megabytes(facts['cache']['bytes'])}")
+    memory = facts["shared_memory"]
+    if memory is None:
+        yield _Row(False, _SHM, "none", "mount it: Triton's Python stages talk through it")
+    else:
+        yield _Row(
+            memory["enough"],
+            _SHM,
+            f"{megabytes(memory['bytes'])}, {megabytes(memory['free_bytes'])} free",
+            "" if memory["enough"] else f"give it {megabytes(ENOUGH_SHARED_MEMORY)} (docker run --shm-size 1g)",
+        )
+
+
+def _print(facts: dict[str, Any]) -> None:
+    table = Table("", "what", "finding", "what to do")
+    marks = {True: Text("ok", "green"), False: Text("!!", "red"), None: Text("")}
+    for row in _rows(facts):
+        table.add_row(marks[row.ok], row.what, Text(row.finding), Text(row.mend))
+    Console().print(table)

@@ -1,0 +1,37 @@
+"""`boxwise export`: a pipeline file and its checkpoints become a model repository."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from boxwise_cli.errors import needs, reported
+
+
+def export(
+    pipeline: Annotated[Path, typer.Argument(metavar="PIPELINE.yaml", help="`boxwise init` writes one to start from.")],
+    out: Annotated[Path, typer.Option(metavar="REPO", help="The model repository; made where there is none.")],
+    cores: Annotated[
+        int | None, typer.Option(min=1, help="Cores of the machine that will serve; left out, those of this one.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was published as JSON.")] = False,
+) -> None:
+    """Export checkpoints into a model repository that Triton serves.
+
+    Other pipelines in the repository stay as they are. When anything fails, or Ctrl-C is pressed, so does this one.
+    """
+    with needs("server"):
+        import cv2  # noqa: F401
+        import onnxruntime  # noqa: F401
+    with needs("export"):
+        from boxwise_export.errors import ExportError
+        from boxwise_export.export import export as run
+        from boxwise_export.summary import document
+
+    with reported(ExportError):
+        plan = run(pipeline, out, cores=cores, report=lambda line: typer.echo(line, err=True))
+    if as_json:
+        typer.echo(json.dumps(document(plan) | {"repository": str(out)}, indent=2, ensure_ascii=False))
+    else:
+        typer.echo(f"{plan.name} is in {out}; serve it with: boxwise serve {out}")

@@ -1,0 +1,93 @@
+import os
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from boxwise_cli.app import COMMANDS, app
+from boxwise_cli.errors import fail, needs, reported
+
+BOXWISE = str(Path(sys.executable).with_name("boxwise"))
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([BOXWISE, *arguments], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("absent", ["typer", "rich"])
+def test_without_its_extra_it_says_what_to_install(absent: str) -> None:
+    code = f"import sys; sys.modules[{absent!r}] = None; from boxwise_cli.entry import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == 'the command line needs its extra: pip install "boxwise[cli]"\n'
+
+
+def test_version() -> None:
+    done = run("--version")
+    assert (done.returncode, done.stdout) == (0, f"boxwise {version('boxwise')}\n")
+
+
+def test_every_command_is_in_the_help_and_has_its_own() -> None:
+    listed = CliRunner().invoke(app, ["--help"])
+    assert listed.exit_code == 0
+    assert COMMANDS
+    for command in COMMANDS:
+        assert f" {command} " in listed.output
+        own = CliRunner().invoke(app, [command, "--help"], prog_name="boxwise")
+        assert own.exit_code == 0
+        assert f"boxwise {command} [OPTIONS]" in own.output
+
+
+@pytest.mark.parametrize("arguments", [["no-such-command"], ["serve"], ["serve", "repo", "--no-such-option"]])
+def test_wrong_usage_ends_with_2(arguments: list[str]) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+
+
+def test_a_command_imports_only_what_it_needs() -> None:
+    code = (
+        "import sys; from boxwise_cli.app import app; app(['cache'], standalone_mode=False); "
+        "print([name for name in ('numpy', 'grpc', 'onnx', 'boxwise', 'boxwise_cli.predict') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_fail_and_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        fail("no such thing", code=3)
+    assert ended.value.code == 3
+    with pytest.raises(SystemExit) as ended, reported(KeyError, OSError):
+        raise OSError("it broke")
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == "error: no such thing\nerror: it broke\n"
+    with pytest.raises(ValueError, match="a bug"), reported(KeyError):
+        raise ValueError("a bug")
+
+
+def test_needs_names_the_extra(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended, needs("export"):
+        import nothing_of_that_name  # type: ignore[import-not-found]  # noqa: F401
+    assert ended.value.code == 1
+    assert capsys.readouterr().err.endswith('nothing_of_that_name, of an extra that is not installed: pip install "boxwise[export]"\n')  # fmt: skip # noqa: E501
+    with pytest.raises(ModuleNotFoundError), needs("export"):
+        import boxwise_export.no_such_module  # type: ignore[import-not-found]  # noqa: F401
+
+
+def test_an_interrupt_ends_with_130(tmp_path: Path) -> None:
+    """Any command that does not handle Ctrl-C itself; here one that hangs while it is being imported."""
+    code = (
+        "import sys, types, os, signal; module = types.ModuleType('boxwise_cli.doctor')\n"
+        "def doctor() -> None:\n    os.kill(os.getpid(), signal.SIGINT)\n"
+        "module.doctor = doctor; sys.modules['boxwise_cli.doctor'] = module\n"
+        "sys.argv = ['boxwise', 'doctor']; from boxwise_cli.entry import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=dict(os.environ)
+    )
+    assert done.returncode == 130
+    assert "Traceback" not in done.stderr
