@@ -32,7 +32,6 @@ class GraphBuilder:
 
     def __init__(self, source: onnx.ModelProto) -> None:
         source = _modern(source)
-        self._opset = next(o.version for o in source.opset_import if o.domain in ("", "ai.onnx"))
         self._source = onnx.compose.add_prefix(source, _SOURCE)
         self._nodes: list[onnx.NodeProto] = []
         self._initializers: list[TensorProto] = []
@@ -59,12 +58,6 @@ class GraphBuilder:
         """tensor[..., start:stop]."""
         bounds = (self.constant([value], np.int64) for value in (start, stop, -1))
         return str(self.op("Slice", tensor, *bounds))
-
-    def max_last(self, tensor: str) -> str:
-        """Maximum over the last axis, which goes."""
-        if self._opset >= 18:
-            return str(self.op("ReduceMax", tensor, self.constant([-1], np.int64), keepdims=0))
-        return str(self.op("ReduceMax", tensor, axes=[-1], keepdims=0))
 
     def gather_rows(self, rows: str, indices: str) -> str:
         """Rows [B, N, ...] at indices [B, M] -> [B, M, ...], batch by batch."""

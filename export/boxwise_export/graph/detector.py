@@ -45,7 +45,7 @@ def build_detector(
     tensors = {name: graph.op("Cast", tensor, to=TensorProto.FLOAT) for name, tensor in tensors.items()}
     decoded = family.decode(graph, tensors, outputs, height, width)
     count = min(candidates, decoded.count * decoded.classes)
-    boxes, scores, classes = _best(graph, decoded.boxes, decoded.scores, decoded.count, decoded.classes, count)
+    boxes, scores, classes = _best(graph, decoded.boxes, decoded.scores, decoded.classes, count)
     batch = "batch" if source.batch is None else source.batch
     return (
         graph.finish(
@@ -61,17 +61,13 @@ def build_detector(
     )
 
 
-def _best(graph: GraphBuilder, boxes: str, scores: str, cells: int, classes: int, count: int) -> tuple[str, str, str]:
+def _best(graph: GraphBuilder, boxes: str, scores: str, classes: int, count: int) -> tuple[str, str, str]:
     """The best `count` of all (cell, class) pairs, from boxes [B, N, 4] and scores [B, N, C].
 
-    First the best cells, by their best class: a pair among the best K cannot lie outside the best K cells, each of
-    which holds a pair at least as good. So the second search runs over K x C and not over N x C values.
+    One search over all N x C values: finding the best cells first was measured to gain nothing, even over CenterNet's
+    1.3 million.
     """
-    k = graph.constant([count], np.int64)
-    if cells > count:
-        _, best_cells = graph.op("TopK", graph.max_last(scores), k, outputs=2)
-        boxes, scores = graph.gather_rows(boxes, best_cells), graph.gather_rows(scores, best_cells)
+    k, class_count = graph.constant([count], np.int64), graph.constant(classes, np.int64)
     best_scores, pairs = graph.op("TopK", graph.reshape(scores, 0, -1), k, outputs=2)
-    class_count = graph.constant(classes, np.int64)
     best_classes = graph.op("Cast", graph.op("Mod", pairs, class_count), to=TensorProto.INT32)
     return graph.gather_rows(boxes, graph.op("Div", pairs, class_count)), best_scores, best_classes

@@ -79,7 +79,6 @@ def test_centernet_equals_peaks_found_cell_by_cell(make_model: Callable[..., onn
 
 
 def test_the_best_pairs_may_be_many_classes_of_few_cells(make_model: Callable[..., onnx.ModelProto]) -> None:
-    # Three classes of one cell beat every other cell: the search by best cells must not lose two of them.
     heat = np.zeros((CELLS, CELLS, CLASSES), np.float32)
     heat[4, 4] = [0.9, 0.8, 0.7]
     heat[10, 10] = [0.1, 0.2, 0.3]
