@@ -1,0 +1,96 @@
+"""`boxwise init`, `validate` and `export`, as a person runs them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+
+def boxwise(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [str(Path(sys.executable).with_name("boxwise")), *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a YOLOX-shaped detector of 64 x 64 and 2 classes, and its pipeline file."""
+    nodes = [
+        helper.make_node("ReduceMean", ["images"], ["mean"], axes=[1, 2, 3], keepdims=0),
+        helper.make_node("Reshape", ["mean", "shape"], ["column"]),
+        helper.make_node("Mul", ["column", "rows"], ["output"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, 64, 64])],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, ["batch", 84, 7])],
+        [
+            numpy_helper.from_array(np.int64([-1, 1, 1]), "shape"),
+            numpy_helper.from_array(np.full((1, 84, 7), 0.001, np.float32), "rows"),
+        ],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "d.onnx")
+    (tmp_path / "pipeline.yaml").write_text("name: street\ndetector: {weights: d.onnx, labels: [car, dog]}\n")
+    return tmp_path
+
+
+def test_init_writes_a_file_once(tmp_path: Path) -> None:
+    assert boxwise("init", cwd=tmp_path).returncode == 0
+    text = (tmp_path / "pipeline.yaml").read_text()
+    assert "detector:" in text
+    again = boxwise("init", cwd=tmp_path)
+    assert again.returncode == 1
+    assert again.stderr == "error: pipeline.yaml is there already; name another file, or replace it with --force\n"
+    (tmp_path / "pipeline.yaml").write_text("mine")
+    assert boxwise("init", "--force", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "pipeline.yaml").read_text() == text
+
+
+def test_validate(folder: Path) -> None:
+    table = boxwise("validate", "pipeline.yaml", cwd=folder)
+    assert table.returncode == 0
+    assert "yolox, 2 classes" in table.stdout
+    document = json.loads(boxwise("validate", "pipeline.yaml", "--json", cwd=folder).stdout)
+    assert document["pipeline"] == "street"
+    assert document["detector"]["family"] == "yolox"
+    assert document["detector"]["classes"] == ["car", "dog"]
+    assert document["classifiers"] == []
+
+
+def test_validate_shows_which_class_goes_to_which_classifier(folder: Path) -> None:
+    graph = helper.make_graph(
+        [helper.make_node("ReduceMean", ["images"], ["logits"], axes=[2, 3], keepdims=0)],
+        "mean",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, 8, 8])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 3])],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), folder / "c.onnx")
+    with (folder / "pipeline.yaml").open("a") as file:
+        file.write(
+            "classifiers: [{name: breed, weights: c.onnx, labels: [a, b, c], only: [dog], crop: {size: 8}, top_k: 2}]\n"
+        )
+    lines = boxwise("validate", "pipeline.yaml", cwd=folder).stdout.splitlines()
+    assert any("no classifier" in line and "car" in line for line in lines)
+    assert any("breed" in line and "dog" in line for line in lines)
+
+
+def test_export(folder: Path) -> None:
+    done = boxwise("export", "pipeline.yaml", "--out", "models", "--cores", 3, "--json", cwd=folder)
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["repository"] == "models"
+    assert "count: 3" in (folder / "models" / "street_detector" / "config.pbtxt").read_text()
+    assert (folder / "models" / "street.manifest.json").is_file()
+
+
+def test_what_fails_is_one_sentence_and_leaves_nothing(folder: Path) -> None:
+    (folder / "pipeline.yaml").write_text("detector: {weights: d.onnx, labels: [car]}\n")
+    failed = boxwise("export", "pipeline.yaml", "--out", "models", cwd=folder)
+    assert failed.returncode == 1
+    assert failed.stderr.splitlines()[-1] == "error: detector.labels: 1 names, but the graph gives 2 classes"
+    assert "Traceback" not in failed.stderr
+    assert not (folder / "models").exists()
