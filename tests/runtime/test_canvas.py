@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boxwise_runtime.canvas import Geometry, Resize, draw_canvas, fit, to_picture
+from boxwise_runtime.canvas import Geometry, Resize, draw, fit, to_picture
 
 SIDE = st.integers(1, 5000)
 HOW = st.sampled_from(["letterbox", "letterbox_top_left", "stretch"])
@@ -13,7 +13,9 @@ HOW = st.sampled_from(["letterbox", "letterbox_top_left", "stretch"])
 
 def drawn(frame: np.ndarray, geometry: Geometry, height: int, width: int, **options: object) -> np.ndarray:
     settings = {"pad_value": 114, "interpolation": "linear", "color_order": "rgb"} | options
-    return draw_canvas(frame, geometry, height, width, **settings)  # type: ignore[arg-type]
+    canvas = np.full((height, width, 3), 222, np.uint8)
+    draw(frame, geometry, canvas, **settings)  # type: ignore[arg-type]
+    return canvas
 
 
 @pytest.mark.parametrize(

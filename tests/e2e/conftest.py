@@ -1,0 +1,150 @@
+"""One repository with every pipeline of the contract, and one server for all its tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from contract_support.calls import Triton
+from contract_support.synthetic import (
+    THRESHOLD,
+    write_dots_detector,
+    write_mean_classifier,
+    write_pixels_classifier,
+)
+
+from boxwise_export.demo import prepare_demo
+from boxwise_export.demo_assets import DEMO_ASSETS
+from boxwise_export.download import fetch
+from boxwise_export.export import export
+from boxwise_runtime.cache import cache_folder
+from boxwise_runtime.launcher import ServerOptions, TritonProcess, free_ports
+
+ROOT = Path(__file__).resolve().parents[2]
+SHARED_DATA = ROOT.parent / "shared" / "data"
+DEMO_PIPELINE = ROOT / "export" / "boxwise_export" / "demo.yaml"
+FIGURES = pytest.StashKey[list[str]]()
+
+_UNIT = {"mean": 0, "std": 255}
+_DOTS = {
+    "weights": "dots.onnx",
+    "labels": ["red", "green", "blue"],
+    "score_threshold": THRESHOLD,
+    "canvas": {"pad_value": 0},  # grey would be objects
+    "normalize": _UNIT,
+}
+_SHADE = {
+    "name": "shade",  # a dot's exact colour: which crop went to which row
+    "weights": "mean.onnx",
+    "labels": ["red", "green", "blue"],
+    "activation": "none",
+    "top_k": 3,
+    "crop": {"size": 4, "interpolation": "nearest"},
+    "normalize": _UNIT,
+}
+SYNTHETIC = {
+    "dots": {
+        "detector": _DOTS,
+        "classifiers": [
+            _SHADE,
+            _SHADE | {"name": "reds", "only": ["red"], "activation": "softmax", "top_k": 1},
+            _SHADE | {"name": "vivid", "weights": "mean_8.onnx", "activation": "sigmoid", "threshold": 0.99},
+        ],
+    },
+    "thousand": {"detector": _DOTS | {"max_detections": 1000}, "classifiers": [_SHADE]},
+    "whole": {
+        "max_megapixels": 0.1,
+        "classifiers": [
+            {
+                "name": "stretched",
+                "weights": "pixels_16.onnx",
+                "labels": [f"value {i}" for i in range(16 * 16 * 3)],
+                "activation": "none",
+                "top_k": 16 * 16 * 3,
+                "crop": {"size": 16},
+            },
+            {
+                "name": "centred",
+                "weights": "pixels_8.onnx",
+                "labels": [f"value {i}" for i in range(8 * 8 * 3)],
+                "activation": "none",
+                "top_k": 8 * 8 * 3,
+                "crop": {"size": 8, "resize_shorter": 16},
+            },
+        ],
+    },
+}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[FIGURES] = []
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if figures := config.stash.get(FIGURES, []):
+        terminalreporter.section("measured by the contract tests, not asserted")
+        for figure in figures:
+            terminalreporter.line(figure)
+
+
+@pytest.fixture(scope="session")
+def figures(pytestconfig: pytest.Config) -> list[str]:
+    """Lines for the end of the run: what is measured and not asserted."""
+    return pytestconfig.stash.setdefault(FIGURES, [])
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The evaluation data, which is not part of the project."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"no evaluation data: {SHARED_DATA} (COCO photos and yolox_nano) is not on this machine")
+    return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def demo_assets() -> dict[str, Path]:
+    """The demo's models and photos, fetched into the user's cache the first time."""
+    return fetch(DEMO_ASSETS, cache_folder() / "demo", lambda line: None)
+
+
+@pytest.fixture(scope="session")
+def photos(demo_assets: dict[str, Path]) -> dict[str, bytes]:
+    """The demo's photos, PNG files by their name without suffix."""
+    return {path.stem: path.read_bytes() for path in demo_assets.values() if path.suffix == ".png"}
+
+
+@pytest.fixture(scope="session")
+def repository(demo_assets: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pipelines boxwise (the demo), centernet (its detector alone), dots, thousand, whole and, with data, street."""
+    out = tmp_path_factory.mktemp("served") / "repository"
+    prepare_demo(cache_folder(), out, lambda line: None)
+
+    sources = tmp_path_factory.mktemp("sources")
+    write_dots_detector(sources / "dots.onnx")
+    write_mean_classifier(sources / "mean.onnx")
+    write_mean_classifier(sources / "mean_8.onnx", gain=8)
+    write_pixels_classifier(sources / "pixels_16.onnx", 16)
+    write_pixels_classifier(sources / "pixels_8.onnx", 8)
+    detector = yaml.safe_load(DEMO_PIPELINE.read_text())["detector"]
+    detector["weights"]["file"] = str(demo_assets["centernet.json"])
+    pipelines = SYNTHETIC | {"centernet": {"detector": detector}}
+    if SHARED_DATA.is_dir():
+        weights = str(SHARED_DATA / "models" / "yolox_nano_coco.onnx")
+        pipelines["street"] = {"detector": {"weights": weights, "labels": "coco"}}
+    for name, pipeline in pipelines.items():
+        file = sources / f"{name}.yaml"
+        file.write_text(yaml.safe_dump({"name": name, **pipeline}))
+        export(file, out, cores=1)  # one instance of a stage starts sooner than one a core; the demo has those
+    return out
+
+
+@pytest.fixture(scope="session")
+def triton(repository: Path) -> Iterator[Triton]:
+    """The one server."""
+    grpc, http, metrics = free_ports(3)
+    with TritonProcess.start(
+        ServerOptions(repository=repository, grpc_port=grpc, http_port=http, metrics_port=metrics)
+    ):
+        yield Triton(f"127.0.0.1:{grpc}", f"http://127.0.0.1:{http}")

@@ -1,0 +1,1 @@
+"""What the contract tests share: calls with plain tritonclient, synthetic models, and references written anew."""
