@@ -60,41 +60,33 @@ def _cut_down(side: float) -> int:
     return int(side + 1e-6)
 
 
-def draw_canvas(
+def draw(
     frame: NDArray[np.uint8],
     geometry: Geometry,
-    canvas_height: int,
-    canvas_width: int,
+    canvas: NDArray[np.uint8],
     *,
     pad_value: int,
     interpolation: Interpolation,
     color_order: ColorOrder,
-) -> NDArray[np.uint8]:
-    """Resize a frame onto its canvas.
+) -> None:
+    """Resize a frame onto its canvas, in place.
 
     Args:
         frame: uint8 [height, width, 3], RGB.
-        geometry: where it lies, from `fit`.
-        canvas_height: pixels.
-        canvas_width: pixels.
+        geometry: where it lies, from `fit` for this canvas.
+        canvas: uint8 [canvas height, canvas width, 3]; all of it is written.
         pad_value: 0 to 255, the grey of what the picture does not cover.
         interpolation: how pixels between pixels are found.
         color_order: the order of the canvas's channels.
-
-    Returns:
-        uint8 [canvas_height, canvas_width, 3].
     """
-    new_width = round(geometry.width * geometry.scale_x)
-    new_height = round(geometry.height * geometry.scale_y)
-    resized = resize_to(frame, new_height, new_width, interpolation)
-    if color_order == "bgr":
-        resized = cv2.cvtColor(resized, cv2.COLOR_RGB2BGR).astype(np.uint8, copy=False)
-    if resized.shape[:2] == (canvas_height, canvas_width):
-        return resized
+    width, height = round(geometry.width * geometry.scale_x), round(geometry.height * geometry.scale_y)
     left, top = int(geometry.pad_x), int(geometry.pad_y)
-    canvas = np.full((canvas_height, canvas_width, 3), pad_value, np.uint8)
-    canvas[top : top + new_height, left : left + new_width] = resized
-    return canvas
+    covered = canvas[top : top + height, left : left + width]
+    if covered.shape != canvas.shape:
+        canvas[:] = pad_value
+    cv2.resize(frame, (width, height), dst=covered, interpolation=_INTERPOLATION[interpolation])
+    if color_order == "bgr":
+        cv2.cvtColor(covered, cv2.COLOR_RGB2BGR, dst=covered)
 
 
 def resize_to(picture: NDArray[np.uint8], height: int, width: int, interpolation: Interpolation) -> NDArray[np.uint8]:

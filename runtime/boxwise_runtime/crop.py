@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from boxwise_runtime.canvas import ColorOrder, Interpolation, draw_canvas, fit, resize_to
+from boxwise_runtime.canvas import ColorOrder, Interpolation, draw, fit, resize_to
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def crop(frame: NDArray[np.uint8], boxes: NDArray[np.float32], spec: CropSpec) -
     crops = np.empty((len(boxes), spec.height, spec.width, 3), np.uint8)
     for row, box in enumerate(boxes.tolist()):
         left, top, right, bottom = region(box, frame.shape[0], frame.shape[1], spec.padding)
-        crops[row] = _fill(frame[top:bottom, left:right], spec)
+        _fill(frame[top:bottom, left:right], spec, crops[row])
     return crops
 
 
@@ -63,15 +63,14 @@ def region(box: Sequence[float], height: int, width: int, padding: float) -> tup
     return left, top, right, bottom
 
 
-def _fill(picture: NDArray[np.uint8], spec: CropSpec) -> NDArray[np.uint8]:
+def _fill(picture: NDArray[np.uint8], spec: CropSpec, out: NDArray[np.uint8]) -> None:
     if spec.resize_shorter:
         picture = _centre(picture, spec)
     height, width = picture.shape[:2]
-    return draw_canvas(
+    draw(
         picture,
         fit(height, width, spec.height, spec.width, "letterbox" if spec.keep_aspect else "stretch"),
-        spec.height,
-        spec.width,
+        out,
         pad_value=spec.pad_value,
         interpolation=spec.interpolation,
         color_order=spec.color_order,

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from boxwise_runtime.canvas import ColorOrder, Geometry, Interpolation, Resize, draw_canvas, fit, to_picture
+from boxwise_runtime.canvas import ColorOrder, Geometry, Interpolation, Resize, draw, fit, to_picture
 from boxwise_runtime.crop import CropSpec, crop
 from boxwise_runtime.decode import check_size, decode
 from boxwise_runtime.errors import InvalidInput
@@ -84,18 +84,18 @@ class Preprocess:
         class_filter = read_class_filter(inputs, self.class_count)
         frame = read_frame(inputs, self.max_pixels)
         geometry = fit(frame.shape[0], frame.shape[1], self.canvas_height, self.canvas_width, self.resize)
-        canvas = draw_canvas(
+        canvas = np.empty((1, self.canvas_height, self.canvas_width, 3), np.uint8)
+        draw(
             frame,
             geometry,
-            self.canvas_height,
-            self.canvas_width,
+            canvas[0],
             pad_value=self.pad_value,
             interpolation=self.interpolation,
             color_order=self.color_order,
         )
         return {
             "frame": frame,
-            "canvas": canvas[np.newaxis],
+            "canvas": canvas,
             "geometry": np.array(geometry, np.float32),
             "thresholds": np.array(
                 [settings.score_threshold, settings.iou_threshold, settings.max_detections], np.float32
@@ -181,7 +181,11 @@ class Suppress:
         # What lies wholly in the padding is no object of the picture.
         seen = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
         canvas_boxes, boxes, scores, class_ids = canvas_boxes[seen], boxes[seen], scores[seen], class_ids[seen]
-        kept = suppress(canvas_boxes, scores, class_ids, iou_threshold if self.nms else 1, int(max_detections))
+        most = int(max_detections)
+        if self.nms:
+            kept = suppress(canvas_boxes, scores, class_ids, iou_threshold, most)
+        else:
+            kept = np.argsort(-scores, kind="stable")[:most]
         return {
             "boxes": boxes[kept],
             "scores": scores[kept],
@@ -271,5 +275,8 @@ def read_frame(inputs: Tensors, max_pixels: int) -> NDArray[np.uint8]:
         check_size("frame", raw.shape[0], raw.shape[1], max_pixels)
         return raw
     if "image" not in inputs:
-        raise InvalidInput("image: missing; send the bytes of a JPEG, PNG, WebP or BMP file")
+        raise InvalidInput(
+            "image: missing; send the bytes of a JPEG, PNG, WebP or BMP file, "
+            "or to the raw ensemble `frame`, RGB pixels [height, width, 3]"
+        )
     return decode(inputs["image"], max_pixels)

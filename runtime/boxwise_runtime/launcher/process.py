@@ -16,7 +16,7 @@ from typing import Self
 
 from boxwise_runtime.launcher import guard, log
 from boxwise_runtime.launcher.binary import locate
-from boxwise_runtime.launcher.command import arguments
+from boxwise_runtime.launcher.command import ALLOCATOR, arguments
 from boxwise_runtime.launcher.options import LaunchError, ServerOptions, check_endpoints, check_repository
 from boxwise_runtime.launcher.stubs import group_runs, stubs_of
 
@@ -152,7 +152,7 @@ class TritonProcess:
         try:
             return subprocess.Popen(
                 [binary.program, *binary.arguments, *arguments(self.options, self._shm_prefix)],
-                env=binary.environment,
+                env=ALLOCATOR | dict(binary.environment),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
