@@ -79,16 +79,21 @@ def set_shape(tensors: Iterable[Any], name: str, dims: Iterable[int]) -> None:
     tensor.dims.extend(dims)
 
 
+def remove(tensors: Any, name: str) -> None:
+    """Take out the input or output of this name."""
+    del tensors[next(i for i, tensor in enumerate(tensors) if tensor.name == name)]
+
+
 def set_parameters(config: Any, values: Mapping[str, Any]) -> None:
     """Fill in the stage's fields, exactly those that the template explains.
 
     Raises:
         ValueError: the template and the stage differ; one of them is to be corrected.
     """
-    if set(values) != set(config.parameters):
-        different = sorted(set(values) ^ set(config.parameters))
+    parameters = to_parameters(values)
+    if different := sorted(set(parameters) ^ set(config.parameters)):
         raise ValueError(f"{config.name}: the template's parameters differ from the stage's in {', '.join(different)}")
-    for name, text in to_parameters(values).items():
+    for name, text in parameters.items():
         config.parameters[name].string_value = text
 
 

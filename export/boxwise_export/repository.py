@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
 
 from tritonclient.grpc import model_config_pb2
 
-from boxwise_export.configs import Template, set_parameters, set_shape, templates_folder
+from boxwise_export.configs import Template, remove, set_parameters, set_shape, templates_folder
 from boxwise_export.plan import ClassifierPlan, DetectorPlan, Plan
 
 CONTRACT_VERSION = 1
@@ -19,6 +19,7 @@ MODEL_VERSION = 1
 TARGETS = ("onnxruntime", "tensorrt")
 OPTIONS = ("score_threshold", "iou_threshold", "max_detections", "class_filter")
 DETECTIONS = ("boxes", "scores", "class_ids", "image_size")
+LABELS = ("label_ids", "label_scores")
 # Rows of one run on the CPU. More gain nothing there, and 1,000 crops at once would take gigabytes of activations.
 _CHUNK = 16
 
@@ -43,8 +44,7 @@ def build_repository(plan: Plan) -> list[ModelFolder]:
         folders += [_preprocess(plan, plan.detector), _detector(plan, plan.detector), _nms(plan, plan.detector)]
     else:
         folders.append(_whole_picture(plan))
-    for classifier in plan.classifiers:
-        folders += [_crop(plan, classifier), _classifier(plan, classifier)]
+    folders += [_classifier(plan, classifier) for classifier in plan.classifiers]
     if plan.classifiers:
         folders.append(_assemble(plan))
     digests = {
@@ -116,8 +116,9 @@ def _whole_picture(plan: Plan) -> ModelFolder:
     template = Template.load("whole_picture")
     config = template.copy(f"{plan.name}_whole_picture")
     config.instance_group[0].count = plan.instances
-    set_parameters(config, {"max_pixels": plan.max_pixels})
-    return _folder("whole_picture", config.name, {"config.pbtxt": template.render(config)})
+    aliases = _crops(config, plan)
+    set_parameters(config, {"max_pixels": plan.max_pixels, "crops": _crop_fields(plan)})
+    return _folder("whole_picture", config.name, {"config.pbtxt": template.render(config, aliases)})
 
 
 def _detector(plan: Plan, detector: DetectorPlan) -> ModelFolder:
@@ -164,17 +165,13 @@ def _nms(plan: Plan, detector: DetectorPlan) -> ModelFolder:
     set_shape(config.input, "candidate_boxes", (1, detector.candidates, 4))
     set_shape(config.input, "candidate_scores", (1, detector.candidates))
     set_shape(config.input, "candidate_classes", (1, detector.candidates))
-    set_parameters(config, {"nms": detector.nms})
-    return _folder("nms", config.name, {"config.pbtxt": template.render(config)})
-
-
-def _crop(plan: Plan, classifier: ClassifierPlan) -> ModelFolder:
-    template = Template.load("crop")
-    config = template.copy(f"{plan.name}_crop_{classifier.spec.name}")
-    set_shape(config.output, "crops", (-1, classifier.crop.height, classifier.crop.width, 3))
-    config.instance_group[0].count = plan.instances
-    set_parameters(config, {**asdict(classifier.crop), "only": classifier.only})
-    return _folder("crop", config.name, {"config.pbtxt": template.render(config)})
+    if plan.classifiers:
+        config.instance_group[0].count = plan.instances
+    else:
+        remove(config.input, "frame")
+    aliases = _crops(config, plan)
+    set_parameters(config, {"nms": detector.nms, "crops": _crop_fields(plan)})
+    return _folder("nms", config.name, {"config.pbtxt": template.render(config, aliases)})
 
 
 def _assemble(plan: Plan) -> ModelFolder:
@@ -195,8 +192,7 @@ def _info(plan: Plan, digests: Mapping[str, str]) -> ModelFolder:
 def _ensemble(plan: Plan, *, raw: bool) -> ModelFolder:
     template = Template.load("ensemble")
     config = template.copy(plan.name + ("_raw" if raw else ""))
-    left_out = next(i for i, tensor in enumerate(config.input) if tensor.name == ("image" if raw else "frame"))
-    del config.input[left_out]
+    remove(config.input, "image" if raw else "frame")
     aliases = _per_classifier(config.output, plan)
     config.ensemble_scheduling.step.extend(_steps(plan, raw=raw))
     files = {"config.pbtxt": template.render(config, aliases).encode(), f"{MODEL_VERSION}/.keep": b""}
@@ -206,37 +202,61 @@ def _ensemble(plan: Plan, *, raw: bool) -> ModelFolder:
 def _steps(plan: Plan, *, raw: bool) -> Iterator[Any]:
     """The wiring, tensor by tensor: where a stage's name for a tensor differs from the ensemble's, both are said."""
     image = {"raw_frame": "frame"} if raw else {"image": "image"}
-    frame = {} if raw else {"frame": "frame"}
-    request = image | {name: name for name in OPTIONS}
+    request = image | _same(OPTIONS)
+    names = [classifier.spec.name for classifier in plan.classifiers]
+    crops = _same(f"{name}_{part}" for name in names for part in ("crops", "rows"))
     if plan.detector:
-        middle = {name: name for name in ("geometry", "thresholds")} | {"class_filter": "classes_kept"}
-        candidates = {name: name for name in ("candidate_boxes", "candidate_scores", "candidate_classes")}
-        frame_out = frame if plan.classifiers else {}
-        yield _step(f"{plan.name}_preprocess", request, frame_out | {"canvas": "canvas"} | middle)
+        middle = _same(("geometry", "thresholds")) | {"class_filter": "classes_kept"}
+        candidates = _same(("candidate_boxes", "candidate_scores", "candidate_classes"))
+        frame = _same(("frame",)) if names else {}
+        yield _step(f"{plan.name}_preprocess", request, middle | {"canvas": "canvas"} | ({} if raw else frame))
         yield _step(f"{plan.name}_detector", {"canvas": "canvas"}, candidates)
-        yield _step(f"{plan.name}_nms", candidates | middle, {name: name for name in DETECTIONS})
+        yield _step(f"{plan.name}_nms", candidates | middle | frame, _same(DETECTIONS) | crops)
     else:
-        yield _step(f"{plan.name}_whole_picture", request, frame | {name: name for name in DETECTIONS})
+        yield _step(f"{plan.name}_whole_picture", request, _same(DETECTIONS) | crops)
+    for name in names:
+        labels = {part: f"{name}_{part}" for part in LABELS}
+        yield _step(f"{plan.name}_classifier_{name}", {"crops": f"{name}_crops"}, labels)
+    if names:
+        said = _same(f"{name}_{part}" for name in names for part in ("rows", *LABELS))
+        outputs = _same(f"{name}_{part}" for name in names for part in ("ids", "scores"))
+        yield _step(f"{plan.name}_assemble", {"class_ids": "class_ids"} | said, outputs)
 
-    assemble_inputs = {"class_ids": "class_ids"}
-    assemble_outputs: dict[str, str] = {}
-    for classifier in plan.classifiers:
-        name = classifier.spec.name
-        labels = {part: f"{name}_{part}" for part in ("label_ids", "label_scores")}
-        crop_inputs = {tensor: tensor for tensor in ("frame", "boxes", "class_ids")}
-        crops = f"{name}_crops"
-        yield _step(f"{plan.name}_crop_{name}", crop_inputs, {"crops": crops, "rows": f"{name}_rows"})
-        yield _step(f"{plan.name}_classifier_{name}", {"crops": crops}, labels)
-        assemble_inputs |= {tensor: tensor for tensor in (f"{name}_rows", *labels.values())}
-        assemble_outputs |= {tensor: tensor for tensor in (f"{name}_ids", f"{name}_scores")}
-    if plan.classifiers:
-        yield _step(f"{plan.name}_assemble", assemble_inputs, assemble_outputs)
+
+def _same(names: Iterable[str]) -> dict[str, str]:
+    """Tensors that the stage and the ensemble call the same."""
+    return {name: name for name in names}
 
 
 def _step(model: str, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> Any:
     return model_config_pb2.ModelEnsembling.Step(
         model_name=model, model_version=MODEL_VERSION, input_map=inputs, output_map=outputs
     )
+
+
+def _crops(config: Any, plan: Plan) -> dict[str, str]:
+    """Repeat the template's outputs and parameters of a classifier's crops for each; returns their aliases."""
+    aliases = _per_classifier(config.output, plan)
+    prefix = "crops.classifier."
+    templates = [key for key in config.parameters if key.startswith(prefix)]
+    for classifier in plan.classifiers:
+        name, crop = classifier.spec.name, classifier.crop
+        set_shape(config.output, f"{name}_crops", (-1, crop.height, crop.width, 3))
+        for key in templates:
+            own = f"crops.{name}.{key.removeprefix(prefix)}"
+            config.parameters[own].CopyFrom(config.parameters[key])
+            aliases[own] = key
+    for key in templates:
+        if key not in aliases:  # it is, where a classifier is named "classifier"
+            del config.parameters[key]
+    return aliases
+
+
+def _crop_fields(plan: Plan) -> dict[str, dict[str, Any]]:
+    """The fields of each classifier's `stages.Crop`."""
+    return {
+        classifier.spec.name: {**asdict(classifier.crop), "only": classifier.only} for classifier in plan.classifiers
+    }
 
 
 def _per_classifier(tensors: Any, plan: Plan) -> dict[str, str]:

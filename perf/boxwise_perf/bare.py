@@ -19,6 +19,7 @@ from tritonclient.grpc import model_config_pb2
 from boxwise_perf.measure import Run
 
 Tensors = dict[str, NDArray[Any]]
+NO_LABELS: Tensors = {"label_ids": np.zeros((0, 1)), "label_scores": np.zeros((0, 1))}
 
 
 class BareLoop(AbstractContextManager["BareLoop"]):
@@ -70,7 +71,7 @@ def load_chain(repository: Path, pipeline: str, threads: int) -> Callable[[bytes
     """The pipeline as one function, made of the stages and graphs that the server would load."""
     from boxwise_runtime.parameters import build_stage
     from boxwise_runtime.session import OnnxGraph
-    from boxwise_runtime.stages import Assemble, Crop, Preprocess, Suppress
+    from boxwise_runtime.stages import Assemble, Preprocess, Suppress
 
     def stage(stage_type: type[Any], model: str) -> Any:
         text = (repository / model / "config.pbtxt").read_text(encoding="utf-8")
@@ -83,25 +84,19 @@ def load_chain(repository: Path, pipeline: str, threads: int) -> Callable[[bytes
 
     preprocess, suppress = stage(Preprocess, f"{pipeline}_preprocess"), stage(Suppress, f"{pipeline}_nms")
     detector = graph(f"{pipeline}_detector")
-    prefix = f"{pipeline}_crop_"
-    names = sorted(path.name.removeprefix(prefix) for path in repository.glob(f"{prefix}*"))
-    classifiers = {name: (stage(Crop, f"{prefix}{name}"), graph(f"{pipeline}_classifier_{name}")) for name in names}
-    assemble = Assemble(tuple(names))
+    classifiers = {name: graph(f"{pipeline}_classifier_{name}") for name in suppress.crops}
+    assemble = Assemble(tuple(classifiers))
 
     def predict(image: bytes) -> Tensors:
         request = preprocess({"image": np.frombuffer(image, np.uint8)})
-        detections = suppress(request | detector({"canvas": request["canvas"]}))
-        answers: Tensors = {"class_ids": detections["class_ids"]}
-        for name, (crop, classifier) in classifiers.items():
-            crops = crop(request | detections)
-            labels = classifier({"crops": crops["crops"]}) if len(crops["rows"]) else {}
-            blank = np.zeros((0, 1))
-            answers |= {
-                f"{name}_rows": crops["rows"],
-                f"{name}_label_ids": labels.get("label_ids", blank),
-                f"{name}_label_scores": labels.get("label_scores", blank),
-            }
-        outputs: Tensors = detections | assemble(answers)
+        objects = suppress(request | detector({"canvas": request["canvas"]}))
+        answers: Tensors = dict(objects)
+        for name, classifier in classifiers.items():
+            # Unlike the server, a loop need not ask about nothing.
+            asked = len(objects[f"{name}_rows"])
+            labels = classifier({"crops": objects[f"{name}_crops"]}) if asked else NO_LABELS
+            answers |= {f"{name}_{part}": values for part, values in labels.items()}
+        outputs: Tensors = objects | assemble(answers)
         return outputs
 
     return predict

@@ -12,13 +12,19 @@ StageT = TypeVar("StageT")
 
 
 def to_parameters(stage_values: Mapping[str, Any]) -> dict[str, str]:
-    """Write field values as strings: words as they are, everything else as JSON.
+    """Write field values as strings: words as they are, a mapping with its keys behind dots, the rest as JSON.
 
     Example:
-        >>> to_parameters({"resize": "letterbox", "pad_value": 114, "only": (2, 5)})
-        {'resize': 'letterbox', 'pad_value': '114', 'only': '[2, 5]'}
+        >>> to_parameters({"resize": "letterbox", "pad_value": 114, "crops": {"breed": {"only": (2, 5)}}})
+        {'resize': 'letterbox', 'pad_value': '114', 'crops.breed.only': '[2, 5]'}
     """
-    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in stage_values.items()}
+    parameters: dict[str, str] = {}
+    for name, value in stage_values.items():
+        if isinstance(value, Mapping):
+            parameters |= {f"{name}.{key}": text for key, text in to_parameters(value).items()}
+        else:
+            parameters[name] = value if isinstance(value, str) else json.dumps(value)
+    return parameters
 
 
 def build_stage(stage_type: type[StageT], parameters: Mapping[str, str], folder: Path) -> StageT:
@@ -27,7 +33,13 @@ def build_stage(stage_type: type[StageT], parameters: Mapping[str, str], folder:
     Raises:
         ValueError: a parameter is missing or unknown; says which.
     """
-    values = {name: _value(text) for name, text in parameters.items()}
+    values: dict[str, Any] = {}
+    for name, text in parameters.items():
+        *parents, last = name.split(".")
+        group = values
+        for parent in parents:
+            group = group.setdefault(parent, {})
+        group[last] = _value(text)
     names = {field.name for field in fields(stage_type)}  # type: ignore[arg-type]
     if "folder" in names:
         values["folder"] = folder

@@ -2,10 +2,9 @@
 
     image -> Preprocess -> frame, canvas, geometry, thresholds, class_filter
     canvas -> OnnxStage (detector) -> candidate_boxes, candidate_scores, candidate_classes
-              Suppress -> boxes, scores, class_ids, image_size
-    frame + boxes -> Crop -> crops, rows
+    candidates + frame -> Suppress -> boxes, scores, class_ids, image_size, and <classifier>_crops, <classifier>_rows
     crops -> OnnxStage (classifier) -> label_ids, label_scores
-              Assemble -> <classifier>_ids, <classifier>_scores
+    rows + labels -> Assemble -> <classifier>_ids, <classifier>_scores
 
 Without a detector, WholePicture stands for the first three. A stage's fields are the parameters of its Triton model
 (`parameters.py`), so that this page is their documentation.
@@ -14,7 +13,7 @@ Without a detector, WholePicture stands for the first three. A stage's fields ar
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -104,29 +103,34 @@ class Preprocess:
         }
 
 
-@dataclass(frozen=True)
+@dataclass
 class WholePicture:
     """Without a detector, the whole picture is the one box: class -1, score 1.
 
     Attributes:
         max_pixels: the most pixels of a picture, as a file or a frame.
+        crops: classifier -> fields of its `Crop`.
     """
 
     max_pixels: int
+    crops: Mapping[str, Mapping[str, Any]]
+
+    def __post_init__(self) -> None:
+        self._croppers = {name: Crop(**fields) for name, fields in self.crops.items()}
 
     def __call__(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
-        """The inputs of Preprocess -> frame, and boxes, scores, class_ids, image_size of one row."""
+        """The inputs of Preprocess -> boxes, scores, class_ids, image_size of one row, and the classifiers' crops."""
         read_settings(inputs, Settings(score_threshold=0, iou_threshold=0, max_detections=1))
         read_class_filter(inputs, class_count=0)
         frame = read_frame(inputs, self.max_pixels)
         height, width = frame.shape[:2]
-        return {
-            "frame": frame,
+        picture = {
             "boxes": np.array([[0, 0, width, height]], np.float32),
             "scores": np.ones(1, np.float32),
             "class_ids": np.full(1, -1, np.int32),
             "image_size": np.array([height, width], np.int32),
         }
+        return picture | _crops(self._croppers, frame, picture)
 
 
 @dataclass
@@ -151,24 +155,30 @@ class OnnxStage:
         return self._graph(inputs)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Suppress:
-    """Candidates become detections: thresholds, the class filter, NMS, and pixels of the picture again.
+    """Candidates become detections: thresholds, the class filter, NMS, pixels of the picture again, and crops of them.
 
     Attributes:
         nms: whether to suppress; a detector that ends in one box an object needs none.
+        crops: classifier -> fields of its `Crop`.
     """
 
     nms: bool
+    crops: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._croppers = {name: Crop(**fields) for name, fields in self.crops.items()}
 
     def __call__(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
-        """Candidates float32 [1, K, 4], float32 [1, K], int32 [1, K], and `geometry`, `thresholds`, `class_filter`.
+        """Candidates float32 [1, K, 4], float32 [1, K], int32 [1, K], and what Preprocess made but the canvas.
 
         Returns:
             boxes: float32 [n, 4], xyxy, pixels of the picture, best score first
             scores: float32 [n]
             class_ids: int32 [n]
             image_size: int32 [2], height, width
+            c_crops, c_rows: for each classifier c, see `Crop`
         """
         score_threshold, iou_threshold, max_detections = inputs["thresholds"].tolist()
         geometry = Geometry(*inputs["geometry"].tolist())
@@ -186,17 +196,18 @@ class Suppress:
             kept = suppress(canvas_boxes, scores, class_ids, iou_threshold, most)
         else:
             kept = np.argsort(-scores, kind="stable")[:most]
-        return {
+        detections = {
             "boxes": boxes[kept],
             "scores": scores[kept],
             "class_ids": class_ids[kept],
             "image_size": np.array([geometry.height, geometry.width], np.int32),
         }
+        return detections | _crops(self._croppers, inputs.get("frame"), detections)
 
 
 @dataclass(frozen=True)
 class Crop(CropSpec):
-    """The boxes that one classifier is asked about are cut out of the frame.
+    """The boxes that one classifier is asked about, cut out of the frame.
 
     Attributes:
         only: the detector classes it is asked about; none for all.
@@ -204,20 +215,31 @@ class Crop(CropSpec):
 
     only: tuple[int, ...] = ()
 
-    def __call__(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
-        """`frame` uint8 [H, W, 3], `boxes` float32 [n, 4], `class_ids` int32 [n].
+    def __call__(
+        self, frame: NDArray[np.uint8], boxes: NDArray[np.float32], class_ids: NDArray[np.int32]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+        """A frame uint8 [H, W, 3], boxes float32 [n, 4], class_ids int32 [n].
 
         Returns:
             crops: uint8 [max(m, 1), height, width, 3]; one blank crop where m = 0, since Triton refuses a batch of 0
             rows: int32 [m], which boxes they are of
         """
-        class_ids = inputs["class_ids"]
         rows = np.flatnonzero(np.isin(class_ids, self.only)) if self.only else np.arange(len(class_ids))
-        if len(rows):
-            crops = crop(inputs["frame"], inputs["boxes"][rows], self)
-        else:
-            crops = np.zeros((1, self.height, self.width, 3), np.uint8)
-        return {"crops": crops, "rows": rows.astype(np.int32)}
+        blank = np.zeros((1, self.height, self.width, 3), np.uint8)
+        return crop(frame, boxes[rows], self) if len(rows) else blank, rows.astype(np.int32)
+
+
+def _crops(
+    croppers: Mapping[str, Crop], frame: NDArray[np.uint8] | None, detections: Tensors
+) -> dict[str, NDArray[Any]]:
+    """`<classifier>_crops` and `<classifier>_rows` of every classifier."""
+    if frame is None:  # no classifier, so nobody sent it
+        return {}
+    outputs: dict[str, NDArray[Any]] = {}
+    for name, cropper in croppers.items():
+        crops, rows = cropper(frame, detections["boxes"], detections["class_ids"])
+        outputs |= {f"{name}_crops": crops, f"{name}_rows": rows}
+    return outputs
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ def drawn(frame: np.ndarray, geometry: Geometry, height: int, width: int, **opti
         ((256, 512), "letterbox", (256, 512, 1, 1, 0, 128)),
         ((512, 255), "letterbox", (512, 255, 1, 1, 128, 0)),
         ((512, 255), "letterbox_top_left", (512, 255, 1, 1, 0, 0)),
+        ((100, 199), "letterbox_top_left", (100, 199, 512 / 199, 257 / 100, 0, 0)),  # 257.3 rows: cut down
         ((1024, 256), "stretch", (1024, 256, 2, 0.5, 0, 0)),
         ((4000, 1), "letterbox", (4000, 1, 1, 0.128, 255, 0)),
     ],

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from boxwise_runtime.crop import CropSpec
 from boxwise_runtime.parameters import build_stage, to_parameters
-from boxwise_runtime.stages import Crop
+from boxwise_runtime.stages import Crop, Suppress
 
 
 @given(
@@ -24,6 +24,13 @@ def test_there_and_back(size: int, padding: float, keep: bool, interpolation: st
     strings = to_parameters({**asdict(spec), "only": only})
     assert all(isinstance(text, str) for text in strings.values())
     assert build_stage(Crop, strings, Path()) == Crop(**asdict(spec), only=only)
+
+
+def test_a_mapping_s_keys_stand_behind_dots() -> None:
+    crops = {"breed": {"height": 4, "width": 6, "only": (2,)}, "age": {"height": 8, "width": 8}}
+    strings = to_parameters({"nms": True, "crops": crops})
+    assert strings["crops.breed.only"] == "[2]"
+    assert build_stage(Suppress, strings, Path()) == Suppress(nms=True, crops=crops)
 
 
 def test_a_field_named_folder_is_the_version_s_folder() -> None:

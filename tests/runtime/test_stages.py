@@ -96,24 +96,35 @@ def test_a_detector_without_nms_keeps_every_box() -> None:
 
 
 def test_crop_routes_by_class() -> None:
-    inputs = {
-        "frame": np.zeros((20, 20, 3), np.uint8),
-        "boxes": np.float32([[0, 0, 5, 5], [5, 5, 9, 9], [1, 1, 4, 4]]),
-        "class_ids": np.int32([7, 2, 7]),
-    }
-    assert Crop(8, 8, only=(7,))(inputs)["rows"].tolist() == [0, 2]
-    assert Crop(8, 8)(inputs)["rows"].tolist() == [0, 1, 2]
+    frame, boxes = np.zeros((20, 20, 3), np.uint8), np.float32([[0, 0, 5, 5], [5, 5, 9, 9], [1, 1, 4, 4]])
+    class_ids = np.int32([7, 2, 7])
+    assert Crop(8, 8, only=(7,))(frame, boxes, class_ids)[1].tolist() == [0, 2]
+    assert Crop(8, 8)(frame, boxes, class_ids)[1].tolist() == [0, 1, 2]
 
 
 def test_a_classifier_asked_about_no_box_gets_one_blank_crop() -> None:
+    frame = np.ones((20, 20, 3), np.uint8)
+    crops, rows = Crop(8, 6)(frame, np.zeros((0, 4), np.float32), np.zeros(0, np.int32))
+    assert crops.shape == (1, 8, 6, 3)
+    assert rows.shape == (0,)
+
+
+def test_every_classifier_gets_its_crops() -> None:
+    stage = Suppress(nms=True, crops={"all": {"height": 4, "width": 4}, "few": {"height": 2, "width": 3, "only": (1,)}})
     inputs = {
-        "frame": np.ones((20, 20, 3), np.uint8),
-        "boxes": np.zeros((0, 4), np.float32),
-        "class_ids": np.zeros(0, np.int32),
+        "candidate_boxes": np.float32([[[0, 0, 10, 10], [20, 0, 30, 10]]]),
+        "candidate_scores": np.float32([[0.9, 0.8]]),
+        "candidate_classes": np.int32([[0, 1]]),
+        "geometry": IDENTITY,
+        "thresholds": np.float32([0.25, 0.5, 10]),
+        "class_filter": np.zeros(0, np.int32),
+        "frame": np.zeros((100, 100, 3), np.uint8),
     }
-    outputs = Crop(8, 6)(inputs)
-    assert outputs["crops"].shape == (1, 8, 6, 3)
-    assert outputs["rows"].shape == (0,)
+    outputs = stage(inputs)
+    assert outputs["all_crops"].shape == (2, 4, 4, 3)
+    assert outputs["all_rows"].tolist() == [0, 1]
+    assert outputs["few_crops"].shape == (1, 2, 3, 3)
+    assert outputs["few_rows"].tolist() == [1]
 
 
 def test_assemble_puts_labels_at_their_rows() -> None:
@@ -135,11 +146,14 @@ def test_assemble_puts_labels_at_their_rows() -> None:
 
 
 def test_the_whole_picture_is_one_box() -> None:
-    outputs = WholePicture(max_pixels=1000)({"raw_frame": np.zeros((10, 20, 3), np.uint8)})
+    stage = WholePicture(max_pixels=1000, crops={"a": {"height": 4, "width": 4}})
+    outputs = stage({"raw_frame": np.zeros((10, 20, 3), np.uint8)})
     assert outputs["boxes"].tolist() == [[0, 0, 20, 10]]
     assert outputs["scores"].tolist() == [1]
     assert outputs["class_ids"].tolist() == [-1]
     assert outputs["image_size"].tolist() == [10, 20]
+    assert outputs["a_crops"].shape == (1, 4, 4, 3)
+    assert outputs["a_rows"].tolist() == [0]
 
 
 def test_info_answers_with_its_document(tmp_path: Path) -> None:
