@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
+from PIL import Image
+
 from boxwise_export.demo import prepare_demo
-from boxwise_perf.footprint import measure_footprint, noise
+from boxwise_perf.footprint import measure_footprint
 from boxwise_perf.measure import machine
 from boxwise_perf.null import OBJECTS, nullify
 from boxwise_perf.overhead import CONCURRENCY, Overhead, measure_overhead
@@ -19,18 +23,19 @@ from boxwise_runtime.cache import cache_folder
 def main() -> None:
     """Measure, and print a table or JSON."""
     parser = argparse.ArgumentParser(prog="python -m boxwise_perf", description=__doc__)
-    parser.add_argument("--pictures", type=Path, help="a folder of JPEGs; left out, synthetic ones of 640 x 480")
+    parser.add_argument("--pictures", type=Path, help="a folder of JPEGs; left out, the demo's photos")
     parser.add_argument("--rounds", type=int, default=5, help="of interleaved blocks (default 5)")
     parser.add_argument("--requests", type=int, default=2000, help="of the memory trial (default 2000), 0 for none")
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
     options = parser.parse_args()
 
-    pictures = [path.read_bytes() for path in sorted(options.pictures.glob("*.jpg"))] if options.pictures else []
-    pictures = pictures or [noise(640, 480, seed) for seed in range(16)]
     with tempfile.TemporaryDirectory() as folder:
         demo, null = Path(folder, "demo"), Path(folder, "null")
-        prepare_demo(cache_folder(), demo, report=lambda _: None)
+        photos = prepare_demo(cache_folder(), demo, report=_progress)
         nullify(demo, null)
+        pictures = [path.read_bytes() for path in sorted(options.pictures.glob("*.jpg"))] if options.pictures else []
+        pictures = pictures or [_jpeg(photo) for photo in photos]
+        _progress(f"measuring with {len(pictures)} pictures")
         real = measure_overhead(demo, pictures, seconds=8, rounds=options.rounds)
         constant = measure_overhead(null, pictures, seconds=4, rounds=options.rounds)
         memory = measure_footprint(demo, requests=options.requests) if options.requests else None
@@ -54,6 +59,17 @@ def main() -> None:
         for megapixels, held in memory.large.items():
             print(f"  {held:.0f} after pictures of {megapixels:g} megapixels")
         print(f"  {memory.mib_per_megapixel:.0f} for each megapixel of the largest picture beyond 2")
+
+
+def _jpeg(photo: Path) -> bytes:
+    file = io.BytesIO()
+    with Image.open(photo) as picture:
+        picture.convert("RGB").save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+def _progress(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _row(name: str, figures: Overhead) -> str:

@@ -36,6 +36,7 @@ class Triton:
     """One server."""
 
     def __init__(self, grpc_url: str, http_url: str) -> None:
+        self.grpc_url = grpc_url
         self.http_url = http_url
         self.client = grpcclient.InferenceServerClient(grpc_url)
 

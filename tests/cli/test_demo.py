@@ -1,0 +1,64 @@
+"""`boxwise demo`: what it leaves, and that nothing of it keeps running, Ctrl-C included."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+PHOTOS = {"chelsea.png": "cat", "coffee.png": "cup", "motorcycle_left.png": "motorcycle", "astronaut.png": "person"}
+
+
+def start(folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [str(Path(sys.executable).with_name("boxwise")), "demo"],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,  # a terminal's foreground group, to be interrupted as one
+        env=os.environ | {"COLUMNS": "120"},
+    )
+
+
+def running(folder: Path) -> list[str]:
+    """Command lines of processes that serve from this folder."""
+    lines = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            lines.append(entry.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+        except OSError:
+            continue
+    return [line for line in lines if str(folder) in line]
+
+
+def test_the_demo_shows_its_pictures_and_leaves_nothing_running(tmp_path: Path) -> None:
+    demo = start(tmp_path)
+    output, _ = demo.communicate(timeout=240)
+    assert demo.returncode == 0, output
+    for photo, found in PHOTOS.items():
+        assert re.search(rf"{re.escape(photo)}.*{found}", output)
+        with Image.open(tmp_path / "boxwise-demo" / "pictures" / photo) as picture:
+            assert picture.width > 400
+    assert "annotated pictures are in boxwise-demo/pictures/" in output
+    assert running(tmp_path) == []
+
+
+@pytest.mark.parametrize("moment", ["exporting", "starting Triton"])
+def test_ctrl_c_leaves_nothing_running(tmp_path: Path, moment: str) -> None:
+    demo = start(tmp_path)
+    assert demo.stdout is not None
+    for line in demo.stdout:
+        if moment in line:
+            break
+    time.sleep(1)
+    os.killpg(demo.pid, signal.SIGINT)
+    demo.communicate(timeout=60)
+    assert demo.returncode == 130
+    assert running(tmp_path) == []
+    assert not list((tmp_path / "boxwise-demo").glob(".repository.*"))
