@@ -74,7 +74,7 @@ def _progress(line: str) -> None:
 
 def _row(name: str, figures: Overhead) -> str:
     return (
-        f"{name:<20}{figures.bare_rate:>12.1f}{figures.served_rate:>14.1f}{figures.ratio:>8.2f}"
+        f"{name:<20}{figures.bare_rate:>12.1f}{figures.served_rate:>14.1f}{figures.ratio:>8.3f}"
         f"{figures.bare_ms:>9.1f}{figures.served_ms:>11.1f}{figures.added_ms:>8.1f}"
     )
 
