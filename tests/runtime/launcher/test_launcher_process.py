@@ -259,8 +259,8 @@ def test_an_own_server_gets_the_target_and_the_extra_arguments(write_model, on_f
     (repository / "echo" / "configs" / "tensorrt.pbtxt").write_text(config.replace("-1", "3"))
     bundled = locate(ServerOptions(repository))
     script = tmp_path / "tritonserver"
-    libraries = bundled.environment["LD_LIBRARY_PATH"]
-    script.write_text(f'#!/bin/sh\nLD_LIBRARY_PATH={libraries} exec {bundled.program} {bundled.arguments[0]} "$@"\n')
+    own = " ".join(f"{name}={bundled.environment[name]}" for name in ("LD_LIBRARY_PATH", "PATH"))
+    script.write_text(f'#!/bin/sh\n{own} exec {bundled.program} {bundled.arguments[0]} "$@"\n')
     script.chmod(0o755)
     options = on_free_ports(repository, target="tensorrt", server=script, extra_args=("--id=ours",))
     with TritonProcess.start(options), urllib.request.urlopen(f"http://127.0.0.1:{options.http_port}/v2") as reply:
