@@ -142,6 +142,14 @@ class Classifier(_Section):
     crop: Crop
     normalize: Normalize = Normalize()
 
+    @field_validator("name")
+    @classmethod
+    def _free_name(cls, name: str) -> str:
+        # `class_ids` is the detector's, `candidate_scores` and `<other>_label_ids` travel between the stages.
+        if name in ("class", "candidate") or name.endswith("_label"):
+            raise ValueError(f"its output {name}_ids or {name}_scores is the name of another tensor; choose another")
+        return name
+
     @model_validator(mode="after")
     def _threshold_of_sigmoid(self) -> Classifier:
         if self.threshold is not None and self.activation != "sigmoid":

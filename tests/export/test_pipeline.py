@@ -96,6 +96,13 @@ def test_every_key_of_the_starter_that_is_commented_out_is_valid_too() -> None:
             "classifiers: [{name: A, weights: a.onnx, labels: [x], crop: {size: 8}}]",
             "classifiers.0.name: string should match pattern",
         ),
+        *(
+            (
+                f"classifiers: [{{name: {name}, weights: a.onnx, labels: [x], crop: {{size: 8}}}}]",
+                f"classifiers.0.name: its output {name}_ids or {name}_scores is the name of another tensor",
+            )
+            for name in ("class", "candidate", "dog_label")
+        ),
         (
             "classifiers: [{name: a, weights: a.onnx, labels: [x], crop: {size: 8}, threshold: 0.5}]",
             "threshold: belongs to `activation: sigmoid`",
