@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from boxwise_cli.errors import needs, reported
+from boxwise_cli.errors import needs, needs_runtime, reported
 
 
 def demo(
@@ -19,9 +19,7 @@ def demo(
     Fetches a COCO detector and an ImageNet classifier (about 60 MB of packages, once), exports them, starts Triton on
     the CPU, sends it photos, prints what is in them and saves them with their boxes drawn. Nothing keeps running.
     """
-    with needs("server"):
-        import cv2  # noqa: F401
-        import onnxruntime  # noqa: F401
+    needs_runtime()
     with needs("demo"):
         import efficientnet_lite_pytorch  # noqa: F401
 

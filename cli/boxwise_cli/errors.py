@@ -24,6 +24,13 @@ def reported(*exceptions: type[BaseException]) -> Iterator[None]:
         fail(str(error))
 
 
+def needs_runtime() -> None:
+    """See to it that graphs can be run and pictures decoded here: what exporting and serving build on."""
+    with needs("server"):
+        import cv2  # noqa: F401
+        import onnxruntime  # noqa: F401
+
+
 @contextmanager
 def needs(extra: str) -> Iterator[None]:
     """Import, inside, what one of our extras installs; where it is missing, say which extra that is.

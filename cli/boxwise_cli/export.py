@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from boxwise_cli.errors import needs, reported
+from boxwise_cli.errors import needs, needs_runtime, reported
 
 
 def export(
@@ -21,9 +21,7 @@ def export(
 
     Other pipelines in the repository stay as they are. When anything fails, or Ctrl-C is pressed, so does this one.
     """
-    with needs("server"):
-        import cv2  # noqa: F401
-        import onnxruntime  # noqa: F401
+    needs_runtime()
     with needs("export"):
         from boxwise_export.errors import ExportError
         from boxwise_export.export import export as run

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from boxwise_cli.errors import needs, reported
+from boxwise_cli.errors import needs, needs_runtime, reported
 
 if TYPE_CHECKING:
     from boxwise_export.plan import Plan
@@ -20,9 +20,7 @@ def validate(
 
     The checkpoints are read and the graphs are built, so what passes here can be exported.
     """
-    with needs("server"):
-        import cv2  # noqa: F401
-        import onnxruntime  # noqa: F401
+    needs_runtime()
     with needs("export"):
         from boxwise_export.errors import ExportError
         from boxwise_export.pipeline import load_pipeline

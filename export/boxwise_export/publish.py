@@ -98,7 +98,7 @@ def _manifest(plan: Plan, pipeline: Pipeline, folders: Sequence[ModelFolder]) ->
     parts: dict[str, DetectorPlan | ClassifierPlan] = {"detector": plan.detector} if plan.detector else {}
     parts |= {classifier.spec.name: classifier for classifier in plan.classifiers}
     return {
-        "pipeline": pipeline.model_dump(mode="json") | {"name": plan.name},
+        "pipeline": pipeline.model_dump(mode="json"),
         "sources": {
             name: {"file": part.spec.weights.file.name, "sha256": part.source_digest} for name, part in parts.items()
         },

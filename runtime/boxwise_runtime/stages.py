@@ -225,8 +225,8 @@ class Crop(CropSpec):
             rows: int32 [m], which boxes they are of
         """
         rows = np.flatnonzero(np.isin(class_ids, self.only)) if self.only else np.arange(len(class_ids))
-        blank = np.zeros((1, self.height, self.width, 3), np.uint8)
-        return crop(frame, boxes[rows], self) if len(rows) else blank, rows.astype(np.int32)
+        crops = crop(frame, boxes[rows], self) if len(rows) else np.zeros((1, self.height, self.width, 3), np.uint8)
+        return crops, rows.astype(np.int32)
 
 
 def _crops(

@@ -20,7 +20,7 @@ from boxwise_export.demo_assets import DEMO_ASSETS
 from boxwise_export.download import fetch
 from boxwise_export.export import export
 from boxwise_runtime.cache import cache_folder
-from boxwise_runtime.launcher import ServerOptions, TritonProcess, free_ports
+from boxwise_runtime.launcher import ServerOptions, TritonProcess
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED_DATA = ROOT.parent / "shared" / "data"
@@ -143,8 +143,6 @@ def repository(demo_assets: dict[str, Path], tmp_path_factory: pytest.TempPathFa
 @pytest.fixture(scope="session")
 def triton(repository: Path) -> Iterator[Triton]:
     """The one server."""
-    grpc, http, metrics = free_ports(3)
-    with TritonProcess.start(
-        ServerOptions(repository=repository, grpc_port=grpc, http_port=http, metrics_port=metrics)
-    ):
-        yield Triton(f"127.0.0.1:{grpc}", f"http://127.0.0.1:{http}")
+    options = ServerOptions.on_free_ports(repository)
+    with TritonProcess.start(options):
+        yield Triton(options.grpc_url, f"http://{options.reachable_host}:{options.http_port}")

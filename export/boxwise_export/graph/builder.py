@@ -17,6 +17,7 @@ from boxwise_export.errors import GraphError
 # Axes are inputs of Squeeze and ReduceSum, and Softmax works on one axis, from 13 on. 17 is what we write ourselves,
 # and what every runtime we serve with reads.
 OLDEST_OPSET, OPSET = 13, 17
+IR_VERSION = 8  # of the file format, that of opset 17
 _SOURCE = "source/"
 
 
@@ -97,7 +98,7 @@ class GraphBuilder:
             producer_name="boxwise",
             opset_imports=copy.deepcopy(self._source.opset_import),
             functions=self._source.functions,
-            ir_version=max(self._source.ir_version, 8),
+            ir_version=max(self._source.ir_version, IR_VERSION),
         )
         try:
             onnx.checker.check_model(model, full_check=True)

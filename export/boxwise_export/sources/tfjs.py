@@ -12,12 +12,10 @@ import numpy as np
 import onnx
 from onnx import helper
 
+from boxwise_export.graph.builder import IR_VERSION, OPSET
 from boxwise_export.sources.errors import SourceError
 from boxwise_export.sources.tfjs_graph import Array, Graph, Node
 from boxwise_export.sources.tfjs_ops import OPS
-
-OPSET = 17
-IR_VERSION = 8
 
 # How the manifest's dtypes lie in a shard, all little-endian.
 _STORED = {"float32": "<f4", "float16": "<f2", "int32": "<i4", "uint16": "<u2", "uint8": "|u1", "bool": "|b1"}

@@ -4,13 +4,14 @@ import os
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
 
-from boxwise_runtime.launcher import ServerOptions, free_ports
+from boxwise_runtime.launcher import ServerOptions
 
 CONFIG = """
 backend: "python"
@@ -60,8 +61,7 @@ def write_model(tmp_path: Path) -> WriteModel:
 @pytest.fixture
 def on_free_ports() -> Callable[[Path], ServerOptions]:
     def options(repository: Path, **others: object) -> ServerOptions:
-        grpc, http, metrics = free_ports(3)
-        return ServerOptions(repository, grpc_port=grpc, http_port=http, metrics_port=metrics, **others)  # type: ignore[arg-type]
+        return replace(ServerOptions.on_free_ports(repository), **others)
 
     return options
 
