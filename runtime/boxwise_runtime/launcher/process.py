@@ -111,7 +111,8 @@ class TritonProcess:
                 model = self._models.get(stub.pid)
                 stage = f"the stage '{model}'" if model else "a Python stage"
                 return f"{stage} died (its process {stub.pid} crashed or was killed; out of memory?)"
-            self._models[stub.pid] = stub.model
+            if stub.model:
+                self._models[stub.pid] = stub.model
         return None
 
     def stop(self, timeout_s: float = 10) -> None:

@@ -14,7 +14,7 @@ class Stub:
     """One process of a Python model. A dead one stays a zombie: Triton reaps only those that it unloads itself."""
 
     pid: int
-    model: str  # empty for a dead one, whose command line is gone
+    model: str  # empty for a dead or dying one: its command line goes first, a moment before it is a zombie
     dead: bool
 
 

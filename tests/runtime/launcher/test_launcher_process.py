@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from tritonclient.utils import InferenceServerException
 
-from boxwise_runtime.launcher import LaunchError, ServerOptions, TritonProcess
+from boxwise_runtime.launcher import LaunchError, ServerOptions, TritonProcess, process
 from boxwise_runtime.launcher.binary import locate
-from boxwise_runtime.launcher.stubs import stubs_of
+from boxwise_runtime.launcher.stubs import Stub, stubs_of
 
 SLEEPY = """
 import time
@@ -167,6 +167,17 @@ def test_a_killed_stage_is_noticed_and_named(echo_options, nothing_left) -> None
         os.kill(stub.pid, signal.SIGKILL)
         assert "the stage 'echo' died" in wait_for_failure(server, within_s=10)
     nothing_left(echo_options)
+
+
+def test_a_dying_stage_keeps_its_name(echo_options, monkeypatch) -> None:
+    """Between alive and zombie a process has no command line any more: that look must not forget the name."""
+    with TritonProcess.start(echo_options) as server:
+        (stub,) = stubs_of(server.pid)
+        for dead in (False, True):
+            monkeypatch.setattr(process, "stubs_of", lambda _, dead=dead: [Stub(stub.pid, "", dead)])
+            failure = server.failure()
+    assert failure
+    assert "the stage 'echo' died" in failure
 
 
 def test_a_killed_server_is_noticed_and_cleaned_up_after(echo_options, nothing_left) -> None:
