@@ -1,6 +1,6 @@
 # The commands of the README. Each sets up its own environment in .venv: no root, no Docker, no Node, no GPU.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench clean
+.PHONY: help demo test test-torch lint format bench clean
 
 # The bundled Triton has stubs for these two, and onnxruntime and numpy < 2 meet on them.
 PYTHON ?= $(firstword $(foreach p,python3 python3.12 python3.11,$(shell $(p) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $(p))))
@@ -8,7 +8,7 @@ PIP := .venv/bin/python -m pip
 BOXWISE := .venv/bin/boxwise
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "boxwise needs Python 3.11 or 3.12: install one, or pass PYTHON=/path/to/python3.12" >&2; exit 1; }
@@ -23,11 +23,23 @@ help:  ## Show this list
 	$(PIP) install --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
+# Those frameworks want numpy 2 and a torch of their own, so they have an environment of their own.
+.venv-torch/bin/python:
+	@test -n "$(PYTHON)" || { echo "boxwise needs Python 3.11 or 3.12: install one, or pass PYTHON=/path/to/python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv .venv-torch
+
+.venv-torch/.dev: .venv-torch/bin/python pyproject.toml constraints-torch.txt
+	.venv-torch/bin/python -m pip install --disable-pip-version-check -c constraints-torch.txt -e '.[cli,export,eval,torchvision,timm,ultralytics,transformers,test]'
+	@touch $@
+
 demo: .venv/.demo  ## Serve real models on this machine and look at three photos
 	@$(BOXWISE) demo
 
 test: .venv/.dev  ## Run every test, the contract through a real Triton included
 	.venv/bin/pytest
+
+test-torch: .venv-torch/.dev  ## Run the tests of sources that need torchvision, timm, ultralytics, transformers (5.5 GB)
+	.venv-torch/bin/pytest tests/frameworks
 
 lint: .venv/.dev  ## Check style and types
 	.venv/bin/ruff check .
@@ -42,4 +54,4 @@ bench: .venv/.dev  ## Measure what serving costs against a bare loop, and the me
 	.venv/bin/python -m boxwise_perf
 
 clean:  ## Remove the environment and everything that was built
-	rm -rf .venv dist build boxwise-demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-torch dist build boxwise-demo .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -13,6 +13,12 @@ from typer.core import TyperGroup
 COMMANDS = ("demo", "init", "validate", "export", "serve", "predict", "doctor", "cache")
 
 
+def _function(command: str) -> Any:
+    """`check-tensorrt` is boxwise_cli.check_tensorrt.check_tensorrt."""
+    name = command.replace("-", "_")
+    return getattr(import_module(f"boxwise_cli.{name}"), name)
+
+
 class _Subcommands(TyperGroup):
     """The table above, as typer asks for it. The context is click's or typer's own, by typer's version."""
 
@@ -23,7 +29,7 @@ class _Subcommands(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         single = typer.Typer(add_completion=False, rich_markup_mode="markdown")
-        single.command(cmd_name)(getattr(import_module(f"boxwise_cli.{cmd_name}"), cmd_name))
+        single.command(cmd_name)(_function(cmd_name))
         return typer.main.get_command(single)
 
 

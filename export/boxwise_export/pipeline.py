@@ -15,6 +15,8 @@ from boxwise_runtime.canvas import ColorOrder, Interpolation, Resize
 
 # The longest list of candidates that leaves a detector's graph; DESIGN.md, "The stages".
 MAX_CANDIDATES = 1000
+# What `weights:` may begin with, in place of a file.
+FRAMEWORKS = ("torchvision", "timm", "ultralytics")
 NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 # Model names that end so are those of the pipeline's own stages.
 STAGE_SUFFIXES = ("_raw", "_info", "_preprocess", "_whole_picture", "_detector", "_nms", "_assemble")
@@ -45,9 +47,15 @@ class Weights(_Section):
     `file` alone is an ONNX file (.onnx) or a TFJS graph model (.json); a PyTorch checkpoint (.pt, .pth) also names
     the `architecture` that it belongs to, as "package.module:factory", called with `arguments`. `outputs` keeps only
     these of the graph's outputs.
+
+    `source` is a model of a framework, as "torchvision:NAME", "timm:NAME", "ultralytics:NAME.yaml": with `file`, its
+    weights are read from there; without, they are those that the framework itself knows. A folder is a Hugging Face
+    transformers model. `trust_pickle` allows a file to be read that can run code when it is read.
     """
 
-    file: Path
+    file: Path | None = None
+    source: Annotated[str, Field(pattern=rf"^({'|'.join(FRAMEWORKS)}):.+$")] | None = None
+    trust_pickle: bool = False
     architecture: Annotated[str, Field(pattern=r"^[\w.]+:[\w.]+$")] | None = None
     arguments: list[Any] = []
     outputs: list[str] | None = None
@@ -55,7 +63,20 @@ class Weights(_Section):
     @model_validator(mode="before")
     @classmethod
     def _from_path(cls, value: object) -> object:
+        if isinstance(value, str) and value.partition(":")[0] in FRAMEWORKS:
+            return {"source": value}
         return {"file": value} if isinstance(value, str | Path) else value
+
+    @model_validator(mode="after")
+    def _from_somewhere(self) -> Weights:
+        if self.file is None and self.source is None:
+            raise ValueError("expected a `file:` or a `source:`; found neither")
+        return self
+
+    @property
+    def title(self) -> str:
+        """What a person calls them."""
+        return " ".join(part for part in (self.source, self.file.name if self.file else None) if part)
 
 
 class Normalize(_Section):
@@ -82,12 +103,29 @@ class Canvas(_Section):
     color_order: ColorOrder | None = None
 
 
+class Tensors(_Section):
+    """Which outputs hold what, of a graph that gives its boxes decoded (family `generic`).
+
+    `boxes` [B, N, 4] in `box_format`, in pixels of the canvas or as fractions of it; `scores` [B, N] or [B, N, C];
+    `classes` [B, N], where scores are [B, N] and there are several classes. `nms: false` where the graph has done it.
+    """
+
+    boxes: str
+    scores: str
+    classes: str | None = None
+    box_format: Literal["xyxy", "yxyx", "xywh", "cxcywh"] = "xyxy"
+    units: Literal["pixels", "fraction"] = "pixels"
+    nms: bool = True
+
+
 class Detector(_Section):
-    """What finds the objects."""
+    """What finds the objects. `labels` may be left out where the weights name them."""
 
     weights: Weights
     family: str | None = None
-    labels: Labels
+    tensors: Tensors | None = None
+    anchors: Path | None = None
+    labels: Labels | None = None
     score_threshold: Fraction = 0.25
     iou_threshold: Fraction = 0.5
     max_detections: Annotated[int, Field(ge=1, le=MAX_CANDIDATES)] = 100
@@ -106,20 +144,20 @@ class Detector(_Section):
 
 
 class Crop(_Section):
-    """How a region of the picture becomes the classifier's input."""
+    """How a region of the picture becomes the classifier's input; what is left out is the weights' own way."""
 
-    size: Size
+    size: Size | None = None
     padding: Annotated[float, Field(ge=0, le=2)] = 0.0
     keep_aspect: bool = False
     resize_shorter: Annotated[int, Field(ge=1, le=8192)] | None = None
     pad_value: Annotated[int, Field(ge=0, le=255)] = 114
-    interpolation: Interpolation = "linear"
-    color_order: ColorOrder = "rgb"
+    interpolation: Interpolation | None = None
+    color_order: ColorOrder | None = None
 
     @model_validator(mode="after")
     def _centre_fits(self) -> Crop:
         if self.resize_shorter is not None:
-            if self.resize_shorter < max(self.size):
+            if self.size is not None and self.resize_shorter < max(self.size):
                 raise ValueError(
                     f"resize_shorter: {self.resize_shorter} is smaller than the crop {self.size[0]} x {self.size[1]}; "
                     "raise it"
@@ -130,17 +168,17 @@ class Crop(_Section):
 
 
 class Classifier(_Section):
-    """What is asked about each box."""
+    """What is asked about each box. `labels`, `crop` and `normalize` may be left out where the weights say them."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
     weights: Weights
-    labels: Labels
+    labels: Labels | None = None
     only: list[str] | None = None
     activation: Literal["softmax", "sigmoid", "none"] = "softmax"
     threshold: Fraction | None = None
     top_k: Annotated[int, Field(ge=1, le=1000)] = 5
-    crop: Crop
-    normalize: Normalize = Normalize()
+    crop: Crop = Crop()
+    normalize: Normalize | None = None
 
     @field_validator("name")
     @classmethod
@@ -221,8 +259,11 @@ def _resolve_paths(pipeline: Pipeline, folder: Path) -> Pipeline:
         labels = part.labels
         if isinstance(labels, str) and Path(labels).suffix:
             labels = str(folder / labels)
-        weights = part.weights.model_copy(update={"file": folder / part.weights.file})
-        return part.model_copy(update={"weights": weights, "labels": labels})
+        weights = part.weights
+        if weights.file is not None:
+            weights = weights.model_copy(update={"file": folder / weights.file})
+        files = {key: folder / path for key in ("anchors",) if (path := getattr(part, key, None)) is not None}
+        return part.model_copy(update={"weights": weights, "labels": labels, **files})
 
     return pipeline.model_copy(
         update={
@@ -254,7 +295,7 @@ def _nearest(location: tuple[str | int, ...]) -> str:
 
     sections: dict[str, type[BaseModel]] = {
         "detector": Detector, "classifiers": Classifier, "canvas": Canvas, "crop": Crop,
-        "normalize": Normalize, "weights": Weights,
+        "normalize": Normalize, "weights": Weights, "tensors": Tensors,
     }  # fmt: skip
     parents = [part for part in location[:-1] if isinstance(part, str)]
     section = sections.get(parents[-1], Pipeline) if parents else Pipeline

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from boxwise_export.errors import GraphError, PipelineError
-from boxwise_export.families import find_family
+from boxwise_export.families import Head, find_family
 from boxwise_export.graph.batch import with_dynamic_batch
 from boxwise_export.graph.classifier import build_classifier
 from boxwise_export.graph.detector import build_detector
 from boxwise_export.graph.source import SourceInput, probe, read_input
 from boxwise_export.labels import read_labels
-from boxwise_export.pipeline import MAX_CANDIDATES, Classifier, Detector, Pipeline, Weights
-from boxwise_export.sources import read_source
+from boxwise_export.pipeline import MAX_CANDIDATES, Classifier, Detector, Labels, Normalize, Pipeline
+from boxwise_export.sources import Source, read_source
 from boxwise_runtime.canvas import ColorOrder, Interpolation, Resize
 from boxwise_runtime.crop import CropSpec
 
@@ -47,14 +48,16 @@ class DetectorPlan:
     """A detector, ready to be published."""
 
     spec: Detector
+    source: Source
     family: str
+    recognised_by: str
     nms: bool
     labels: tuple[str, ...]
     canvas: CanvasPlan
+    normalize: Normalize
     candidates: int
     max_batch_size: int
     graph: onnx.ModelProto
-    source_digest: str
 
 
 @dataclass(frozen=True)
@@ -62,13 +65,14 @@ class ClassifierPlan:
     """A classifier, ready to be published; `only` holds detector class ids, none for all."""
 
     spec: Classifier
+    source: Source
     labels: tuple[str, ...]
     only: tuple[int, ...]
     crop: CropSpec
+    normalize: Normalize
     top_k: int
     max_batch_size: int
     graph: onnx.ModelProto
-    source_digest: str
 
 
 @dataclass(frozen=True)
@@ -127,56 +131,65 @@ def make_plan(pipeline: Pipeline, *, cores: int | None = None, report: Report = 
 
 
 def _plan_detector(spec: Detector, report: Report) -> DetectorPlan:
-    report(f"detector: reading {spec.weights.file.name}")
-    size = spec.canvas.size
-    model = _read(spec.weights, "detector.weights", size)
-    source = read_input(model)
-    height, width = _settle_size(source, size, "detector.canvas.size")
-    model, source = _open_batch(model, source, height, width)
-    outputs = probe(model, source, height, width)
-    family = find_family(spec.family, outputs, height, width)
-    normalize = spec.normalize or family.canvas.normalize
+    report(f"detector: reading {spec.weights.title}")
+    read = read_source(spec.weights, "detector.weights", spec.canvas.size)
+    own = read.preprocessing
+    source = read_input(read.model)
+    height, width = _settle_size(source, spec.canvas.size or own.size, "detector.canvas.size")
+    model, source = _open_batch(read.model, source, height, width)
+    labels = _labels(spec.labels, read, "detector.labels")
+    head = Head(
+        probe(model, source, height, width),
+        height,
+        width,
+        classes=len(labels),
+        anchors=_read_anchors(spec.anchors),
+        tensors=spec.tensors,
+    )
+    family, reading = find_family(spec.family or read.family, head)
+    if reading.classes not in (None, len(labels)):
+        raise PipelineError(f"detector.labels: {len(labels)} names, but the graph gives {reading.classes} classes")
     report(f"detector: {family.name}, {height} x {width}; writing its decoding into the graph")
-    graph, candidates, classes = build_detector(
+    normalize = spec.normalize or own.normalize or family.canvas.normalize
+    graph, candidates = build_detector(
         model,
         source,
-        family,
-        outputs,
+        reading,
         height=height,
         width=width,
         normalize=normalize,
         candidates=spec.candidates or MAX_CANDIDATES,
     )
-    labels = read_labels(spec.labels, "detector.labels")
-    if len(labels) != classes:
-        raise PipelineError(f"detector.labels: {len(labels)} names, but the graph gives {classes} classes")
     return DetectorPlan(
         spec=spec,
+        source=read,
         family=family.name,
-        nms=family.nms,
+        recognised_by=reading.why,
+        nms=reading.nms,
         labels=labels,
         canvas=CanvasPlan(
             height=height,
             width=width,
-            resize=spec.canvas.resize or family.canvas.resize,
-            pad_value=family.canvas.pad_value if spec.canvas.pad_value is None else spec.canvas.pad_value,
-            interpolation=spec.canvas.interpolation or family.canvas.interpolation,
-            color_order=spec.canvas.color_order or family.canvas.color_order,
+            resize=spec.canvas.resize or own.resize or family.canvas.resize,
+            pad_value=_first(spec.canvas.pad_value, own.pad_value, family.canvas.pad_value),
+            interpolation=spec.canvas.interpolation or own.interpolation or family.canvas.interpolation,
+            color_order=spec.canvas.color_order or own.color_order or family.canvas.color_order,
         ),
+        normalize=normalize,
         candidates=candidates,
         max_batch_size=spec.max_batch_size if source.batch is None else 1,
         graph=graph,
-        source_digest=_digest(spec.weights.file),
     )
 
 
 def _plan_classifier(spec: Classifier, detector: DetectorPlan | None, report: Report) -> ClassifierPlan:
     key = f"classifiers.{spec.name}"
-    report(f"{spec.name}: reading {spec.weights.file.name}")
-    model = _read(spec.weights, f"{key}.weights", spec.crop.size)
-    source = read_input(model)
-    height, width = _settle_size(source, spec.crop.size, f"{key}.crop.size")
-    model, source = _open_batch(model, source, height, width)
+    report(f"{spec.name}: reading {spec.weights.title}")
+    read = read_source(spec.weights, f"{key}.weights", spec.crop.size)
+    own = read.preprocessing
+    source = read_input(read.model)
+    height, width = _settle_size(source, spec.crop.size or own.size, f"{key}.crop.size")
+    model, source = _open_batch(read.model, source, height, width)
     if source.batch is not None and detector is not None:
         raise GraphError(
             f"{key}.weights: the graph takes {source.batch} crop at a time and cannot be changed to take more; "
@@ -187,13 +200,15 @@ def _plan_classifier(spec: Classifier, detector: DetectorPlan | None, report: Re
     if len(outputs) != 1:
         raise GraphError(f"{key}.weights: gives {', '.join(outputs)}; name the logits in `outputs: [...]`")
     ((output, logits),) = outputs.items()
-    labels = read_labels(spec.labels, f"{key}.labels")
+    labels = _labels(spec.labels, read, f"{key}.labels")
     if len(labels) != logits.size:
         raise PipelineError(f"{key}.labels: {len(labels)} names, but the graph gives {logits.size} classes")
     top_k = min(spec.top_k, len(labels))
+    normalize = spec.normalize or own.normalize or Normalize()
     report(f"{spec.name}: {height} x {width}, {len(labels)} labels; writing {spec.activation} and top-{top_k}")
     return ClassifierPlan(
         spec=spec,
+        source=read,
         labels=labels,
         only=_class_ids(spec, detector, key),
         crop=CropSpec(
@@ -201,11 +216,13 @@ def _plan_classifier(spec: Classifier, detector: DetectorPlan | None, report: Re
             width=width,
             padding=spec.crop.padding,
             keep_aspect=spec.crop.keep_aspect,
-            resize_shorter=spec.crop.resize_shorter or 0,
+            # A box is the object already: the margin that whole pictures are cut to the centre for is not around it.
+            resize_shorter=_first(spec.crop.resize_shorter, None if detector else own.resize_shorter, 0),
             pad_value=spec.crop.pad_value,
-            interpolation=spec.crop.interpolation,
-            color_order=spec.crop.color_order,
+            interpolation=spec.crop.interpolation or own.interpolation or "linear",
+            color_order=spec.crop.color_order or own.color_order or "rgb",
         ),
+        normalize=normalize,
         top_k=top_k,
         max_batch_size=detector.spec.max_detections if detector else batch,
         graph=build_classifier(
@@ -214,19 +231,37 @@ def _plan_classifier(spec: Classifier, detector: DetectorPlan | None, report: Re
             output,
             height=height,
             width=width,
-            normalize=spec.normalize,
+            normalize=normalize,
             activation=spec.activation,
             threshold=spec.threshold,
             top_k=top_k,
         ),
-        source_digest=_digest(spec.weights.file),
     )
 
 
-def _read(weights: Weights, key: str, size: tuple[int, int] | None) -> onnx.ModelProto:
-    if not weights.file.is_file():
-        raise PipelineError(f"{key}: no such file: {weights.file}")
-    return read_source(weights, key, size)
+def _labels(labels: Labels | None, source: Source, key: str) -> tuple[str, ...]:
+    """The names that the pipeline file gives, or else the weights' own."""
+    if labels is not None:
+        return read_labels(labels, key)
+    if source.labels is None:
+        raise PipelineError(f"{key}: missing, and the weights do not name their classes; add it")
+    return source.labels
+
+
+def _read_anchors(file: Path | None) -> NDArray[np.float32] | None:
+    if file is None:
+        return None
+    try:
+        anchors = np.load(file, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise PipelineError(f"detector.anchors: {file} cannot be read ({error}); expected a .npy file") from error
+    if anchors.ndim != 2 or anchors.shape[1] != 4:
+        raise PipelineError(f"detector.anchors: {file} holds {list(anchors.shape)}; expected [N, 4], xyxy in pixels")
+    return np.asarray(anchors, np.float32)
+
+
+def _first(*values: int | None) -> int:
+    return next(value for value in values if value is not None)
 
 
 def _settle_size(source: SourceInput, asked: tuple[int, int] | None, key: str) -> tuple[int, int]:
@@ -256,7 +291,3 @@ def _class_ids(spec: Classifier, detector: DetectorPlan | None, key: str) -> tup
         known = ", ".join(detector.labels)
         raise PipelineError(f"{key}.only: the detector has no class {unknown[0]!r}; it has {known}")
     return tuple(sorted(ids[name] for name in spec.only))
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

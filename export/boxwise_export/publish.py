@@ -100,7 +100,7 @@ def _manifest(plan: Plan, pipeline: Pipeline, folders: Sequence[ModelFolder]) ->
     return {
         "pipeline": pipeline.model_dump(mode="json"),
         "sources": {
-            name: {"file": part.spec.weights.file.name, "sha256": part.source_digest} for name, part in parts.items()
+            name: {"weights": part.spec.weights.title, "sha256": part.source.digest} for name, part in parts.items()
         },
         "models": {folder.name: _digests(folder.files) for folder in folders},
         "versions": {name: _version(name) for name in ("boxwise", "onnx", "onnxruntime", "numpy", "torch")},

@@ -21,7 +21,7 @@ SHOWN = sorted(
     {
         (match.group(1), option)
         for text in DOCUMENTS.values()
-        for match in re.finditer(r"(?:^|`)boxwise ([a-z]+)([^`\n#]*)", text, re.MULTILINE)
+        for match in re.finditer(r"(?:^|`)boxwise ([a-z-]+)([^`\n#]*)", text, re.MULTILINE)
         for option in (re.findall(r"--[a-z-]+", match.group(2)) or [""])
     }
 )
@@ -48,7 +48,7 @@ def test_the_readme_s_python_runs(triton: Triton, photos: dict[str, bytes], tmp_
 
 
 def test_every_command_is_documented() -> None:
-    listed = set(re.findall(r"│ (\w+)  ", boxwise("--help").stdout))
+    listed = set(re.findall(r"│ ([\w-]+)  ", boxwise("--help").stdout))
     assert listed == {command for command, _ in SHOWN}
 
 

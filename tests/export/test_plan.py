@@ -77,7 +77,7 @@ def test_a_classifier_s_batch_holds_every_box(write_pipeline: Write) -> None:
         ),
         (
             "detector: {weights: detector.onnx, labels: [a, b], family: centernet}",
-            "gives output [1, 84, 7], and no family reads that: centernet needs two maps of one size",
+            "gives output [1, 84, 7]; family centernet needs two maps of one size",
         ),
         (
             "detector: {weights: detector.onnx, labels: [a, b], canvas: {size: 32}}",

@@ -25,7 +25,7 @@ def test_models_and_manifest(write_pipeline: Write, tmp_path: Path) -> None:
     assert {path.name for path in out.iterdir() if path.is_dir()} == {f"street{stage}" for stage in STAGES}
     manifest = json.loads((out / "street.manifest.json").read_text())
     assert set(manifest["models"]) == {f"street{stage}" for stage in STAGES}
-    assert manifest["sources"]["detector"]["file"] == "detector.onnx"
+    assert manifest["sources"]["detector"]["weights"] == "detector.onnx"
     assert set(manifest["models"]["street_detector"]) == {
         "config.pbtxt", "configs/onnxruntime.pbtxt", "configs/tensorrt.pbtxt", "1/model.py", "1/model.onnx",
     }  # fmt: skip

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from boxwise_export.graph.builder import GraphBuilder
-from boxwise_export.pipeline import Normalize
+from boxwise_export.pipeline import Normalize, Tensors
 from boxwise_runtime.canvas import ColorOrder, Interpolation, Resize
 
 Outputs = Mapping[str, NDArray[np.float32]]
@@ -18,7 +17,7 @@ Outputs = Mapping[str, NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class CanvasDefaults:
-    """How the family's authors lay a picture on the canvas; the pipeline file may say otherwise."""
+    """How the family's authors lay a picture on the canvas; metadata and the pipeline file may say otherwise."""
 
     resize: Resize
     pad_value: int = 114
@@ -28,41 +27,88 @@ class CanvasDefaults:
 
 
 @dataclass(frozen=True)
+class Head:
+    """What a detector's graph gives, all that a family needs to be recognised.
+
+    Attributes:
+        outputs: name -> what it held for one picture of noise, float32, the batch of 1 first where there is one.
+        height: of the canvas, pixels.
+        width: of the canvas, pixels.
+        classes: how many names the labels are; None where they are not known yet.
+        anchors: float32 [N, 4], xyxy in canvas pixels, where the pipeline file names a file of them.
+        tensors: the outputs by their roles, where the pipeline file says them (family `generic`).
+    """
+
+    outputs: Outputs
+    height: int
+    width: int
+    classes: int | None = None
+    anchors: NDArray[np.float32] | None = None
+    tensors: Tensors | None = None
+
+
+@dataclass(frozen=True)
 class Decoded:
-    """Every cell of a head, decoded.
+    """Every cell, anchor or query of a head, decoded.
 
     Attributes:
         boxes: tensor, float32 [B, count, 4], xyxy in canvas pixels.
-        scores: tensor, float32 [B, count, classes], 0 to 1.
-        count: cells.
-        classes: of the detector.
+        scores: tensor, 0 to 1: float32 [B, count, classes], or [B, count] where each box comes with its one class.
+        class_ids: tensor, int32 [B, count], in the second case; None in the first.
+        count: the boxes of one picture; None where their number varies from picture to picture.
     """
 
     boxes: str
     scores: str
-    count: int
-    classes: int
+    class_ids: str | None = None
+    count: int | None = None
 
 
-class Family(Protocol):
-    """One way in which detectors give their boxes."""
+@dataclass(frozen=True)
+class Reading:
+    """A head that a family can read.
 
-    @property
-    def name(self) -> str:
-        """As `family:` names it."""
+    Attributes:
+        why: what it was recognised by, as "one output [1, 3549, 85]: ...".
+        classes: how many there are; None where the graph gives ids, whose largest nobody knows.
+        nms: whether several boxes may be of one object.
+        decode: writes the decoding of the graph's outputs (name -> tensor, cast to float32) into the graph.
+    """
 
-    @property
-    def canvas(self) -> CanvasDefaults:
-        """How a picture is laid on the canvas."""
+    why: str
+    classes: int | None
+    decode: Callable[[GraphBuilder, Mapping[str, str]], Decoded]
+    nms: bool = True
 
-    @property
-    def nms(self) -> bool:
-        """Whether several boxes may be of one object."""
 
-    def mismatch(self, outputs: Outputs, height: int, width: int) -> str | None:
-        """None where these outputs can be read; else what is missing, as "two maps of one size ..."."""
+@dataclass(frozen=True)
+class Mismatch:
+    """A head that a family cannot read.
 
-    def decode(
-        self, graph: GraphBuilder, tensors: Mapping[str, str], outputs: Outputs, height: int, width: int
-    ) -> Decoded:
-        """Write the decoding of `tensors` into the graph; `outputs` are what they held for one picture."""
+    Attributes:
+        missing: what it needs, as "two maps of one size, ...".
+        met: 0 to 1, how much of what it needs is there; the nearest family is the one with the most.
+    """
+
+    missing: str
+    met: float = 0.0
+
+
+@dataclass(frozen=True)
+class Family:
+    """One way in which detectors give their boxes.
+
+    Attributes:
+        name: as `family:` names it.
+        canvas: how its authors lay a picture on the canvas.
+        read: recognises a head, by its outputs alone.
+    """
+
+    name: str
+    canvas: CanvasDefaults
+    read: Callable[[Head], Reading | Mismatch]
+
+
+def shapes(outputs: Outputs) -> str:
+    """The outputs as a person reads them: "boxes [1, 100, 4], scores [1, 100]"."""
+    return ", ".join(f"{name} {list(values.shape)}" for name, values in outputs.items())

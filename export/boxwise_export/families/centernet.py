@@ -10,32 +10,22 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from boxwise_export.families.base import CanvasDefaults, Decoded, Outputs
+from boxwise_export.families.base import CanvasDefaults, Decoded, Family, Head, Mismatch, Outputs, Reading, shapes
 from boxwise_export.graph.builder import GraphBuilder
 
 
-class CenterNet:
+def _read(head: Head) -> Reading | Mismatch:
     """Heat map [B, h, w, C] after the sigmoid, distances [B, h, w, 4]; channels first or last."""
+    maps = _maps(head.outputs)
+    if maps is None:
+        met = sum(values.ndim == 4 for values in head.outputs.values()) / max(2, len(head.outputs))
+        return Mismatch("two maps of one size, a heat map (C channels) and distances (4 channels)", met)
+    heat_name, distance_name, channels_last = maps
+    shape = head.outputs[heat_name].shape
+    rows, columns, classes = shape[1:] if channels_last else (*shape[2:], shape[1])
 
-    name = "centernet"
-    canvas = CanvasDefaults(resize="letterbox")
-    nms = True  # a large object may have two peaks more than a cell apart
-
-    def mismatch(self, outputs: Outputs, height: int, width: int) -> str | None:  # noqa: ARG002
-        """Two maps of one size, one of them with 4 channels."""
-        return None if _maps(outputs) else "two maps of one size, a heat map (C channels) and distances (4 channels)"
-
-    def decode(
-        self, graph: GraphBuilder, tensors: Mapping[str, str], outputs: Outputs, height: int, width: int
-    ) -> Decoded:
+    def decode(graph: GraphBuilder, tensors: Mapping[str, str]) -> Decoded:
         """A cell (x, y) of stride s with distances d is the box (sx - d0, sy - d1, sx + d2, sy + d3)."""
-        maps = _maps(outputs)
-        if maps is None:
-            raise ValueError("these outputs are not a CenterNet's; `mismatch` says so")
-        heat_name, distance_name, channels_last = maps
-        shape = outputs[heat_name].shape
-        rows, columns, classes = shape[1:] if channels_last else (*shape[2:], shape[1])
-
         heat, distances = tensors[heat_name], tensors[distance_name]
         if channels_last:
             heat = graph.op("Transpose", heat, perm=[0, 3, 1, 2])
@@ -45,11 +35,18 @@ class CenterNet:
         peaks = graph.op("Where", graph.op("Equal", heat, highest), heat, graph.constant(0, np.float32))
         scores = graph.reshape(graph.op("Transpose", peaks, perm=[0, 2, 3, 1]), 0, -1, classes)
 
-        x, y = np.meshgrid(np.arange(columns) * (width / columns), np.arange(rows) * (height / rows))
+        x, y = np.meshgrid(np.arange(columns) * (head.width / columns), np.arange(rows) * (head.height / rows))
         centres = np.stack([x, y, x, y], axis=-1).reshape(1, -1, 4)
         signed = graph.op("Mul", graph.reshape(distances, 0, -1, 4), graph.constant([-1, -1, 1, 1], np.float32))
         boxes = graph.op("Add", signed, graph.constant(centres, np.float32))
-        return Decoded(boxes, scores, rows * columns, classes)
+        return Decoded(boxes, scores, count=rows * columns)
+
+    why = f"{shapes(head.outputs)}: maps of {rows} x {columns}, {heat_name} a heat map of {classes} classes"
+    # A large object may have two peaks more than a cell apart.
+    return Reading(f"{why}, {distance_name} the distances to four sides", classes, decode, nms=True)
+
+
+FAMILY = Family("centernet", CanvasDefaults(resize="letterbox"), _read)
 
 
 def _maps(outputs: Outputs) -> tuple[str, str, bool] | None:

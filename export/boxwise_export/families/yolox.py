@@ -12,49 +12,48 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from boxwise_export.families.base import CanvasDefaults, Decoded, Outputs
+from boxwise_export.families.base import CanvasDefaults, Decoded, Family, Head, Mismatch, Reading, shapes
 from boxwise_export.graph.builder import GraphBuilder
 
 _STRIDES = (8, 16, 32)
 
 
-class Yolox:
-    """[B, N, 5 + C], boxes still on the grid."""
+def _read(head: Head) -> Reading | Mismatch:
+    """[B, N, 5 + C], boxes still on the grid, of as many rows as the three grids have cells."""
+    grid = _grid(head.height, head.width)
+    need = (
+        f"one output [batch, {len(grid)}, 5 + classes], the cells of strides 8, 16 and 32 of "
+        f"{head.height} x {head.width}"
+    )
+    if len(head.outputs) != 1:
+        return Mismatch(need)
+    ((name, rows),) = head.outputs.items()
+    if rows.ndim != 3:
+        return Mismatch(need, 0.2)
+    if rows.shape[1] != len(grid) or rows.shape[2] < 6:
+        return Mismatch(need, 0.5 if rows.shape[2] >= 6 else 0.3)
+    # On the grid, centres lie within a few cells of their own; decoded, they spread over the canvas.
+    if np.abs(rows[..., :2]).max() > min(head.height, head.width) / 4:
+        return Mismatch("boxes on the grid; these are decoded already", 0.9)
+    classes = rows.shape[2] - 5
 
-    name = "yolox"
-    canvas = CanvasDefaults(resize="letterbox_top_left", color_order="bgr")
-    nms = True
-
-    def mismatch(self, outputs: Outputs, height: int, width: int) -> str | None:
-        """One output of as many rows as the three grids have cells."""
-        cells = len(_grid(height, width))
-        need = f"one output [batch, {cells}, 5 + classes], the cells of strides 8, 16 and 32 of {height} x {width}"
-        if len(outputs) != 1:
-            return need
-        (rows,) = outputs.values()
-        if rows.ndim != 3 or rows.shape[1] != cells or rows.shape[2] < 6:
-            return need
-        # On the grid, centres lie within a few cells of their own; decoded, they spread over the canvas.
-        if np.abs(rows[..., :2]).max() > min(height, width) / 4:
-            return "boxes on the grid; these are decoded already"
-        return None
-
-    def decode(
-        self, graph: GraphBuilder, tensors: Mapping[str, str], outputs: Outputs, height: int, width: int
-    ) -> Decoded:
+    def decode(graph: GraphBuilder, tensors: Mapping[str, str]) -> Decoded:
         """Centre = (cell + offset) * stride, side = exp(log) * stride, score = objectness * class score."""
-        ((name, tensor),) = tensors.items()
-        classes = outputs[name].shape[2] - 5
-        grid = _grid(height, width)
+        tensor = tensors[name]
         cells, strides = graph.constant(grid[:, :2], np.float32), graph.constant(grid[:, 2:], np.float32)
-
         centre = graph.op("Mul", graph.op("Add", graph.slice_last(tensor, 0, 2), cells), strides)
         half = graph.op(
             "Mul", graph.op("Exp", graph.slice_last(tensor, 2, 4)), graph.constant(grid[:, 2:] / 2, np.float32)
         )
         boxes = graph.op("Concat", graph.op("Sub", centre, half), graph.op("Add", centre, half), axis=-1)
         scores = graph.op("Mul", graph.slice_last(tensor, 4, 5), graph.slice_last(tensor, 5, 5 + classes))
-        return Decoded(boxes, scores, len(grid), classes)
+        return Decoded(boxes, scores, count=len(grid))
+
+    why = f"{shapes(head.outputs)}: {len(grid)} cells of strides 8, 16 and 32, 5 + {classes} columns, boxes on the grid"
+    return Reading(why, classes, decode)
+
+
+FAMILY = Family("yolox", CanvasDefaults(resize="letterbox_top_left", color_order="bgr"), _read)
 
 
 def _grid(height: int, width: int) -> NDArray[np.float32]:

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from boxwise_export.families import Family, Outputs
+from boxwise_export.families import Decoded, Reading
 from boxwise_export.graph.builder import GraphBuilder
 from boxwise_export.graph.normalize import normalized
 from boxwise_export.graph.source import SourceInput
@@ -16,21 +16,19 @@ from boxwise_export.pipeline import Normalize
 def build_detector(
     model: onnx.ModelProto,
     source: SourceInput,
-    family: Family,
-    outputs: Outputs,
+    reading: Reading,
     *,
     height: int,
     width: int,
     normalize: Normalize,
     candidates: int,
-) -> tuple[onnx.ModelProto, int, int]:
+) -> tuple[onnx.ModelProto, int]:
     """Write normalisation, decoding and top-K around a source's graph.
 
     Args:
         model: the source.
         source: its input.
-        family: how its outputs are read.
-        outputs: what it gave for one picture, from `probe`.
+        reading: how its outputs are read, from `find_family`.
         height: of the canvas, pixels.
         width: of the canvas, pixels.
         normalize: what the source was trained on.
@@ -38,14 +36,15 @@ def build_detector(
 
     Returns:
         The graph `canvas` uint8 [B, height, width, 3] -> `candidate_boxes` float32 [B, K, 4] (xyxy, canvas pixels),
-        `candidate_scores` float32 [B, K] (best first), `candidate_classes` int32 [B, K]; K; and the number of classes.
+        `candidate_scores` float32 [B, K] (best first), `candidate_classes` int32 [B, K]; and K.
     """
     graph = GraphBuilder(model)
     tensors = graph.run_source({source.name: normalized(graph, "canvas", normalize, source)})
     tensors = {name: graph.op("Cast", tensor, to=TensorProto.FLOAT) for name, tensor in tensors.items()}
-    decoded = family.decode(graph, tensors, outputs, height, width)
-    count = min(candidates, decoded.count * decoded.classes)
-    boxes, scores, classes = _best(graph, decoded.boxes, decoded.scores, decoded.classes, count)
+    decoded = reading.decode(graph, tensors)
+    pairs = decoded.count and decoded.count * (1 if decoded.class_ids else reading.classes or 1)
+    count = min(candidates, pairs or candidates)
+    boxes, scores, classes = _best(graph, decoded, reading.classes, count)
     batch = "batch" if source.batch is None else source.batch
     return (
         graph.finish(
@@ -57,17 +56,28 @@ def build_detector(
             },
         ),
         count,
-        decoded.classes,
     )
 
 
-def _best(graph: GraphBuilder, boxes: str, scores: str, classes: int, count: int) -> tuple[str, str, str]:
-    """The best `count` of all (cell, class) pairs, from boxes [B, N, 4] and scores [B, N, C].
+def _best(graph: GraphBuilder, decoded: Decoded, classes: int | None, count: int) -> tuple[str, str, str]:
+    """The best `count` of all boxes, or of all (box, class) pairs where a box has a score for each class.
 
     One search over all N x C values: finding the best cells first was measured to gain nothing, even over CenterNet's
     1.3 million.
     """
-    k, class_count = graph.constant([count], np.int64), graph.constant(classes, np.int64)
-    best_scores, pairs = graph.op("TopK", graph.reshape(scores, 0, -1), k, outputs=2)
-    best_classes = graph.op("Cast", graph.op("Mod", pairs, class_count), to=TensorProto.INT32)
-    return graph.gather_rows(boxes, graph.op("Div", pairs, class_count)), best_scores, best_classes
+    boxes, scores, class_ids = decoded.boxes, decoded.scores, decoded.class_ids
+    k = graph.constant([count], np.int64)
+    if class_ids is None:
+        class_count = graph.constant(classes or 1, np.int64)
+        best_scores, pairs = graph.op("TopK", graph.reshape(scores, 0, -1), k, outputs=2)
+        best_classes = graph.op("Cast", graph.op("Mod", pairs, class_count), to=TensorProto.INT32)
+        return graph.gather_rows(boxes, graph.op("Div", pairs, class_count)), best_scores, best_classes
+    if decoded.count is None:  # there may be fewer than K: boxes without area, which nothing keeps, fill up
+        boxes = _padded(graph, boxes, [0, 0, 0, 0, count, 0])
+        scores, class_ids = (_padded(graph, tensor, [0, 0, 0, count]) for tensor in (scores, class_ids))
+    best_scores, rows = graph.op("TopK", scores, k, outputs=2)
+    return graph.gather_rows(boxes, rows), best_scores, graph.gather_rows(class_ids, rows)
+
+
+def _padded(graph: GraphBuilder, tensor: str, pads: list[int]) -> str:
+    return str(graph.op("Pad", tensor, graph.constant(pads, np.int64)))

@@ -1,17 +1,16 @@
-"""Where weights come from: each source reads one kind of checkpoint and returns an ONNX model."""
+"""Where weights come from: each source reads one kind of checkpoint into ONNX, with all that is known of it."""
 
 from __future__ import annotations
 
-import onnx
-
 from boxwise_export.pipeline import Weights
+from boxwise_export.sources.base import Found, Preprocessing, Source, file_digest, onnx_run
 from boxwise_export.sources.errors import SourceError
 from boxwise_export.sources.onnx_file import read_onnx
 
-__all__ = ["SourceError", "read_source"]
+__all__ = ["Found", "Preprocessing", "Source", "SourceError", "read_source"]
 
 
-def read_source(weights: Weights, key: str, size: tuple[int, int] | None) -> onnx.ModelProto:
+def read_source(weights: Weights, key: str, size: tuple[int, int] | None) -> Source:
     """Read a checkpoint, whatever its kind.
 
     Args:
@@ -22,22 +21,31 @@ def read_source(weights: Weights, key: str, size: tuple[int, int] | None) -> onn
     Raises:
         SourceError: an unknown kind, or a file that cannot be read.
     """
-    match weights.file.suffix.lower():
+    if weights.source is not None:
+        kind = weights.source.partition(":")[0]
+        raise SourceError(f"{key}: {kind!r} is no source; expected a file")
+    file = weights.file
+    assert file is not None  # noqa: S101 (Weights has one of the two)
+    if not file.exists():
+        raise SourceError(f"{key}: no such file: {file}")
+    match file.suffix.lower():
         case ".onnx":
-            return read_onnx(weights.file, weights.outputs)
+            model = read_onnx(file, weights.outputs)
+            return Source(model, onnx_run(model), "ONNX file", file_digest(file))
         case ".json":
             from boxwise_export.sources.tfjs import read_tfjs
 
-            return read_tfjs(weights.file, weights.outputs)
+            model = read_tfjs(file, weights.outputs)
+            return Source(model, onnx_run(model), "TensorFlow.js graph model", file_digest(file))
         case ".pt" | ".pth":
             if weights.architecture is None or size is None:
                 missing = "architecture (package.module:factory)" if size else "size of its input"
                 raise SourceError(f"{key}: a PyTorch checkpoint holds weights only; name the {missing} as well")
             from boxwise_export.sources.pytorch import read_pytorch
 
-            return read_pytorch(weights.file, weights.architecture, weights.arguments, *size)
+            return read_pytorch(file, weights.architecture, weights.arguments, *size)
         case suffix:
             raise SourceError(
-                f"{key}: {weights.file.name} ends in {suffix or 'nothing'}; expected .onnx, a TFJS model.json, "
+                f"{key}: {file.name} ends in {suffix or 'nothing'}; expected .onnx, a TFJS model.json, "
                 "or a PyTorch .pt or .pth"
             )

@@ -9,13 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 
 from boxwise_export.graph.builder import OPSET
+from boxwise_export.sources.base import Floats, Source, file_digest
 from boxwise_export.sources.errors import SourceError
 
 
-def read_pytorch(path: Path, architecture: str, arguments: Sequence[Any], height: int, width: int) -> onnx.ModelProto:
+def read_pytorch(path: Path, architecture: str, arguments: Sequence[Any], height: int, width: int) -> Source:
     """Build the architecture, load the weights strictly, and export both to ONNX with a batch of any size.
 
     Args:
@@ -51,12 +53,13 @@ def read_pytorch(path: Path, architecture: str, arguments: Sequence[Any], height
         reason = " ".join(str(error).split())[:300]
         raise SourceError(f"{path}: not the weights of {architecture}: {reason}") from error
 
+    module = module.eval()
     exported = io.BytesIO()
     with warnings.catch_warnings(), torch.no_grad():
         # The tracing exporter is announced as legacy; the other needs onnxscript, and cannot export every model here.
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            module.eval(),
+            module,
             (torch.zeros(1, 3, height, width),),
             exported,  # type: ignore[arg-type]  # a buffer works, and is not in its annotation
             opset_version=OPSET,
@@ -65,7 +68,13 @@ def read_pytorch(path: Path, architecture: str, arguments: Sequence[Any], height
             dynamic_axes={"images": {0: "batch"}, "logits": {0: "batch"}},
             dynamo=False,
         )
-    return onnx.load_from_string(exported.getvalue())
+
+    def run(pictures: Floats) -> dict[str, Floats]:
+        with torch.no_grad():
+            return {"logits": np.asarray(module(torch.from_numpy(pictures)), np.float32)}
+
+    model = onnx.load_from_string(exported.getvalue())
+    return Source(model, run, f"PyTorch {torch.__version__} {architecture}", file_digest(path))
 
 
 def _build(architecture: str, arguments: Sequence[Any]) -> Any:

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from boxwise_export.families import find_family
+from boxwise_export.families import Head, find_family
 from boxwise_export.graph.detector import build_detector
 from boxwise_export.graph.source import probe, read_input
 from boxwise_export.pipeline import Normalize
@@ -38,12 +38,11 @@ def decoded(model: onnx.ModelProto, candidates: int, batch: int = 1) -> dict[str
     assert source.height is not None
     assert source.width is not None
     outputs = probe(model, source, source.height, source.width)
-    family = find_family(None, outputs, source.height, source.width)
-    graph, _, _ = build_detector(
+    _, reading = find_family(None, Head(outputs, source.height, source.width))
+    graph, _ = build_detector(
         model,
         source,
-        family,
-        outputs,
+        reading,
         height=source.height,
         width=source.width,
         normalize=Normalize(),

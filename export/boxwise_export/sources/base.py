@@ -1,0 +1,106 @@
+"""What a source is: a checkpoint as an ONNX graph, and all that its own framework says and does about it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from boxwise_export.pipeline import Normalize
+from boxwise_runtime.canvas import ColorOrder, Interpolation, Resize
+from boxwise_runtime.session import OnnxGraph
+
+Floats = NDArray[np.float32]
+# A batch of normalised pictures in the graph's own layout -> its outputs by the names that they have in ONNX.
+Run = Callable[[Floats], Mapping[str, Floats]]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a picture becomes the graph's input, as the source's metadata has it; None where it does not say.
+
+    Attributes:
+        size: height and width of the input, pixels.
+        resize: how a picture is laid on it.
+        resize_shorter: of a classifier: the shorter side is resized to this, then the centre is cut.
+        pad_value: 0 to 255.
+        interpolation: how pixels between pixels are found.
+        color_order: of the channels.
+        normalize: in units of 0 to 255.
+    """
+
+    size: tuple[int, int] | None = None
+    resize: Resize | None = None
+    resize_shorter: int | None = None
+    pad_value: int | None = None
+    interpolation: Interpolation | None = None
+    color_order: ColorOrder | None = None
+    normalize: Normalize | None = None
+
+
+class Found(NamedTuple):
+    """Detections of one picture: boxes float32 [n, 4] (xyxy, pixels of the picture), scores [n], class_ids int [n]."""
+
+    boxes: Floats
+    scores: Floats
+    class_ids: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A checkpoint, read.
+
+    Attributes:
+        model: the graph; one input, pictures as its framework takes them after normalisation.
+        run: the same network in its own framework (ONNX Runtime on the untouched graph, where it came as one).
+        origin: what read it, with its version: "ONNX file", "torchvision 0.29.1 ssdlite320_mobilenet_v3_large".
+        digest: SHA-256 of the weights, hex.
+        licence: of the weights, where it is known; as a sentence.
+        family: of the detector, where the framework says it; one of FAMILIES.
+        labels: names of the classes in the order of the ids that the decoded graph gives, where they are known.
+        preprocessing: what the metadata says of it.
+        prepare: the framework's own preprocessing, where it has one: RGB uint8 [H, W, 3] -> input of `run`, batch 1.
+        detect: the framework's own post-processing: (outputs of `run` for one picture, height and width of that
+            picture, score threshold, IoU threshold, the most detections) -> Found; where it has one.
+    """
+
+    model: onnx.ModelProto
+    run: Run
+    origin: str
+    digest: str
+    licence: str | None = None
+    family: str | None = None
+    labels: tuple[str, ...] | None = None
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    prepare: Callable[[NDArray[np.uint8]], Floats] | None = None
+    detect: Callable[[Mapping[str, Floats], tuple[int, int], float, float, int], Found] | None = None
+
+
+def onnx_run(model: onnx.ModelProto) -> Run:
+    """Run a graph as it was read, in ONNX Runtime; the session is made at the first call."""
+    sessions: list[OnnxGraph] = []
+    (name, *_) = [i.name for i in model.graph.input if i.name not in {c.name for c in model.graph.initializer}]
+
+    def run(pictures: Floats) -> Mapping[str, Floats]:
+        if not sessions:
+            sessions.append(OnnxGraph(model.SerializeToString()))
+        return {key: np.asarray(value, np.float32) for key, value in sessions[0]({name: pictures}).items()}
+
+    return run
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, or of all files of a folder with their names."""
+    if path.is_dir():
+        total = hashlib.sha256()
+        for file in sorted(p for p in path.rglob("*") if p.is_file()):
+            total.update(f"{file.relative_to(path)}\0{file_digest(file)}\n".encode())
+        return total.hexdigest()
+    with path.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
