@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -15,9 +15,16 @@ def export(
     cores: Annotated[
         int | None, typer.Option(min=1, help="Cores of the machine that will serve; left out, those of this one.")
     ] = None,
+    precision: Annotated[
+        Literal["fp32", "fp16", "int8"], typer.Option(help="Of the networks; decoding and top-k stay in fp32.")
+    ] = "fp32",
+    calibration: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Your pictures, to compare with the source on; left out, the demo's photos."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was published as JSON.")] = False,
 ) -> None:
-    """Export checkpoints into a model repository that Triton serves.
+    """Export checkpoints into a model repository that Triton serves, if what is exported equals its source.
 
     Other pipelines in the repository stay as they are. When anything fails, or Ctrl-C is pressed, so does this one.
     """
@@ -28,8 +35,16 @@ def export(
         from boxwise_export.summary import document
 
     with reported(ExportError):
-        plan = run(pipeline, out, cores=cores, report=lambda line: typer.echo(line, err=True))
+        exported = run(
+            pipeline,
+            out,
+            cores=cores,
+            precision=precision,
+            calibration=calibration,
+            report=lambda line: typer.echo(line, err=True),
+        )
     if as_json:
-        typer.echo(json.dumps(document(plan) | {"repository": str(out)}, indent=2, ensure_ascii=False))
+        published = document(exported.plan) | {"parity": exported.parity.document(), "repository": str(out)}
+        typer.echo(json.dumps(published, indent=2, ensure_ascii=False))
     else:
-        typer.echo(f"{plan.name} is in {out}; serve it with: boxwise serve {out}")
+        typer.echo(f"{exported.plan.name} is in {out}; serve it with: boxwise serve {out}")

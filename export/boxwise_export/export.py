@@ -1,30 +1,86 @@
-"""The whole way: pipeline file -> plan -> models -> repository."""
+"""The whole way: pipeline file -> plan -> models -> parity -> repository."""
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from boxwise_export.pipeline import load_pipeline
+from boxwise_export.chain import Chain
+from boxwise_export.demo_assets import PHOTOS
+from boxwise_export.download import DownloadError, fetch
+from boxwise_export.errors import ExportError
+from boxwise_export.parity.gate import check_parity, find_pictures
+from boxwise_export.parity.limits import limits_of
+from boxwise_export.parity.report import ParityReport
+from boxwise_export.pipeline import Pipeline, Precision, load_pipeline
 from boxwise_export.plan import Plan, Report, make_plan
 from boxwise_export.publish import publish
 from boxwise_export.repository import build_repository
+from boxwise_runtime.cache import cache_folder
 
 
-def export(file: Path, out: Path, *, cores: int | None = None, report: Report = lambda _: None) -> Plan:
-    """Export a pipeline file into a model repository.
+@dataclass(frozen=True)
+class Exported:
+    """What was published, and why it may be trusted."""
+
+    plan: Plan
+    parity: ParityReport
+
+
+def export(
+    file: Path,
+    out: Path,
+    *,
+    cores: int | None = None,
+    precision: Precision = "fp32",
+    calibration: Path | None = None,
+    report: Report = lambda _: None,
+) -> Exported:
+    """Export a pipeline file into a model repository, if what is exported equals its source.
 
     Args:
         file: the pipeline file.
         out: the repository; made where there is none.
         cores: of the machine that will serve; None for this one's.
+        precision: of the graphs.
+        calibration: a folder of pictures to compare on; None for the demo's photos, fetched into the user's cache.
         report: told each step.
 
     Raises:
-        ExportError: what is wrong, where, and the mend; the repository is as it was.
+        ExportError: what is wrong, where, and the mend; ParityError where the stages differ from the source. The
+            repository is as it was.
     """
     pipeline = load_pipeline(file)
     plan = make_plan(pipeline, cores=cores, report=report)
+    pictures = find_pictures(calibration) if calibration else _demo_photos(report)
+    with staged(plan, pipeline) as chain:
+        report("comparing with the source")
+        parity = check_parity(plan, chain, pictures, limits_of(pipeline.tolerances, plan.precision))
+    for line in parity.lines():
+        report(line)
+    parity.require()
     folders = build_repository(plan)
     report(f"publishing {len(folders)} models to {out}")
     publish(plan, pipeline, folders, out)
-    return plan
+    return Exported(plan, parity)
+
+
+@contextmanager
+def staged(plan: Plan, pipeline: Pipeline) -> Iterator[Chain]:
+    """The plan's models in a repository for the moment, and the chain of them."""
+    with tempfile.TemporaryDirectory(prefix="boxwise-") as folder:
+        repository = Path(folder, "repository")
+        publish(plan, pipeline, build_repository(plan), repository)
+        yield Chain.load(repository, plan.name, threads=plan.instances * plan.threads)
+
+
+def _demo_photos(report: Report) -> list[Path]:
+    try:
+        return list(fetch(PHOTOS, cache_folder() / "demo", report).values())
+    except DownloadError as error:
+        raise ExportError(
+            f"there are no pictures to compare on: {error}; name a folder of yours with --calibration DIR"
+        ) from error

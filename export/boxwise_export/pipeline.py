@@ -35,6 +35,7 @@ Size = Annotated[tuple[Side, Side], BeforeValidator(_pair)]
 Channels = Annotated[tuple[float, float, float], BeforeValidator(_triple)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Labels = str | list[str]
+Precision = Literal["fp32", "fp16", "int8"]
 
 
 class _Section(BaseModel):
@@ -195,6 +196,22 @@ class Classifier(_Section):
         return self
 
 
+class Tolerances(_Section):
+    """How far the exported stages may be from the source before nothing is published; left out, by the precision.
+
+    `pixels`: mean difference of a preprocessed picture, of 255. `outputs`: largest difference of a raw output, of its
+    largest value. `iou`, `score`: what makes two detections the same. `agreement`: the share of detections, and of best
+    labels, that must be the same. `accuracy`: what mAP, or top-1, may lose on the labelled set of `--data`.
+    """
+
+    pixels: Annotated[float, Field(ge=0, le=255)] | None = None
+    outputs: Annotated[float, Field(ge=0)] | None = None
+    iou: Fraction | None = None
+    score: Fraction | None = None
+    agreement: Fraction | None = None
+    accuracy: Fraction | None = None
+
+
 class Pipeline(_Section):
     """A whole pipeline file; either half is optional, not both."""
 
@@ -202,6 +219,7 @@ class Pipeline(_Section):
     detector: Detector | None = None
     classifiers: list[Classifier] = []
     max_megapixels: Annotated[float, Field(gt=0, le=200)] = 25.0
+    tolerances: Tolerances = Tolerances()
 
     @field_validator("name")
     @classmethod
@@ -296,6 +314,7 @@ def _nearest(location: tuple[str | int, ...]) -> str:
     sections: dict[str, type[BaseModel]] = {
         "detector": Detector, "classifiers": Classifier, "canvas": Canvas, "crop": Crop,
         "normalize": Normalize, "weights": Weights, "tensors": Tensors,
+        "tolerances": Tolerances,
     }  # fmt: skip
     parents = [part for part in location[:-1] if isinstance(part, str)]
     section = sections.get(parents[-1], Pipeline) if parents else Pipeline

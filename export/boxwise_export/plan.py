@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,13 +12,13 @@ import onnx
 from numpy.typing import NDArray
 
 from boxwise_export.errors import GraphError, PipelineError
-from boxwise_export.families import Head, find_family
+from boxwise_export.families import Head, Reading, find_family
 from boxwise_export.graph.batch import with_dynamic_batch
 from boxwise_export.graph.classifier import build_classifier
 from boxwise_export.graph.detector import build_detector
 from boxwise_export.graph.source import SourceInput, probe, read_input
 from boxwise_export.labels import read_labels
-from boxwise_export.pipeline import MAX_CANDIDATES, Classifier, Detector, Labels, Normalize, Pipeline
+from boxwise_export.pipeline import MAX_CANDIDATES, Classifier, Detector, Labels, Normalize, Pipeline, Precision
 from boxwise_export.sources import Source, read_source
 from boxwise_runtime.canvas import ColorOrder, Interpolation, Resize
 from boxwise_runtime.crop import CropSpec
@@ -50,14 +50,14 @@ class DetectorPlan:
     spec: Detector
     source: Source
     family: str
-    recognised_by: str
-    nms: bool
+    reading: Reading
     labels: tuple[str, ...]
     canvas: CanvasPlan
     normalize: Normalize
     candidates: int
     max_batch_size: int
     graph: onnx.ModelProto
+    raw_ranks: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,7 @@ class ClassifierPlan:
     top_k: int
     max_batch_size: int
     graph: onnx.ModelProto
+    raw_output: str
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ class Plan:
         max_pixels: the most pixels of a picture.
         instances: processes of each stage that is worth more than one.
         threads: of each model instance.
+        precision: of the graphs.
     """
 
     name: str
@@ -94,6 +96,7 @@ class Plan:
     max_pixels: int
     instances: int
     threads: int
+    precision: Precision = "fp32"
 
     @property
     def max_detections(self) -> int:
@@ -164,8 +167,7 @@ def _plan_detector(spec: Detector, report: Report) -> DetectorPlan:
         spec=spec,
         source=read,
         family=family.name,
-        recognised_by=reading.why,
-        nms=reading.nms,
+        reading=reading,
         labels=labels,
         canvas=CanvasPlan(
             height=height,
@@ -179,6 +181,7 @@ def _plan_detector(spec: Detector, report: Report) -> DetectorPlan:
         candidates=candidates,
         max_batch_size=spec.max_batch_size if source.batch is None else 1,
         graph=graph,
+        raw_ranks={name: values.ndim for name, values in head.outputs.items()},
     )
 
 
@@ -236,6 +239,7 @@ def _plan_classifier(spec: Classifier, detector: DetectorPlan | None, report: Re
             threshold=spec.threshold,
             top_k=top_k,
         ),
+        raw_output=output,
     )
 
 

@@ -170,7 +170,7 @@ def _nms(plan: Plan, detector: DetectorPlan) -> ModelFolder:
     else:
         remove(config.input, "frame")
     aliases = _crops(config, plan)
-    set_parameters(config, {"nms": detector.nms, "crops": _crop_fields(plan)})
+    set_parameters(config, {"nms": detector.reading.nms, "crops": _crop_fields(plan)})
     return _folder("nms", config.name, {"config.pbtxt": template.render(config, aliases)})
 
 

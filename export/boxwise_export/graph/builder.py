@@ -18,7 +18,7 @@ from boxwise_export.errors import GraphError
 # and what every runtime we serve with reads.
 OLDEST_OPSET, OPSET = 13, 17
 IR_VERSION = 8  # of the file format, that of opset 17
-_SOURCE = "source/"
+SOURCE_PREFIX = "source/"  # of all that was in the source's own graph
 
 
 class GraphBuilder:
@@ -33,7 +33,7 @@ class GraphBuilder:
 
     def __init__(self, source: onnx.ModelProto) -> None:
         source = _modern(source)
-        self._source = onnx.compose.add_prefix(source, _SOURCE)
+        self._source = onnx.compose.add_prefix(source, SOURCE_PREFIX)
         self._nodes: list[onnx.NodeProto] = []
         self._initializers: list[TensorProto] = []
         self._numbers = count()
@@ -68,10 +68,10 @@ class GraphBuilder:
         """Add the source's nodes, fed with tensors of ours; returns its outputs' names here, by their own names."""
         graph = self._source.graph
         for name, tensor in inputs.items():
-            self.op("Identity", tensor, name=_SOURCE + name)
+            self.op("Identity", tensor, name=SOURCE_PREFIX + name)
         self._nodes.extend(graph.node)
         self._initializers.extend(graph.initializer)
-        return {output.name.removeprefix(_SOURCE): output.name for output in graph.output}
+        return {output.name.removeprefix(SOURCE_PREFIX): output.name for output in graph.output}
 
     def finish(
         self,

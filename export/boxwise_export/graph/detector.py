@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import onnx
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from boxwise_export.families import Decoded, Reading
-from boxwise_export.graph.builder import GraphBuilder
+from boxwise_export.graph.builder import OPSET, GraphBuilder
 from boxwise_export.graph.normalize import normalized
 from boxwise_export.graph.source import SourceInput
 from boxwise_export.pipeline import Normalize
@@ -41,22 +43,49 @@ def build_detector(
     graph = GraphBuilder(model)
     tensors = graph.run_source({source.name: normalized(graph, "canvas", normalize, source)})
     tensors = {name: graph.op("Cast", tensor, to=TensorProto.FLOAT) for name, tensor in tensors.items()}
+    batch = "batch" if source.batch is None else source.batch
+    outputs, count = _candidates(graph, reading, tensors, candidates, batch)
+    return graph.finish({"canvas": (TensorProto.UINT8, (batch, height, width, 3))}, outputs), count
+
+
+def build_decoder(reading: Reading, ranks: Mapping[str, int], candidates: int) -> onnx.ModelProto:
+    """The decoding alone: a source's outputs in, float32 and by their names, and `build_detector`'s candidates out.
+
+    Args:
+        reading: how they are read.
+        ranks: of each of them, how many dimensions.
+        candidates: K, at most.
+    """
+    shapes = {name: [f"{name}_{axis}" for axis in range(rank)] for name, rank in ranks.items()}
+    given = {name: f"given_{name}" for name in ranks}
+    source = helper.make_model(
+        helper.make_graph(
+            [helper.make_node("Identity", [given[name]], [name]) for name in ranks],
+            "raw",
+            [helper.make_tensor_value_info(given[name], TensorProto.FLOAT, shapes[name]) for name in ranks],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, shapes[name]) for name in ranks],
+        ),
+        opset_imports=[helper.make_opsetid("", OPSET)],
+    )
+    graph = GraphBuilder(source)
+    raw = graph.run_source({given[name]: name for name in ranks})
+    decoded, _ = _candidates(graph, reading, raw, candidates, "batch")
+    return graph.finish({name: (TensorProto.FLOAT, shape) for name, shape in shapes.items()}, decoded)
+
+
+def _candidates(
+    graph: GraphBuilder, reading: Reading, tensors: Mapping[str, str], candidates: int, batch: int | str
+) -> tuple[dict[str, tuple[str, int, tuple[int | str, ...]]], int]:
+    """The three outputs, as `GraphBuilder.finish` takes them, and K."""
     decoded = reading.decode(graph, tensors)
     pairs = decoded.count and decoded.count * (1 if decoded.class_ids else reading.classes or 1)
     count = min(candidates, pairs or candidates)
     boxes, scores, classes = _best(graph, decoded, reading.classes, count)
-    batch = "batch" if source.batch is None else source.batch
-    return (
-        graph.finish(
-            {"canvas": (TensorProto.UINT8, (batch, height, width, 3))},
-            {
-                "candidate_boxes": (boxes, TensorProto.FLOAT, (batch, count, 4)),
-                "candidate_scores": (scores, TensorProto.FLOAT, (batch, count)),
-                "candidate_classes": (classes, TensorProto.INT32, (batch, count)),
-            },
-        ),
-        count,
-    )
+    return {
+        "candidate_boxes": (boxes, TensorProto.FLOAT, (batch, count, 4)),
+        "candidate_scores": (scores, TensorProto.FLOAT, (batch, count)),
+        "candidate_classes": (classes, TensorProto.INT32, (batch, count)),
+    }, count
 
 
 def _best(graph: GraphBuilder, decoded: Decoded, classes: int | None, count: int) -> tuple[str, str, str]:

@@ -1,0 +1,1 @@
+"""How good a pipeline is, on pictures whose objects are known."""

@@ -1,0 +1,88 @@
+"""A classifier's steps of the parity gate: pixels, raw outputs, the best label."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from boxwise_export.chain import Chain
+from boxwise_export.graph.source import read_input
+from boxwise_export.parity.limits import Limits
+from boxwise_export.parity.pixels import PixelDifference, normalized
+from boxwise_export.parity.raw import RawOutputs
+from boxwise_export.parity.report import Step
+from boxwise_export.plan import ClassifierPlan
+from boxwise_runtime.crop import crop
+from boxwise_runtime.session import OnnxGraph
+
+_MOST_CROPS = 16  # of a picture
+
+
+def check_classifier(
+    plan: ClassifierPlan, chain: Chain, frames: Sequence[NDArray[np.uint8]], limits: Limits
+) -> Iterator[Step]:
+    """Compare on the boxes that the detector finds, and on every picture as a whole.
+
+    Args:
+        plan: with the source.
+        chain: the exported stages.
+        frames: RGB uint8 [H, W, 3].
+        limits: what is allowed.
+    """
+    name = plan.spec.name
+    layout = read_input(plan.source.model).layout
+    graph = chain.classifiers[name]
+    pixels, raw = PixelDifference(), RawOutputs(plan.graph, [plan.raw_output], "crops")
+    asked = agreed = 0
+    for frame in frames:
+        crops = _crops(plan, chain, frame)
+        given = normalized(crops, plan.normalize, layout)
+        if plan.source.prepare and chain.detector is None:
+            pixels.add(plan.source.prepare(frame), given[:1], plan.normalize, layout)
+        for row in range(len(crops)):  # one by one: the source's graph may take no more
+            outputs = plan.source.run(given[row : row + 1])
+            raw.add(outputs, crops[row : row + 1])
+            asked += 1
+            agreed += _agrees(plan, outputs[plan.raw_output][0], graph, crops[row : row + 1], limits.score)
+    yield pixels.step(name, limits.pixels)
+    yield raw.step(name, limits.outputs)
+    share = agreed / asked
+    sentence = f"{agreed} of {asked} pictures and boxes have the source's best label, its score within {limits.score:g}"
+    figures = {"compared": float(asked), "agreed": float(agreed), "agreement": share}
+    yield Step(name, "top-1", share >= limits.agreement, sentence, figures)
+
+
+def _crops(plan: ClassifierPlan, chain: Chain, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """uint8 [m, h, w, 3]: the picture as a whole, and the boxes that the pipeline asks this classifier about."""
+    height, width = frame.shape[:2]
+    whole = crop(frame, np.array([[0, 0, width, height]], np.float32), plan.crop)
+    if chain.detector is None:
+        return whole
+    objects = chain({"raw_frame": frame})
+    asked = len(objects[f"{plan.spec.name}_rows"])
+    boxes: NDArray[np.uint8] = objects[f"{plan.spec.name}_crops"][: min(asked, _MOST_CROPS)]
+    return np.concatenate([whole, boxes])
+
+
+def _agrees(
+    plan: ClassifierPlan, output: NDArray[np.float32], graph: OnnxGraph, pixels: NDArray[np.uint8], allowed: float
+) -> bool:
+    """Whether the graph's best label is the source's, or one that scores as much there."""
+    scores = _scores(output.ravel().astype(np.float64), plan)
+    answer = graph({"crops": pixels})
+    best, score = int(answer["label_ids"][0, 0]), float(answer["label_scores"][0, 0])
+    threshold = plan.spec.threshold
+    if best < 0:  # below the threshold
+        return threshold is not None and float(scores.max()) < threshold + allowed
+    return float(scores.max()) - float(scores[best]) <= allowed and abs(float(scores[best]) - score) <= allowed
+
+
+def _scores(output: NDArray[np.float64], plan: ClassifierPlan) -> NDArray[np.float64]:
+    """What the graph makes of the source's output, in numpy."""
+    if plan.spec.activation == "softmax":
+        powers = np.exp(output - output.max())
+        scores: NDArray[np.float64] = powers / powers.sum()
+        return scores
+    return 1 / (1 + np.exp(-output)) if plan.spec.activation == "sigmoid" else output

@@ -1,0 +1,153 @@
+"""The detector's steps of the parity gate: pixels, raw outputs, final detections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from boxwise_export.chain import Chain
+from boxwise_export.graph.detector import build_decoder
+from boxwise_export.graph.source import read_input
+from boxwise_export.parity.compare import DetectionDifference, compare_detections
+from boxwise_export.parity.limits import Limits
+from boxwise_export.parity.pixels import PixelDifference, normalized
+from boxwise_export.parity.raw import RawOutputs
+from boxwise_export.parity.report import Step
+from boxwise_export.plan import DetectorPlan
+from boxwise_export.sources.base import Floats, Found
+from boxwise_runtime.canvas import Geometry, to_picture
+from boxwise_runtime.session import OnnxGraph
+from boxwise_runtime.stages import Suppress
+
+# At least so many detections of a picture are compared, those below the pipeline's threshold too: parity over nothing
+# proves nothing. What scores less than the second is noise to every framework.
+_LEAST_DETECTIONS, _LEAST_SCORE = 20, 1e-3
+
+
+def check_detector(
+    plan: DetectorPlan, chain: Chain, frames: Sequence[NDArray[np.uint8]], limits: Limits
+) -> Iterator[Step]:
+    """Compare, picture by picture, and give the three steps at the end.
+
+    Args:
+        plan: with the source.
+        chain: the exported stages.
+        frames: RGB uint8 [H, W, 3].
+        limits: what is allowed.
+    """
+    check = _Check(plan, chain, limits)
+    for frame in frames:
+        check.picture(frame)
+    yield check.pixels.step("detector", limits.pixels)
+    yield check.raw.step("detector", limits.outputs)
+    yield check.step()
+
+
+@dataclass
+class _Check:
+    plan: DetectorPlan
+    chain: Chain
+    limits: Limits
+    pixels: PixelDifference = field(default_factory=PixelDifference)
+    difference: DetectionDifference = field(default_factory=DetectionDifference)
+
+    def __post_init__(self) -> None:
+        self.layout = read_input(self.plan.source.model).layout
+        self.raw = RawOutputs(self.plan.graph, list(self.plan.raw_ranks), "canvas")
+        self._decode = None if self.plan.source.detect else OnnxGraph(_decoder(self.plan))
+        self._suppress = Suppress(nms=self.plan.reading.nms)
+
+    def picture(self, frame: NDArray[np.uint8]) -> None:
+        """One picture, through the source and through the stages."""
+        assert self.chain.preprocess is not None  # noqa: S101 (there is a detector)
+        request = self.chain.preprocess({"raw_frame": frame})
+        canvas = request["canvas"]
+        given = normalized(canvas, self.plan.normalize, self.layout)
+        if self.plan.source.prepare:
+            self.pixels.add(self.plan.source.prepare(frame), given, self.plan.normalize, self.layout)
+        outputs = self.plan.source.run(given)
+        self.raw.add(outputs, canvas)
+
+        geometry = Geometry(*request["geometry"].tolist())
+        expected = _shown(self._expected(outputs), geometry)
+        threshold = self._threshold(expected.scores)
+        settings = {
+            "score_threshold": np.array([threshold], np.float32),
+            "iou_threshold": np.array([self.plan.spec.iou_threshold], np.float32),
+        }
+        got = self.chain({"raw_frame": frame, **settings})
+        self.difference += compare_detections(
+            _above(expected, threshold),
+            Found(got["boxes"], got["scores"], got["class_ids"].astype(np.int64)),
+            iou=self.limits.iou,
+            score=self.limits.score,
+            threshold=threshold,
+        )
+
+    def step(self) -> Step:
+        """The detections of all pictures."""
+        found, limits = self.difference, self.limits
+        figures = {
+            "expected": float(found.expected),
+            "matched": float(found.matched),
+            "extra": float(found.extra),
+            "agreement": found.agreement,
+            "worst_iou": found.worst_iou,
+            "worst_score": found.worst_score,
+        }
+        by = "its own post-processing" if self.plan.source.detect else f"the {self.plan.family} decoding of its outputs"
+        if not found.expected + found.extra:
+            return Step("detector", "detections", None, f"{by} finds nothing on these pictures", figures)
+        sentence = (
+            f"{found.matched} of {found.expected} of {by} matched (IoU >= {limits.iou:g}, score within "
+            f"{limits.score:g}; worst {found.worst_iou:.4f} and {found.worst_score:.2g}), {found.extra} extra"
+        )
+        return Step("detector", "detections", found.agreement >= limits.agreement, sentence, figures)
+
+    def _expected(self, outputs: Mapping[str, Floats]) -> Found:
+        """Detections on the canvas."""
+        spec, canvas = self.plan.spec, self.plan.canvas
+        size = (canvas.height, canvas.width)
+        if self.plan.source.detect:
+            return self.plan.source.detect(outputs, size, _LEAST_SCORE, spec.iou_threshold, spec.max_detections)
+        assert self._decode is not None  # noqa: S101 (see __post_init__)
+        candidates: dict[str, NDArray[Any]] = self._decode(dict(outputs))
+        found = self._suppress(
+            {
+                **candidates,
+                "thresholds": np.array([_LEAST_SCORE, spec.iou_threshold, spec.max_detections], np.float32),
+                "geometry": np.array(Geometry(*size, 1, 1, 0, 0), np.float32),
+                "class_filter": np.empty(0, np.int32),
+            }
+        )
+        return Found(found["boxes"], found["scores"], found["class_ids"].astype(np.int64))
+
+    def _threshold(self, scores: Floats) -> float:
+        best = np.sort(scores)[::-1]
+        threshold = self.plan.spec.score_threshold
+        if len(best):
+            threshold = min(threshold, float(best[min(len(best), _LEAST_DETECTIONS) - 1]))
+        if len(best) == self.plan.spec.max_detections:  # both stop there
+            threshold = max(threshold, float(best[-1]))
+        return max(threshold, _LEAST_SCORE)
+
+
+def _decoder(plan: DetectorPlan) -> bytes:
+    """The family's decoding alone: raw outputs in, candidates out."""
+    return bytes(build_decoder(plan.reading, plan.raw_ranks, plan.candidates).SerializeToString())
+
+
+def _shown(found: Found, geometry: Geometry) -> Found:
+    """From the canvas to the picture; what lies wholly in the padding is gone."""
+    boxes = to_picture(found.boxes.reshape(-1, 4).astype(np.float32), geometry)
+    seen = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    return Found(boxes[seen], found.scores[seen], found.class_ids[seen])
+
+
+def _above(found: Found, threshold: float) -> Found:
+    kept = found.scores >= threshold
+    return Found(found.boxes[kept], found.scores[kept], found.class_ids[kept])

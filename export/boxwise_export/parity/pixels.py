@@ -1,0 +1,56 @@
+"""The first step: the network's input, as the source's own framework makes it and as the exported stages do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from boxwise_export.graph.source import Layout
+from boxwise_export.parity.report import Step
+from boxwise_export.pipeline import Normalize
+from boxwise_export.sources.base import Floats
+
+
+def normalized(pixels: NDArray[np.uint8], normalize: Normalize, layout: Layout) -> Floats:
+    """uint8 [B, H, W, 3] -> float32 in the source's layout, (x - mean) / std, bit for bit as in the exported graph."""
+    mean, std = np.array(normalize.mean, np.float32), np.array(normalize.std, np.float32)
+    values = (pixels.astype(np.float32) - mean) * (1 / std)
+    return np.ascontiguousarray(values.transpose(0, 3, 1, 2) if layout == "NCHW" else values)
+
+
+@dataclass
+class PixelDifference:
+    """The differences of all pictures, in units of 0 to 255.
+
+    Attributes:
+        compared: pictures.
+        worst: the largest mean difference of one.
+        sizes: of a picture that the framework makes of another size, (its own, ours); it is not compared.
+    """
+
+    compared: int = 0
+    worst: float = 0.0
+    sizes: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+
+    def add(self, own: Floats, ours: Floats, normalize: Normalize, layout: Layout) -> None:
+        """Compare one picture: the framework's own input and ours, both normalised."""
+        if own.shape != ours.shape:
+            self.sizes = own.shape, ours.shape
+            return
+        std = np.abs(np.array(normalize.std, np.float32)).reshape((3, 1, 1) if layout == "NCHW" else (3,))
+        self.compared += 1
+        self.worst = max(self.worst, float(np.abs((own - ours) * std).mean()))
+
+    def step(self, part: str, limit: float) -> Step:
+        """All pictures."""
+        if self.compared:
+            sentence = (
+                f"{self.compared} pictures, a mean difference of at most {self.worst:.2f} of 255 (allowed {limit:g})"
+            )
+            return Step(part, "pixels", self.worst <= limit, sentence, {"mean_difference": self.worst})
+        if self.sizes:
+            own, ours = (" x ".join(map(str, shape)) for shape in self.sizes)
+            return Step(part, "pixels", None, f"the framework makes {own} of a picture, the canvas is {ours}", {})
+        return Step(part, "pixels", None, "the weights come without preprocessing of their own", {})

@@ -1,0 +1,56 @@
+"""The second step: what the network itself gives, before anything is decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from boxwise_export.graph.builder import SOURCE_PREFIX
+from boxwise_export.parity.compare import relative_difference
+from boxwise_export.parity.report import Step
+from boxwise_export.sources.base import Floats
+from boxwise_runtime.session import OnnxGraph
+
+
+class RawOutputs:
+    """The source's own outputs inside an exported graph, compared with the source's.
+
+    Args:
+        graph: as it is published.
+        names: of the source's outputs.
+        pixels: the name of the graph's input.
+    """
+
+    def __init__(self, graph: onnx.ModelProto, names: Sequence[str], pixels: str) -> None:
+        self._names = names
+        self._pixels = pixels
+        self._graph = OnnxGraph(_with_outputs(graph, [SOURCE_PREFIX + name for name in names]))
+        self._worst = 0.0
+        self._where = ""
+
+    def add(self, expected: Mapping[str, Floats], pixels: NDArray[np.uint8]) -> None:
+        """Compare what the source gave for these pixels."""
+        inside = self._graph({self._pixels: pixels})
+        got = {name: np.asarray(inside[SOURCE_PREFIX + name], np.float32) for name in self._names}
+        worst, where = relative_difference({name: expected[name] for name in self._names}, got)
+        if worst >= self._worst or not np.isfinite(worst):
+            self._worst, self._where = worst, where
+
+    def step(self, part: str, limit: float) -> Step:
+        """All pictures."""
+        sentence = f"{self._where}: a difference of at most {self._worst:.2g} of its largest value (allowed {limit:g})"
+        return Step(part, "outputs", self._worst <= limit, sentence, {"relative_difference": self._worst})
+
+
+def _with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> bytes:
+    """The model with further tensors among its outputs, serialised; ONNX Runtime finds their types."""
+    outputs = model.graph.output
+    count = len(outputs)
+    outputs.extend(onnx.ValueInfoProto(name=name) for name in names)
+    try:
+        return bytes(model.SerializeToString())
+    finally:
+        del outputs[count:]
