@@ -1,10 +1,11 @@
-"""Which tests run where: those of the frameworks need an environment of their own."""
+"""What all tests share, and which run where: those of the frameworks need an environment of their own."""
 
 from pathlib import Path
 
 import pytest
 
 FRAMEWORKS = Path(__file__).parent / "frameworks"
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 _LEFT_OUT = pytest.StashKey[bool]()
 
 
@@ -21,3 +22,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         files = len(list(FRAMEWORKS.rglob("test_*.py")))
         terminalreporter.section("what runs elsewhere")
         terminalreporter.line(f"tests/frameworks, {files} files: `make test-torch`, in .venv-torch")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The evaluation data, which is not part of the project."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"no evaluation data: {SHARED_DATA} (COCO photos and yolox_nano) is not on this machine")
+    return SHARED_DATA

@@ -96,14 +96,6 @@ def figures(pytestconfig: pytest.Config) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def shared_data() -> Path:
-    """The evaluation data, which is not part of the project."""
-    if not SHARED_DATA.is_dir():
-        pytest.skip(f"no evaluation data: {SHARED_DATA} (COCO photos and yolox_nano) is not on this machine")
-    return SHARED_DATA
-
-
-@pytest.fixture(scope="session")
 def demo_assets() -> dict[str, Path]:
     """The demo's models and photos, fetched into the user's cache the first time."""
     return fetch(DEMO_ASSETS, cache_folder() / "demo", lambda line: None)

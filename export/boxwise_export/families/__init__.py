@@ -6,13 +6,15 @@ A family is a module with one `Family`; it is recognised from the outputs of the
 from __future__ import annotations
 
 from boxwise_export.errors import GraphError
-from boxwise_export.families import centernet, yolox
+from boxwise_export.families import centernet, generic, nanodet, yolov5, yolov8, yolov10, yolox
 from boxwise_export.families.base import CanvasDefaults, Decoded, Family, Head, Mismatch, Outputs, Reading, shapes
 
 __all__ = ["FAMILIES", "CanvasDefaults", "Decoded", "Family", "Head", "Mismatch", "Outputs", "Reading", "find_family"]
 
 # In the order in which they are asked: what could be read in two ways is read in the first.
-FAMILIES: dict[str, Family] = {family.name: family for family in (centernet.FAMILY, yolox.FAMILY)}
+FAMILIES: dict[str, Family] = {
+    module.FAMILY.name: module.FAMILY for module in (centernet, yolov8, yolox, yolov5, yolov10, nanodet, generic)
+}
 
 
 def find_family(name: str | None, head: Head) -> tuple[Family, Reading]:

@@ -109,6 +109,11 @@ class Family:
     read: Callable[[Head], Reading | Mismatch]
 
 
+def are_probabilities(values: NDArray[np.float32]) -> bool:
+    """Whether every value lies between 0 and 1, as after a sigmoid."""
+    return bool(values.min(initial=0) >= 0 and values.max(initial=1) <= 1 + 1e-4)
+
+
 def shapes(outputs: Outputs) -> str:
     """The outputs as a person reads them: "boxes [1, 100, 4], scores [1, 100]"."""
     return ", ".join(f"{name} {list(values.shape)}" for name, values in outputs.items())

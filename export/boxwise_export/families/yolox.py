@@ -2,7 +2,8 @@
 
 Ge et al., "YOLOX: Exceeding YOLO Series in 2021" (arXiv:2107.08430) and the authors' `demo_postprocess`: rows are
 ordered by stride 8, 16, 32, each grid row by row; x, y are offsets from the cell in strides, w, h logarithms of
-strides. Objectness and class scores are after the sigmoid.
+strides. An export with `--decode_in_inference` has done that: x, y, w, h are pixels. Objectness and class scores are
+after the sigmoid.
 """
 
 from __future__ import annotations
@@ -12,55 +13,65 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from boxwise_export.families.base import CanvasDefaults, Decoded, Family, Head, Mismatch, Reading, shapes
+from boxwise_export.families.base import (
+    CanvasDefaults,
+    Decoded,
+    Family,
+    Head,
+    Mismatch,
+    Reading,
+    are_probabilities,
+    shapes,
+)
+from boxwise_export.families.grid import cells, expected_rows, strides_of, xyxy
 from boxwise_export.graph.builder import GraphBuilder
-
-_STRIDES = (8, 16, 32)
 
 
 def _read(head: Head) -> Reading | Mismatch:
-    """[B, N, 5 + C], boxes still on the grid, of as many rows as the three grids have cells."""
-    grid = _grid(head.height, head.width)
+    """[B, N, 5 + C], of as many rows as the grids have cells."""
     need = (
-        f"one output [batch, {len(grid)}, 5 + classes], the cells of strides 8, 16 and 32 of "
-        f"{head.height} x {head.width}"
+        f"one output [batch, {expected_rows(head.height, head.width)}, 5 + classes], the cells of strides 8, 16 and 32 "
+        f"of {head.height} x {head.width}"
     )
     if len(head.outputs) != 1:
         return Mismatch(need)
     ((name, rows),) = head.outputs.items()
-    if rows.ndim != 3:
+    if rows.ndim != 3 or rows.shape[2] < 6:
         return Mismatch(need, 0.2)
-    if rows.shape[1] != len(grid) or rows.shape[2] < 6:
-        return Mismatch(need, 0.5 if rows.shape[2] >= 6 else 0.3)
-    # On the grid, centres lie within a few cells of their own; decoded, they spread over the canvas.
-    if np.abs(rows[..., :2]).max() > min(head.height, head.width) / 4:
-        return Mismatch("boxes on the grid; these are decoded already", 0.9)
+    strides = strides_of(rows.shape[1], head.height, head.width)
+    if strides is None:
+        return Mismatch(need, 0.5)
+    if not are_probabilities(rows[..., 4:]):
+        return Mismatch(f"{need}, with objectness and class scores after the sigmoid", 0.8)
+    grid = cells(head.height, head.width, strides)
     classes = rows.shape[2] - 5
+    on_grid = _is_on_grid(rows[0, :, :4], grid)
 
     def decode(graph: GraphBuilder, tensors: Mapping[str, str]) -> Decoded:
-        """Centre = (cell + offset) * stride, side = exp(log) * stride, score = objectness * class score."""
+        """On the grid: centre = (cell + offset) * stride, side = exp(log) * stride; score = objectness * class."""
         tensor = tensors[name]
-        cells, strides = graph.constant(grid[:, :2], np.float32), graph.constant(grid[:, 2:], np.float32)
-        centre = graph.op("Mul", graph.op("Add", graph.slice_last(tensor, 0, 2), cells), strides)
-        half = graph.op(
-            "Mul", graph.op("Exp", graph.slice_last(tensor, 2, 4)), graph.constant(grid[:, 2:] / 2, np.float32)
-        )
-        boxes = graph.op("Concat", graph.op("Sub", centre, half), graph.op("Add", centre, half), axis=-1)
+        centre, sides = graph.slice_last(tensor, 0, 2), graph.slice_last(tensor, 2, 4)
+        if on_grid:
+            stride = graph.constant(grid[:, 2:], np.float32)
+            centre = graph.op("Mul", graph.op("Add", centre, graph.constant(grid[:, :2], np.float32)), stride)
+            sides = graph.op("Mul", graph.op("Exp", sides), stride)
         scores = graph.op("Mul", graph.slice_last(tensor, 4, 5), graph.slice_last(tensor, 5, 5 + classes))
-        return Decoded(boxes, scores, count=len(grid))
+        return Decoded(xyxy(graph, centre, sides), scores, count=len(grid))
 
-    why = f"{shapes(head.outputs)}: {len(grid)} cells of strides 8, 16 and 32, 5 + {classes} columns, boxes on the grid"
-    return Reading(why, classes, decode)
+    where = "boxes on the grid" if on_grid else "boxes in pixels"
+    why = f"{shapes(head.outputs)}: {len(grid)} cells of strides {', '.join(map(str, strides))}, 5 + {classes} columns"
+    return Reading(f"{why}, {where}", classes, decode)
 
 
 FAMILY = Family("yolox", CanvasDefaults(resize="letterbox_top_left", color_order="bgr"), _read)
 
 
-def _grid(height: int, width: int) -> NDArray[np.float32]:
-    """[cells, 3]: x, y of each cell in its own grid, and its stride."""
-    levels = []
-    for stride in _STRIDES:
-        x, y = np.meshgrid(np.arange(width // stride), np.arange(height // stride))
-        levels.append(np.stack([x.ravel(), y.ravel(), np.full(x.size, stride)], axis=1))
-    grid: NDArray[np.float32] = np.concatenate(levels).astype(np.float32)
-    return grid
+def _is_on_grid(boxes: NDArray[np.float32], grid: NDArray[np.float32]) -> bool:
+    """Whether x, y [N, 2] are offsets from the cell, in strides, and not pixels.
+
+    In pixels, centres lie near those of their cells and so follow the grid over the canvas; offsets do not.
+    """
+    centres = (grid[:, :2] + 0.5) * grid[:, 2:]
+    as_offsets = np.abs(boxes[:, :2]).mean()
+    as_pixels = (np.abs(boxes[:, :2] - centres) / grid[:, 2:]).mean()
+    return bool(as_offsets < as_pixels)

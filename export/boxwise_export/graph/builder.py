@@ -64,6 +64,11 @@ class GraphBuilder:
         """Rows [B, N, ...] at indices [B, M] -> [B, M, ...], batch by batch."""
         return str(self.op("GatherND", rows, self.reshape(indices, 0, -1, 1), batch_dims=1))
 
+    def clip_boxes(self, boxes: str, height: int, width: int) -> str:
+        """Boxes [..., 4] xyxy, cut at the edges of the canvas."""
+        low, high = self.constant(0, np.float32), self.constant([width, height] * 2, np.float32)
+        return str(self.op("Min", self.op("Max", boxes, low), high))
+
     def run_source(self, inputs: Mapping[str, str]) -> dict[str, str]:
         """Add the source's nodes, fed with tensors of ours; returns its outputs' names here, by their own names."""
         graph = self._source.graph

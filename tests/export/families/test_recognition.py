@@ -1,0 +1,121 @@
+"""Which family reads which head, and what is said where none does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pytest
+
+from boxwise_export.errors import GraphError
+from boxwise_export.families import FAMILIES, Head, Reading, find_family
+from boxwise_export.pipeline import Tensors
+
+SIDE = 256
+CELLS = 1024 + 256 + 64
+Shapes = Mapping[str, Sequence[int]]
+ONE_CLASS_EACH = Tensors(boxes="b", scores="s", classes="c")
+
+
+def head(shapes: Shapes, classes: int | None = None, tensors: Tensors | None = None, **fixed: np.ndarray) -> Head:
+    """A head of 0 to 1 noise in these shapes."""
+    random = np.random.default_rng(0)
+    outputs = {name: random.random(shape, np.float32) for name, shape in shapes.items()} | fixed
+    return Head(outputs, SIDE, SIDE, classes, tensors=tensors)
+
+
+def end_to_end(count: int = 300) -> np.ndarray:
+    random = np.random.default_rng(1)
+    rows = random.uniform(0, SIDE, (1, count, 6)).astype(np.float32)
+    rows[..., 4] = np.sort(random.random(count))[::-1]
+    rows[..., 5] = random.integers(0, 80, count)
+    return rows
+
+
+def scores_and_bins(count: int) -> np.ndarray:
+    values = np.random.default_rng(2).normal(0, 2, (1, count, 112)).astype(np.float32)
+    values[..., :80] = values[..., :80].clip(0, 1)
+    return values
+
+
+@pytest.mark.parametrize(
+    ("family", "given", "classes"),
+    [
+        ("centernet", head({"heat": (1, 64, 64, 80), "sides": (1, 64, 64, 4)}), 80),
+        ("centernet", head({"sides": (1, 4, 64, 64), "heat": (1, 80, 64, 64)}), 80),
+        ("yolov8", head({"output0": (1, 84, CELLS)}), 80),
+        ("yolov8", head({"output0": (1, 5, CELLS)}), 1),
+        ("yolov8", head({"output0": (1, 84, CELLS + 16)}), 80),  # P6
+        ("yolox", head({"output": (1, CELLS, 85)}), 80),
+        ("yolox", head({"output": (1, CELLS, 6)}), 1),
+        ("yolov5", head({"output": (1, 3 * CELLS, 85)}), 80),
+        ("yolov5", head({"output": (1, 3 * CELLS, 6)}), 1),
+        ("yolov5", head({"output": (1, 3 * CELLS, 85), "p3": (1, 3, 32, 32, 85), "p4": (1, 3, 16, 16, 85)}), 80),
+        ("yolov10", head({}, output0=end_to_end()), None),
+        ("yolov10", head({}, output0=end_to_end(1)), None),
+        ("nanodet", head({}, output=scores_and_bins(CELLS)), 80),
+        ("nanodet", head({f"{kind}{n}": (1, n, width) for kind, width in (("scores", 20), ("sides", 32))
+                          for n in (64, 1024, 256)}), 20),
+        ("generic", head({"b": (1, 9, 4), "s": (1, 9, 3)}, tensors=Tensors(boxes="b", scores="s")), 3),
+        ("generic", head({"b": (9, 4), "s": (9,), "c": (9,)}, tensors=ONE_CLASS_EACH), None),
+    ],
+)  # fmt: skip
+def test_a_head_is_recognised(family: str, given: Head, classes: int | None) -> None:
+    found, reading = find_family(None, given)
+    assert (found.name, reading.classes) == (family, classes)
+    assert reading.nms is (family != "yolov10")
+    for name, values in given.outputs.items():
+        if given.tensors is None and values.ndim == 3:
+            assert f"{name} {list(values.shape)}" in reading.why
+
+
+@pytest.mark.parametrize(
+    ("given", "nearest", "missing"),
+    [
+        (head({"output": (1, 999, 85)}), "yolox", f"one output [batch, {CELLS} or {CELLS + 16}, 5 + classes]"),
+        (
+            head({}, output=np.random.default_rng(0).normal(0, 3, (1, 84, CELLS)).astype(np.float32)),
+            "yolov8",
+            "with class scores after the sigmoid",
+        ),
+        (head({"heat": (1, 64, 64, 80), "offsets": (1, 64, 64, 2)}), "centernet", "distances (4 channels)"),
+        (head({"where": (1, 10, 4, 1)}), "centernet", "two maps of one size"),
+    ],
+)
+def test_a_refusal_names_the_nearest_family_and_the_missing_piece(given: Head, nearest: str, missing: str) -> None:
+    with pytest.raises(GraphError) as caught:
+        find_family(None, given)
+    sentence = str(caught.value)
+    for name, values in given.outputs.items():
+        assert f"{name} {list(values.shape)}" in sentence
+    assert f"the nearest is {nearest}" in sentence
+    assert missing in sentence
+    assert "family: generic" in sentence
+
+
+def test_a_family_that_is_named_says_what_it_misses() -> None:
+    with pytest.raises(GraphError, match=r"gives x \[1, 2\]; family yolov8 needs one output \[batch, 4 \+ classes"):
+        find_family("yolov8", head({"x": (1, 2)}))
+    with pytest.raises(GraphError, match="'yolo' is not known; expected one of centernet, "):
+        find_family("yolo", head({"x": (1, 2)}))
+
+
+@pytest.mark.parametrize(
+    ("tensors", "missing"),
+    [
+        (None, "`tensors:`"),
+        (Tensors(boxes="b", scores="nothing"), "an output 'nothing'"),
+        (Tensors(boxes="s", scores="s"), r"s of \[batch, boxes, 4\]"),
+        (Tensors(boxes="b", scores="few"), "few of .*as b has boxes"),
+        (Tensors(boxes="b", scores="s", classes="few"), "few and s of"),
+    ],
+)
+def test_tensors_that_do_not_fit(tensors: Tensors | None, missing: str) -> None:
+    given = head({"b": (1, 9, 4), "s": (1, 9, 3), "few": (1, 8)}, tensors=tensors)
+    with pytest.raises(GraphError, match=f"family generic needs {missing}"):
+        find_family("generic", given)
+
+
+def test_every_family_reads_nothing_calmly() -> None:
+    for family in FAMILIES.values():
+        assert not isinstance(family.read(Head({}, SIDE, SIDE)), Reading)

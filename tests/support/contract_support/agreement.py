@@ -1,0 +1,83 @@
+"""What the exported stages find, against what somebody else finds in the source's outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from boxwise_export.chain import Chain
+from boxwise_export.parity.compare import box_iou
+from boxwise_export.plan import DetectorPlan
+from contract_support import reference
+
+Outputs = Mapping[str, NDArray[np.float32]]
+Decode = Callable[[Outputs, int, int], reference.Found]
+LEAST_DETECTIONS = 20
+
+
+def read_pictures(data: Path, count: int = 8) -> list[NDArray[np.uint8]]:
+    """Real pictures, RGB."""
+    import cv2
+
+    paths = sorted((data / "coco" / "images").glob("*.jpg"))[:count]
+    return [cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB) for path in paths]
+
+
+def assert_agrees(
+    plan: DetectorPlan,
+    chain: Chain,
+    pictures: Sequence[NDArray[np.uint8]],
+    decode: Decode,
+    *,
+    iou: float = 0.5,
+    least: int = LEAST_DETECTIONS,
+) -> int:
+    """Every detection of either is one of the other: same class, IoU >= 0.99, score within 1e-3.
+
+    Args:
+        plan: exported, with its source.
+        chain: the exported stages.
+        pictures: RGB uint8 [H, W, 3].
+        decode: the source's outputs for one picture, height and width of the canvas -> detections on the canvas.
+        iou: threshold of the NMS.
+        least: detections that each picture must have; parity over nothing proves nothing.
+    """
+    assert chain.preprocess is not None
+    compared = 0
+    for picture in pictures:
+        request = chain.preprocess({"raw_frame": picture})
+        mean, std = (np.array(each, np.float32) for each in (plan.normalize.mean, plan.normalize.std))
+        given = ((request["canvas"].astype(np.float32) - mean) / std).transpose(0, 3, 1, 2)
+        height, width = request["canvas"].shape[1:3]
+        found = decode(plan.source.run(np.ascontiguousarray(given)), height, width)
+        _, _, scale_x, scale_y, pad_x, pad_y = request["geometry"].tolist()
+        shown = (found.boxes - [pad_x, pad_y, pad_x, pad_y]) / [scale_x, scale_y, scale_x, scale_y]
+        shown = shown.clip(0, [picture.shape[1], picture.shape[0]] * 2)
+        # The contract: what lies wholly in the padding is dropped before the NMS.
+        seen = np.flatnonzero((shown[:, 2:] > shown[:, :2]).all(axis=1))
+        found = reference.Found(found.on_canvas, shown, found.scores, found.class_ids)[seen]
+        # A threshold between two candidates: far enough from both that rounding moves none of them over it.
+        score = _between(found.scores)
+        found = reference.suppress(found, score, iou if plan.reading.nms else 1.0, plan.spec.max_detections)
+        answer = chain(
+            {"raw_frame": picture, "score_threshold": np.float32([score]), "iou_threshold": np.float32([iou])}
+        )
+        assert len(found.scores) >= least, f"{len(found.scores)} detections"
+        overlaps = box_iou(answer["boxes"], found.boxes.astype(np.float32))
+        near = (overlaps >= 0.99) & (np.abs(answer["scores"][:, None] - found.scores) <= 1e-3)
+        near &= answer["class_ids"][:, None] == found.class_ids
+        assert near.any(axis=1).all(), "the exported stages find what the source does not"
+        assert near.any(axis=0).all(), "the source finds what the exported stages do not"
+        assert len(answer["scores"]) == len(found.scores)
+        compared += len(found.scores)
+    return compared
+
+
+def _between(scores: NDArray[np.floating]) -> float:
+    """The widest gap between scores around the 150th best; those below the tests' least score are not known at all."""
+    window = np.append(scores[100:200], 0.01)
+    gap = int(np.argmax(window[:-1] - window[1:])) if len(window) > 1 else 0
+    return float((window[gap] + window[min(gap + 1, len(window) - 1)]) / 2)

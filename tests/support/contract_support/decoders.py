@@ -1,0 +1,116 @@
+"""Heads decoded in numpy from their papers or authors' descriptions, cell by cell, sharing no code with boxwise.
+
+Each takes a source's outputs for one picture, and the height and width of the canvas, and gives every (box, class) that
+scores at least 0.01, on the canvas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contract_support.reference import Found
+
+Outputs = Mapping[str, NDArray[np.float32]]
+_LEAST = 0.01
+
+
+def found(rows: Iterable[tuple[Iterable[float], Iterable[float]]]) -> Found:
+    """(box xyxy, score of each class) of every cell -> detections, the best 1,000."""
+    boxes, scores, classes = [], [], []
+    for box, of_classes in rows:
+        for class_id, score in enumerate(of_classes):
+            if score >= _LEAST:
+                boxes.append(list(box))
+                scores.append(score)
+                classes.append(class_id)
+    placed = np.array(boxes, np.float32).reshape(-1, 4)
+    best = np.argsort(-np.array(scores), kind="stable")[:1000]
+    return Found(placed[best], placed[best], np.array(scores, np.float32)[best], np.array(classes, int)[best])
+
+
+def centred(cx: float, cy: float, w: float, h: float) -> tuple[float, float, float, float]:
+    return cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2
+
+
+def places(height: int, width: int, strides: Iterable[int]) -> list[tuple[int, int, int]]:
+    """x, y, stride of every cell: largest grid first, row by row."""
+    return [(x, y, s) for s in strides for y in range(-(-height // s)) for x in range(-(-width // s))]
+
+
+def yolov5(outputs: Outputs, height: int, width: int) -> Found:
+    """ultralytics/yolov5, `non_max_suppression`: conf = obj * cls, `xywh2xyxy`; YOLOv7 (arXiv:2207.02696) alike."""
+    (rows,) = outputs.values()
+    return found((centred(*row[:4]), row[4] * row[5:]) for row in rows[0])
+
+
+def yolov8(outputs: Outputs, height: int, width: int) -> Found:
+    """ultralytics `non_max_suppression`: columns are predictions; no objectness."""
+    (columns,) = outputs.values()
+    return found((centred(*column[:4]), column[4:]) for column in columns[0].T)
+
+
+def yolov10(outputs: Outputs, height: int, width: int) -> Found:
+    """Wang et al., arXiv:2405.14458, and ultralytics `v10postprocess`: x1 y1 x2 y2 score class, nothing to suppress."""
+    (rows,) = outputs.values()
+    return found((row[:4], [row[4] if k == int(row[5]) else 0 for k in range(80)]) for row in rows[0])
+
+
+def yolox(outputs: Outputs, height: int, width: int) -> Found:
+    """Ge et al., arXiv:2107.08430, `demo_postprocess`: outputs are still on three grids."""
+    (rows,) = outputs.values()
+    return found(
+        (centred((row[0] + x) * s, (row[1] + y) * s, np.exp(row[2]) * s, np.exp(row[3]) * s), row[4] * row[5:])
+        for row, (x, y, s) in zip(rows[0], places(height, width, (8, 16, 32)), strict=True)
+    )
+
+
+def yolox_decoded(outputs: Outputs, height: int, width: int) -> Found:
+    """The same, exported with `--decode_in_inference`."""
+    (rows,) = outputs.values()
+    return found((centred(*row[:4]), row[4] * row[5:]) for row in rows[0])
+
+
+def _distances(logits: NDArray[np.float32]) -> list[float]:
+    """Li et al., arXiv:2006.04388, eq. 5: the mean of a side's distribution, for each of four sides of 8 bins."""
+    means = []
+    for side in logits.reshape(4, 8):
+        shares = np.exp(side - side.max())
+        means.append(float((np.arange(8) * shares).sum() / shares.sum()))
+    return means
+
+
+def _nanodet(
+    scores: NDArray[np.float32],
+    sides: NDArray[np.float32],
+    cells: list[tuple[int, int, int]],
+    middle: float,
+    limit: int,
+) -> Found:
+    rows = []
+    for of_classes, logits, (x, y, s) in zip(scores, sides, cells, strict=True):
+        if of_classes.max() >= _LEAST:
+            left, top, right, bottom = (d * s for d in _distances(logits))
+            cx, cy = (x + middle) * s, (y + middle) * s
+            box = np.clip([cx - left, cy - top, cx + right, cy + bottom], 0, limit)
+            rows.append((box.tolist(), of_classes))
+    return found(rows)
+
+
+def nanodet(outputs: Outputs, height: int, width: int) -> Found:
+    """RangiLyu/nanodet, `NanoDetHead.get_bboxes`: cells' middles, strides 8, 16, 32, boxes cut at the edges."""
+    assert height == width
+    scores = sorted((v[0] for v in outputs.values() if v.shape[2] != 32), key=len, reverse=True)
+    sides = sorted((v[0] for v in outputs.values() if v.shape[2] == 32), key=len, reverse=True)
+    cells = places(height, width, (8, 16, 32))
+    return _nanodet(np.concatenate(scores), np.concatenate(sides), cells, 0.5, width)
+
+
+def nanodet_plus(outputs: Outputs, height: int, width: int) -> Found:
+    """RangiLyu/nanodet, `NanoDetPlusHead.get_bboxes`: cells' corners, strides 8 to 64."""
+    assert height == width
+    (rows,) = (v[0] for v in outputs.values())
+    cells = places(height, width, (8, 16, 32, 64))
+    return _nanodet(rows[:, :-32], rows[:, -32:], cells, 0.0, width)
