@@ -199,9 +199,9 @@ class Classifier(_Section):
 class Tolerances(_Section):
     """How far the exported stages may be from the source before nothing is published; left out, by the precision.
 
-    `pixels`: mean difference of a preprocessed picture, of 255. `outputs`: largest difference of a raw output, of its
-    largest value. `iou`, `score`: what makes two detections the same. `agreement`: the share of detections, and of best
-    labels, that must be the same. `accuracy`: what mAP, or top-1, may lose on the labelled set of `--data`.
+    `pixels`: mean difference of a preprocessed picture, of 255. `outputs`: distance of the raw outputs, of their length
+    (Euclidean norms). `iou`, `score`: what makes two detections the same. `agreement`: the share of detections, and of
+    best labels, that must be the same. `accuracy`: what mAP, or top-1, may lose on the labelled set of `--data`.
     """
 
     pixels: Annotated[float, Field(ge=0, le=255)] | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from boxwise_export.families import Head, Reading, find_family
 from boxwise_export.graph.batch import with_dynamic_batch
 from boxwise_export.graph.classifier import build_classifier
 from boxwise_export.graph.detector import build_detector
+from boxwise_export.graph.precision import to_fp16
 from boxwise_export.graph.source import SourceInput, probe, read_input
 from boxwise_export.labels import read_labels
 from boxwise_export.pipeline import MAX_CANDIDATES, Classifier, Detector, Labels, Normalize, Pipeline, Precision
@@ -109,12 +110,15 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def make_plan(pipeline: Pipeline, *, cores: int | None = None, report: Report = lambda _: None) -> Plan:
+def make_plan(
+    pipeline: Pipeline, *, cores: int | None = None, fp16: bool = False, report: Report = lambda _: None
+) -> Plan:
     """Read the checkpoints, build the graphs, settle what the pipeline file leaves open.
 
     Args:
         pipeline: the pipeline file.
         cores: of the machine that will serve; None for this one's.
+        fp16: whether the networks are rewritten in it; all else stays in fp32.
         report: told each step.
 
     Raises:
@@ -122,24 +126,25 @@ def make_plan(pipeline: Pipeline, *, cores: int | None = None, report: Report = 
     """
     cores = cores or available_cores()
     instances = min(cores, _MOST_INSTANCES)
-    detector = _plan_detector(pipeline.detector, report) if pipeline.detector else None
+    detector = _plan_detector(pipeline.detector, fp16, report) if pipeline.detector else None
     return Plan(
         name=pipeline.name,
         detector=detector,
-        classifiers=tuple(_plan_classifier(classifier, detector, report) for classifier in pipeline.classifiers),
+        classifiers=tuple(_plan_classifier(classifier, detector, fp16, report) for classifier in pipeline.classifiers),
         max_pixels=round(pipeline.max_megapixels * 1_000_000),
         instances=instances,
         threads=max(1, cores // instances),
+        precision="fp16" if fp16 else "fp32",
     )
 
 
-def _plan_detector(spec: Detector, report: Report) -> DetectorPlan:
+def _plan_detector(spec: Detector, fp16: bool, report: Report) -> DetectorPlan:
     report(f"detector: reading {spec.weights.title}")
     read = read_source(spec.weights, "detector.weights", spec.canvas.size)
     own = read.preprocessing
     source = read_input(read.model)
     height, width = _settle_size(source, spec.canvas.size or own.size, "detector.canvas.size")
-    model, source = _open_batch(read.model, source, height, width)
+    model, source = _open_batch(read.model, source, height, width, report)
     labels = _labels(spec.labels, read, "detector.labels")
     head = Head(
         probe(model, source, height, width),
@@ -155,7 +160,7 @@ def _plan_detector(spec: Detector, report: Report) -> DetectorPlan:
     report(f"detector: {family.name}, {height} x {width}; writing its decoding into the graph")
     normalize = spec.normalize or own.normalize or family.canvas.normalize
     graph, candidates = build_detector(
-        model,
+        to_fp16(model) if fp16 else model,
         source,
         reading,
         height=height,
@@ -185,14 +190,14 @@ def _plan_detector(spec: Detector, report: Report) -> DetectorPlan:
     )
 
 
-def _plan_classifier(spec: Classifier, detector: DetectorPlan | None, report: Report) -> ClassifierPlan:
+def _plan_classifier(spec: Classifier, detector: DetectorPlan | None, fp16: bool, report: Report) -> ClassifierPlan:
     key = f"classifiers.{spec.name}"
     report(f"{spec.name}: reading {spec.weights.title}")
     read = read_source(spec.weights, f"{key}.weights", spec.crop.size)
     own = read.preprocessing
     source = read_input(read.model)
     height, width = _settle_size(source, spec.crop.size or own.size, f"{key}.crop.size")
-    model, source = _open_batch(read.model, source, height, width)
+    model, source = _open_batch(read.model, source, height, width, report)
     if source.batch is not None and detector is not None:
         raise GraphError(
             f"{key}.weights: the graph takes {source.batch} crop at a time and cannot be changed to take more; "
@@ -229,7 +234,7 @@ def _plan_classifier(spec: Classifier, detector: DetectorPlan | None, report: Re
         top_k=top_k,
         max_batch_size=detector.spec.max_detections if detector else batch,
         graph=build_classifier(
-            model,
+            to_fp16(model) if fp16 else model,
             source,
             output,
             height=height,
@@ -281,10 +286,14 @@ def _settle_size(source: SourceInput, asked: tuple[int, int] | None, key: str) -
 
 
 def _open_batch(
-    model: onnx.ModelProto, source: SourceInput, height: int, width: int
+    model: onnx.ModelProto, source: SourceInput, height: int, width: int, report: Report
 ) -> tuple[onnx.ModelProto, SourceInput]:
+    """The graph with a batch of any size where it can have one; where not, one picture, and the report says why."""
     opened = with_dynamic_batch(model, source, height, width)
-    return (model, source) if opened is None else (opened, read_input(opened))
+    if isinstance(opened, str):
+        report(f"  one picture at a time: {opened}")
+        return model, replace(source, batch=1)
+    return opened, read_input(opened)
 
 
 def _class_ids(spec: Classifier, detector: DetectorPlan | None, key: str) -> tuple[int, ...]:

@@ -73,7 +73,7 @@ def test_a_classifier_s_batch_holds_every_box(write_pipeline: Write) -> None:
         ("detector: {weights: detector.onnx, labels: []}", "detector.labels: no names"),
         (
             "detector: {weights: detector.onnx, labels: [a, b], family: yolo}",
-            "detector.family: 'yolo' is not known; expected one of centernet, yolox",
+            "detector.family: 'yolo' is not known; expected one of centernet, yolov8, yolox, ",
         ),
         (
             "detector: {weights: detector.onnx, labels: [a, b], family: centernet}",

@@ -37,7 +37,7 @@ def check_classifier(
     pixels, raw = PixelDifference(), RawOutputs(plan.graph, [plan.raw_output], "crops")
     asked = agreed = 0
     for frame in frames:
-        crops = _crops(plan, chain, frame)
+        crops = crops_of(plan, chain, frame)
         given = normalized(crops, plan.normalize, layout)
         if plan.source.prepare and chain.detector is None:
             pixels.add(plan.source.prepare(frame), given[:1], plan.normalize, layout)
@@ -54,7 +54,7 @@ def check_classifier(
     yield Step(name, "top-1", share >= limits.agreement, sentence, figures)
 
 
-def _crops(plan: ClassifierPlan, chain: Chain, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def crops_of(plan: ClassifierPlan, chain: Chain, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """uint8 [m, h, w, 3]: the picture as a whole, and the boxes that the pipeline asks this classifier about."""
     height, width = frame.shape[:2]
     whole = crop(frame, np.array([[0, 0, width, height]], np.float32), plan.crop)

@@ -100,13 +100,12 @@ def _area(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def relative_difference(expected: Mapping[str, Floats], got: Mapping[str, Floats]) -> tuple[float, str]:
-    """The largest |expected - got| of any output, as a fraction of the largest |expected| there, and that output."""
+    """|expected - got| as a fraction of |expected|, both as Euclidean norms, of the output where it is largest."""
     worst, where = 0.0, ""
     for name, values in expected.items():
         if values.shape != got[name].shape:
             return float("inf"), name
-        scale = float(np.abs(values).max(initial=0)) or 1.0
-        largest = float(np.abs(values - got[name]).max(initial=0)) / scale
-        if largest >= worst or not np.isfinite(largest):
-            worst, where = largest, name
+        distance = float(np.linalg.norm(values - got[name])) / (float(np.linalg.norm(values)) or 1.0)
+        if distance >= worst or not np.isfinite(distance):
+            worst, where = distance, name
     return worst, where

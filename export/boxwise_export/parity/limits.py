@@ -24,7 +24,7 @@ class Limits:
 # were measured. fp16 keeps 11 bits, int8 keeps 8 of a range that was seen on a few pictures.
 _DEFAULTS: dict[Precision, Limits] = {
     "fp32": Limits(pixels=8.0, outputs=1e-3, iou=0.99, score=1e-3, agreement=0.99, accuracy=0.005),
-    "fp16": Limits(pixels=8.0, outputs=0.05, iou=0.95, score=0.02, agreement=0.97, accuracy=0.002),
+    "fp16": Limits(pixels=8.0, outputs=0.05, iou=0.9, score=0.02, agreement=0.95, accuracy=0.002),
     "int8": Limits(pixels=8.0, outputs=0.5, iou=0.8, score=0.2, agreement=0.75, accuracy=0.02),
 }
 

@@ -41,7 +41,7 @@ class RawOutputs:
 
     def step(self, part: str, limit: float) -> Step:
         """All pictures."""
-        sentence = f"{self._where}: a difference of at most {self._worst:.2g} of its largest value (allowed {limit:g})"
+        sentence = f"{self._where}: a distance of at most {self._worst:.2g} of its length (allowed {limit:g})"
         return Step(part, "outputs", self._worst <= limit, sentence, {"relative_difference": self._worst})
 
 

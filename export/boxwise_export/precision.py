@@ -1,0 +1,43 @@
+"""A plan's graphs in int8, their ranges found on pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from boxwise_export.chain import Chain
+from boxwise_export.graph.precision import to_int8
+from boxwise_export.parity.classifier import crops_of
+from boxwise_export.plan import Plan, Report
+
+Frames = Sequence[NDArray[np.uint8]]
+
+
+def quantized(plan: Plan, chain: Chain, frames: Frames, report: Report) -> Plan:
+    """Rewrite the graphs of a plan in int8.
+
+    Args:
+        plan: in fp32.
+        chain: its stages: what they make of the pictures is what the networks will see.
+        frames: RGB uint8 [H, W, 3].
+        report: told each step.
+    """
+    detector = plan.detector
+    if detector:
+        report(f"detector: int8, its ranges found on {len(frames)} pictures")
+        detector = replace(detector, graph=to_int8(detector.graph, _canvases(chain, frames)))
+    classifiers = []
+    for classifier in plan.classifiers:
+        report(f"{classifier.spec.name}: int8, its ranges found on {len(frames)} pictures and the boxes in them")
+        crops = (crops_of(classifier, chain, frame) for frame in frames)
+        classifiers.append(replace(classifier, graph=to_int8(classifier.graph, crops)))
+    return replace(plan, detector=detector, classifiers=tuple(classifiers), precision="int8")
+
+
+def _canvases(chain: Chain, frames: Frames) -> Iterator[NDArray[np.uint8]]:
+    assert chain.preprocess is not None  # noqa: S101 (there is a detector)
+    for frame in frames:
+        yield chain.preprocess({"raw_frame": frame})["canvas"]
