@@ -22,6 +22,10 @@ def export(
         Path | None,
         typer.Option(metavar="DIR", help="Your pictures, to compare with the source on; left out, the demo's photos."),
     ] = None,
+    keep: Annotated[
+        int,
+        typer.Option(min=1, metavar="N", help="How many revisions `boxwise rollback` can go back to, with this one."),
+    ] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was published as JSON.")] = False,
 ) -> None:
     """Export checkpoints into a model repository that Triton serves, if what is exported equals its source.
@@ -41,10 +45,17 @@ def export(
             cores=cores,
             precision=precision,
             calibration=calibration,
+            keep=keep,
             report=lambda line: typer.echo(line, err=True),
         )
     if as_json:
-        published = document(exported.plan) | {"parity": exported.parity.document(), "repository": str(out)}
+        published = document(exported.plan) | {
+            "parity": exported.parity.document(),
+            "repository": str(out),
+            "revision": exported.publication.revision.number,
+            "versions": exported.publication.revision.models,
+            "changed": list(exported.publication.changed),
+        }
         typer.echo(json.dumps(published, indent=2, ensure_ascii=False))
     else:
         typer.echo(f"{exported.plan.name} is in {out}; serve it with: boxwise serve {out}")

@@ -11,3 +11,7 @@ class PipelineError(ExportError):
 
 class GraphError(ExportError):
     """A checkpoint's graph is not one that can be served."""
+
+
+class RepositoryError(ExportError):
+    """A repository cannot be written or read; the message says which part of it, and the mend."""

@@ -12,14 +12,14 @@ from boxwise_export.chain import Chain
 from boxwise_export.demo_assets import PHOTOS
 from boxwise_export.download import DownloadError, fetch
 from boxwise_export.errors import ExportError
+from boxwise_export.network import Report
 from boxwise_export.parity.gate import check_parity, find_pictures, read_picture, spread
 from boxwise_export.parity.limits import limits_of
 from boxwise_export.parity.report import ParityReport
-from boxwise_export.pipeline import Pipeline, Precision, load_pipeline
-from boxwise_export.plan import Plan, Report, make_plan
+from boxwise_export.pipeline import Precision, load_pipeline
+from boxwise_export.plan import Plan, make_plan
 from boxwise_export.precision import quantized
-from boxwise_export.publish import publish
-from boxwise_export.repository import build_repository
+from boxwise_export.publish import KEPT, Publication, publish
 from boxwise_runtime.cache import cache_folder
 
 _MOST_CALIBRATION = 64  # more move the ranges of int8 no further (measured, see graph/precision.py)
@@ -31,6 +31,7 @@ class Exported:
 
     plan: Plan
     parity: ParityReport
+    publication: Publication
 
 
 def export(
@@ -40,6 +41,7 @@ def export(
     cores: int | None = None,
     precision: Precision = "fp32",
     calibration: Path | None = None,
+    keep: int = KEPT,
     report: Report = lambda _: None,
 ) -> Exported:
     """Export a pipeline file into a model repository, if what is exported equals its source.
@@ -50,6 +52,7 @@ def export(
         cores: of the machine that will serve; None for this one's.
         precision: of the graphs.
         calibration: a folder of pictures to compare on; None for the demo's photos, fetched into the user's cache.
+        keep: how many revisions can be gone back to, this one included.
         report: told each step.
 
     Raises:
@@ -57,30 +60,31 @@ def export(
             repository is as it was.
     """
     pipeline = load_pipeline(file)
+    text = file.read_text(encoding="utf-8")
     plan = make_plan(pipeline, cores=cores, fp16=precision == "fp16", report=report)
     pictures = find_pictures(calibration) if calibration else _demo_photos(report)
     if precision == "int8":
         frames = [read_picture(path, plan.max_pixels) for path in spread(pictures, _MOST_CALIBRATION)]
-        with staged(plan, pipeline) as exact:
+        with staged(plan) as exact:
             plan = quantized(plan, exact, frames, report)
-    with staged(plan, pipeline) as chain:
+    with staged(plan) as chain:
         report("comparing with the source")
         parity = check_parity(plan, chain, pictures, limits_of(pipeline.tolerances, plan.precision))
     for line in parity.lines():
         report(line)
     parity.require()
-    folders = build_repository(plan)
-    report(f"publishing {len(folders)} models to {out}")
-    publish(plan, pipeline, folders, out)
-    return Exported(plan, parity)
+    publication = publish(plan, out, file=text, parity=parity.document(), keep=keep)
+    for line in publication.lines():
+        report(line)
+    return Exported(plan, parity, publication)
 
 
 @contextmanager
-def staged(plan: Plan, pipeline: Pipeline) -> Iterator[Chain]:
+def staged(plan: Plan) -> Iterator[Chain]:
     """The plan's models in a repository for the moment, and the chain of them."""
     with tempfile.TemporaryDirectory(prefix="boxwise-") as folder:
         repository = Path(folder, "repository")
-        publish(plan, pipeline, build_repository(plan), repository)
+        publish(plan, repository)
         yield Chain.load(repository, plan.name, threads=plan.instances * plan.threads)
 
 

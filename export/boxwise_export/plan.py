@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,18 +13,15 @@ from numpy.typing import NDArray
 
 from boxwise_export.errors import GraphError, PipelineError
 from boxwise_export.families import Head, Reading, find_family
-from boxwise_export.graph.batch import with_dynamic_batch
 from boxwise_export.graph.classifier import build_classifier
 from boxwise_export.graph.detector import build_detector
 from boxwise_export.graph.precision import to_fp16
-from boxwise_export.graph.source import SourceInput, probe, read_input
 from boxwise_export.labels import read_labels
+from boxwise_export.network import Report, read_network
 from boxwise_export.pipeline import MAX_CANDIDATES, Classifier, Detector, Labels, Normalize, Pipeline, Precision
-from boxwise_export.sources import Source, read_source
+from boxwise_export.sources import Source
 from boxwise_runtime.canvas import ColorOrder, Interpolation, Resize
 from boxwise_runtime.crop import CropSpec
-
-Report = Callable[[str], None]
 
 # More processes than this share caches and memory bandwidth and gain nothing; the cores left over become threads.
 _MOST_INSTANCES = 8
@@ -140,28 +137,25 @@ def make_plan(
 
 def _plan_detector(spec: Detector, fp16: bool, report: Report) -> DetectorPlan:
     report(f"detector: reading {spec.weights.title}")
-    read = read_source(spec.weights, "detector.weights", spec.canvas.size)
-    own = read.preprocessing
-    source = read_input(read.model)
-    height, width = _settle_size(source, spec.canvas.size or own.size, "detector.canvas.size")
-    model, source = _open_batch(read.model, source, height, width, report)
-    labels = _labels(spec.labels, read, "detector.labels")
+    network = read_network(spec.weights, spec.canvas.size, "detector", "detector.canvas.size", report)
+    own, height, width = network.source.preprocessing, network.height, network.width
+    labels = _labels(spec.labels, network.source, "detector.labels")
     head = Head(
-        probe(model, source, height, width),
+        network.outputs,
         height,
         width,
         classes=len(labels),
         anchors=_read_anchors(spec.anchors),
         tensors=spec.tensors,
     )
-    family, reading = find_family(spec.family or read.family, head)
+    family, reading = find_family(spec.family or network.source.family, head)
     if reading.classes not in (None, len(labels)):
         raise PipelineError(f"detector.labels: {len(labels)} names, but the graph gives {reading.classes} classes")
     report(f"detector: {family.name}, {height} x {width}; writing its decoding into the graph")
     normalize = spec.normalize or own.normalize or family.canvas.normalize
     graph, candidates = build_detector(
-        to_fp16(model) if fp16 else model,
-        source,
+        to_fp16(network.model) if fp16 else network.model,
+        network.input,
         reading,
         height=height,
         width=width,
@@ -170,7 +164,7 @@ def _plan_detector(spec: Detector, fp16: bool, report: Report) -> DetectorPlan:
     )
     return DetectorPlan(
         spec=spec,
-        source=read,
+        source=network.source,
         family=family.name,
         reading=reading,
         labels=labels,
@@ -184,31 +178,26 @@ def _plan_detector(spec: Detector, fp16: bool, report: Report) -> DetectorPlan:
         ),
         normalize=normalize,
         candidates=candidates,
-        max_batch_size=spec.max_batch_size if source.batch is None else 1,
+        max_batch_size=1 if network.alone else spec.max_batch_size,
         graph=graph,
-        raw_ranks={name: values.ndim for name, values in head.outputs.items()},
+        raw_ranks={name: values.ndim for name, values in network.outputs.items()},
     )
 
 
 def _plan_classifier(spec: Classifier, detector: DetectorPlan | None, fp16: bool, report: Report) -> ClassifierPlan:
     key = f"classifiers.{spec.name}"
     report(f"{spec.name}: reading {spec.weights.title}")
-    read = read_source(spec.weights, f"{key}.weights", spec.crop.size)
-    own = read.preprocessing
-    source = read_input(read.model)
-    height, width = _settle_size(source, spec.crop.size or own.size, f"{key}.crop.size")
-    model, source = _open_batch(read.model, source, height, width, report)
-    if source.batch is not None and detector is not None:
+    network = read_network(spec.weights, spec.crop.size, key, f"{key}.crop.size", report)
+    own, height, width, outputs = network.source.preprocessing, network.height, network.width, network.outputs
+    if network.alone and detector is not None:
         raise GraphError(
-            f"{key}.weights: the graph takes {source.batch} crop at a time and cannot be changed to take more; "
-            "export it again with a dynamic batch"
+            f"{key}.weights: the graph takes one crop at a time ({network.alone}); export it again with a dynamic batch"
         )
-    batch = 1 if source.batch is not None else _WHOLE_PICTURE_BATCH
-    outputs = probe(model, source, height, width)
+    batch = 1 if network.alone else _WHOLE_PICTURE_BATCH
     if len(outputs) != 1:
         raise GraphError(f"{key}.weights: gives {', '.join(outputs)}; name the logits in `outputs: [...]`")
     ((output, logits),) = outputs.items()
-    labels = _labels(spec.labels, read, f"{key}.labels")
+    labels = _labels(spec.labels, network.source, f"{key}.labels")
     if len(labels) != logits.size:
         raise PipelineError(f"{key}.labels: {len(labels)} names, but the graph gives {logits.size} classes")
     top_k = min(spec.top_k, len(labels))
@@ -216,7 +205,7 @@ def _plan_classifier(spec: Classifier, detector: DetectorPlan | None, fp16: bool
     report(f"{spec.name}: {height} x {width}, {len(labels)} labels; writing {spec.activation} and top-{top_k}")
     return ClassifierPlan(
         spec=spec,
-        source=read,
+        source=network.source,
         labels=labels,
         only=_class_ids(spec, detector, key),
         crop=CropSpec(
@@ -234,8 +223,8 @@ def _plan_classifier(spec: Classifier, detector: DetectorPlan | None, fp16: bool
         top_k=top_k,
         max_batch_size=detector.spec.max_detections if detector else batch,
         graph=build_classifier(
-            to_fp16(model) if fp16 else model,
-            source,
+            to_fp16(network.model) if fp16 else network.model,
+            network.input,
             output,
             height=height,
             width=width,
@@ -271,29 +260,6 @@ def _read_anchors(file: Path | None) -> NDArray[np.float32] | None:
 
 def _first(*values: int | None) -> int:
     return next(value for value in values if value is not None)
-
-
-def _settle_size(source: SourceInput, asked: tuple[int, int] | None, key: str) -> tuple[int, int]:
-    """Height and width: the graph's own where it has them, which the pipeline file must not contradict."""
-    if source.height is not None and source.width is not None:
-        fixed = (source.height, source.width)
-        if asked is not None and asked != fixed:
-            raise PipelineError(f"{key}: {list(asked)}, but the graph takes {list(fixed)}; leave it out or correct it")
-        return fixed
-    if asked is None:
-        raise PipelineError(f"{key}: the graph takes pictures of any size; say which it was trained on")
-    return asked
-
-
-def _open_batch(
-    model: onnx.ModelProto, source: SourceInput, height: int, width: int, report: Report
-) -> tuple[onnx.ModelProto, SourceInput]:
-    """The graph with a batch of any size where it can have one; where not, one picture, and the report says why."""
-    opened = with_dynamic_batch(model, source, height, width)
-    if isinstance(opened, str):
-        report(f"  one picture at a time: {opened}")
-        return model, replace(source, batch=1)
-    return opened, read_input(opened)
 
 
 def _class_ids(spec: Classifier, detector: DetectorPlan | None, key: str) -> tuple[int, ...]:

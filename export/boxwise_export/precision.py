@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from boxwise_export.chain import Chain
 from boxwise_export.graph.precision import to_int8
+from boxwise_export.network import Report
 from boxwise_export.parity.classifier import crops_of
-from boxwise_export.plan import Plan, Report
+from boxwise_export.plan import Plan
 
 Frames = Sequence[NDArray[np.uint8]]
 

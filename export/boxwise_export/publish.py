@@ -1,109 +1,153 @@
-"""A repository is written so that a reader never sees half of it."""
+"""A plan goes into a repository, as the next version of what changed and of nothing else."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-import tempfile
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from boxwise_export.errors import ExportError
-from boxwise_export.pipeline import Pipeline
+from boxwise_export.errors import RepositoryError
+from boxwise_export.exchange import edited, locked
+from boxwise_export.manifest import Manifest, Provenance, Revision, read_manifests
 from boxwise_export.plan import ClassifierPlan, DetectorPlan, Plan
-from boxwise_export.repository import ModelFolder
+from boxwise_export.repository import build_ensembles, build_stages
+from boxwise_export.revisions import place, prune, serve
+from boxwise_export.versions import ModelFolder, is_served, version_files, versions_of, write_version
 
-MANIFEST_SUFFIX = ".manifest.json"
+KEPT = 3  # revisions that can be gone back to: the one that is served, and two before it
 
 
-def publish(plan: Plan, pipeline: Pipeline, folders: Sequence[ModelFolder], out: Path) -> Path:
+@dataclass(frozen=True)
+class Publication:
+    """What a publication changed.
+
+    Attributes:
+        revision: what is served now.
+        changed: the models that got a version.
+    """
+
+    revision: Revision
+    changed: Sequence[str]
+
+    def lines(self) -> list[str]:
+        """What a person wants to know of it."""
+        number, models = self.revision.number, self.revision.models
+        if not self.changed:
+            return [f"nothing changed: revision {number} stays"]
+        versions = ", ".join(f"{name} {models[name]}" for name in self.changed)
+        same = len(models) - len(self.changed)
+        return [f"published revision {number}: {versions}" + (f"; {same} models stay as they were" if same else "")]
+
+
+def publish(
+    plan: Plan,
+    out: Path,
+    *,
+    file: str = "",
+    parity: Mapping[str, Any] | None = None,
+    accuracy: Mapping[str, Any] | None = None,
+    keep: int = KEPT,
+) -> Publication:
     """Write a pipeline's models into a repository, which may hold other pipelines, and its manifest beside them.
 
-    Everything is written to a temporary folder next to the repository first and moved in when it is whole; a failure
-    or Ctrl-C on the way leaves what was there before.
+    A model that is what it was keeps its version; where all are, nothing is written. The repository changes at once:
+    a failure or Ctrl-C on the way leaves what was there before.
 
     Args:
-        plan: what the models were made of.
-        pipeline: its file.
-        folders: the models.
+        plan: what the models are made of.
         out: the repository; made where there is none.
-
-    Returns:
-        The manifest's path.
+        file: the text of the pipeline file, for the manifest.
+        parity: the gate's report, for the manifest.
+        accuracy: figures on a labelled set, for the manifest.
+        keep: how many revisions can be gone back to, that of now included.
 
     Raises:
-        ExportError: `out` holds something that boxwise did not write, or another pipeline has a model of this name.
+        RepositoryError: `out` holds something that boxwise did not write, or another pipeline has a model of this name.
     """
-    replaced = _published(out, plan.name, {folder.name for folder in folders})
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as staging:
-        fresh, old = Path(staging, "new"), Path(staging, "old")
-        fresh.mkdir()
-        old.mkdir()
-        for folder in folders:
-            for path, content in folder.files.items():
-                file = fresh / folder.name / path
-                file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_bytes(content)
-        manifest = f"{plan.name}{MANIFEST_SUFFIX}"
-        (fresh / manifest).write_text(json.dumps(_manifest(plan, pipeline, folders), indent=2) + "\n", encoding="utf-8")
-        _swap(out, fresh, old, leaving=[*replaced, manifest])
-    return out / manifest
+    out = out.resolve()
+    with locked(out):
+        manifest = _manifest_of(out, plan.name)
+        served = manifest.revision().models if manifest else {}
+        stages = build_stages(plan)
+        versions = {folder.name: _version(out, plan.name, folder, served) for folder in stages}
+        ensembles = build_ensembles(plan, versions)
+        versions |= {folder.name: _version(out, plan.name, folder, served) for folder in ensembles}
+        _refuse_names(out, plan.name, versions)
+        changed = [name for name in versions if versions[name] != served.get(name)]
+        if manifest and versions == served:
+            return Publication(manifest.revision(), [])
+        revision = Revision(
+            number=max((each.number for each in manifest.revisions), default=0) + 1 if manifest else 1,
+            published=_now(),
+            precision=plan.precision,
+            models=versions,
+            digests={folder.name: _digests(version_files(folder)) for folder in [*stages, *ensembles]},
+            sources=_sources(plan),
+            file=file,
+            software={name: _installed(name) for name in ("boxwise", "onnx", "onnxruntime", "numpy", "torch")},
+            parity=dict(parity) if parity is not None else None,
+            accuracy=dict(accuracy) if accuracy is not None else None,
+        )
+        with edited(out) as tree:
+            for folder in [*stages, *ensembles]:
+                if folder.name in changed:
+                    write_version(place(tree, plan.name, folder.name), folder, versions[folder.name])
+            revisions = [*(manifest.revisions if manifest else []), revision]
+            fresh = Manifest(pipeline=plan.name, current=revision.number, revisions=revisions)
+            serve(tree, fresh)
+            prune(tree, fresh, keep)
+    return Publication(revision, changed)
 
 
-def _swap(out: Path, fresh: Path, old: Path, leaving: Sequence[str]) -> None:
-    """Move what is new in and what it replaces out; undone when it cannot be finished."""
-    out.mkdir(exist_ok=True)
-    moves = [(out / name, old / name) for name in leaving if (out / name).exists()]
-    moves += [(entry, out / entry.name) for entry in sorted(fresh.iterdir())]
-    done: list[tuple[Path, Path]] = []
-    try:
-        for source, target in moves:
-            done.append((source, target))
-            source.rename(target)
-    except BaseException:
-        for source, target in reversed(done):
-            if target.exists() and not source.exists():
-                target.rename(source)
-        with suppress(OSError):
-            out.rmdir()  # only where it was ours and is empty again
-        raise
+def _version(out: Path, pipeline: str, folder: ModelFolder, served: Mapping[str, int]) -> int:
+    """The version that is served where it is the same, or the next."""
+    if folder.name in served and is_served(out / folder.name, folder, served[folder.name]):
+        return served[folder.name]
+    return max(versions_of(place(out, pipeline, folder.name)), default=0) + 1
 
 
-def _published(out: Path, pipeline: str, names: set[str]) -> list[str]:
-    """The models of this pipeline that `out` holds by now."""
-    if not out.exists():
-        return []
-    if not out.is_dir():
-        raise ExportError(f"{out}: a file; expected a folder, or a path where nothing is yet")
-    owners: dict[str, str] = {}
-    for path in out.glob(f"*{MANIFEST_SUFFIX}"):
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        owners |= dict.fromkeys(manifest["models"], manifest["pipeline"]["name"])
-    strangers = [entry.name for entry in sorted(out.iterdir()) if entry.is_dir() and entry.name not in owners]
-    if strangers:
-        raise ExportError(
+def _manifest_of(out: Path, pipeline: str) -> Manifest | None:
+    """What `out` holds of this pipeline by now."""
+    if out.exists() and not out.is_dir():
+        raise RepositoryError(f"{out}: a file; expected a folder, or a path where nothing is yet")
+    manifests = read_manifests(out)
+    known = {model for manifest in manifests.values() for model in manifest.models}
+    if strangers := [entry.name for entry in _folders(out) if entry.name not in known]:
+        raise RepositoryError(
             f"{out}: holds {strangers[0]!r}, which boxwise did not write; choose another folder for --out"
         )
-    for name in sorted(names):
-        if owners.get(name, pipeline) != pipeline:
-            raise ExportError(f"{out}: pipeline {owners[name]!r} has a model {name!r} too; rename one of the pipelines")
-    return [name for name, owner in owners.items() if owner == pipeline]
+    return manifests.get(pipeline)
 
 
-def _manifest(plan: Plan, pipeline: Pipeline, folders: Sequence[ModelFolder]) -> dict[str, Any]:
+def _refuse_names(out: Path, pipeline: str, models: Mapping[str, int]) -> None:
+    for other in read_manifests(out).values():
+        if other.pipeline != pipeline and (same := sorted(other.models & set(models))):
+            raise RepositoryError(
+                f"{out}: pipeline {other.pipeline!r} has a model {same[0]!r} too; rename one of the pipelines"
+            )
+
+
+def _folders(out: Path) -> Iterator[Path]:
+    return (entry for entry in sorted(out.glob("*")) if entry.is_dir())
+
+
+def _sources(plan: Plan) -> dict[str, Provenance]:
     parts: dict[str, DetectorPlan | ClassifierPlan] = {"detector": plan.detector} if plan.detector else {}
     parts |= {classifier.spec.name: classifier for classifier in plan.classifiers}
     return {
-        "pipeline": pipeline.model_dump(mode="json"),
-        "sources": {
-            name: {"weights": part.spec.weights.title, "sha256": part.source.digest} for name, part in parts.items()
-        },
-        "models": {folder.name: _digests(folder.files) for folder in folders},
-        "versions": {name: _version(name) for name in ("boxwise", "onnx", "onnxruntime", "numpy", "torch")},
+        name: Provenance(
+            weights=part.spec.weights.title,
+            sha256=part.source.digest,
+            origin=part.source.origin,
+            licence=part.source.licence,
+        )
+        for name, part in parts.items()
     }
 
 
@@ -111,8 +155,14 @@ def _digests(files: Mapping[str, bytes]) -> dict[str, str]:
     return {path: hashlib.sha256(content).hexdigest() for path, content in files.items()}
 
 
-def _version(package: str) -> str | None:
+def _installed(package: str) -> str | None:
     try:
         return version(package)
     except PackageNotFoundError:
         return None
+
+
+def _now() -> str:
+    """The time, or what SOURCE_DATE_EPOCH sets for it (reproducible-builds.org)."""
+    seconds = float(os.environ.get("SOURCE_DATE_EPOCH", time.time()))
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

@@ -5,17 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
-from tritonclient.grpc import model_config_pb2
-
 from boxwise_export.configs import Template, remove, set_parameters, set_shape, templates_folder
 from boxwise_export.plan import ClassifierPlan, DetectorPlan, Plan
+from boxwise_export.versions import ModelFolder
 
 CONTRACT_VERSION = 1
-MODEL_VERSION = 1
 TARGETS = ("onnxruntime", "tensorrt")
 OPTIONS = ("score_threshold", "iou_threshold", "max_detections", "class_filter")
 DETECTIONS = ("boxes", "scores", "class_ids", "image_size")
@@ -24,21 +22,8 @@ LABELS = ("label_ids", "label_scores")
 _CHUNK = 16
 
 
-@dataclass(frozen=True)
-class ModelFolder:
-    """One model of a repository.
-
-    Attributes:
-        name: of the model and its folder.
-        files: path inside the folder -> content.
-    """
-
-    name: str
-    files: Mapping[str, bytes]
-
-
-def build_repository(plan: Plan) -> list[ModelFolder]:
-    """Make every model of a pipeline: its stages, its two ensembles and its information."""
+def build_stages(plan: Plan) -> list[ModelFolder]:
+    """Make every model of a pipeline that runs: its stages and its information."""
     folders: list[ModelFolder] = []
     if plan.detector:
         folders += [_preprocess(plan, plan.detector), _detector(plan, plan.detector), _nms(plan, plan.detector)]
@@ -47,15 +32,14 @@ def build_repository(plan: Plan) -> list[ModelFolder]:
     folders += [_classifier(plan, classifier) for classifier in plan.classifiers]
     if plan.classifiers:
         folders.append(_assemble(plan))
-    digests = {
-        folder.name: hashlib.sha256(folder.files[path]).hexdigest()
-        for folder in folders
-        for path in folder.files
-        if path.endswith(".onnx")
-    }
-    folders.append(_info(plan, digests))
-    folders += [_ensemble(plan, raw=False), _ensemble(plan, raw=True)]
-    return folders
+    graphs = {folder.name: folder.files["model.onnx"] for folder in folders if "model.onnx" in folder.files}
+    digests = {name: hashlib.sha256(graph).hexdigest() for name, graph in graphs.items()}
+    return [*folders, _info(plan, digests)]
+
+
+def build_ensembles(plan: Plan, versions: Mapping[str, int]) -> list[ModelFolder]:
+    """Make the two models that wire the stages together, each stage in its version: no reply mixes two."""
+    return [_ensemble(plan, versions, raw=False), _ensemble(plan, versions, raw=True)]
 
 
 def information(plan: Plan, digests: Mapping[str, str]) -> dict[str, Any]:
@@ -189,17 +173,19 @@ def _info(plan: Plan, digests: Mapping[str, str]) -> ModelFolder:
     return _folder("info", config.name, {"config.pbtxt": template.render(config)}, {"info.json": document.encode()})
 
 
-def _ensemble(plan: Plan, *, raw: bool) -> ModelFolder:
+def _ensemble(plan: Plan, versions: Mapping[str, int], *, raw: bool) -> ModelFolder:
     template = Template.load("ensemble")
     config = template.copy(plan.name + ("_raw" if raw else ""))
     remove(config.input, "image" if raw else "frame")
     aliases = _per_classifier(config.output, plan)
-    config.ensemble_scheduling.step.extend(_steps(plan, raw=raw))
-    files = {"config.pbtxt": template.render(config, aliases).encode(), f"{MODEL_VERSION}/.keep": b""}
-    return ModelFolder(config.name, files)
+    for model, inputs, outputs in _steps(plan, raw=raw):
+        config.ensemble_scheduling.step.add(
+            model_name=model, model_version=versions[model], input_map=inputs, output_map=outputs
+        )
+    return ModelFolder(config.name, {"config.pbtxt": template.render(config, aliases)}, {})
 
 
-def _steps(plan: Plan, *, raw: bool) -> Iterator[Any]:
+def _steps(plan: Plan, *, raw: bool) -> Iterator[tuple[str, Mapping[str, str], Mapping[str, str]]]:
     """The wiring, tensor by tensor: where a stage's name for a tensor differs from the ensemble's, both are said."""
     image = {"raw_frame": "frame"} if raw else {"image": "image"}
     request = image | _same(OPTIONS)
@@ -209,29 +195,23 @@ def _steps(plan: Plan, *, raw: bool) -> Iterator[Any]:
         middle = _same(("geometry", "thresholds")) | {"class_filter": "classes_kept"}
         candidates = _same(("candidate_boxes", "candidate_scores", "candidate_classes"))
         frame = _same(("frame",)) if names else {}
-        yield _step(f"{plan.name}_preprocess", request, middle | {"canvas": "canvas"} | ({} if raw else frame))
-        yield _step(f"{plan.name}_detector", {"canvas": "canvas"}, candidates)
-        yield _step(f"{plan.name}_nms", candidates | middle | frame, _same(DETECTIONS) | crops)
+        yield (f"{plan.name}_preprocess", request, middle | {"canvas": "canvas"} | ({} if raw else frame))
+        yield (f"{plan.name}_detector", {"canvas": "canvas"}, candidates)
+        yield (f"{plan.name}_nms", candidates | middle | frame, _same(DETECTIONS) | crops)
     else:
-        yield _step(f"{plan.name}_whole_picture", request, _same(DETECTIONS) | crops)
+        yield (f"{plan.name}_whole_picture", request, _same(DETECTIONS) | crops)
     for name in names:
         labels = {part: f"{name}_{part}" for part in LABELS}
-        yield _step(f"{plan.name}_classifier_{name}", {"crops": f"{name}_crops"}, labels)
+        yield (f"{plan.name}_classifier_{name}", {"crops": f"{name}_crops"}, labels)
     if names:
         said = _same(f"{name}_{part}" for name in names for part in ("rows", *LABELS))
         outputs = _same(f"{name}_{part}" for name in names for part in ("ids", "scores"))
-        yield _step(f"{plan.name}_assemble", {"class_ids": "class_ids"} | said, outputs)
+        yield (f"{plan.name}_assemble", {"class_ids": "class_ids"} | said, outputs)
 
 
 def _same(names: Iterable[str]) -> dict[str, str]:
     """Tensors that the stage and the ensemble call the same."""
     return {name: name for name in names}
-
-
-def _step(model: str, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> Any:
-    return model_config_pb2.ModelEnsembling.Step(
-        model_name=model, model_version=MODEL_VERSION, input_map=inputs, output_map=outputs
-    )
 
 
 def _crops(config: Any, plan: Plan) -> dict[str, str]:
@@ -279,11 +259,6 @@ def _per_classifier(tensors: Any, plan: Plan) -> dict[str, str]:
 
 
 def _folder(stage: str, name: str, configs: Mapping[str, str], files: Mapping[str, bytes] | None = None) -> ModelFolder:
-    """A model's folder: its configurations, its model.py, and what else its version holds."""
+    """A stage's folder: its configurations, its model.py, and what else its version holds."""
     model_py = (templates_folder() / stage / "1" / "model.py").read_bytes()
-    versioned = {"model.py": model_py, **(files or {})}
-    return ModelFolder(
-        name,
-        {path: text.encode() for path, text in configs.items()}
-        | {f"{MODEL_VERSION}/{file}": content for file, content in versioned.items()},
-    )
+    return ModelFolder(name, configs, {"model.py": model_py, **(files or {})})

@@ -1,20 +1,75 @@
-"""Which version of a model a repository serves."""
+"""The numbered versions of a model in a repository: each folder of a version holds all that it is served with."""
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
+from boxwise_export.exchange import write_file
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """One model of a repository, before it has a version.
+
+    Attributes:
+        name: of the model and its folder.
+        configs: path inside the folder -> configuration.
+        files: path inside the version's folder -> content.
+    """
+
+    name: str
+    configs: Mapping[str, str]
+    files: Mapping[str, bytes]
+
 
 def current_version(repository: Path, model: str) -> int:
-    """The version that the model's config.pbtxt names, or, where it names none, the highest there is."""
-    folder = repository / model
-    config: Any = text_format.Parse(
-        (folder / "config.pbtxt").read_text(encoding="utf-8"), model_config_pb2.ModelConfig()
+    """The version that is served: the one that the model's config.pbtxt names."""
+    text = (repository / model / "config.pbtxt").read_text(encoding="utf-8")
+    config: Any = text_format.Parse(text, model_config_pb2.ModelConfig())
+    return int(max(config.version_policy.specific.versions))
+
+
+def versions_of(model: Path) -> list[int]:
+    """The versions that a model's folder holds, in order."""
+    return sorted(int(entry.name) for entry in model.glob("*") if entry.name.isdigit())
+
+
+def version_files(folder: ModelFolder) -> dict[str, bytes]:
+    """Path inside the version's folder -> content, the configurations included."""
+    return {**folder.files, **{path: text.encode() for path, text in folder.configs.items()}}
+
+
+def is_served(model: Path, folder: ModelFolder, version: int) -> bool:
+    """Whether this is what the model's folder holds as this version, and serves."""
+    places = {model / str(version) / path: content for path, content in version_files(folder).items()}
+    places |= {model / path: _naming(text.encode(), version) for path, text in folder.configs.items()}
+    return all(place.is_file() and place.read_bytes() == content for place, content in places.items())
+
+
+def write_version(model: Path, folder: ModelFolder, version: int) -> None:
+    """Add a version to a model's folder; it is not served yet."""
+    for path, content in version_files(folder).items():
+        write_file(model / str(version) / path, content)
+
+
+def serve_version(model: Path, version: int) -> None:
+    """Put the version's configurations where Triton looks for them; they name it there."""
+    shutil.rmtree(model / "configs", ignore_errors=True)
+    source = model / str(version)
+    for config in (source / "config.pbtxt", *sorted(source.glob("configs/*.pbtxt"))):
+        write_file(model / config.relative_to(source), _naming(config.read_bytes(), version))
+
+
+def _naming(config: bytes, version: int) -> bytes:
+    policy = (
+        "# What is served of the numbered folders; `boxwise rollback` goes back to another.\n"
+        f"version_policy {{ specific {{ versions: [ {version} ] }} }}\n"
     )
-    if named := config.version_policy.specific.versions:
-        return int(max(named))
-    return max(int(entry.name) for entry in folder.iterdir() if entry.name.isdigit())
+    return config + policy.encode()

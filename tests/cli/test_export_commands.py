@@ -51,6 +51,19 @@ def test_init_writes_a_file_once(tmp_path: Path) -> None:
     assert (tmp_path / "pipeline.yaml").read_text() == text
 
 
+def test_inspect(folder: Path) -> None:
+    seen = boxwise("inspect", "d.onnx", cwd=folder)
+    assert seen.returncode == 0
+    assert "taken for     detector yolox" in seen.stdout.splitlines()
+    assert "size          64 x 64  (by the graph)" in seen.stdout.splitlines()
+    document = json.loads(boxwise("inspect", "d.onnx", "--json", cwd=folder).stdout)
+    assert (document["kind"], document["family"], document["classes"]) == ("detector", "yolox", 2)
+    (folder / "broken.onnx").write_text("nothing")
+    broken = boxwise("inspect", "broken.onnx", cwd=folder)
+    assert (broken.returncode, broken.stdout) == (1, "")
+    assert broken.stderr == "error: broken.onnx: not an ONNX model, or one that was cut off (7 bytes)\n"
+
+
 def test_validate(folder: Path) -> None:
     table = boxwise("validate", "pipeline.yaml", cwd=folder)
     assert table.returncode == 0
@@ -85,6 +98,34 @@ def test_export(folder: Path) -> None:
     assert json.loads(done.stdout)["repository"] == "models"
     assert "count: 3" in (folder / "models" / "street_detector" / "config.pbtxt").read_text()
     assert (folder / "models" / "street.manifest.json").is_file()
+
+
+def test_diff_and_rollback(folder: Path) -> None:
+    assert boxwise("export", "pipeline.yaml", "--out", "models", cwd=folder).returncode == 0
+    with (folder / "pipeline.yaml").open("a") as file:
+        file.write("max_megapixels: 10\n")
+    again = boxwise("export", "pipeline.yaml", "--out", "models", "--json", cwd=folder)
+    assert json.loads(again.stdout)["revision"] == 2
+    assert "street_preprocess" in json.loads(again.stdout)["changed"]
+
+    same = boxwise("diff", "models", "models@2", "--exit-code", cwd=folder)
+    assert (same.returncode, same.stdout) == (0, "the models are the same\n")
+    other = boxwise("diff", "models@1", "models", "--exit-code", cwd=folder)
+    assert other.returncode == 1
+    assert "street_preprocess: config.pbtxt" in other.stdout.splitlines()
+    assert "+max_megapixels: 10" in other.stdout.splitlines()
+    assert "street_detector" not in other.stdout
+    assert json.loads(boxwise("diff", "models@1", "models", "--json", cwd=folder).stdout)["equal"] is False
+    wrong = boxwise("diff", "models@7", "models@x", cwd=folder)
+    assert (wrong.returncode, wrong.stderr) == (1, "error: street: there is no revision 7; kept are 1, 2\n")
+
+    back = boxwise("rollback", "models", "--json", cwd=folder)
+    assert json.loads(back.stdout)["current"] == 1
+    listed = boxwise("rollback", "models", "--list", cwd=folder).stdout.splitlines()
+    assert [line.startswith("serves ") for line in listed] == [True, False]
+    assert boxwise("rollback", "models", "--to", 2, cwd=folder).returncode == 0
+    assert boxwise("rollback", "nowhere", cwd=folder).returncode == 1
+    assert not (folder / "nowhere").exists()
 
 
 def test_what_fails_is_one_sentence_and_leaves_nothing(folder: Path) -> None:

@@ -36,7 +36,7 @@ def detector_of(
     pipeline = load_pipeline(file)
     plan = make_plan(pipeline, cores=2)
     assert plan.detector is not None
-    with staged(plan, pipeline) as chain:
+    with staged(plan) as chain:
         assert assert_agrees(plan.detector, chain, read_pictures(data), decode, least=least) >= 8 * least
     return plan.detector
 

@@ -53,7 +53,7 @@ def checked(file: Path, change: Callable[[Plan], Plan] = lambda plan: plan) -> P
     """The gate over the pictures beside the pipeline file, after a change to what would be published."""
     loaded = load_pipeline(file)
     plan = change(make_plan(loaded, cores=1))
-    with staged(plan, loaded) as chain:
+    with staged(plan) as chain:
         return check_parity(plan, chain, find_pictures(file.parent / "pictures"), limits_of(Tolerances(), "fp32"))
 
 

@@ -1,0 +1,122 @@
+"""A folder is changed at once: who reads it sees what it was or what it is, and never half of either."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from boxwise_export.errors import RepositoryError
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # fcntl.h and linux/fs.h
+# What renameat2 says where the kernel, the C library or the file system cannot exchange.
+_CANNOT = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """One at a time changes what lies in the folder's parent; a change that was cut off before is cleared away."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = os.open(folder.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        previous = _previous(folder)
+        if previous.exists() and not folder.exists():
+            previous.rename(folder)
+        shutil.rmtree(previous, ignore_errors=True)
+        for leftover in folder.parent.glob(f"{_prefix(folder)}*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        yield
+    finally:
+        os.close(lock)
+
+
+@contextmanager
+def edited(folder: Path) -> Iterator[Path]:
+    """A copy to change, which takes the folder's place when the block ends well; call it under `locked`.
+
+    Files are shared with the folder until they are replaced: remove or rename over a file, never write into it.
+
+    Raises:
+        RepositoryError: the folder cannot be replaced where it is.
+    """
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=_prefix(folder)) as staging:
+        tree = Path(staging, "new")
+        if folder.exists():
+            shutil.copytree(folder, tree, symlinks=True, copy_function=share)
+        else:
+            tree.mkdir()
+        yield tree
+        for entry in (*(path for path in tree.rglob("*") if path.is_dir()), tree):
+            _sync(entry)
+        _exchange(tree, folder)
+        _sync(folder.parent)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file anew, on the disk before this returns; whoever shares the old one keeps it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def share(source: str | Path, target: str | Path) -> None:
+    """One file in two places, or a copy where the file system has no links."""
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:
+        shutil.copy2(source, target, follow_symlinks=False)
+
+
+def _prefix(folder: Path) -> str:
+    return f".{folder.name}.staging-"
+
+
+def _previous(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.previous")
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _exchange(tree: Path, folder: Path) -> None:
+    """Let `tree` be `folder`, and the other way round."""
+    if not folder.exists():
+        tree.rename(folder)
+        return
+    try:
+        _rename_exchange(tree, folder)
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            raise RepositoryError(
+                f"{folder}: a mount point, which cannot be replaced as a whole; name a folder inside it"
+            ) from error
+        if error.errno not in _CANNOT:
+            raise
+        # There is no folder for an instant; `locked` brings it back where that instant was the last.
+        folder.rename(_previous(folder))
+        tree.rename(folder)
+        _previous(folder).rename(tree)
+
+
+def _rename_exchange(one: Path, other: Path) -> None:
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except AttributeError:
+        raise OSError(errno.ENOSYS, "the C library has no renameat2") from None
+    if rename(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(other))

@@ -1,0 +1,119 @@
+"""What a repository says of a pipeline in it: every revision that was published, and which one is served."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from boxwise_export.errors import RepositoryError
+
+_SCHEMA: Literal[1] = 1
+_SUFFIX = ".manifest.json"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Provenance(_Section):
+    """Where a detector or a classifier came from.
+
+    `weights` is what the pipeline file calls them, `sha256` their digest, `origin` what read them.
+    """
+
+    weights: str
+    sha256: str
+    origin: str
+    licence: str | None = None
+
+
+class Revision(_Section):
+    """One publication.
+
+    `published` is its time (UTC, ISO 8601), `models` the version of each model and `digests` the SHA-256 of each file
+    in that version's folder, `file` the text of the pipeline file, `software` what exported it. `parity` is the gate's
+    report; `accuracy` the figures on a labelled set, where one was given.
+    """
+
+    number: int
+    published: str
+    precision: str
+    models: dict[str, int]
+    digests: dict[str, dict[str, str]]
+    sources: dict[str, Provenance]
+    file: str
+    software: dict[str, str | None]
+    parity: dict[str, Any] | None = None
+    accuracy: dict[str, Any] | None = None
+
+
+class Manifest(_Section):
+    """A pipeline in a repository; `current` is the number of the revision that is served."""
+
+    schema_version: Literal[1] = _SCHEMA
+    pipeline: str
+    current: int
+    revisions: list[Revision]
+
+    def revision(self, number: int | None = None) -> Revision:
+        """The revision of this number, or the one that is served.
+
+        Raises:
+            RepositoryError: it was never published, or is not kept any more.
+        """
+        wanted = self.current if number is None else number
+        for revision in self.revisions:
+            if revision.number == wanted:
+                return revision
+        kept = ", ".join(str(revision.number) for revision in self.revisions)
+        raise RepositoryError(f"{self.pipeline}: there is no revision {wanted}; kept are {kept}")
+
+    @property
+    def models(self) -> set[str]:
+        """Every model that some revision has."""
+        return {model for revision in self.revisions for model in revision.models}
+
+    @property
+    def file_name(self) -> str:
+        """The manifest's own, in the repository."""
+        return self.pipeline + _SUFFIX
+
+
+def read_manifests(repository: Path) -> Mapping[str, Manifest]:
+    """Every pipeline of a repository by its name; none where there is no such folder.
+
+    Raises:
+        RepositoryError: a manifest is not one.
+    """
+    manifests = {}
+    for path in sorted(repository.glob(f"*{_SUFFIX}")):
+        try:
+            manifest = Manifest.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(map(str, first["loc"]))
+            raise RepositoryError(
+                f"{path}: not a manifest of schema {_SCHEMA} ({key}: {first['msg']}); "
+                "export to a new folder, or with the boxwise that wrote this one"
+            ) from error
+        manifests[manifest.pipeline] = manifest
+    return manifests
+
+
+def find_manifest(repository: Path, pipeline: str | None = None) -> Manifest:
+    """The manifest of this pipeline, or of the only one there is.
+
+    Raises:
+        RepositoryError: there is no such pipeline, or several and none is named.
+    """
+    manifests = read_manifests(repository)
+    if not manifests:
+        raise RepositoryError(f"{repository}: holds no pipeline; expected a repository that `boxwise export` wrote")
+    if pipeline is None and len(manifests) > 1:
+        raise RepositoryError(f"{repository}: holds {', '.join(manifests)}; say which with --pipeline")
+    if pipeline is not None and pipeline not in manifests:
+        raise RepositoryError(f"{repository}: has no pipeline {pipeline!r}; it holds {', '.join(manifests)}")
+    return manifests[pipeline] if pipeline is not None else next(iter(manifests.values()))

@@ -1,0 +1,93 @@
+"""A folder that is changed at once."""
+
+import errno
+import threading
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from boxwise_export import exchange
+from boxwise_export.errors import RepositoryError
+from boxwise_export.exchange import edited, locked, write_file
+
+
+def change(folder: Path, text: str) -> None:
+    with locked(folder), edited(folder) as tree:
+        write_file(tree / "file", text.encode())
+
+
+@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize("exchanges", [0, errno.EINVAL, errno.ENOSYS])
+def test_what_is_not_touched_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchanges: int, links: bool
+) -> None:
+    folder = tmp_path / "folder"
+    change(folder, "one")
+    write_file(folder / "inner" / "other", b"other")
+    if exchanges:
+        monkeypatch.setattr(exchange, "_rename_exchange", mock.Mock(side_effect=OSError(exchanges, "cannot")))
+    if not links:
+        monkeypatch.setattr(exchange.os, "link", mock.Mock(side_effect=OSError))
+    change(folder, "two")
+    assert (folder / "file").read_text() == "two"
+    assert (folder / "inner" / "other").read_text() == "other"
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_mount_point_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    change(folder, "one")
+    busy = OSError(errno.EBUSY, "busy")
+    with (
+        mock.patch.object(exchange, "_rename_exchange", side_effect=busy),
+        pytest.raises(RepositoryError, match="a mount point, which cannot be replaced as a whole"),
+    ):
+        change(folder, "two")
+    assert (folder / "file").read_text() == "one"
+
+
+def test_a_reader_finds_it_at_every_moment(tmp_path: Path) -> None:
+    folder, read, done = tmp_path / "folder", set(), threading.Event()
+    change(folder, "0")
+
+    def reader() -> None:
+        while not done.is_set():
+            read.add((folder / "file").read_text())
+
+    thread = threading.Thread(target=reader)
+    with mock.patch.object(threading, "excepthook", side_effect=lambda _: read.add("missing")):
+        thread.start()
+        for number in range(100):
+            change(folder, str(number))
+        done.set()
+        thread.join()
+    assert "missing" not in read
+    assert len(read) > 3
+
+
+def test_what_was_cut_off_is_put_right(tmp_path: Path) -> None:
+    """Between the two renames of a file system that cannot exchange, the folder is there under another name."""
+    folder = tmp_path / "folder"
+    change(folder, "one")
+    folder.rename(tmp_path / ".folder.previous")
+    (tmp_path / ".folder.staging-x" / "new").mkdir(parents=True)
+    with locked(folder):
+        assert (folder / "file").read_text() == "one"
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_changes_wait_for_each_other(tmp_path: Path) -> None:
+    folder, order = tmp_path / "folder", []
+
+    def other() -> None:
+        change(folder, "two")
+        order.append("two")
+
+    with locked(folder):
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join(0.2)
+        order.append("one")
+    thread.join()
+    assert order == ["one", "two"]
