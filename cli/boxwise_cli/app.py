@@ -10,7 +10,20 @@ from typer.core import TyperGroup
 
 # In the order of --help. Only the module of the subcommand that runs is imported (all of them for --help, so they
 # import what an extra brings inside their functions, under `needs`). Its docstring is its help.
-COMMANDS = ("demo", "init", "inspect", "validate", "export", "diff", "rollback", "serve", "predict", "doctor", "cache")
+COMMANDS = (
+    "demo",
+    "init",
+    "inspect",
+    "validate",
+    "export",
+    "diff",
+    "rollback",
+    "serve",
+    "predict",
+    "eval",
+    "doctor",
+    "cache",
+)
 
 
 def _function(command: str) -> Any:

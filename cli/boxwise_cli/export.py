@@ -22,6 +22,9 @@ def export(
         Path | None,
         typer.Option(metavar="DIR", help="Your pictures, to compare with the source on; left out, the demo's photos."),
     ] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="A labelled set: a lower precision is judged by accuracy on it.")
+    ] = None,
     keep: Annotated[
         int,
         typer.Option(min=1, metavar="N", help="How many revisions `boxwise rollback` can go back to, with this one."),
@@ -38,6 +41,10 @@ def export(
         from boxwise_export.export import export as run
         from boxwise_export.summary import document
 
+    if data:
+        with needs("eval"):
+            import pycocotools  # noqa: F401
+
     with reported(ExportError):
         exported = run(
             pipeline,
@@ -45,12 +52,14 @@ def export(
             cores=cores,
             precision=precision,
             calibration=calibration,
+            data=data,
             keep=keep,
             report=lambda line: typer.echo(line, err=True),
         )
     if as_json:
         published = document(exported.plan) | {
             "parity": exported.parity.document(),
+            "accuracy": exported.accuracy and exported.accuracy.document(),
             "repository": str(out),
             "revision": exported.publication.revision.number,
             "versions": exported.publication.revision.models,

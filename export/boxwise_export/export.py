@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from boxwise_export.accuracy import Accuracy, load_labelled, measure
 from boxwise_export.chain import Chain
 from boxwise_export.demo_assets import PHOTOS
 from boxwise_export.download import DownloadError, fetch
 from boxwise_export.errors import ExportError
 from boxwise_export.network import Report
 from boxwise_export.parity.gate import check_parity, find_pictures, read_picture, spread
-from boxwise_export.parity.limits import limits_of
+from boxwise_export.parity.limits import Limits, limits_of
 from boxwise_export.parity.report import ParityReport
-from boxwise_export.pipeline import Precision, load_pipeline
+from boxwise_export.pipeline import Pipeline, Precision, load_pipeline
 from boxwise_export.plan import Plan, make_plan
 from boxwise_export.precision import quantized
 from boxwise_export.publish import KEPT, Publication, publish
 from boxwise_runtime.cache import cache_folder
+
+if TYPE_CHECKING:
+    from boxwise_eval.datasets import Dataset
 
 _MOST_CALIBRATION = 64  # more move the ranges of int8 no further (measured, see graph/precision.py)
 
@@ -31,6 +36,7 @@ class Exported:
 
     plan: Plan
     parity: ParityReport
+    accuracy: Accuracy | None
     publication: Publication
 
 
@@ -41,6 +47,7 @@ def export(
     cores: int | None = None,
     precision: Precision = "fp32",
     calibration: Path | None = None,
+    data: Path | None = None,
     keep: int = KEPT,
     report: Report = lambda _: None,
 ) -> Exported:
@@ -52,6 +59,7 @@ def export(
         cores: of the machine that will serve; None for this one's.
         precision: of the graphs.
         calibration: a folder of pictures to compare on; None for the demo's photos, fetched into the user's cache.
+        data: a labelled set; where there is one, what a lower precision loses is judged by accuracy on it.
         keep: how many revisions can be gone back to, this one included.
         report: told each step.
 
@@ -61,22 +69,46 @@ def export(
     """
     pipeline = load_pipeline(file)
     text = file.read_text(encoding="utf-8")
+    dataset = load_labelled(data) if data else None
     plan = make_plan(pipeline, cores=cores, fp16=precision == "fp16", report=report)
     pictures = find_pictures(calibration) if calibration else _demo_photos(report)
     if precision == "int8":
         frames = [read_picture(path, plan.max_pixels) for path in spread(pictures, _MOST_CALIBRATION)]
         with staged(plan) as exact:
             plan = quantized(plan, exact, frames, report)
+    limits = limits_of(pipeline.tolerances, precision)
     with staged(plan) as chain:
         report("comparing with the source")
-        parity = check_parity(plan, chain, pictures, limits_of(pipeline.tolerances, plan.precision))
-    for line in parity.lines():
+        parity = check_parity(plan, chain, pictures, limits)
+        _say(parity.lines(), report)
+        accuracy = _accuracy(pipeline, plan, chain, dataset, limits, report) if dataset else None
+    if accuracy:
+        _say(accuracy.lines(), report)
+        accuracy.require()
+    if not accuracy or precision == "fp32":  # what lower precision may do is better said by accuracy than by parity
+        parity.require()
+    figures = accuracy.document() if accuracy else None
+    publication = publish(plan, out, file=text, parity=parity.document(), accuracy=figures, keep=keep)
+    _say(publication.lines(), report)
+    return Exported(plan, parity, accuracy, publication)
+
+
+def _accuracy(
+    pipeline: Pipeline, plan: Plan, chain: Chain, dataset: Dataset, limits: Limits, report: Report
+) -> Accuracy:
+    """The plan's figures, and those of the same pipeline in fp32."""
+    report(f"measuring on {len(dataset.pictures)} labelled pictures")
+    figures = exact = measure(plan, chain, dataset)
+    if plan.precision != "fp32":
+        reference = make_plan(pipeline)
+        with staged(reference) as stages:
+            exact = measure(reference, stages, dataset)
+    return Accuracy(figures, exact, limits.accuracy, len(dataset.pictures))
+
+
+def _say(lines: Iterable[str], report: Report) -> None:
+    for line in lines:
         report(line)
-    parity.require()
-    publication = publish(plan, out, file=text, parity=parity.document(), keep=keep)
-    for line in publication.lines():
-        report(line)
-    return Exported(plan, parity, publication)
 
 
 @contextmanager

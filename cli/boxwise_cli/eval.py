@@ -1,0 +1,146 @@
+"""`boxwise eval`: how good a served pipeline is, on pictures whose objects are known."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from boxwise_cli.errors import USAGE, fail, needs, reported
+
+if TYPE_CHECKING:
+    from boxwise_eval.report import Report
+
+
+def eval(  # noqa: A001 (the subcommand's name)
+    repository: Annotated[
+        Path | None, typer.Argument(metavar="[REPO]", help="A model repository, served for as long as this takes.")
+    ] = None,
+    data: Annotated[
+        Path, typer.Option(metavar="DIR", help="A labelled set: COCO json, YOLO, Pascal VOC, or a folder a class.")
+    ] = ...,  # type: ignore[assignment]
+    url: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Ask a running server instead.")] = None,
+    pipeline: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The name it was exported with; left out, the only one of REPO.")
+    ] = None,
+    score: Annotated[float, typer.Option(min=0, max=1, help="For mAP, boxes from this score on.")] = 0.01,
+    iou: Annotated[float, typer.Option(min=0, max=1, help="For mAP, the IoU of NMS.")] = 0.65,
+    max_detections: Annotated[int, typer.Option(min=1, help="For mAP, the most boxes of a picture.")] = 100,
+    concurrency: Annotated[int, typer.Option(min=1, help="Requests under way.")] = 4,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a page with plots and the worst pictures.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+) -> None:
+    """Run a labelled set through a served pipeline: mAP, AP by size and class, precision, recall, top-1 and top-5.
+
+    For mAP it sends thresholds of its own with each request, whatever the pipeline's defaults are; precision and recall
+    are at the pipeline's own score threshold.
+    """
+    if (repository is None) == (url is None):
+        fail("expected a REPO, or the --url of a server, and not both", USAGE)
+    with needs("eval"):
+        import matplotlib as _  # noqa: F401
+        import pycocotools  # noqa: F401
+
+    from boxwise import BoxwiseError, Client
+    from boxwise_eval.datasets import load
+    from boxwise_eval.errors import EvalError
+    from boxwise_eval.page import render
+    from boxwise_eval.report import evaluate
+    from boxwise_eval.run import Thresholds, served
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end as for Ctrl-C: the server stops with us
+    with reported(EvalError, BoxwiseError, OSError):
+        dataset = load(data)
+        with (
+            _served(repository, url, pipeline) as (address, name),
+            Client(address, pipeline=name) as client,
+            _progress(len(dataset.pictures)) as progress,
+        ):
+            task = progress.add_task("Evaluating", total=len(dataset.pictures))
+            report = evaluate(
+                served(client),
+                client.info,
+                dataset,
+                Thresholds(score, iou, max_detections),
+                concurrency=concurrency,
+                done=lambda: progress.advance(task),
+            )
+        if html:
+            _write(html, render(report))
+    if as_json:
+        typer.echo(json.dumps(report.document(), indent=2, ensure_ascii=False))
+    else:
+        _show(report)
+    if html:
+        typer.echo(f"plots and the worst pictures are in {html}", err=as_json)
+
+
+@contextmanager
+def _served(repository: Path | None, url: str | None, pipeline: str | None) -> Iterator[tuple[str, str]]:
+    """The address of a server and the pipeline's name; of a repository's own server for the time of the block."""
+    if repository is None:
+        yield url or "", pipeline or "boxwise"
+        return
+    from boxwise_runtime.launcher import LaunchError, ServerOptions, TritonProcess, pipelines
+
+    with reported(LaunchError):
+        options = ServerOptions.on_free_ports(repository)
+        names = pipelines(repository)
+        if not names:
+            fail(f"{repository}: holds no pipeline; expected a repository that `boxwise export` wrote")
+        if pipeline is None and len(names) > 1:
+            fail(f"{repository}: holds {', '.join(names)}; say which with --pipeline", USAGE)
+        typer.echo(f"starting Triton on {repository}", err=True)
+        with TritonProcess.start(options):
+            yield options.grpc_url, pipeline or names[0]
+
+
+def _progress(total: int) -> Progress:
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True, disable=total < 2 or not console.is_terminal)
+
+
+def _write(file: Path, text: str) -> None:
+    """The file is there as a whole or not at all."""
+    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(file)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _show(report: "Report") -> None:
+    console = Console()
+    if said := report.detection:
+        title = f"{report.pipeline}, {len(report.dataset.pictures)} pictures"
+        table = Table("boxes", "", title=title, title_justify="left")
+        for name, value in said.rows().items():
+            table.add_row(name, "-" if value is None else f"{value:.4f}")
+        console.print(table)
+        console.print(report.conditions())
+        classes = Table("class", "AP@[.5:.95]")
+        for name, value in sorted(said.classes.items(), key=lambda item: -item[1]):
+            classes.add_row(name, f"{value:.4f}")
+        console.print(classes)
+    if report.classifiers:
+        table = Table("classifier", "top-1", "top-5", "of", "most often confused (true: said)")
+        for name, each in report.classifiers.items():
+            wrong = [(n, true, answer) for (true, answer), n in each.confusion.items() if true != answer]
+            worst = ", ".join(f"{true}: {answer} ({n})" for n, true, answer in sorted(wrong, reverse=True)[:3])
+            top5 = "-" if each.top5 is None else f"{each.top5:.4f}"
+            table.add_row(name, f"{each.top1:.4f}", top5, str(each.count), worst)
+        console.print(table)
+    for note in report.notes:
+        console.print(f"note: {note}", markup=False)

@@ -1,0 +1,99 @@
+"""COCO's JSON of instances (cocodataset.org/#format-data)."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from boxwise_eval.datasets.base import Dataset, Picture, boxed_picture
+from boxwise_eval.errors import EvalError
+
+
+def find(data: Path) -> Path | None:
+    """The annotations: the file itself, or the only JSON of instances in the folder or its `annotations/`."""
+    if data.is_file():
+        return data if data.suffix.lower() == ".json" else None
+    found = [
+        path for path in (*sorted(data.glob("*.json")), *sorted(data.glob("annotations/*.json"))) if _is_coco(path)
+    ]
+    if len(found) > 1:
+        names = ", ".join(str(path.relative_to(data)) for path in found)
+        raise EvalError(f"{data}: holds several sets ({names}); name one of the files with --data")
+    return found[0] if found else None
+
+
+def read(file: Path) -> Dataset:
+    """Read the annotations, and find the pictures beside them.
+
+    A box's attributes (CVAT's `attributes: {classifier: label}`) say what a classifier should say of it.
+
+    Raises:
+        EvalError: it is not such a file, or a picture is missing.
+    """
+    document = _load(file)
+    try:
+        categories = {int(each["id"]): str(each["name"]) for each in document["categories"]}
+        images = [(int(each["id"]), str(each["file_name"])) for each in document["images"]]
+        annotations = defaultdict(list)
+        for each in document["annotations"]:
+            annotations[int(each["image_id"])].append(each)
+    except (KeyError, TypeError, ValueError) as error:
+        raise EvalError(f"{file}: not COCO's format of instances ({type(error).__name__}: {error})") from error
+    order = {category: i for i, category in enumerate(categories)}
+    pictures = tuple(_picture(file, _find_picture(file, name), annotations[number], order) for number, name in images)
+    if not pictures:
+        raise EvalError(f"{file}: has no images")
+    return Dataset("COCO", tuple(categories.values()), pictures)
+
+
+def _picture(file: Path, path: Path, annotations: Sequence[Mapping[str, Any]], order: Mapping[int, int]) -> Picture:
+    try:
+        boxes = [[float(side) for side in each["bbox"]] for each in annotations]
+        class_ids = [order[int(each["category_id"])] for each in annotations]
+        corners = [[x, y, x + width, y + height] for x, y, width, height in boxes]
+    except (KeyError, TypeError, ValueError) as error:
+        raise EvalError(
+            f"{file}: an annotation of {path.name} is wrong ({type(error).__name__}: {error}); "
+            "expected `bbox` [x, y, width, height] and a known `category_id`"
+        ) from error
+    attributes = [each.get("attributes") or {} for each in annotations]
+    classifiers = {str(name) for each in attributes for name in each}
+    labels = {name: [_text(each.get(name)) for each in attributes] for name in sorted(classifiers)}
+    crowd = [bool(each.get("iscrowd")) for each in annotations]
+    return boxed_picture(path, corners, class_ids, crowd, [each.get("area") for each in annotations], labels)
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _find_picture(file: Path, name: str) -> Path:
+    folder = file.parent
+    around = [
+        folder,
+        folder / "images",
+        folder.parent,
+        folder.parent / "images",
+        folder.parent / file.stem.split("_")[-1],
+    ]
+    for place in around:
+        if (place / name).is_file():
+            return place / name
+    raise EvalError(f"{file}: {name} is not there; looked in {', '.join(str(place) for place in around)}")
+
+
+def _is_coco(path: Path) -> bool:
+    try:
+        return {"images", "annotations", "categories"} <= set(_load(path))
+    except EvalError:
+        return False
+
+
+def _load(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EvalError(f"{path}: not a JSON file that can be read ({error})") from error

@@ -1,0 +1,75 @@
+"""Pascal VOC: `Annotations/*.xml` and `JPEGImages/` (host.robots.ox.ac.uk/pascal/VOC/voc2012/htmldoc)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+from boxwise_eval.datasets.base import SUFFIXES, Dataset, Picture, boxed_picture
+from boxwise_eval.errors import EvalError
+
+
+def is_one(data: Path) -> bool:
+    """Whether the folder looks like one."""
+    return (data / "Annotations").is_dir()
+
+
+def read(data: Path) -> Dataset:
+    """Read the set; objects marked `difficult` are neither to be found nor an error, as VOC has it.
+
+    Raises:
+        EvalError: there is no annotation, one is wrong, or its picture is missing.
+    """
+    files = sorted((data / "Annotations").glob("*.xml"))
+    if not files:
+        raise EvalError(f"{data / 'Annotations'}: holds no .xml file")
+    roots = [_parse(file) for file in files]
+    names = sorted(
+        {_text(file, each, "name") for file, root in zip(files, roots, strict=True) for each in _objects(root)}
+    )
+    pictures = tuple(_picture(data, file, root, names) for file, root in zip(files, roots, strict=True))
+    return Dataset("Pascal VOC", tuple(names), pictures)
+
+
+def _picture(data: Path, file: Path, root: ElementTree.Element, names: list[str]) -> Picture:
+    objects = _objects(root)
+    try:
+        # Pixels count from 1, and a box holds its last one.
+        boxes = [
+            [float(_text(file, each, f"bndbox/{side}")) for side in ("xmin", "ymin", "xmax", "ymax")]
+            for each in objects
+        ]
+    except ValueError as error:
+        raise EvalError(f"{file}: a box is not of numbers ({error})") from error
+    corners = [[x1 - 1, y1 - 1, x2, y2] for x1, y1, x2, y2 in boxes]
+    class_ids = [names.index(_text(file, each, "name")) for each in objects]
+    difficult = [each.findtext("difficult", "0").strip() == "1" for each in objects]
+    return boxed_picture(_find_picture(data, file, root), corners, class_ids, difficult)
+
+
+def _find_picture(data: Path, file: Path, root: ElementTree.Element) -> Path:
+    named = root.findtext("filename", "").strip()
+    for name in filter(None, (named, *(file.stem + suffix for suffix in SUFFIXES))):
+        for place in (data / "JPEGImages", data / "images", data):
+            if (place / name).is_file():
+                return place / name
+    raise EvalError(f"{file}: its picture {named or file.stem} is not in {data / 'JPEGImages'}")
+
+
+def _parse(file: Path) -> ElementTree.Element:
+    try:
+        # A labelled set is the user's own; the standard parser opens no other file and no address.
+        return ElementTree.parse(file).getroot()  # noqa: S314
+    except (ElementTree.ParseError, OSError) as error:
+        raise EvalError(f"{file}: not XML that can be read ({error})") from error
+
+
+def _objects(root: ElementTree.Element) -> list[ElementTree.Element]:
+    return root.findall("object")
+
+
+def _text(file: Path, element: ElementTree.Element, path: str) -> str:
+    text = element.findtext(path)
+    if text is None:
+        raise EvalError(f"{file}: an object has no <{path}>")
+    return text.strip()

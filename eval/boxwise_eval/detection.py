@@ -1,0 +1,197 @@
+"""How good the boxes are, as COCO counts it; pycocotools computes."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from boxwise_eval.datasets.base import Picture
+from boxwise_eval.run import Found
+
+_IOU_50 = 0  # of COCO's ten IoU thresholds, .5 to .95
+_ALL_AREAS = 0  # of COCO's four: all, small (< 32^2 px), medium (< 96^2), large
+
+
+@dataclass(frozen=True, eq=False)
+class Matches:
+    """Which detections of one picture are right, at IoU 0.5 and the working threshold.
+
+    Attributes:
+        right: detection -> the true box that it found, both as indices into the picture's.
+        wrong: detections that found nothing.
+        missed: true boxes that nobody found; crowds are not counted.
+    """
+
+    right: Mapping[int, int]
+    wrong: tuple[int, ...]
+    missed: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class DetectionFigures:
+    """How good a detector is; figures are 0 to 1, None where the set has nothing to measure them on.
+
+    Attributes:
+        map: mean average precision over IoU .5 to .95 and over classes.
+        map50: the same at IoU .5.
+        ap_small: `map` of objects under 32 x 32 pixels.
+        ap_medium: under 96 x 96.
+        ap_large: of the rest.
+        classes: name -> its average precision over IoU .5 to .95, of the classes in the set.
+        precision: of the detections at the working threshold, the share that is right (IoU .5).
+        recall: of the objects, the share that is found so.
+        curve: precision at IoU .5 at 101 recalls from 0 to 1, mean over classes.
+        matches: of each picture.
+    """
+
+    map: float | None
+    map50: float | None
+    ap_small: float | None
+    ap_medium: float | None
+    ap_large: float | None
+    classes: Mapping[str, float]
+    precision: float | None
+    recall: float | None
+    curve: tuple[float, ...]
+    matches: tuple[Matches, ...]
+
+    def rows(self) -> dict[str, float | None]:
+        """The figures over all classes, as people call them."""
+        return {
+            "mAP@[.5:.95]": self.map,
+            "mAP50": self.map50,
+            "AP small (under 32 x 32 px)": self.ap_small,
+            "AP medium (under 96 x 96 px)": self.ap_medium,
+            "AP large": self.ap_large,
+            "precision (IoU .5)": self.precision,
+            "recall (IoU .5)": self.recall,
+        }
+
+
+def evaluate(
+    pictures: Sequence[Picture],
+    found: Sequence[Found],
+    names: Sequence[str],
+    *,
+    working_threshold: float,
+    max_detections: int = 100,
+) -> DetectionFigures:
+    """Measure detections against the truth.
+
+    Args:
+        pictures: of the set, `class_ids` as indices into `names`.
+        found: of each picture, with all that has little confidence.
+        names: of the classes.
+        working_threshold: score from which a detection counts for precision and recall.
+        max_detections: the most of a picture that count.
+    """
+    evaluation = _run(pictures, found, len(names), max_detections)
+    precision: NDArray[np.float64] = evaluation.eval["precision"]  # [IoU, recall, class, area, max detections]
+    by_class = {
+        names[i]: float(values.mean())
+        for i in range(len(names))
+        if (values := precision[:, :, i, _ALL_AREAS, -1]).max() > -1
+    }
+    matches = _matches(evaluation, len(pictures), working_threshold)
+    right = sum(len(each.right) for each in matches)
+    wrong, missed = (sum(len(getattr(each, kind)) for each in matches) for kind in ("wrong", "missed"))
+    seen = precision[_IOU_50, :, [i for i, name in enumerate(names) if name in by_class], _ALL_AREAS, -1]
+    return DetectionFigures(
+        map=_mean(precision[:, :, :, _ALL_AREAS, -1]),
+        map50=_mean(precision[_IOU_50, :, :, _ALL_AREAS, -1]),
+        ap_small=_mean(precision[:, :, :, 1, -1]),
+        ap_medium=_mean(precision[:, :, :, 2, -1]),
+        ap_large=_mean(precision[:, :, :, 3, -1]),
+        classes=by_class,
+        precision=right / (right + wrong) if right + wrong else None,
+        recall=right / (right + missed) if right + missed else None,
+        curve=tuple(seen.mean(axis=0).tolist()) if len(seen) else (),
+        matches=matches,
+    )
+
+
+def _run(pictures: Sequence[Picture], found: Sequence[Found], classes: int, max_detections: int) -> Any:
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    head = {"images": [{"id": i} for i in range(len(pictures))], "categories": [{"id": i} for i in range(classes)]}
+    truth, answers = COCO(), COCO()
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its timings
+        truth.dataset = head | {"annotations": _numbered(_truth(pictures))}
+        truth.createIndex()
+        answers.dataset = head | {"annotations": _numbered(_answers(found))}
+        answers.createIndex()
+        evaluation = COCOeval(truth, answers, "bbox")
+        evaluation.params.maxDets = [max_detections]
+        evaluation.evaluate()
+        evaluation.accumulate()
+    return evaluation
+
+
+def _truth(pictures: Sequence[Picture]) -> Iterator[dict[str, Any]]:
+    for image, picture in enumerate(pictures):
+        rows = zip(picture.boxes, picture.class_ids, picture.areas, picture.crowd, strict=True)
+        for row, (box, class_id, area, crowd) in enumerate(rows):
+            yield _annotation(image, row, box, class_id) | {"area": float(area), "iscrowd": int(crowd)}
+
+
+def _answers(found: Sequence[Found]) -> Iterator[dict[str, Any]]:
+    for image, each in enumerate(found):
+        for row, (box, class_id, score) in enumerate(zip(each.boxes, each.class_ids, each.scores, strict=True)):
+            annotation = _annotation(image, row, box, class_id)
+            _, _, width, height = annotation["bbox"]
+            yield annotation | {"area": width * height, "iscrowd": 0, "score": float(score)}
+
+
+def _annotation(image: int, row: int, box: NDArray[np.float32], class_id: np.int64) -> dict[str, Any]:
+    x1, y1, x2, y2 = box.tolist()
+    return {"image_id": image, "row": row, "category_id": int(class_id), "bbox": [x1, y1, x2 - x1, y2 - y1]}
+
+
+def _numbered(annotations: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
+    """From 1: to COCOeval, a match with number 0 is none."""
+    return [annotation | {"id": number} for number, annotation in enumerate(annotations, 1)]
+
+
+def _matches(evaluation: Any, count: int, working_threshold: float) -> tuple[Matches, ...]:
+    """The matches of COCOeval at IoU 0.5. It lets the better score choose first, so a threshold may come after."""
+    rows = {
+        kind: {number: annotation["row"] for number, annotation in annotations.anns.items()}
+        for kind, annotations in (("truth", evaluation.cocoGt), ("answer", evaluation.cocoDt))
+    }
+    right: list[dict[int, int]] = [{} for _ in range(count)]
+    wrong: list[list[int]] = [[] for _ in range(count)]
+    missed: list[list[int]] = [[] for _ in range(count)]
+    every = evaluation.params.areaRng[_ALL_AREAS]
+    for each in evaluation.evalImgs:
+        if each is None or each["aRng"] != every:
+            continue
+        image = each["image_id"]
+        truth = {
+            rows["truth"][number] for number, crowd in zip(each["gtIds"], each["gtIgnore"], strict=True) if not crowd
+        }
+        columns = zip(
+            each["dtIds"], each["dtMatches"][_IOU_50], each["dtIgnore"][_IOU_50], each["dtScores"], strict=True
+        )
+        for number, match, ignored, score in columns:
+            if ignored or score < working_threshold:
+                continue
+            if match:
+                right[image][rows["answer"][number]] = rows["truth"][int(match)]
+                truth.discard(rows["truth"][int(match)])
+            else:
+                wrong[image].append(rows["answer"][number])
+        missed[image] += sorted(truth)
+    return tuple(Matches(right[i], tuple(wrong[i]), tuple(missed[i])) for i in range(count))
+
+
+def _mean(precision: NDArray[np.float64]) -> float | None:
+    """Over everything that the set has: COCOeval writes -1 where it has nothing."""
+    values = precision[precision > -1]
+    return float(values.mean()) if len(values) else None

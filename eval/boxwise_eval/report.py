@@ -1,0 +1,136 @@
+"""An evaluation, from a labelled set and a client to figures for people and for machines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from boxwise import PipelineInfo
+from boxwise_eval import classification, detection
+from boxwise_eval.classification import ClassifierFigures
+from boxwise_eval.datasets import Dataset
+from boxwise_eval.detection import DetectionFigures
+from boxwise_eval.errors import EvalError
+from boxwise_eval.run import Found, Predict, Thresholds, predict_all
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """What was measured.
+
+    Attributes:
+        pipeline: its name.
+        dataset: the set, `class_ids` by the pipeline's labels where it has boxes.
+        thresholds: sent with each request.
+        working_threshold: the pipeline's own, at which precision and recall are; None without a detector.
+        found: of each picture.
+        detection: None without a detector.
+        classifiers: of those for which the set knows the truth.
+        notes: what a reader must know of the figures.
+    """
+
+    pipeline: str
+    dataset: Dataset
+    thresholds: Thresholds
+    working_threshold: float | None
+    found: Sequence[Found]
+    detection: DetectionFigures | None
+    classifiers: Mapping[str, ClassifierFigures]
+    notes: tuple[str, ...]
+
+    def conditions(self) -> str:
+        """What the figures of boxes depend on."""
+        sent = self.thresholds
+        return (
+            f"mAP and AP: score {sent.score:g}, NMS IoU {sent.iou:g}, at most {sent.max_detections} a picture; "
+            f"precision and recall: score {self.working_threshold:g}, the pipeline's own"
+        )
+
+    def document(self) -> dict[str, Any]:
+        """The report as JSON; keys are documented in docs/cli.md."""
+        said = self.detection
+        return {
+            "pipeline": self.pipeline,
+            "dataset": self.dataset.kind,
+            "pictures": len(self.dataset.pictures),
+            "thresholds": vars(self.thresholds) | {"working": self.working_threshold},
+            "map": said and said.map,
+            "map50": said and said.map50,
+            "ap_small": said and said.ap_small,
+            "ap_medium": said and said.ap_medium,
+            "ap_large": said and said.ap_large,
+            "precision": said and said.precision,
+            "recall": said and said.recall,
+            "classes": said and dict(said.classes),
+            "classifiers": {
+                name: {
+                    "count": each.count,
+                    "top1": each.top1,
+                    "top5": each.top5,
+                    "confusion": [
+                        {"true": true, "said": answer, "count": n} for (true, answer), n in each.confusion.items()
+                    ],
+                }
+                for name, each in self.classifiers.items()
+            },
+            "notes": list(self.notes),
+        }
+
+
+def evaluate(
+    predict: Predict,
+    info: PipelineInfo,
+    dataset: Dataset,
+    thresholds: Thresholds,
+    *,
+    concurrency: int = 1,
+    done: Callable[[], None] = lambda: None,
+) -> Report:
+    """Send a labelled set through a pipeline and measure what comes back.
+
+    Args:
+        predict: the pipeline.
+        info: what it says of itself.
+        dataset: of boxes where the pipeline has a detector, of folders where not.
+        thresholds: sent with each request.
+        concurrency: requests under way.
+        done: called after each picture.
+
+    Raises:
+        EvalError: the set does not fit the pipeline, or a picture is refused.
+        BoxwiseError: the server does not answer.
+    """
+    notes = []
+    if (info.detector is not None) != dataset.boxed:
+        kind, fit = ("has a detector", "boxes") if info.detector else ("has no detector", "a folder for each class")
+        raise EvalError(f"pipeline {info.pipeline} {kind}: expected a set with {fit}, got {dataset.kind}")
+    if info.detector:
+        dataset = dataset.named_by(info.detector.labels)
+        if thresholds.max_detections > info.detector.max_detections:
+            notes.append(
+                f"at most {info.detector.max_detections} detections a picture, not {thresholds.max_detections}: "
+                "the pipeline was exported so"
+            )
+            thresholds = replace(thresholds, max_detections=info.detector.max_detections)
+    else:
+        thresholds = replace(thresholds, max_detections=1)  # the picture itself
+    pictures, names = dataset.pictures, dataset.names or ()
+    found = predict_all(predict, pictures, thresholds, concurrency=concurrency, done=done)
+    working = info.detector.score_threshold if info.detector else None
+    boxes = None
+    if working is not None:
+        most = thresholds.max_detections
+        boxes = detection.evaluate(pictures, found, names, working_threshold=working, max_detections=most)
+    classifiers = {}
+    for each in info.classifiers:
+        pairs = (
+            classification.of_boxes(each.name, each.labels, pictures, found, boxes.matches, names)
+            if boxes
+            else classification.of_pictures(each.name, each.labels, pictures, found, names)
+        )
+        if figures := classification.figures(pairs, each.labels):
+            classifiers[each.name] = figures
+        else:
+            notes.append(f"{each.name}: the set does not say what it should, so it was not measured")
+    return Report(info.pipeline, dataset, thresholds, working, found, boxes, classifiers, tuple(notes))
