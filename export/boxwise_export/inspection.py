@@ -66,7 +66,7 @@ def inspect(weights: Weights, size: tuple[int, int] | None = None) -> Inspection
     network = read_network(weights, size, "model", "--size", lambda _: None)
     source = network.source
     labels = None if source.labels is None else len(source.labels)
-    results = read_head(Head(network.outputs, network.height, network.width, labels))
+    results = read_head(Head(network.outputs, network.height, network.width, labels, source.anchors))
     readings = {name: result for name, result in results.items() if isinstance(result, Reading)}
     if source.family in readings:  # the framework knows best
         readings = {source.family: readings.pop(source.family), **readings}

@@ -145,7 +145,7 @@ def _plan_detector(spec: Detector, fp16: bool, report: Report) -> DetectorPlan:
         height,
         width,
         classes=len(labels),
-        anchors=_read_anchors(spec.anchors),
+        anchors=_read_anchors(spec.anchors) if spec.anchors else network.source.anchors,
         tensors=spec.tensors,
     )
     family, reading = find_family(spec.family or network.source.family, head)
@@ -246,9 +246,7 @@ def _labels(labels: Labels | None, source: Source, key: str) -> tuple[str, ...]:
     return source.labels
 
 
-def _read_anchors(file: Path | None) -> NDArray[np.float32] | None:
-    if file is None:
-        return None
+def _read_anchors(file: Path) -> NDArray[np.float32]:
     try:
         anchors = np.load(file, allow_pickle=False)
     except (OSError, ValueError) as error:

@@ -8,14 +8,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from boxwise_export.errors import GraphError
-from boxwise_export.families import centernet, generic, nanodet, yolov5, yolov8, yolov10, yolox
+from boxwise_export.families import (
+    centernet,
+    detr,
+    faster_rcnn,
+    fcos,
+    generic,
+    nanodet,
+    retinanet,
+    ssd,
+    yolov5,
+    yolov8,
+    yolov10,
+    yolox,
+)
 from boxwise_export.families.base import CanvasDefaults, Decoded, Family, Head, Mismatch, Outputs, Reading, shapes
 
 __all__ = ["FAMILIES", "CanvasDefaults", "Decoded", "Family", "Head", "Mismatch", "Outputs", "Reading", "find_family"]
 
 # In the order in which they are asked: what could be read in two ways is read in the first.
 FAMILIES: dict[str, Family] = {
-    module.FAMILY.name: module.FAMILY for module in (centernet, yolov8, yolox, yolov5, yolov10, nanodet, generic)
+    module.FAMILY.name: module.FAMILY
+    for module in (
+        *(centernet, yolov8, yolox, yolov5, yolov10, nanodet),
+        *(detr, faster_rcnn, ssd, retinanet, fcos, generic),
+    )
 }
 
 
@@ -36,6 +53,8 @@ def find_family(name: str | None, head: Head) -> tuple[Family, Reading]:
             missing piece.
     """
     found = f"detector: the graph gives {shapes(head.outputs)}"
+    if name is None and head.tensors is not None:
+        name = generic.FAMILY.name
     if name is not None:
         if name not in FAMILIES:
             raise GraphError(f"detector.family: {name!r} is not known; expected one of {', '.join(FAMILIES)}")

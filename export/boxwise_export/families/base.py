@@ -26,6 +26,13 @@ class CanvasDefaults:
     normalize: Normalize = field(default_factory=Normalize)
 
 
+# Of the pictures of ImageNet, which nearly every backbone was trained on: torchvision's 0.485, 0.456, 0.406 and
+# 0.229, 0.224, 0.225, of 255.
+IMAGENET = Normalize(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
+# torchvision's and Detectron2's detectors pad at the right and the bottom, with what is 0 after the normalisation.
+IMAGENET_CANVAS = CanvasDefaults(resize="letterbox_top_left", pad_value=115, normalize=IMAGENET)
+
+
 @dataclass(frozen=True)
 class Head:
     """What a detector's graph gives, all that a family needs to be recognised.
@@ -35,7 +42,7 @@ class Head:
         height: of the canvas, pixels.
         width: of the canvas, pixels.
         classes: how many names the labels are; None where they are not known yet.
-        anchors: float32 [N, 4], xyxy in canvas pixels, where the pipeline file names a file of them.
+        anchors: float32 [N, 4], xyxy in canvas pixels, where the source or the pipeline file says them.
         tensors: the outputs by their roles, where the pipeline file says them (family `generic`).
     """
 

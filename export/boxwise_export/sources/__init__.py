@@ -22,12 +22,15 @@ def read_source(weights: Weights, key: str, size: tuple[int, int] | None) -> Sou
         SourceError: an unknown kind, or a file that cannot be read.
     """
     if weights.source is not None:
-        kind = weights.source.partition(":")[0]
-        raise SourceError(f"{key}: {kind!r} is no source; expected a file")
+        return _read_framework(weights, key, size)
     file = weights.file
     assert file is not None  # noqa: S101 (Weights has one of the two)
     if not file.exists():
         raise SourceError(f"{key}: no such file: {file}")
+    if file.is_dir():
+        from boxwise_export.sources.transformers import read_transformers
+
+        return read_transformers(file, size)
     match file.suffix.lower():
         case ".onnx":
             model = read_onnx(file, weights.outputs)
@@ -38,14 +41,41 @@ def read_source(weights: Weights, key: str, size: tuple[int, int] | None) -> Sou
             model = read_tfjs(file, weights.outputs)
             return Source(model, onnx_run(model), "TensorFlow.js graph model", file_digest(file))
         case ".pt" | ".pth":
+            if weights.architecture is None and weights.trust_pickle:
+                from boxwise_export.sources.ultralytics import read_ultralytics
+
+                return read_ultralytics(None, file, size, trust_pickle=True)
             if weights.architecture is None or size is None:
                 missing = "architecture (package.module:factory)" if size else "size of its input"
-                raise SourceError(f"{key}: a PyTorch checkpoint holds weights only; name the {missing} as well")
+                raise SourceError(
+                    f"{key}: a PyTorch checkpoint holds weights only; name the {missing} as well, or the "
+                    "`source:` that they belong to, as torchvision:resnet18. Of a model that ultralytics saved, say "
+                    "`trust_pickle: true`"
+                )
             from boxwise_export.sources.pytorch import read_pytorch
 
             return read_pytorch(file, weights.architecture, weights.arguments, *size)
         case suffix:
             raise SourceError(
                 f"{key}: {file.name} ends in {suffix or 'nothing'}; expected .onnx, a TFJS model.json, "
-                "or a PyTorch .pt or .pth"
+                "a PyTorch .pt or .pth, or a folder of transformers"
             )
+
+
+def _read_framework(weights: Weights, key: str, size: tuple[int, int] | None) -> Source:
+    kind, _, name = str(weights.source).partition(":")
+    if weights.file is not None and not weights.file.exists():
+        raise SourceError(f"{key}: no such file: {weights.file}")
+    match kind:
+        case "torchvision":
+            from boxwise_export.sources.torchvision import read_torchvision
+
+            return read_torchvision(name, weights.file, size)
+        case "timm":
+            from boxwise_export.sources.timm import read_timm
+
+            return read_timm(name, weights.file, size)
+        case _:
+            from boxwise_export.sources.ultralytics import read_ultralytics
+
+            return read_ultralytics(name, weights.file, size, trust_pickle=weights.trust_pickle)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -65,6 +65,7 @@ class Source:
         family: of the detector, where the framework says it; one of FAMILIES.
         labels: names of the classes in the order of the ids that the decoded graph gives, where they are known.
         preprocessing: what the metadata says of it.
+        anchors: float32 [N, 4], xyxy in pixels of the input, where the detector has them.
         prepare: the framework's own preprocessing, where it has one: RGB uint8 [H, W, 3] -> input of `run`, batch 1.
         detect: the framework's own post-processing: (outputs of `run` for one picture, height and width of that
             picture, score threshold, IoU threshold, the most detections) -> Found; where it has one.
@@ -78,8 +79,16 @@ class Source:
     family: str | None = None
     labels: tuple[str, ...] | None = None
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    anchors: Floats | None = None
     prepare: Callable[[NDArray[np.uint8]], Floats] | None = None
     detect: Callable[[Mapping[str, Floats], tuple[int, int], float, float, int], Found] | None = None
+
+
+def from_unit(mean: Sequence[float], std: Sequence[float]) -> Normalize:
+    """Statistics of pixels of 0 to 1, as frameworks write them, in ours of 0 to 255."""
+    red, green, blue = (255 * value for value in mean)
+    red_std, green_std, blue_std = (255 * value for value in std)
+    return Normalize(mean=(red, green, blue), std=(red_std, green_std, blue_std))
 
 
 def onnx_run(model: onnx.ModelProto) -> Run:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from boxwise_export.chain import Chain
 from boxwise_export.parity.compare import box_iou
 from boxwise_export.plan import DetectorPlan
+from boxwise_export.sources.base import Found
 from contract_support import reference
 
 Outputs = Mapping[str, NDArray[np.float32]]
@@ -76,8 +77,69 @@ def assert_agrees(
     return compared
 
 
-def _between(scores: NDArray[np.floating]) -> float:
-    """The widest gap between scores around the 150th best; those below the tests' least score are not known at all."""
-    window = np.append(scores[100:200], 0.01)
+Find = Callable[[NDArray[np.uint8], float, float, int], Found]
+
+
+def assert_finds(
+    plan: DetectorPlan,
+    chain: Chain,
+    pictures: Sequence[NDArray[np.uint8]],
+    find: Find,
+    *,
+    iou: float = 0.5,
+    least: int = LEAST_DETECTIONS,
+) -> int:
+    """What the exported stages find is what a framework finds by itself: same class, IoU >= 0.99, score within 1e-3.
+
+    Args:
+        plan: exported.
+        chain: the exported stages.
+        pictures: RGB uint8 [H, W, 3]; cut to the canvas's shape, so that nothing lies in padding.
+        find: canvas in RGB, score threshold, IoU threshold, the most -> the framework's detections on it, best first.
+        iou: threshold of the NMS.
+        least: detections that each picture must have; parity over nothing proves nothing.
+
+    Returns:
+        How many were compared.
+    """
+    assert chain.preprocess is not None
+    compared = 0
+    for whole in pictures:
+        picture = _shaped(whole, plan.canvas.height, plan.canvas.width)
+        canvas = chain.preprocess({"raw_frame": picture})["canvas"][0]
+        found = find(canvas if plan.canvas.color_order == "rgb" else canvas[..., ::-1], 0.01, iou, 300)
+        score = _between(found.scores, least + 1, 3 * least)
+        kept = (found.scores > score) & _is_seen(found.boxes)
+        scale = np.array([picture.shape[1] / canvas.shape[1], picture.shape[0] / canvas.shape[0]] * 2)
+        boxes = (found.boxes[kept] * scale).clip(0, [picture.shape[1], picture.shape[0]] * 2)
+        scores, class_ids = found.scores[kept], found.class_ids[kept]
+        answer = chain(
+            {"raw_frame": picture, "score_threshold": np.float32([score]), "iou_threshold": np.float32([iou])}
+        )
+        seen = _is_seen(answer["boxes"] / scale)
+        assert len(scores) >= least, f"{len(scores)} detections"
+        overlaps = box_iou(answer["boxes"][seen], boxes.astype(np.float32))
+        near = (overlaps >= 0.99) & (np.abs(answer["scores"][seen, None] - scores) <= 1e-3)
+        near &= answer["class_ids"][seen, None] == class_ids
+        assert near.any(axis=1).all(), "the exported stages find what the framework does not"
+        assert near.any(axis=0).all(), "the framework finds what the exported stages do not"
+        compared += len(scores)
+    return compared
+
+
+def _is_seen(boxes: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Whether a box is a pixel wide and high: of what is less, at the canvas's edge, rounding decides all."""
+    return np.asarray((boxes[:, 2:] - boxes[:, :2] >= 1).all(axis=1))
+
+
+def _shaped(picture: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """The top left of the picture, as large as it can be in this shape."""
+    scale = min(picture.shape[0] / height, picture.shape[1] / width)
+    return np.ascontiguousarray(picture[: round(height * scale), : round(width * scale)])
+
+
+def _between(scores: NDArray[np.floating], first: int = 100, last: int = 200) -> float:
+    """The widest gap between scores that far down; those below the tests' least score are not known at all."""
+    window = scores[first:last] if len(scores) >= last else np.append(scores[first:], 0.01)
     gap = int(np.argmax(window[:-1] - window[1:])) if len(window) > 1 else 0
     return float((window[gap] + window[min(gap + 1, len(window) - 1)]) / 2)

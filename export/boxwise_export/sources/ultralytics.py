@@ -1,0 +1,170 @@
+"""ultralytics: YOLO detectors and classifiers, from a checkpoint (`.pt`) or from a model file and a state dict."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from boxwise_export.pipeline import Normalize
+from boxwise_export.sources.base import Floats, Found, Preprocessing, Source
+from boxwise_export.sources.errors import SourceError
+from boxwise_export.sources.torch_module import (
+    adapted,
+    load_strictly,
+    needs,
+    one_line,
+    read_state,
+    torch_run,
+    trace,
+    weights_digest,
+)
+
+_LICENCE = (
+    "AGPL-3.0 (ultralytics): who offers a service with these weights over a network must offer its source under the "
+    "same licence, or have a licence from Ultralytics"
+)
+_UNIT = Normalize(std=(255.0, 255.0, 255.0))
+_USUAL_SIDE = {"detect": 640, "classify": 224}
+# The last layers, whose rows are the classes: of a detector's heads, of a classifier.
+_LAST_LAYER = re.compile(r"\.(cv3\.0\.2|linear)\.weight$")
+
+
+def read_ultralytics(
+    name: str | None, file: Path | None, size: tuple[int, int] | None, *, trust_pickle: bool
+) -> Source:
+    """Read a YOLO model.
+
+    Args:
+        name: a model file that ultralytics knows, as "yolo11n.yaml", whose weights are in `file` (a state dict), or
+            random where there is none; a checkpoint to download, as "yolo11n.pt"; or None, where `file` is one.
+        file: see there.
+        size: height and width to trace it with; None for the size that it was trained with.
+        trust_pickle: a checkpoint of ultralytics is a pickle, which can run code when it is read: whether it may.
+
+    Raises:
+        SourceError: ultralytics is missing or does not know the name, the weights are of another model, or the
+            checkpoint is not trusted.
+    """
+    title = f"ultralytics:{name}" if name else str(file)
+    try:
+        import ultralytics
+    except ImportError as error:
+        raise needs("ultralytics", "ultralytics", title) from error
+
+    described = name is not None and name.endswith((".yaml", ".yml"))
+    if not described and not trust_pickle:
+        raise SourceError(
+            f"{title}: a checkpoint of ultralytics is a pickle, which can run code when it is read; say "
+            "`trust_pickle: true` beside it if you trust where it comes from, or export it to ONNX where you trained it"
+        )
+    yolo = _described(str(name), file) if described else _opened(str(file or name))
+    if yolo.task not in _USUAL_SIDE:
+        raise SourceError(f"{title}: a model for the task {yolo.task!r}; expected {' or '.join(_USUAL_SIDE)}")
+    module = yolo.model.float().eval()
+    side = _trained_side(yolo)
+    height, width = size or (side, side)
+    origin = f"ultralytics {ultralytics.__version__} {name or 'checkpoint'}"
+    if described and file is None:
+        origin += " (untrained: random weights)"
+    digest = weights_digest(file, module)
+    labels = tuple(str(module.names[index]) for index in range(len(module.names)))
+    make = _detector if yolo.task == "detect" else _classifier
+    return make(module, (height, width), side, origin=origin, digest=digest, labels=labels, licence=_LICENCE)
+
+
+def _described(name: str, file: Path | None) -> Any:
+    """A model from its description, with the weights of a state dict or with random ones, the same each time."""
+    import torch
+
+    state = None if file is None else read_state(file)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yolo = _opened(name)
+        if state is not None and file is not None:
+            classes = next((len(tensor) for key, tensor in state.items() if _LAST_LAYER.search(key)), None)
+            if classes not in (None, yolo.model.yaml["nc"]):
+                yolo.model = type(yolo.model)(yolo.model.yaml, nc=classes, verbose=False)
+            load_strictly(yolo.model, state, file, f"ultralytics:{name}")
+    return yolo
+
+
+def _opened(path: str) -> Any:
+    from ultralytics import YOLO
+
+    try:
+        return YOLO(path)
+    except Exception as error:  # whatever is in the file, and whatever a download raises
+        raise SourceError(f"{path}: ultralytics cannot read it ({one_line(error)})") from error
+
+
+def _trained_side(yolo: Any) -> int:
+    """What a checkpoint says that it was trained with; a model that is only described has not been."""
+    trained = (yolo.ckpt or {}).get("train_args") or {}
+    return int(trained.get("imgsz") or _USUAL_SIDE[yolo.task])
+
+
+def _detector(module: Any, size: tuple[int, int], side: int, **known: Any) -> Source:
+    import torch
+    from ultralytics.utils.nms import non_max_suppression
+
+    head = module.model[-1]
+    # YOLOv10 and YOLO26 have two heads, the second of which needs no NMS: it is what they are taken for.
+    end_to_end = getattr(head, "one2one_cv2", None) is not None
+    if end_to_end:
+        head.end2end = True
+    module.fuse(verbose=False)
+    head.export, head.format, head.dynamic = True, "onnx", False
+    classes = len(known["labels"])
+
+    def detect(outputs: Mapping[str, Floats], _: tuple[int, int], score: float, iou: float, most: int) -> Found:
+        (found,) = non_max_suppression(
+            torch.from_numpy(np.array(outputs["output0"])),
+            conf_thres=score,
+            iou_thres=iou,
+            multi_label=True,
+            max_det=most,
+            nc=classes,
+            end2end=end_to_end,
+        )
+        rows = found.numpy()
+        return Found(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64))
+
+    network = adapted(module, lambda images: module(images))
+    return Source(
+        trace(network, ("output0",), *size),
+        torch_run(network, ("output0",)),
+        family="yolov10" if end_to_end else "yolov8",
+        preprocessing=Preprocessing((side, side), "letterbox", None, 114, "linear", "rgb", _UNIT),
+        prepare=lambda frame: _letterbox(frame, size),
+        detect=detect,
+        **known,
+    )
+
+
+def _letterbox(frame: NDArray[np.uint8], size: tuple[int, int]) -> Floats:
+    from ultralytics.data.augment import LetterBox
+
+    canvas = LetterBox(size, auto=False)(image=frame)
+    return np.ascontiguousarray(canvas.transpose(2, 0, 1)[None], np.float32) / 255
+
+
+def _classifier(module: Any, size: tuple[int, int], side: int, **known: Any) -> Source:
+    from PIL import Image
+    from ultralytics.data.augment import classify_transforms
+
+    transform = classify_transforms(size[0])
+    network = adapted(module, lambda images: module(images)[1])  # its logits; the first are after the softmax
+    return Source(
+        trace(network, ("logits",), *size),
+        torch_run(network, ("logits",)),
+        preprocessing=Preprocessing(
+            (side, side), resize_shorter=side, interpolation="area", color_order="rgb", normalize=_UNIT
+        ),
+        prepare=lambda frame: np.asarray(transform(Image.fromarray(frame))[None], np.float32),
+        **known,
+    )

@@ -1,0 +1,56 @@
+"""What the tests of all frameworks share: real photos, and a pipeline exported around one checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from contract_support.agreement import read_pictures
+from numpy.typing import NDArray
+
+from boxwise_export.chain import Chain
+from boxwise_export.export import staged
+from boxwise_export.pipeline import load_pipeline
+from boxwise_export.plan import Plan, make_plan
+
+Pictures = list[NDArray[np.uint8]]
+
+
+@pytest.fixture(scope="session")
+def pictures(shared_data: Path) -> Pictures:
+    """Eight COCO photos."""
+    torch.set_num_threads(2)
+    return read_pictures(shared_data)
+
+
+@pytest.fixture
+def planned(tmp_path: Path) -> Callable[..., Any]:
+    """`planned(detector={...})` -> the plan, and the chain of its exported stages."""
+
+    @contextmanager
+    def make(**document: Any) -> Iterator[tuple[Plan, Chain]]:
+        file = tmp_path / "pipeline.yaml"
+        file.write_text(yaml.safe_dump(document))
+        plan = make_plan(load_pipeline(file), cores=2)
+        with staged(plan) as chain:
+            yield plan, chain
+
+    return make
+
+
+@pytest.fixture
+def save(tmp_path: Path) -> Callable[[torch.nn.Module], str]:
+    """Write a module's weights, and give the file."""
+
+    def write(module: torch.nn.Module) -> str:
+        file = tmp_path / "weights.pth"
+        torch.save(module.state_dict(), file)
+        return str(file)
+
+    return write
