@@ -107,6 +107,7 @@ def small_d_fine() -> tuple[Any, Any]:
             "stage_out_channels": [32, 64, 128, 256],
             "stage_num_blocks": [1, 1, 1, 1],
             "stage_numb_of_layers": [1, 1, 1, 1],
+            "hidden_sizes": [32, 64, 128, 256],
             "stem_channels": [3, 16, 16],
             "out_features": ["stage2", "stage3", "stage4"],
         },
@@ -125,7 +126,9 @@ def small_yolos() -> tuple[Any, Any]:
         num_detection_tokens=60,
         **LABELS,
     )
-    return YolosForObjectDetection(config), YolosImageProcessor(size=SQUARE, do_pad=False)
+    model = YolosForObjectDetection(config)
+    nn.init.normal_(model.vit.embeddings.detection_tokens)  # fresh, they are all zero and so one
+    return model, YolosImageProcessor(size=SQUARE, do_pad=False)
 
 
 def last_layers(model: Any) -> Mapping[nn.Module, Any]:
@@ -136,6 +139,8 @@ def last_layers(model: Any) -> Mapping[nn.Module, Any]:
             around[module] = (0.0, 1.5)
         elif isinstance(module, nn.Linear) and module.out_features == len(NAMES) and "class" in name:
             around[module] = (-1.0, 1.2)
+        elif isinstance(module, nn.Linear) and module.out_features == 4 and name.startswith("bbox_predictor"):
+            around[module] = [(0.0, 1.0)] * 2 + [(-1.0, 0.5)] * 2
     return around
 
 

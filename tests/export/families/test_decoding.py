@@ -50,8 +50,15 @@ def detector_of(
         ("yolox", heads.yolox, decoders.yolox),
         ("yolox", lambda: heads.yolox(decoded=True), decoders.yolox_decoded),
         ("nanodet", heads.nanodet, decoders.nanodet_plus),
+        ("retinanet", heads.retinanet, decoders.retinanet),
+        ("fcos", heads.fcos, decoders.fcos),
+        ("detr", heads.detr, decoders.detr),
+        ("detr", lambda: heads.detr(softmax=False), decoders.rt_detr),
     ],
-    ids=["yolov5", "yolov8", "yolov10", "yolox", "yolox-decoded", "nanodet-plus"],
+    ids=[
+        *("yolov5", "yolov8", "yolov10", "yolox", "yolox-decoded", "nanodet-plus"),
+        *("retinanet", "fcos", "detr", "rt-detr"),
+    ],
 )
 def test_equals_its_description(
     tmp_path: Path, shared_data: Path, family: str, model: Callable[[], onnx.ModelProto], decode: Decode
@@ -59,6 +66,34 @@ def test_equals_its_description(
     plan = detector_of(tmp_path, model(), decode, shared_data, normalize=UNIT)
     assert plan.family == family
     assert plan.max_batch_size == 8
+
+
+@pytest.mark.parametrize("softmax", [False, True])
+def test_ssd_with_anchors_of_a_file(tmp_path: Path, shared_data: Path, softmax: bool) -> None:
+    anchors = heads.ssd_anchors()
+    np.save(tmp_path / "anchors.npy", anchors)
+    decode = decoders.ssd(anchors, softmax=softmax)
+    plan = detector_of(tmp_path, heads.ssd(softmax=softmax), decode, shared_data, anchors="anchors.npy", normalize=UNIT)
+    assert (plan.family, plan.canvas.resize, plan.max_batch_size) == ("ssd", "stretch", 8)
+
+
+def test_what_torchvision_ends_with(tmp_path: Path, shared_data: Path) -> None:
+    """As many rows as there are objects, one picture at a time."""
+    plan = detector_of(tmp_path, heads.faster_rcnn(), decoders.faster_rcnn, shared_data, normalize=UNIT)
+    assert (plan.family, plan.max_batch_size) == ("faster_rcnn", 1)
+
+
+def test_labels_that_count_from_0(tmp_path: Path, shared_data: Path) -> None:
+    """torchvision's RetinaNet and FCOS give the same tensors; `family:` says that they are meant."""
+
+    def decode(outputs: Outputs, height: int, width: int) -> Found:
+        return decoders.faster_rcnn({**outputs, "labels": outputs["labels"] + 1}, height, width)
+
+    names = ["background", *NAMES]
+    plan = detector_of(
+        tmp_path, heads.faster_rcnn(), decode, shared_data, labels=names, normalize=UNIT, family="retinanet"
+    )
+    assert plan.family == "retinanet"
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,14 @@ def scores_and_bins(count: int) -> np.ndarray:
     return values
 
 
+def levels(channels: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
+    """Maps of strides 8 to 128."""
+    return {f"{role}{side}": (1, count, side, side) for role, count in channels.items() for side in (32, 16, 8, 4, 2)}
+
+
+NINE = np.random.default_rng(3).random((9, 4), np.float32)
+
+
 @pytest.mark.parametrize(
     ("family", "given", "classes"),
     [
@@ -56,6 +64,11 @@ def scores_and_bins(count: int) -> np.ndarray:
         ("nanodet", head({}, output=scores_and_bins(CELLS)), 80),
         ("nanodet", head({f"{kind}{n}": (1, n, width) for kind, width in (("scores", 20), ("sides", 32))
                           for n in (64, 1024, 256)}), 20),
+        ("detr", head({"logits": (1, 100, 92), "boxes": (1, 100, 4)}, 91), 91),
+        ("detr", head({"boxes": (1, 100, 4), "logits": (1, 100, 80)}, 80), 80),
+        ("faster_rcnn", head({}, boxes=NINE * SIDE, labels=np.float32([1] * 9), scores=NINE[:, 0]), None),
+        ("retinanet", head(levels({"c": 9 * 7, "d": 36})), 7),
+        ("fcos", head(levels({"c": 7, "d": 4, "m": 1})), 7),
         ("generic", head({"b": (1, 9, 4), "s": (1, 9, 3)}, tensors=Tensors(boxes="b", scores="s")), 3),
         ("generic", head({"b": (9, 4), "s": (9,), "c": (9,)}, tensors=ONE_CLASS_EACH), None),
     ],
@@ -63,7 +76,7 @@ def scores_and_bins(count: int) -> np.ndarray:
 def test_a_head_is_recognised(family: str, given: Head, classes: int | None) -> None:
     found, reading = find_family(None, given)
     assert (found.name, reading.classes) == (family, classes)
-    assert reading.nms is (family != "yolov10")
+    assert reading.nms is (family not in ("yolov10", "detr"))
     for name, values in given.outputs.items():
         if given.tensors is None and values.ndim == 3:
             assert f"{name} {list(values.shape)}" in reading.why

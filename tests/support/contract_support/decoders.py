@@ -6,7 +6,7 @@ scores at least 0.01, on the canvas.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,3 +114,87 @@ def nanodet_plus(outputs: Outputs, height: int, width: int) -> Found:
     (rows,) = (v[0] for v in outputs.values())
     cells = places(height, width, (8, 16, 32, 64))
     return _nanodet(rows[:, :-32], rows[:, -32:], cells, 0.0, width)
+
+
+def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    return 1 / (1 + np.exp(-logits))
+
+
+def _moved(anchor: Iterable[float], delta: Iterable[float], limit: int) -> list[float]:
+    """Girshick et al., arXiv:1311.2524, appendix C, in the other direction; cut at the edges."""
+    x1, y1, x2, y2 = anchor
+    dx, dy, dw, dh = delta
+    w, h = x2 - x1, y2 - y1
+    box = centred(x1 + w / 2 + dx * w, y1 + h / 2 + dy * h, w * np.exp(dw), h * np.exp(dh))
+    return np.clip(box, 0, limit).tolist()
+
+
+def _anchors(x: int, y: int, stride: int) -> list[tuple[float, float, float, float]]:
+    """Lin et al., arXiv:1708.02002, section 4, as torchvision numbers and rounds them: ratios, in each the sizes."""
+    boxes = []
+    for ratio in (0.5, 1.0, 2.0):  # height to width
+        for size in (4 * stride, int(4 * stride * 2 ** (1 / 3)), int(4 * stride * 2 ** (2 / 3))):
+            half_w, half_h = round(size / ratio**0.5 / 2), round(size * ratio**0.5 / 2)
+            boxes.append((x * stride - half_w, y * stride - half_h, x * stride + half_w, y * stride + half_h))
+    return boxes
+
+
+def retinanet(outputs: Outputs, height: int, width: int) -> Found:
+    """Detectron2's `RetinaNet.inference_single_image`: channels are anchors, in each the classes or the four deltas."""
+    rows = []
+    for level, stride in enumerate((8, 16, 32, 64, 128)):
+        scores, deltas = _sigmoid(outputs[f"cls_{level}"][0]), outputs[f"box_{level}"][0]
+        classes = len(scores) // 9
+        for x, y, _ in places(height, width, [stride]):
+            for k, anchor in enumerate(_anchors(x, y, stride)):
+                of_classes = scores[k * classes : (k + 1) * classes, y, x]
+                if of_classes.max() >= _LEAST:
+                    rows.append((_moved(anchor, deltas[4 * k : 4 * k + 4, y, x], width), of_classes))
+    return found(rows)
+
+
+def fcos(outputs: Outputs, height: int, width: int) -> Found:
+    """Tian et al., arXiv:1904.01355, section 3.1: points in the middle of cells, distances in strides."""
+    rows = []
+    for level, stride in enumerate((8, 16, 32, 64, 128)):
+        scores, sides, central = (outputs[f"{role}_{level}"][0] for role in ("cls", "reg", "ctr"))
+        for x, y, _ in places(height, width, [stride]):
+            left, top, right, bottom = sides[:, y, x] * stride
+            cx, cy = (x + 0.5) * stride, (y + 0.5) * stride
+            box = np.clip([cx - left, cy - top, cx + right, cy + bottom], 0, width).tolist()
+            rows.append((box, np.sqrt(_sigmoid(scores[:, y, x]) * _sigmoid(central[0, y, x]))))
+    return found(rows)
+
+
+def ssd(anchors: NDArray[np.float32], *, softmax: bool = False) -> Callable[[Outputs, int, int], Found]:
+    """Liu et al., arXiv:1512.02325, with the variances 0.1 and 0.2 of the authors' code."""
+
+    def decode(outputs: Outputs, height: int, width: int) -> Found:
+        rows = []
+        for anchor, delta, of_classes in zip(anchors, outputs["boxes"][0], outputs["scores"][0], strict=True):
+            shares = of_classes if softmax else np.exp(of_classes) / np.exp(of_classes).sum()
+            rows.append((_moved(anchor, delta * [0.1, 0.1, 0.2, 0.2], width), shares[1:]))
+        return found(rows)
+
+    return decode
+
+
+def detr(outputs: Outputs, height: int, width: int) -> Found:
+    """facebookresearch/detr, `PostProcess`: a query is its best class other than the last, "no object"."""
+    rows = []
+    for logits, box in zip(outputs["logits"][0], outputs["pred_boxes"][0], strict=True):
+        shares = (np.exp(logits) / np.exp(logits).sum())[:-1]
+        rows.append((centred(*(box * np.tile([width, height], 2))), np.where(shares == shares.max(), shares, 0)))
+    return found(rows)
+
+
+def rt_detr(outputs: Outputs, height: int, width: int) -> Found:
+    """lyuwenyu/RT-DETR, `RTDETRPostProcessor` with its focal loss: a sigmoid for every (query, class)."""
+    pairs = zip(outputs["logits"][0], outputs["pred_boxes"][0], strict=True)
+    return found((centred(*(box * np.tile([width, height], 2))), _sigmoid(logits)) for logits, box in pairs)
+
+
+def faster_rcnn(outputs: Outputs, height: int, width: int) -> Found:
+    """torchvision's `RoIHeads.postprocess_detections`: labels count from 1."""
+    rows = zip(outputs["boxes"], outputs["labels"], outputs["scores"], strict=True)
+    return found((box, [score if k + 1 == label else 0 for k in range(80)]) for box, label, score in rows)

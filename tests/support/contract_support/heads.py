@@ -54,6 +54,16 @@ class Net:
             )
         return self.op("Concat", *levels, axis=1) if len(levels) > 1 else levels[0]
 
+    def maps(self, strides: Sequence[int], channels: int) -> list[str]:
+        """[batch, channels, h, w] for each stride: what `cells` gives, as convolutions lay it."""
+        sizes = [self.side // stride for stride in strides]
+        rows = [self.cells([stride], channels) for stride in strides]
+        moved = [self.op("Transpose", each, perm=[0, 2, 1]) for each in rows]
+        return [
+            self.op("Reshape", each, np.int64([0, channels, size, size]))
+            for each, size in zip(moved, sizes, strict=True)
+        ]
+
     def part(self, tensor: str, start: int, stop: int) -> str:
         return self.op("Slice", tensor, np.int64([start]), np.int64([stop]), np.int64([-1]))
 
@@ -161,3 +171,75 @@ def boxes_and_scores(
     values = net.cells(strides, 4 + classes)
     boxes = net.op("Div", pixel_boxes(net, values, grid(side, strides)), np.float32(side))
     return net.model(shape(net, boxes, net.sigmoid(net.part(values, 4, 4 + classes), -3.0)))
+
+
+PYRAMID = (8, 16, 32, 64, 128)
+
+
+def retinanet(classes: int = 5, side: int = 256) -> onnx.ModelProto:
+    """Logits and deltas of each level, nine anchors a cell."""
+    net = Net(side, seed=14)
+    scores = [net.op("Sub", each, np.float32(8)) for each in net.maps(PYRAMID, 9 * classes)]
+    deltas = [net.op("Mul", each, np.float32(0.1)) for each in net.maps(PYRAMID, 36)]
+    named = {f"cls_{level}": each for level, each in enumerate(scores)}
+    return net.model(named | {f"box_{level}": each for level, each in enumerate(deltas)})
+
+
+def fcos(classes: int = 5, side: int = 256) -> onnx.ModelProto:
+    """Logits, distances and centerness of each level."""
+    net = Net(side, seed=15)
+    levels = zip(net.maps(PYRAMID, classes), net.maps(PYRAMID, 4), net.maps(PYRAMID, 1), strict=True)
+    named = {}
+    for level, (scores, sides, central) in enumerate(levels):
+        named[f"cls_{level}"] = net.op("Sub", scores, np.float32(4))
+        named[f"reg_{level}"] = net.op("Add", net.sigmoid(sides), np.float32(0.5))
+        named[f"ctr_{level}"] = central
+    return net.model(named)
+
+
+def ssd_anchors(side: int = 256) -> Floats:
+    """Two a cell of strides 16 and 32: a square of two strides, and one as wide and half as high."""
+    rows = []
+    for x, y, stride in grid(side, (16, 32), 2):
+        cx, cy = (x + 0.5) * stride, (y + 0.5) * stride
+        height = stride if len(rows) % 2 else stride / 2
+        rows.append((cx - stride, cy - height, cx + stride, cy + height))
+    return np.array(rows, np.float32)
+
+
+def ssd(classes: int = 5, side: int = 256, *, softmax: bool = False) -> onnx.ModelProto:
+    """Deltas and logits of `ssd_anchors`, the background first; or after the softmax, as Caffe's exports."""
+    net = Net(side, seed=16)
+    values = net.cells((16, 32), 5 + classes, anchors=2)
+    scores = net.op("Mul", net.part(values, 4, 5 + classes), np.float32(2))
+    if softmax:
+        scores = net.op("Softmax", scores, axis=-1)
+    return net.model({"scores": scores, "boxes": net.part(values, 0, 4)})
+
+
+def detr(classes: int = 5, side: int = 256, *, softmax: bool = True) -> onnx.ModelProto:
+    """Logits and boxes of as many queries as two grids have cells; a softmax has "no object" last."""
+    net = Net(side, seed=17)
+    columns = classes + softmax
+    values = net.cells((16, 32), 4 + columns)
+    boxes = net.op("Div", pixel_boxes(net, values, grid(side, (16, 32))), np.float32(side))
+    boxes = net.op("Clip", boxes, np.float32(0), np.float32(1))
+    logits = net.part(values, 4, 4 + columns)
+    return net.model({"logits": logits if softmax else net.op("Sub", logits, np.float32(4)), "pred_boxes": boxes})
+
+
+def faster_rcnn(classes: int = 5, side: int = 256) -> onnx.ModelProto:
+    """The best class of each box, labels from 1, as many rows as there are scores above 0.1; for one picture."""
+    net = Net(side, seed=18)
+    values = net.cells((16, 32), 4 + classes)
+    boxes = net.op("MatMul", pixel_boxes(net, values, grid(side, (16, 32))), _TO_CORNERS)
+    scores = net.sigmoid(net.part(values, 4, 4 + classes), -3.0)
+    best = net.op("Reshape", net.op("ReduceMax", scores, axes=[2], keepdims=0), np.int64([-1]))
+    kind = net.op("Reshape", net.op("ArgMax", scores, axis=2, keepdims=0), np.int64([-1]))
+    kept = net.op("Greater", best, np.float32(0.1))
+    flat = net.op("Reshape", boxes, np.int64([-1, 4]))
+    named = {"boxes": flat, "labels": net.op("Add", kind, np.int64(1)), "scores": best}
+    return net.model({name: net.op("Compress", each, kept, axis=0) for name, each in named.items()}, batch=1)
+
+
+_TO_CORNERS = np.float32([[1, 0, 1, 0], [0, 1, 0, 1], [-0.5, 0, 0.5, 0], [0, -0.5, 0, 0.5]])

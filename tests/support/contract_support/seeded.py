@@ -51,6 +51,8 @@ def _scale(layer: Any, run: Callable[[], Any], spreads: Sequence[Spread]) -> Non
     hook = layer.register_forward_hook(lambda _module, _inputs, output: seen.append(output.detach()))
     run()
     hook.remove()
+    if not seen:  # a layer of the training alone
+        return
     axis = 1 if seen[0].ndim == 4 else -1
     columns = torch.cat([each.movedim(axis, -1).reshape(-1, each.shape[axis]) for each in seen])
     means, stds = columns.mean(0), columns.std(0) + 1e-6
