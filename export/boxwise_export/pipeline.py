@@ -86,6 +86,12 @@ class Normalize(_Section):
     mean: Channels = (0.0, 0.0, 0.0)
     std: Channels = (1.0, 1.0, 1.0)
 
+    @property
+    def text(self) -> str:
+        """As a person reads it."""
+        mean, std = (", ".join(f"{value:g}" for value in values) for values in (self.mean, self.std))
+        return f"mean [{mean}] std [{std}]"
+
     @field_validator("std")
     @classmethod
     def _not_zero(cls, std: tuple[float, float, float]) -> tuple[float, float, float]:

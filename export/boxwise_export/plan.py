@@ -148,6 +148,7 @@ def _plan_detector(spec: Detector, fp16: bool, report: Report) -> DetectorPlan:
         anchors=_read_anchors(spec.anchors) if spec.anchors else network.source.anchors,
         tensors=spec.tensors,
     )
+    _introduce(network.source, report)
     family, reading = find_family(spec.family or network.source.family, head)
     if reading.classes not in (None, len(labels)):
         raise PipelineError(f"detector.labels: {len(labels)} names, but the graph gives {reading.classes} classes")
@@ -193,6 +194,7 @@ def _plan_classifier(spec: Classifier, detector: DetectorPlan | None, fp16: bool
         raise GraphError(
             f"{key}.weights: the graph takes one crop at a time ({network.alone}); export it again with a dynamic batch"
         )
+    _introduce(network.source, report)
     batch = 1 if network.alone else _WHOLE_PICTURE_BATCH
     if len(outputs) != 1:
         raise GraphError(f"{key}.weights: gives {', '.join(outputs)}; name the logits in `outputs: [...]`")
@@ -235,6 +237,14 @@ def _plan_classifier(spec: Classifier, detector: DetectorPlan | None, fp16: bool
         ),
         raw_output=output,
     )
+
+
+def _introduce(source: Source, report: Report) -> None:
+    """Say what was read, its licence, and what its metadata says of the preprocessing."""
+    report(f"  {source.origin}; licence: {source.licence or 'not said by the source'}")
+    if said := {name: value for name, value in vars(source.preprocessing).items() if value is not None}:
+        texts = {name: value.text if isinstance(value, Normalize) else str(value) for name, value in said.items()}
+        report(f"  its own preprocessing: {', '.join(f'{name} {text}' for name, text in texts.items())}")
 
 
 def _labels(labels: Labels | None, source: Source, key: str) -> tuple[str, ...]:

@@ -53,4 +53,4 @@ class PixelDifference:
         if self.sizes:
             own, ours = (" x ".join(map(str, shape)) for shape in self.sizes)
             return Step(part, "pixels", None, f"the framework makes {own} of a picture, the canvas is {ours}", {})
-        return Step(part, "pixels", None, "the weights come without preprocessing of their own", {})
+        return Step(part, "pixels", None, "the source has no preprocessing of its own to compare with", {})
