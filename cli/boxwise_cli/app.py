@@ -18,6 +18,8 @@ COMMANDS = (
     "export",
     "diff",
     "rollback",
+    "build-engines",
+    "check-tensorrt",
     "serve",
     "predict",
     "eval",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from boxwise_runtime.session import OnnxGraph
 from boxwise_runtime.stages import Assemble, Preprocess, Stage, Suppress, WholePicture
 
 Tensors = dict[str, NDArray[Any]]
+Graph = Callable[[Mapping[str, NDArray[Any]]], Mapping[str, NDArray[Any]]]
 _NO_LABELS: Tensors = {"label_ids": np.zeros((0, 1)), "label_scores": np.zeros((0, 1))}
 _CHUNK = 16  # rows of one run, as the embedded target has it
 
@@ -34,9 +35,9 @@ class Chain:
     """
 
     preprocess: Preprocess | None
-    detector: OnnxGraph | None
+    detector: Graph | None
     objects: Suppress | WholePicture
-    classifiers: Mapping[str, OnnxGraph]
+    classifiers: Mapping[str, Graph]
 
     @classmethod
     def load(cls, repository: Path, pipeline: str, threads: int = 1) -> Chain:

@@ -71,7 +71,7 @@ def export(
     text = file.read_text(encoding="utf-8")
     dataset = load_labelled(data) if data else None
     plan = make_plan(pipeline, cores=cores, fp16=precision == "fp16", report=report)
-    pictures = find_pictures(calibration) if calibration else _demo_photos(report)
+    pictures = pictures_of(calibration, report)
     if precision == "int8":
         frames = [read_picture(path, plan.max_pixels) for path in spread(pictures, _MOST_CALIBRATION)]
         with staged(plan) as exact:
@@ -120,7 +120,14 @@ def staged(plan: Plan) -> Iterator[Chain]:
         yield Chain.load(repository, plan.name, threads=plan.instances * plan.threads)
 
 
-def _demo_photos(report: Report) -> list[Path]:
+def pictures_of(calibration: Path | None, report: Report) -> list[Path]:
+    """The pictures of a folder, or the demo's photos, fetched into the user's cache.
+
+    Raises:
+        ExportError: there are none.
+    """
+    if calibration:
+        return find_pictures(calibration)
     try:
         return list(fetch(PHOTOS, cache_folder() / "demo", report).values())
     except DownloadError as error:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from boxwise_export.chain import Chain
+from boxwise_export.chain import Chain, Graph
 from boxwise_export.graph.source import read_input
 from boxwise_export.parity.limits import Limits
 from boxwise_export.parity.pixels import PixelDifference, normalized
@@ -15,7 +15,6 @@ from boxwise_export.parity.raw import RawOutputs
 from boxwise_export.parity.report import Step
 from boxwise_export.plan import ClassifierPlan
 from boxwise_runtime.crop import crop
-from boxwise_runtime.session import OnnxGraph
 
 _MOST_CROPS = 16  # of a picture
 
@@ -67,7 +66,7 @@ def crops_of(plan: ClassifierPlan, chain: Chain, frame: NDArray[np.uint8]) -> ND
 
 
 def _agrees(
-    plan: ClassifierPlan, output: NDArray[np.float32], graph: OnnxGraph, pixels: NDArray[np.uint8], allowed: float
+    plan: ClassifierPlan, output: NDArray[np.float32], graph: Graph, pixels: NDArray[np.uint8], allowed: float
 ) -> bool:
     """Whether the graph's best label is the source's, or one that scores as much there."""
     scores = _scores(output.ravel().astype(np.float64), plan)

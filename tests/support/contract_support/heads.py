@@ -113,6 +113,13 @@ def pixel_boxes(net: Net, values: str, places: Floats) -> str:
     return net.op("Concat", centre, sides, axis=-1)
 
 
+def centernet(classes: int = 5, side: int = 256) -> onnx.ModelProto:
+    """A heat map and distances to four sides, of stride 8."""
+    net = Net(side, seed=4)
+    (heat,), (sides,) = net.maps((8,), classes), net.maps((8,), 4)
+    return net.model({"heat": net.sigmoid(heat, -3.0), "sides": net.op("Abs", net.op("Mul", sides, np.float32(8)))})
+
+
 def yolov5(classes: int = 5, side: int = 256, strides: Sequence[int] = (8, 16, 32)) -> onnx.ModelProto:
     net = Net(side, seed=5)
     values = net.cells(strides, 5 + classes, anchors=3)
@@ -236,10 +243,10 @@ def faster_rcnn(classes: int = 5, side: int = 256) -> onnx.ModelProto:
     scores = net.sigmoid(net.part(values, 4, 4 + classes), -3.0)
     best = net.op("Reshape", net.op("ReduceMax", scores, axes=[2], keepdims=0), np.int64([-1]))
     kind = net.op("Reshape", net.op("ArgMax", scores, axis=2, keepdims=0), np.int64([-1]))
-    kept = net.op("Greater", best, np.float32(0.1))
+    kept = net.op("Reshape", net.op("NonZero", net.op("Greater", best, np.float32(0.1))), np.int64([-1]))
     flat = net.op("Reshape", boxes, np.int64([-1, 4]))
     named = {"boxes": flat, "labels": net.op("Add", kind, np.int64(1)), "scores": best}
-    return net.model({name: net.op("Compress", each, kept, axis=0) for name, each in named.items()}, batch=1)
+    return net.model({name: net.op("Gather", each, kept, axis=0) for name, each in named.items()}, batch=1)
 
 
 _TO_CORNERS = np.float32([[1, 0, 1, 0], [0, 1, 0, 1], [-0.5, 0, 0.5, 0], [0, -0.5, 0, 0.5]])
