@@ -175,7 +175,11 @@ class Crop(_Section):
 
 
 class Classifier(_Section):
-    """What is asked about each box. `labels`, `crop` and `normalize` may be left out where the weights say them."""
+    """What is asked about each box. `labels`, `crop` and `normalize` may be left out where the weights say them.
+
+    `prototypes` is a .npy of [labels, D], one vector a label, for weights that give an embedding [B, D]: what the
+    activation gets are cosine similarities, times `logit_scale` (100 in CLIP; `activation: none` gives the cosines).
+    """
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
     weights: Weights
@@ -183,6 +187,8 @@ class Classifier(_Section):
     only: list[str] | None = None
     activation: Literal["softmax", "sigmoid", "none"] = "softmax"
     threshold: Fraction | None = None
+    prototypes: Path | None = None
+    logit_scale: Annotated[float, Field(gt=0, le=1000)] | None = None
     top_k: Annotated[int, Field(ge=1, le=1000)] = 5
     crop: Crop = Crop()
     normalize: Normalize | None = None
@@ -199,6 +205,12 @@ class Classifier(_Section):
     def _threshold_of_sigmoid(self) -> Classifier:
         if self.threshold is not None and self.activation != "sigmoid":
             raise ValueError("threshold: belongs to `activation: sigmoid`; leave it out or change the activation")
+        return self
+
+    @model_validator(mode="after")
+    def _scale_of_prototypes(self) -> Classifier:
+        if self.logit_scale is not None and (self.prototypes is None or self.activation == "none"):
+            raise ValueError("logit_scale: belongs to `prototypes:` with softmax or sigmoid; leave it out")
         return self
 
 
@@ -286,7 +298,9 @@ def _resolve_paths(pipeline: Pipeline, folder: Path) -> Pipeline:
         weights = part.weights
         if weights.file is not None:
             weights = weights.model_copy(update={"file": folder / weights.file})
-        files = {key: folder / path for key in ("anchors",) if (path := getattr(part, key, None)) is not None}
+        files = {
+            key: folder / path for key in ("anchors", "prototypes") if (path := getattr(part, key, None)) is not None
+        }
         return part.model_copy(update={"weights": weights, "labels": labels, **files})
 
     return pipeline.model_copy(

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from boxwise_export.arrays import read_anchors, read_prototypes
 from boxwise_export.errors import GraphError, PipelineError
 from boxwise_export.families import Head, Reading, find_family
-from boxwise_export.graph.classifier import build_classifier
+from boxwise_export.graph.classifier import build_classifier, unit_vectors
 from boxwise_export.graph.detector import build_detector
 from boxwise_export.graph.precision import to_fp16
 from boxwise_export.labels import read_labels
@@ -27,6 +27,9 @@ from boxwise_runtime.crop import CropSpec
 _MOST_INSTANCES = 8
 # Batches of a classifier across requests, where the pipeline itself asks about one picture at a time.
 _WHOLE_PICTURE_BATCH = 8
+# Radford et al., "Learning Transferable Visual Models From Natural Language Supervision" (arXiv:2103.00020), 2.5: the
+# temperature of CLIP's softmax is trained, and ends at its bound of 100.
+CLIP_SCALE = 100.0
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,11 @@ class DetectorPlan:
 
 @dataclass(frozen=True)
 class ClassifierPlan:
-    """A classifier, ready to be published; `only` holds detector class ids, none for all."""
+    """A classifier, ready to be published.
+
+    `only` holds detector class ids, none for all; `similarity`, float32 [C, D], is what unit embeddings are multiplied
+    with to be logits, where there are prototypes.
+    """
 
     spec: Classifier
     source: Source
@@ -72,6 +79,7 @@ class ClassifierPlan:
     max_batch_size: int
     graph: onnx.ModelProto
     raw_output: str
+    similarity: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -145,7 +153,7 @@ def _plan_detector(spec: Detector, fp16: bool, report: Report) -> DetectorPlan:
         height,
         width,
         classes=len(labels),
-        anchors=_read_anchors(spec.anchors) if spec.anchors else network.source.anchors,
+        anchors=read_anchors(spec.anchors) if spec.anchors else network.source.anchors,
         tensors=spec.tensors,
     )
     _introduce(network.source, report)
@@ -200,9 +208,14 @@ def _plan_classifier(spec: Classifier, detector: DetectorPlan | None, fp16: bool
         raise GraphError(f"{key}.weights: gives {', '.join(outputs)}; name the logits in `outputs: [...]`")
     ((output, logits),) = outputs.items()
     labels = _labels(spec.labels, network.source, f"{key}.labels")
-    if len(labels) != logits.size:
-        raise PipelineError(f"{key}.labels: {len(labels)} names, but the graph gives {logits.size} classes")
+    prototypes = read_prototypes(spec.prototypes, logits.size, key) if spec.prototypes else None
+    classes, who = (
+        (logits.size, "the graph gives") if prototypes is None else (len(prototypes), "there are prototypes of")
+    )
+    if len(labels) != classes:
+        raise PipelineError(f"{key}.labels: {len(labels)} names, but {who} {classes} classes")
     top_k = min(spec.top_k, len(labels))
+    logit_scale = 1.0 if spec.activation == "none" else spec.logit_scale or CLIP_SCALE
     normalize = spec.normalize or own.normalize or Normalize()
     report(f"{spec.name}: {height} x {width}, {len(labels)} labels; writing {spec.activation} and top-{top_k}")
     return ClassifierPlan(
@@ -234,8 +247,11 @@ def _plan_classifier(spec: Classifier, detector: DetectorPlan | None, fp16: bool
             activation=spec.activation,
             threshold=spec.threshold,
             top_k=top_k,
+            prototypes=prototypes,
+            logit_scale=logit_scale,
         ),
         raw_output=output,
+        similarity=prototypes if prototypes is None else logit_scale * unit_vectors(prototypes),
     )
 
 
@@ -254,16 +270,6 @@ def _labels(labels: Labels | None, source: Source, key: str) -> tuple[str, ...]:
     if source.labels is None:
         raise PipelineError(f"{key}: missing, and the weights do not name their classes; add it")
     return source.labels
-
-
-def _read_anchors(file: Path) -> NDArray[np.float32]:
-    try:
-        anchors = np.load(file, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise PipelineError(f"detector.anchors: {file} cannot be read ({error}); expected a .npy file") from error
-    if anchors.ndim != 2 or anchors.shape[1] != 4:
-        raise PipelineError(f"detector.anchors: {file} holds {list(anchors.shape)}; expected [N, 4], xyxy in pixels")
-    return np.asarray(anchors, np.float32)
 
 
 def _first(*values: int | None) -> int:

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
-from boxwise_export.errors import ExportError
+from boxwise_export.errors import ExportError, PipelineError
 from boxwise_export.pipeline import load_pipeline
 from boxwise_export.plan import Plan, make_plan
 from boxwise_export.summary import document, routes
@@ -114,3 +115,40 @@ def test_a_graph_of_any_size_needs_one(
     )
     with pytest.raises(ExportError, match=r"detector\.canvas\.size: the graph takes pictures of any size"):
         plan(write_pipeline("detector: {weights: d.onnx, labels: coco}"))
+
+
+PROTOTYPES = """
+classifiers:
+  - {name: color, weights: classifier.onnx, labels: [red, green, blue, grey], prototypes: colors.npy}
+"""
+
+
+def test_prototypes_make_labels_of_an_embedding(write_pipeline: Callable[[str], Path]) -> None:
+    file = write_pipeline(PROTOTYPES)
+    np.save(file.with_name("colors.npy"), np.float32([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1]]))
+    (classifier,) = make_plan(load_pipeline(file)).classifiers
+    assert classifier.labels == ("red", "green", "blue", "grey")
+    assert classifier.top_k == 4
+    assert classifier.similarity is not None
+    np.testing.assert_allclose(np.linalg.norm(classifier.similarity, axis=1), 100, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("vectors", "sentence"),
+    [
+        (None, "cannot be read"),
+        (np.ones((4, 5)), r"holds \[4, 5\]; expected \[labels, 3\]"),
+        (np.ones(3), r"holds \[3\]"),
+        (np.ones((2, 3)), "4 names, but there are prototypes of 2 classes"),
+        (np.zeros((4, 3)), "a row of zeros"),
+        (np.full((4, 3), np.nan), "not finite"),
+    ],
+)
+def test_prototypes_that_do_not_fit(
+    write_pipeline: Callable[[str], Path], vectors: np.ndarray | None, sentence: str
+) -> None:
+    file = write_pipeline(PROTOTYPES)
+    if vectors is not None:
+        np.save(file.with_name("colors.npy"), vectors)
+    with pytest.raises(PipelineError, match=sentence):
+        make_plan(load_pipeline(file))

@@ -6,12 +6,15 @@ from typing import Literal
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto
 
 from boxwise_export.graph.builder import GraphBuilder
 from boxwise_export.graph.normalize import normalized
 from boxwise_export.graph.source import SourceInput
 from boxwise_export.pipeline import Normalize
+
+_LEAST_LENGTH = 1e-12  # as torch.nn.functional.normalize has it
 
 
 def build_classifier(
@@ -25,19 +28,23 @@ def build_classifier(
     activation: Literal["softmax", "sigmoid", "none"],
     threshold: float | None,
     top_k: int,
+    prototypes: NDArray[np.float32] | None = None,
+    logit_scale: float = 1.0,
 ) -> onnx.ModelProto:
     """Write normalisation, activation and top-k around a source's graph.
 
     Args:
         model: the source.
         source: its input.
-        output: the name of its logits, [B, C].
+        output: the name of its logits, [B, C], or of its embedding, [B, D].
         height: of a crop, pixels.
         width: of a crop, pixels.
         normalize: what the source was trained on.
         activation: what makes scores of logits; `none` where the source does.
         threshold: labels that score less are -1 with score 0; None keeps all.
         top_k: how many labels leave.
+        prototypes: float32 [C, D], a vector for each label, where the output is an embedding.
+        logit_scale: what cosine similarities are multiplied by.
 
     Returns:
         The graph `crops` uint8 [B, height, width, 3] -> `label_ids` int32 [B, k], `label_scores` float32 [B, k].
@@ -45,6 +52,8 @@ def build_classifier(
     graph = GraphBuilder(model)
     logits = graph.run_source({source.name: normalized(graph, "crops", normalize, source)})[output]
     scores = graph.reshape(graph.op("Cast", logits, to=TensorProto.FLOAT), 0, -1)
+    if prototypes is not None:
+        scores = _similarities(graph, scores, prototypes, logit_scale)
     if activation == "softmax":
         scores = graph.op("Softmax", scores, axis=-1)
     elif activation == "sigmoid":
@@ -63,3 +72,18 @@ def build_classifier(
             "label_scores": (label_scores, TensorProto.FLOAT, (batch, top_k)),
         },
     )
+
+
+def unit_vectors(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows [n, D] of length 1; a row of zeros stays one."""
+    lengths = np.linalg.norm(vectors.astype(np.float64), axis=-1, keepdims=True)
+    return np.asarray(vectors / np.maximum(lengths, _LEAST_LENGTH), np.float32)
+
+
+def _similarities(graph: GraphBuilder, embedding: str, prototypes: NDArray[np.float32], scale: float) -> str:
+    """Cosine similarity of embeddings [B, D] with each prototype, times the scale: [B, C]."""
+    last = graph.constant([-1], np.int64)
+    squares = graph.op("ReduceSum", graph.op("Mul", embedding, embedding), last, keepdims=1)
+    length = graph.op("Max", graph.op("Sqrt", squares), graph.constant(_LEAST_LENGTH, np.float32))
+    vectors = graph.constant(scale * unit_vectors(prototypes).T, np.float32)
+    return str(graph.op("MatMul", graph.op("Div", embedding, length), vectors))

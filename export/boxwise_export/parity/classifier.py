@@ -80,6 +80,8 @@ def _agrees(
 
 def _scores(output: NDArray[np.float64], plan: ClassifierPlan) -> NDArray[np.float64]:
     """What the graph makes of the source's output, in numpy."""
+    if plan.similarity is not None:
+        output = plan.similarity.astype(np.float64) @ (output / max(float(np.linalg.norm(output)), 1e-12))
     if plan.spec.activation == "softmax":
         powers = np.exp(output - output.max())
         scores: NDArray[np.float64] = powers / powers.sum()

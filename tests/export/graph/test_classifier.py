@@ -39,6 +39,33 @@ def test_sigmoid_leaves_out_what_scores_less_than_its_threshold(mean_color: onnx
     np.testing.assert_allclose(scores[0], [expected[0, 1], expected[0, 2], 0], rtol=1e-5)
 
 
+@pytest.mark.parametrize("activation", ["none", "softmax", "sigmoid"])
+def test_prototypes_are_compared_by_their_direction(mean_color: onnx.ModelProto, activation: str) -> None:
+    """Two labels of any length, one along each of two embeddings; written out as the formula of the cosine."""
+    prototypes = np.float32([[1, 3, 2], [40, 0, 0], [0, 0, 0.1], [-1, -1, -1]])
+    scale = 1.0 if activation == "none" else 10.0
+    ids, scores = answered(mean_color, activation=activation, prototypes=prototypes, logit_scale=scale, top_k=4)
+    cosines = np.array(
+        [[(e @ p) / (np.sqrt(e @ e) * np.sqrt(p @ p)) for p in prototypes.astype(float)] for e in LOGITS]
+    )
+    expected = scale * cosines
+    if activation == "softmax":
+        expected = np.exp(expected) / np.exp(expected).sum(axis=1, keepdims=True)
+    elif activation == "sigmoid":
+        expected = 1 / (1 + np.exp(-expected))
+    assert ids[:, 0].tolist() == [0, 1]
+    np.testing.assert_allclose(scores, -np.sort(-expected, axis=1), rtol=1e-4, atol=1e-6)
+
+
+def test_an_embedding_of_zeros_is_like_nothing(mean_color: onnx.ModelProto) -> None:
+    graph = build_classifier(
+        mean_color, read_input(mean_color), "logits", height=8, width=8, normalize=Normalize(), activation="none",
+        threshold=None, top_k=2, prototypes=np.eye(3, dtype=np.float32)[:2],
+    )  # fmt: skip
+    outputs = OnnxGraph(graph.SerializeToString())({"crops": np.zeros((1, 8, 8, 3), np.uint8)})
+    assert outputs["label_scores"].tolist() == [[0, 0]]
+
+
 @pytest.mark.parametrize("top_k", [1, 2])
 def test_top_k_of_scores_as_they_are(mean_color: onnx.ModelProto, top_k: int) -> None:
     ids, scores = answered(mean_color, activation="none", top_k=top_k)
