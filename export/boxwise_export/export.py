@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from boxwise_export.chain import Chain
 from boxwise_export.demo_assets import PHOTOS
 from boxwise_export.download import DownloadError, fetch
 from boxwise_export.errors import ExportError
+from boxwise_export.graph.light import give_back_memory
 from boxwise_export.network import Report
 from boxwise_export.parity.gate import check_parity, find_pictures, read_picture, spread
 from boxwise_export.parity.limits import Limits, limits_of
@@ -76,7 +77,23 @@ def export(
         frames = [read_picture(path, plan.max_pixels) for path in spread(pictures, _MOST_CALIBRATION)]
         with staged(plan) as exact:
             plan = quantized(plan, exact, frames, report)
-    limits = limits_of(pipeline.tolerances, precision)
+    parity, accuracy = _judged(pipeline, plan, pictures, dataset, report)
+    give_back_memory()
+    figures = accuracy.document() if accuracy else None
+    publication = publish(plan, out, file=text, parity=parity.document(), accuracy=figures, keep=keep)
+    _say(publication.lines(), report)
+    return Exported(plan, parity, accuracy, publication)
+
+
+def _judged(
+    pipeline: Pipeline, plan: Plan, pictures: Sequence[Path], dataset: Dataset | None, report: Report
+) -> tuple[ParityReport, Accuracy | None]:
+    """Compare the stages with their source, and measure them where there are labels.
+
+    Raises:
+        ParityError, ExportError: they are too far from it, or lose too much.
+    """
+    limits = limits_of(pipeline.tolerances, plan.precision)
     with staged(plan) as chain:
         report("comparing with the source")
         parity = check_parity(plan, chain, pictures, limits)
@@ -85,12 +102,9 @@ def export(
     if accuracy:
         _say(accuracy.lines(), report)
         accuracy.require()
-    if not accuracy or precision == "fp32":  # what lower precision may do is better said by accuracy than by parity
+    if not accuracy or plan.precision == "fp32":  # what a lower one may do is better said by accuracy than by parity
         parity.require()
-    figures = accuracy.document() if accuracy else None
-    publication = publish(plan, out, file=text, parity=parity.document(), accuracy=figures, keep=keep)
-    _say(publication.lines(), report)
-    return Exported(plan, parity, accuracy, publication)
+    return parity, accuracy
 
 
 def _accuracy(
@@ -117,6 +131,7 @@ def staged(plan: Plan) -> Iterator[Chain]:
     with tempfile.TemporaryDirectory(prefix="boxwise-") as folder:
         repository = Path(folder, "repository")
         publish(plan, repository)
+        give_back_memory()  # of the serialised graphs
         yield Chain.load(repository, plan.name, threads=plan.instances * plan.threads)
 
 

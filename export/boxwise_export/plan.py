@@ -15,6 +15,7 @@ from boxwise_export.errors import GraphError, PipelineError
 from boxwise_export.families import Head, Reading, find_family
 from boxwise_export.graph.classifier import build_classifier, unit_vectors
 from boxwise_export.graph.detector import build_detector
+from boxwise_export.graph.light import give_back_memory
 from boxwise_export.graph.precision import to_fp16
 from boxwise_export.labels import read_labels
 from boxwise_export.network import Report, read_network
@@ -132,10 +133,12 @@ def make_plan(
     cores = cores or available_cores()
     instances = min(cores, _MOST_INSTANCES)
     detector = _plan_detector(pipeline.detector, fp16, report) if pipeline.detector else None
+    classifiers = [_plan_classifier(classifier, detector, fp16, report) for classifier in pipeline.classifiers]
+    give_back_memory()  # of the graphs on the way
     return Plan(
         name=pipeline.name,
         detector=detector,
-        classifiers=tuple(_plan_classifier(classifier, detector, fp16, report) for classifier in pipeline.classifiers),
+        classifiers=tuple(classifiers),
         max_pixels=round(pipeline.max_megapixels * 1_000_000),
         instances=instances,
         threads=max(1, cores // instances),

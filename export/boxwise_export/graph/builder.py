@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from onnx import TensorProto, helper, numpy_helper
 
 from boxwise_export.errors import GraphError
+from boxwise_export.graph.light import check_graph
 
 # Axes are inputs of Squeeze and ReduceSum, and Softmax works on one axis, from 13 on. 17 is what we write ourselves,
 # and what every runtime we serve with reads.
@@ -106,7 +107,7 @@ class GraphBuilder:
             ir_version=max(self._source.ir_version, IR_VERSION),
         )
         try:
-            onnx.checker.check_model(model, full_check=True)
+            check_graph(model)
         except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
             raise GraphError(f"the graph does not hold together: {' '.join(str(error).split())}") from error
         return model

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from boxwise_export.errors import GraphError
 from boxwise_export.graph.builder import SOURCE_PREFIX
+from boxwise_export.graph.light import check_graph
 
 # Sums over many values, exponentials and their like, which leave fp16's 11 bits or its range of 65,504; the rest of
 # the library's own list are operators that have no fp16 kernel.
@@ -153,7 +154,7 @@ def _is_source(node: onnx.NodeProto) -> bool:
 
 def _checked(model: onnx.ModelProto, precision: str) -> onnx.ModelProto:
     try:
-        onnx.checker.check_model(model, full_check=True)
+        check_graph(model)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise GraphError(f"{precision}: the graph does not hold together: {' '.join(str(error).split())}") from error
     return model

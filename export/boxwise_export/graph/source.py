@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from boxwise_export.errors import GraphError
-from boxwise_runtime.session import OnnxGraph
+from boxwise_export.graph.light import open_graph
 
 Layout = Literal["NCHW", "NHWC"]
 
@@ -88,7 +88,7 @@ def probe(
     if only is not None:
         pictures = pictures[only : only + 1]
     try:
-        outputs: Mapping[str, NDArray[np.generic]] = OnnxGraph(model.SerializeToString())({source.name: pictures})
+        outputs: Mapping[str, NDArray[np.generic]] = open_graph(model)({source.name: pictures})
     except Exception as error:
         reason = " ".join(str(error).split())
         raise GraphError(f"ONNX Runtime cannot run the graph on a {height} x {width} picture: {reason}") from error

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
 from boxwise_export.graph.builder import SOURCE_PREFIX
+from boxwise_export.graph.light import open_graph
 from boxwise_export.parity.compare import relative_difference
 from boxwise_export.parity.report import Step
 from boxwise_export.sources.base import Floats
-from boxwise_runtime.session import OnnxGraph
 
 
 class RawOutputs:
@@ -27,7 +28,8 @@ class RawOutputs:
     def __init__(self, graph: onnx.ModelProto, names: Sequence[str], pixels: str) -> None:
         self._names = names
         self._pixels = pixels
-        self._graph = OnnxGraph(_with_outputs(graph, [SOURCE_PREFIX + name for name in names]))
+        with _with_outputs(graph, [SOURCE_PREFIX + name for name in names]):
+            self._graph = open_graph(graph)
         self._worst = 0.0
         self._where = ""
 
@@ -45,12 +47,13 @@ class RawOutputs:
         return Step(part, "outputs", self._worst <= limit, sentence, {"relative_difference": self._worst})
 
 
-def _with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> bytes:
-    """The model with further tensors among its outputs, serialised; ONNX Runtime finds their types."""
+@contextmanager
+def _with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> Iterator[None]:
+    """Further tensors among the model's outputs, for as long as this lasts; ONNX Runtime finds their types."""
     outputs = model.graph.output
     count = len(outputs)
     outputs.extend(onnx.ValueInfoProto(name=name) for name in names)
     try:
-        return bytes(model.SerializeToString())
+        yield
     finally:
         del outputs[count:]

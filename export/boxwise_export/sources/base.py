@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from boxwise_export.graph.light import open_graph
 from boxwise_export.pipeline import Normalize
 from boxwise_runtime.canvas import ColorOrder, Interpolation, Resize
 from boxwise_runtime.session import OnnxGraph
@@ -98,7 +99,7 @@ def onnx_run(model: onnx.ModelProto) -> Run:
 
     def run(pictures: Floats) -> Mapping[str, Floats]:
         if not sessions:
-            sessions.append(OnnxGraph(model.SerializeToString()))
+            sessions.append(open_graph(model))
         return {key: np.asarray(value, np.float32) for key, value in sessions[0]({name: pictures}).items()}
 
     return run

@@ -9,6 +9,7 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_model, uses_external_data
 
+from boxwise_export.graph.light import check_graph
 from boxwise_export.sources.errors import SourceError
 
 # What protobuf can write in one message (its lengths are signed 32-bit numbers), and so what a model.onnx can hold.
@@ -30,7 +31,7 @@ def read_onnx(path: Path, outputs: Sequence[str] | None = None) -> onnx.ModelPro
     _check_opset(path, model)
     _load_weights(path, model)
     try:
-        onnx.checker.check_model(model)
+        check_graph(model, shapes=False)
     except (onnx.checker.ValidationError, ValueError) as error:
         raise SourceError(f"{path}: not a valid ONNX model ({_one_line(error)}); export it again") from error
     if outputs is not None:

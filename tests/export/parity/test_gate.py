@@ -73,6 +73,23 @@ def test_what_equals_its_source_passes(pipeline: Path) -> None:
     assert report.steps[5].figures["compared"] >= 2 * 17
 
 
+def test_prototypes_are_compared_as_the_source_gives_its_embedding(pipeline: Path) -> None:
+    np.save(pipeline.with_name("shades.npy"), np.float32([[1, 0, 0], [0, 2, 0], [0, 0, 3]]))
+    pipeline.write_text(PIPELINE.replace("mean.onnx,", "mean.onnx, prototypes: shades.npy, logit_scale: 20,"))
+    report = checked(pipeline)
+    report.require()
+    assert report.steps[5].figures["compared"] >= 2 * 17
+
+    def turned(plan: Plan) -> Plan:
+        (classifier,) = plan.classifiers
+        assert classifier.similarity is not None
+        return dataclasses.replace(
+            plan, classifiers=(dataclasses.replace(classifier, similarity=classifier.similarity[::-1]),)
+        )
+
+    assert checked(pipeline, turned).steps[5].passed is False
+
+
 def last_node(model: onnx.ModelProto, output: str, kind: str, value: np.ndarray) -> onnx.ModelProto:
     """The model with `kind(output, value)` in place of one of its outputs."""
     changed = onnx.ModelProto()
