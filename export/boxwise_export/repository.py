@@ -10,6 +10,7 @@ from importlib.metadata import version
 from typing import Any
 
 from boxwise_export.configs import Template, remove, set_parameters, set_shape, templates_folder
+from boxwise_export.graph.light import serialized
 from boxwise_export.plan import ClassifierPlan, DetectorPlan, Plan
 from boxwise_export.versions import ModelFolder
 
@@ -140,7 +141,7 @@ def _model(
             config.instance_group[0].count = plan.instances
             set_parameters(config, {"threads": plan.threads, "chunk": min(_CHUNK, model.max_batch_size)})
         texts[file] = template.render(config)
-    return _folder(stage, name, texts, {"model.onnx": model.graph.SerializeToString(deterministic=True)})
+    return _folder(stage, name, texts, {"model.onnx": serialized(model.graph)})
 
 
 def _nms(plan: Plan, detector: DetectorPlan) -> ModelFolder:

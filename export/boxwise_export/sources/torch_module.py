@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import io
+import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 
 from boxwise_export.graph.builder import OPSET
+from boxwise_export.graph.light import give_back_memory
 from boxwise_export.sources.base import Floats, Run, file_digest
 from boxwise_export.sources.errors import SourceError
 from boxwise_runtime.canvas import Interpolation
@@ -104,25 +105,27 @@ def trace(module: Any, outputs: Sequence[str], height: int, width: int, *, batch
     """
     import torch
 
-    exported = io.BytesIO()
     axes = {name: {0: "batch" if batched else f"{name}_rows"} for name in outputs}
-    try:
-        with warnings.catch_warnings(), torch.no_grad():
-            # The tracing exporter is announced as legacy; the other needs onnxscript, and cannot export every model.
-            warnings.simplefilter("ignore")
+    with tempfile.TemporaryDirectory(prefix="boxwise-") as folder, warnings.catch_warnings(), torch.no_grad():
+        # The tracing exporter is announced as legacy; the other needs onnxscript, and cannot export every model here.
+        warnings.simplefilter("ignore")
+        file = Path(folder, "model.onnx")
+        try:
             torch.onnx.export(
                 module,
                 (torch.zeros(1, 3, height, width),),
-                exported,  # type: ignore[arg-type]  # a buffer works, and is not in its annotation
+                file,
                 opset_version=OPSET,
                 input_names=["images"],
                 output_names=list(outputs),
                 dynamic_axes={"images": {0: "batch"}, **axes},
                 dynamo=False,
             )
-    except Exception as error:
-        raise SourceError(f"{type(module).__name__}: PyTorch cannot export it to ONNX ({one_line(error)})") from error
-    return onnx.load_from_string(exported.getvalue())
+        except Exception as error:
+            title = type(module).__name__
+            raise SourceError(f"{title}: PyTorch cannot export it to ONNX ({one_line(error)})") from error
+        give_back_memory()  # of the exporter's own copies of the weights
+        return onnx.load_model(str(file))
 
 
 def torch_run(module: Any, outputs: Sequence[str]) -> Run:

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from boxwise_export.graph.light import check_graph, open_graph
+from boxwise_export.graph.light import check_graph, open_graph, serialized
 from boxwise_runtime.session import OnnxGraph
 
 Make = Callable[..., onnx.ModelProto]
@@ -45,6 +45,18 @@ def test_weights_of_any_size_and_order_are_found_again(make_model: Make) -> None
     answers = open_graph(model)({"x": np.ones((1, 200), np.float32)})
     for name, values in constants.items():
         np.testing.assert_array_equal(answers[f"y{name}"], [[200 * values[0, 0]] * values.shape[1]])
+
+
+def test_what_is_written_is_the_model(make_model: Make) -> None:
+    """Read back, the same fields hold the same; the large weights stand last."""
+    model = linear(make_model)
+    model.metadata_props.add(key="author", value="ä")
+    read = onnx.load_from_string(serialized(model))
+    onnx.checker.check_model(read, full_check=True)
+    assert [each.name for each in read.graph.initializer] == ["small", "large"]
+    read.graph.initializer.sort(key=lambda each: each.name)
+    assert read == model
+    assert serialized(model) == serialized(read)
 
 
 def test_what_does_not_hold_together_is_found_without_the_weights(make_model: Make) -> None:
