@@ -6,10 +6,7 @@ give them, [B, 9 * C, h, w] and [B, 36, h, w]; or joined, as torchvision does, [
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Callable, Mapping, Sequence
 
 from boxwise_export.families.base import (
     IMAGENET_CANVAS,
@@ -44,34 +41,48 @@ def _read(head: Head) -> Reading | Mismatch:
     if finished:
         return finished
     anchors = pyramid_anchors(head.height, head.width) if head.anchors is None else head.anchors
-    levels = pyramid_levels(head.outputs, head.height, head.width, [4 * _PER_CELL])
-    pair = find_pair(head.outputs, len(anchors))
-    if levels is None and pair is None:
+    found = _levels(head) or _joined(head, len(anchors))
+    if found is None:
         some = sum(values.ndim == 4 for values in head.outputs.values()) == len(head.outputs) > 2
         return Mismatch(f"{_NEED}, for {len(anchors)} anchors", 0.5 if some else 0.2 * (head.anchors is not None))
-    names = levels[0] if levels else [pair.scores]  # type: ignore[union-attr]
-    classes = head.outputs[names[0]].shape[1] // _PER_CELL if levels else head.outputs[names[0]].shape[2]
-    done = all(are_probabilities(head.outputs[name]) for name in names)
+    names, classes, gather = found
     if head.classes not in (None, classes):
         return Mismatch(f"{_NEED}; the graph gives {classes} classes, the labels are {head.classes}", 0.8)
+    done = all(are_probabilities(head.outputs[name]) for name in names)
 
     def decode(graph: GraphBuilder, tensors: Mapping[str, str]) -> Decoded:
         """Every anchor may be of several classes."""
-        if levels:
-            scores = joined_levels(graph, tensors, levels[0], classes)
-            deltas = joined_levels(graph, tensors, levels[1], 4)
-        else:
-            scores, deltas = tensors[pair.scores], tensors[pair.deltas]  # type: ignore[union-attr]
+        scores, deltas = gather(graph, tensors)
         if not done:
             scores = graph.op("Sigmoid", scores)
         boxes = decode_deltas(graph, deltas, anchors, (1.0, 1.0, 1.0, 1.0))
         return Decoded(graph.clip_boxes(boxes, head.height, head.width), scores, count=len(anchors))
 
-    return Reading(_why(head, anchors, classes), classes, decode)
-
-
-def _why(head: Head, anchors: NDArray[np.float32], classes: int) -> str:
-    return f"{shapes(head.outputs)}: deltas to {len(anchors)} anchors, {classes} classes without a background"
+    why = f"{shapes(head.outputs)}: deltas to {len(anchors)} anchors, {classes} classes without a background"
+    return Reading(why, classes, decode)
 
 
 FAMILY = Family("retinanet", IMAGENET_CANVAS, _read)
+
+# The outputs of class scores, how many classes they are of, and what makes [B, N, C] and [B, N, 4] of all outputs.
+_Found = tuple[Sequence[str], int, Callable[[GraphBuilder, Mapping[str, str]], tuple[str, str]]]
+
+
+def _levels(head: Head) -> _Found | None:
+    roles = pyramid_levels(head.outputs, head.height, head.width, [4 * _PER_CELL])
+    if roles is None:
+        return None
+    scores, deltas = roles
+    classes = head.outputs[scores[0]].shape[1] // _PER_CELL
+
+    def gather(graph: GraphBuilder, tensors: Mapping[str, str]) -> tuple[str, str]:
+        return joined_levels(graph, tensors, scores, classes), joined_levels(graph, tensors, deltas, 4)
+
+    return scores, classes, gather
+
+
+def _joined(head: Head, count: int) -> _Found | None:
+    pair = find_pair(head.outputs, count)
+    if pair is None:
+        return None
+    return [pair.scores], head.outputs[pair.scores].shape[2], lambda _, t: (t[pair.scores], t[pair.deltas])
