@@ -22,6 +22,8 @@ from boxwise_export.graph.light import check_graph
 # Sums over many values, exponentials and their like, which leave fp16's 11 bits or its range of 65,504; the rest of
 # the library's own list are operators that have no fp16 kernel.
 _SENSITIVE = ("Exp", "Log", "Pow", "ReduceMean", "ReduceSum", "Softmax", "LayerNormalization", "InstanceNormalization")
+# What int8 is fast at.
+_PRODUCTS = ("Conv", "Gemm", "MatMul")
 
 
 def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -72,6 +74,8 @@ def to_int8(model: onnx.ModelProto, pixels: Iterator[NDArray[np.uint8]]) -> onnx
     named = _with_node_names(model)
     kept = [node.name for node in named.graph.node if not _is_source(node) or _is_depthwise(node)]
     kept += [node.name for node in named.graph.node if node.op_type == "Conv"][:1]
+    if all(node.name in kept or node.op_type not in _PRODUCTS for node in named.graph.node):
+        raise GraphError("int8: the network has no convolution and no matrix product to rewrite, after its first")
     with tempfile.TemporaryDirectory(prefix="boxwise-") as folder, _quiet():
         before, after = Path(folder, "fp32.onnx"), Path(folder, "int8.onnx")
         onnx.save(named, before)
@@ -80,7 +84,7 @@ def to_int8(model: onnx.ModelProto, pixels: Iterator[NDArray[np.uint8]]) -> onnx
             after,
             _Reader(model.graph.input[0].name, pixels),
             quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=["Conv", "Gemm", "MatMul"],
+            op_types_to_quantize=list(_PRODUCTS),
             per_channel=True,
             activation_type=QuantType.QInt8,
             weight_type=QuantType.QInt8,
@@ -89,8 +93,6 @@ def to_int8(model: onnx.ModelProto, pixels: Iterator[NDArray[np.uint8]]) -> onnx
             extra_options={"ActivationSymmetric": True, "WeightSymmetric": True, "CalibPercentile": 99.999},
         )
         quantized = onnx.load(after)
-    if not any(node.op_type == "QuantizeLinear" for node in quantized.graph.node):
-        raise GraphError("int8: the network has no convolution and no matrix product to rewrite")
     return _checked(quantized, "int8")
 
 
