@@ -29,7 +29,7 @@ help:  ## Show this list
 	$(PYTHON) -m venv .venv-torch
 
 .venv-torch/.dev: .venv-torch/bin/python pyproject.toml constraints-torch.txt
-	.venv-torch/bin/python -m pip install --disable-pip-version-check -c constraints-torch.txt -e '.[cli,export,eval,torchvision,timm,ultralytics,transformers,test]'
+	.venv-torch/bin/python -m pip install --disable-pip-version-check -c constraints-torch.txt -e '.[cli,export,eval,torchvision,timm,ultralytics,transformers,trt-check,test]'
 	@touch $@
 
 demo: .venv/.demo  ## Serve real models on this machine and look at three photos
@@ -38,7 +38,7 @@ demo: .venv/.demo  ## Serve real models on this machine and look at three photos
 test: .venv/.dev  ## Run every test, the contract through a real Triton included
 	.venv/bin/pytest
 
-test-torch: .venv-torch/.dev  ## Run the tests of sources that need torchvision, timm, ultralytics, transformers (5.5 GB)
+test-torch: .venv-torch/.dev  ## Run the tests of sources that need torchvision, timm, ultralytics, transformers (6 GB)
 	.venv-torch/bin/pytest tests/frameworks
 
 lint: .venv/.dev  ## Check style and types

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorrt_rtx
 import torch
 import yaml
 from contract_support.agreement import read_pictures
@@ -18,6 +19,8 @@ from boxwise_export.chain import Chain
 from boxwise_export.export import staged
 from boxwise_export.pipeline import load_pipeline
 from boxwise_export.plan import Plan, make_plan
+from boxwise_export.publish import publish
+from boxwise_export.tensorrt.check import check_graphs
 
 Pictures = list[NDArray[np.uint8]]
 
@@ -54,3 +57,16 @@ def save(tmp_path: Path) -> Callable[[torch.nn.Module], str]:
         return str(file)
 
     return write
+
+
+@pytest.fixture
+def assert_tensorrt_reads(tmp_path: Path) -> Callable[[Plan], None]:
+    """TensorRT-RTX reads the graphs of a plan, or fails for a reason of its own that is listed."""
+
+    def check(plan: Plan) -> None:
+        repository = tmp_path / "repository"
+        publish(plan, repository, file="")
+        for each in check_graphs(repository, None, tensorrt_rtx):
+            assert each.passed, each.problem
+
+    return check

@@ -78,7 +78,9 @@ def finder(model: Any, first: int) -> Callable[..., Found]:
         ("fasterrcnn_mobilenet_v3_large_320_fpn", 320, "faster_rcnn", 1),
     ],
 )
-def test_detector(name: str, side: int, family: str, first: int, pictures: Any, planned: Any, save: Any) -> None:
+def test_detector(
+    name: str, side: int, family: str, first: int, pictures: Any, planned: Any, assert_tensorrt_reads: Any, save: Any
+) -> None:
     model = seeded(name, side, pictures)
     labels = [f"kind {i}" for i in range(first, CLASSES)]
     detector = {
@@ -91,6 +93,7 @@ def test_detector(name: str, side: int, family: str, first: int, pictures: Any, 
         assert plan.detector.family == family
         assert plan.detector.max_batch_size == (1 if family == "faster_rcnn" else 8)
         assert assert_finds(plan.detector, chain, pictures, finder(model, first)) >= 160
+        assert_tensorrt_reads(plan)
 
 
 def test_classifier(pictures: Any, planned: Any, save: Any) -> None:

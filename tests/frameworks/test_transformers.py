@@ -170,7 +170,7 @@ def finder(model: Any, processor: Any) -> Callable[..., Found]:
 
 
 @pytest.mark.parametrize("make", [small_detr, small_rt_detr, small_d_fine, small_yolos])
-def test_detector(make: Any, pictures: Any, planned: Any, tmp_path: Path) -> None:
+def test_detector(make: Any, pictures: Any, planned: Any, assert_tensorrt_reads: Any, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     model, processor = saved(make, pictures, folder)
     with planned(detector={"weights": "model", "max_detections": 300}) as (plan, chain):
@@ -179,6 +179,7 @@ def test_detector(make: Any, pictures: Any, planned: Any, tmp_path: Path) -> Non
         assert detector.labels == tuple(NAMES.values())
         assert (detector.canvas.height, detector.canvas.resize) == (SIDE, "stretch")
         assert assert_finds(detector, chain, pictures, finder(model, processor)) >= 160
+        assert_tensorrt_reads(plan)
 
 
 def small_vit() -> tuple[Any, Any]:

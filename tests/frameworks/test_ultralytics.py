@@ -81,7 +81,7 @@ def checkpoint(yolo: Any, file: Path, **train_args: Any) -> None:
         ("yolo26n.yaml", "yolov10"),
     ],
 )
-def test_detector(name: str, family: str, pictures: Any, planned: Any, save: Any) -> None:
+def test_detector(name: str, family: str, pictures: Any, planned: Any, assert_tensorrt_reads: Any, save: Any) -> None:
     model = seeded(name, pictures).model
     detector = {
         "weights": {"source": f"ultralytics:{name}", "file": save(model)},
@@ -94,6 +94,7 @@ def test_detector(name: str, family: str, pictures: Any, planned: Any, save: Any
         assert "AGPL" in plan.detector.source.licence
         assert plan.detector.max_batch_size == 8
         assert assert_finds(plan.detector, chain, pictures, finder(model)) >= 160
+        assert_tensorrt_reads(plan)
 
 
 def test_checkpoint(pictures: Any, planned: Any, tmp_path: Path) -> None:

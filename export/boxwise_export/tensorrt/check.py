@@ -1,13 +1,15 @@
 """Every graph of a repository, read by TensorRT-RTX, which needs no GPU for it.
 
 A graph that it reads has operators, types and shapes that TensorRT knows. It says nothing of numerics or speed, and
-Triton does not load what it builds. What it cannot do and TensorRT can is listed here; any other failure is a defect.
+Triton does not load what it builds. Reading ends at the first operator that is not there. What it cannot do and
+TensorRT can is listed here; any other failure is a defect.
 """
 
 from __future__ import annotations
 
 import importlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,9 +83,7 @@ def check_graphs(
         try:
             _check(trt, graph, capability, report)
         except EngineError as error:
-            said = str(error)
-            known = next((why for pattern, why in KNOWN_LIMITS.items() if re.search(pattern, said)), None)
-            checked.append(Checked(model, said, known))
+            checked.append(Checked(model, str(error), _known(error.said)))
         else:
             checked.append(Checked(model))
     return checked
@@ -106,6 +106,13 @@ def for_capability(trt: Any, capability: str) -> Any:
         config.set_compute_capability(getattr(trt.ComputeCapability, name), 0)
 
     return configure
+
+
+def _known(said: Sequence[str]) -> str | None:
+    """Why none of the errors is the graph's own; None where one is."""
+    reasons = [next((why for limit, why in KNOWN_LIMITS.items() if re.search(limit, each)), None) for each in said]
+    known = dict.fromkeys(why for why in reasons if why is not None)
+    return "; ".join(known) if reasons and None not in reasons else None
 
 
 def _check(trt: Any, graph: Path, capability: str | None, report: Report) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,16 @@ _MOST_BEST = 8
 
 
 class EngineError(ExportError):
-    """A plan that cannot be built; its text names the graph, what TensorRT said, and the mend."""
+    """A plan that cannot be built; its text names the graph, what TensorRT said, and the mend.
+
+    Args:
+        message: the text.
+        said: what TensorRT said, error by error.
+    """
+
+    def __init__(self, message: str, said: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.said = tuple(said)
 
 
 @dataclass(frozen=True)
@@ -63,8 +72,9 @@ def parse(trt: Any, builder: Any, graph: Path, log: Any) -> Any:
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log)
     if not parser.parse_from_file(str(graph)):
-        said = "; ".join(_sentence(parser.get_error(index)) for index in range(parser.num_errors))
-        raise EngineError(f"{graph.parent.parent.name}: TensorRT {trt.__version__} cannot read its graph: {said}")
+        said = [_sentence(parser.get_error(index)) for index in range(parser.num_errors)]
+        title = f"{graph.parent.parent.name}: TensorRT {trt.__version__} cannot read its graph"
+        raise EngineError(f"{title}: {'; '.join(said)}", said)
     return network
 
 
@@ -110,8 +120,9 @@ def build(
     with _interruptible(monitor):
         plan = builder.build_serialized_network(network, config)
     if plan is None:
-        said = "; ".join(log.errors) or "it gives no reason"
-        raise EngineError(f"{graph.parent.parent.name}: TensorRT {trt.__version__} cannot build it: {said}")
+        said = log.errors or ["it gives no reason"]
+        title = f"{graph.parent.parent.name}: TensorRT {trt.__version__} cannot build it"
+        raise EngineError(f"{title}: {'; '.join(said)}", said)
     return Built(bytes(plan), bytes(config.get_timing_cache().serialize()))
 
 

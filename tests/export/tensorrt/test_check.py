@@ -12,7 +12,9 @@ import pytest
 from contract_support import heads
 
 from boxwise_export.errors import ExportError
+from boxwise_export.tensorrt import check
 from boxwise_export.tensorrt.check import KNOWN_LIMITS, check_graphs, for_capability
+from boxwise_export.tensorrt.engine import EngineError
 
 UNIT = {"normalize": {"std": 255}}
 GENERIC = {"family": "generic", "tensors": {"boxes": "where", "scores": "scores", "box_format": "cxcywh"}}
@@ -75,6 +77,25 @@ def test_what_it_cannot_do_is_listed_and_all_else_fails(repository: Path, trt: A
     assert not detector.passed
     assert detector.known is None
     assert classifier.passed
+
+
+@pytest.mark.parametrize(
+    ("said", "passed"),
+    [
+        (["NonZero a: x"], True),
+        (["NonZero a: x", "RoiAlign b: y"], True),
+        (["NonZero a: x", "Cast b: y"], False),
+        ([], False),
+    ],
+)
+def test_a_known_error_hides_no_other(
+    repository: Path, trt: Any, monkeypatch: pytest.MonkeyPatch, said: list[str], passed: bool
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise EngineError("; ".join(said), said)
+
+    monkeypatch.setattr(check, "parse", refuse)
+    assert [each.passed for each in check_graphs(repository, None, trt)] == [passed] * 2
 
 
 def test_an_unknown_capability_says_which_are_known(trt: Any) -> None:
