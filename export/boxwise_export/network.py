@@ -23,7 +23,7 @@ class Network:
     """A source's graph, ready to be wrapped.
 
     Attributes:
-        source: what was read.
+        source: what was read; its own graph is gone, and `model` in its place.
         model: its graph, of any batch where it can have one.
         input: the graph's; its batch is None (any) or 1.
         height: of the pictures, pixels.
@@ -65,6 +65,7 @@ def read_network(weights: Weights, size: tuple[int, int] | None, key: str, size_
     else:
         model = opened
     graph = replace(read_input(model), batch=1 if alone else None)
+    source = replace(source, model=onnx.ModelProto())  # its memory: once is enough
     return Network(source, model, graph, height, width, probe(model, graph, height, width), alone)
 
 

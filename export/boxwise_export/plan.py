@@ -17,6 +17,7 @@ from boxwise_export.graph.classifier import build_classifier, unit_vectors
 from boxwise_export.graph.detector import build_detector
 from boxwise_export.graph.light import give_back_memory
 from boxwise_export.graph.precision import to_fp16
+from boxwise_export.graph.source import Layout
 from boxwise_export.labels import read_labels
 from boxwise_export.network import Report, read_network
 from boxwise_export.pipeline import MAX_CANDIDATES, Classifier, Detector, Labels, Normalize, Pipeline, Precision
@@ -59,6 +60,7 @@ class DetectorPlan:
     candidates: int
     max_batch_size: int
     graph: onnx.ModelProto
+    layout: Layout
     raw_ranks: Mapping[str, int]
 
 
@@ -79,6 +81,7 @@ class ClassifierPlan:
     top_k: int
     max_batch_size: int
     graph: onnx.ModelProto
+    layout: Layout
     raw_output: str
     similarity: NDArray[np.float32] | None = None
 
@@ -192,6 +195,7 @@ def _plan_detector(spec: Detector, fp16: bool, report: Report) -> DetectorPlan:
         candidates=candidates,
         max_batch_size=1 if network.alone else spec.max_batch_size,
         graph=graph,
+        layout=network.input.layout,
         raw_ranks={name: values.ndim for name, values in network.outputs.items()},
     )
 
@@ -253,6 +257,7 @@ def _plan_classifier(spec: Classifier, detector: DetectorPlan | None, fp16: bool
             prototypes=prototypes,
             logit_scale=logit_scale,
         ),
+        layout=network.input.layout,
         raw_output=output,
         similarity=prototypes if prototypes is None else logit_scale * unit_vectors(prototypes),
     )

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from onnx import TensorProto, helper, numpy_helper
 
 from boxwise_export.errors import GraphError
-from boxwise_export.graph.light import check_graph
+from boxwise_export.graph.light import check_graph, is_large, without_weights
 
 # Axes are inputs of Squeeze and ReduceSum, and Softmax works on one axis, from 13 on. 17 is what we write ourselves,
 # and what every runtime we serve with reads.
@@ -34,7 +34,8 @@ class GraphBuilder:
 
     def __init__(self, source: onnx.ModelProto) -> None:
         source = _modern(source)
-        self._source = onnx.compose.add_prefix(source, SOURCE_PREFIX)
+        self._source = onnx.compose.add_prefix(without_weights(source), SOURCE_PREFIX)
+        self._weights = [each for each in source.graph.initializer if is_large(each)]  # copied once, by `finish`
         self._nodes: list[onnx.NodeProto] = []
         self._initializers: list[TensorProto] = []
         self._numbers = count()
@@ -106,6 +107,9 @@ class GraphBuilder:
             functions=self._source.functions,
             ir_version=max(self._source.ir_version, IR_VERSION),
         )
+        for weight in self._weights:
+            model.graph.initializer.add().CopyFrom(weight)
+            model.graph.initializer[-1].name = SOURCE_PREFIX + weight.name
         try:
             check_graph(model)
         except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:

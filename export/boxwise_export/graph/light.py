@@ -27,16 +27,16 @@ def check_graph(model: onnx.ModelProto, *, shapes: bool = True) -> None:
     Raises:
         onnx.checker.ValidationError, onnx.shape_inference.InferenceError: it does not hold together.
     """
-    onnx.checker.check_model(_without_weights(model), full_check=shapes)
+    onnx.checker.check_model(without_weights(model), full_check=shapes)
 
 
 def open_graph(model: onnx.ModelProto) -> OnnxGraph:
     """A session of a graph, whose weights ONNX Runtime maps from a file instead of parsing and copying them."""
-    light = _without_weights(model)
+    light = without_weights(model)
     with tempfile.TemporaryDirectory(prefix="boxwise-") as folder:
         del light.graph.input[len(model.graph.input) :]
         with Path(folder, _WEIGHTS).open("wb") as file:
-            for tensor in filter(_is_large, model.graph.initializer):
+            for tensor in filter(is_large, model.graph.initializer):
                 file.seek(-(-file.tell() // _PAGE) * _PAGE)
                 place = {"location": _WEIGHTS, "offset": str(file.tell()), "length": str(len(tensor.raw_data))}
                 light.graph.initializer.add(
@@ -58,10 +58,10 @@ def serialized(model: onnx.ModelProto) -> bytes:
     protobuf doubles its buffer while it writes, and then copies it: 3.5 times the model at once, where tensor by tensor
     it is 2.
     """
-    light = _without_weights(model)
+    light = without_weights(model)
     del light.graph.input[len(model.graph.input) :]
     parts = [light.graph.SerializeToString()]
-    for tensor in filter(_is_large, model.graph.initializer):
+    for tensor in filter(is_large, model.graph.initializer):
         parts += _field(onnx.GraphProto.INITIALIZER_FIELD_NUMBER, tensor.SerializeToString())
     light.ClearField("graph")
     size = sum(len(part) for part in parts)
@@ -77,16 +77,16 @@ def give_back_memory() -> None:
         return
 
 
-def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+def without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model with inputs, after its own, in place of its large weights."""
     graph = model.graph
     given = {each.name for each in graph.input}
     light = onnx.GraphProto(
-        **_fields(graph, but="initializer"), initializer=[each for each in graph.initializer if not _is_large(each)]
+        **_fields(graph, but="initializer"), initializer=[each for each in graph.initializer if not is_large(each)]
     )
     light.input.extend(
         helper.make_tensor_value_info(each.name, each.data_type, each.dims)
-        for each in filter(_is_large, graph.initializer)
+        for each in filter(is_large, graph.initializer)
         if each.name not in given
     )
     return onnx.ModelProto(**_fields(model, but="graph"), graph=light)
@@ -110,5 +110,6 @@ def _varint(value: int) -> bytes:
     return bytes([*encoded, value])
 
 
-def _is_large(tensor: onnx.TensorProto) -> bool:
+def is_large(tensor: onnx.TensorProto) -> bool:
+    """Whether a tensor is a weight that should not be copied about."""
     return len(tensor.raw_data) > _LARGE

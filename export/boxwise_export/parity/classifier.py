@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxwise_export.chain import Chain, Graph
-from boxwise_export.graph.source import read_input
 from boxwise_export.parity.limits import Limits
 from boxwise_export.parity.pixels import PixelDifference, normalized
 from boxwise_export.parity.raw import RawOutputs
@@ -31,15 +30,14 @@ def check_classifier(
         limits: what is allowed.
     """
     name = plan.spec.name
-    layout = read_input(plan.source.model).layout
     graph = chain.classifiers[name]
     pixels, raw = PixelDifference(), RawOutputs(plan.graph, [plan.raw_output], "crops")
     asked = agreed = 0
     for frame in frames:
         crops = crops_of(plan, chain, frame)
-        given = normalized(crops, plan.normalize, layout)
+        given = normalized(crops, plan.normalize, plan.layout)
         if plan.source.prepare and chain.detector is None:
-            pixels.add(plan.source.prepare(frame), given[:1], plan.normalize, layout)
+            pixels.add(plan.source.prepare(frame), given[:1], plan.normalize, plan.layout)
         for row in range(len(crops)):  # one by one: the source's graph may take no more
             outputs = plan.source.run(given[row : row + 1])
             raw.add(outputs, crops[row : row + 1])

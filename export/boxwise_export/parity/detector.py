@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from boxwise_export.chain import Chain
 from boxwise_export.graph.detector import build_decoder
-from boxwise_export.graph.source import read_input
 from boxwise_export.parity.compare import DetectionDifference, compare_detections
 from boxwise_export.parity.limits import Limits
 from boxwise_export.parity.pixels import PixelDifference, normalized
@@ -56,7 +55,6 @@ class _Check:
     difference: DetectionDifference = field(default_factory=DetectionDifference)
 
     def __post_init__(self) -> None:
-        self.layout = read_input(self.plan.source.model).layout
         self.raw = RawOutputs(self.plan.graph, list(self.plan.raw_ranks), "canvas")
         self._decode = None if self.plan.source.detect else OnnxGraph(_decoder(self.plan))
         self._suppress = Suppress(nms=self.plan.reading.nms)
@@ -66,9 +64,9 @@ class _Check:
         assert self.chain.preprocess is not None  # noqa: S101 (there is a detector)
         request = self.chain.preprocess({"raw_frame": frame})
         canvas = request["canvas"]
-        given = normalized(canvas, self.plan.normalize, self.layout)
+        given = normalized(canvas, self.plan.normalize, self.plan.layout)
         if self.plan.source.prepare:
-            self.pixels.add(self.plan.source.prepare(frame), given, self.plan.normalize, self.layout)
+            self.pixels.add(self.plan.source.prepare(frame), given, self.plan.normalize, self.plan.layout)
         outputs = self.plan.source.run(given)
         self.raw.add(outputs, canvas)
 

@@ -93,13 +93,13 @@ def from_unit(mean: Sequence[float], std: Sequence[float]) -> Normalize:
 
 
 def onnx_run(model: onnx.ModelProto) -> Run:
-    """Run a graph as it was read, in ONNX Runtime; the session is made at the first call."""
-    sessions: list[OnnxGraph] = []
+    """Run a graph as it was read, in ONNX Runtime; the session is made at the first call, and the graph let go."""
+    waiting, sessions = [model], list[OnnxGraph]()
     (name, *_) = [i.name for i in model.graph.input if i.name not in {c.name for c in model.graph.initializer}]
 
     def run(pictures: Floats) -> Mapping[str, Floats]:
-        if not sessions:
-            sessions.append(open_graph(model))
+        if waiting:
+            sessions.append(open_graph(waiting.pop()))
         return {key: np.asarray(value, np.float32) for key, value in sessions[0]({name: pictures}).items()}
 
     return run
