@@ -22,6 +22,7 @@ from boxwise_runtime.launcher.stubs import group_runs, stubs_of
 
 READY_POLL_S = 0.05
 LOG_LINES = 2000  # kept in memory; a start of a dozen models writes some hundred
+REAPED_S = 0.5  # what Triton gets to reap a stage that it unloads itself; one that died stays a zombie
 DEAD_STAGE_S = 2  # what Triton gets to say why a stage died while it loaded; it does not always notice
 FLUSH_S = 1  # what a stop gives after Triton says it has drained: it counts ensembles, not a model at work on its own
 _DRAINED = "All models are stopped, unloading models"
@@ -106,13 +107,15 @@ class TritonProcess:
         if (code := self._process.poll()) is not None:
             reason = log.last_error(self.log)
             return f"tritonserver ended by itself ({_exit(code)})" + (f": {reason}" if reason else "")
-        for stub in stubs_of(self.pid):
-            if stub.dead:
-                model = self._models.get(stub.pid)
-                stage = f"the stage '{model}'" if model else "a Python stage"
-                return f"{stage} died (its process {stub.pid} crashed or was killed; out of memory?)"
-            if stub.model:
-                self._models[stub.pid] = stub.model
+        stubs = stubs_of(self.pid)
+        self._models |= {stub.pid: stub.model for stub in stubs if stub.model}
+        if any(stub.dead for stub in stubs):
+            time.sleep(REAPED_S)
+            for stub in stubs_of(self.pid):
+                if stub.dead:
+                    model = self._models.get(stub.pid)
+                    stage = f"the stage '{model}'" if model else "a Python stage"
+                    return f"{stage} died (its process {stub.pid} crashed or was killed; out of memory?)"
         return None
 
     def stop(self, timeout_s: float = 10) -> None:

@@ -180,6 +180,15 @@ def test_a_dying_stage_keeps_its_name(echo_options, monkeypatch) -> None:
     assert "the stage 'echo' died" in failure
 
 
+def test_a_stage_that_is_being_reaped_has_not_died(echo_options, monkeypatch) -> None:
+    """A model that Triton unloads is a zombie, too, until Triton looks."""
+    with TritonProcess.start(echo_options) as server:
+        (stub,) = stubs_of(server.pid)
+        looks = iter([[Stub(stub.pid, "", dead=True)], []])
+        monkeypatch.setattr(process, "stubs_of", lambda _: next(looks))
+        assert server.failure() is None
+
+
 def test_a_killed_server_is_noticed_and_cleaned_up_after(echo_options, nothing_left) -> None:
     with TritonProcess.start(echo_options) as server:
         os.kill(server.pid, signal.SIGKILL)
