@@ -74,6 +74,7 @@ def checkpoint(yolo: Any, file: Path, **train_args: Any) -> None:
     ("name", "family"),
     [
         ("yolov8n.yaml", "yolov8"),
+        ("yolov9t.yaml", "yolov8"),
         ("yolo11n.yaml", "yolov8"),
         ("yolo12n.yaml", "yolov8"),
         ("yolov5n.yaml", "yolov8"),  # as ultralytics builds it, without anchors
