@@ -116,6 +116,16 @@ def test_the_size_is_that_of_the_training(tmp_path: Path) -> None:
     assert source.preprocessing.size == (256, 256)
 
 
+@pytest.mark.parametrize("name", ["yolov8n.yaml", "yolo26n.yaml", "yolov8n-cls.yaml"])
+def test_weights_of_another_number_of_classes(name: str, tmp_path: Path) -> None:
+    yolo = YOLO(name)
+    model = type(yolo.model)(yolo.model.yaml, nc=5, verbose=False)
+    torch.save(model.state_dict(), tmp_path / "weights.pth")
+    weights = Weights(source=f"ultralytics:{name}", file=tmp_path / "weights.pth")
+    labels = read_source(weights, "weights", (64, 64)).labels
+    assert labels == ("0", "1", "2", "3", "4")
+
+
 def test_a_model_file_alone_is_untrained_and_the_same_each_time() -> None:
     first, again = (read_source(Weights(source="ultralytics:yolov8n.yaml"), "weights", (64, 64)) for _ in range(2))
     assert "untrained" in first.origin
