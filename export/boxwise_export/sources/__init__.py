@@ -46,7 +46,8 @@ def read_source(weights: Weights, key: str, size: tuple[int, int] | None) -> Sou
 
                 return read_ultralytics(None, file, size, trust_pickle=True)
             if weights.architecture is None or size is None:
-                missing = "architecture (package.module:factory)" if size else "size of its input"
+                needed = {"architecture (package.module:factory)": weights.architecture, "size of its input": size}
+                missing = " and the ".join(what for what, said in needed.items() if said is None)
                 raise SourceError(
                     f"{key}: a PyTorch checkpoint holds weights only; name the {missing} as well, or the "
                     "`source:` that they belong to, as torchvision:resnet18. Of a model that ultralytics saved, say "
