@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,11 +77,12 @@ def check_graphs(
         ExportError: no such pipeline, or a capability that TensorRT-RTX does not know.
     """
     revision = find_manifest(repository, pipeline).revision()
+    configure = for_capability(trt, capability) if capability else None
     checked = []
     for model, graph in graphs_of(repository, revision).items():
         report(f"{model}: {'building' if capability else 'reading'}")
         try:
-            _check(trt, graph, capability, report)
+            _check(trt, graph, configure, report)
         except EngineError as error:
             checked.append(Checked(model, str(error), _known(error.said)))
         else:
@@ -89,7 +90,7 @@ def check_graphs(
     return checked
 
 
-def for_capability(trt: Any, capability: str) -> Any:
+def for_capability(trt: Any, capability: str) -> Callable[[Any], None]:
     """What makes a builder of TensorRT-RTX build for such a GPU, wherever it runs.
 
     Raises:
@@ -115,9 +116,9 @@ def _known(said: Sequence[str]) -> str | None:
     return "; ".join(known) if reasons and None not in reasons else None
 
 
-def _check(trt: Any, graph: Path, capability: str | None, report: Report) -> None:
-    if capability is not None:
-        build(trt, graph, profile_of(graph), report=report, configure=for_capability(trt, capability))
+def _check(trt: Any, graph: Path, configure: Callable[[Any], None] | None, report: Report) -> None:
+    if configure is not None:
+        build(trt, graph, profile_of(graph), report=report, configure=configure)
         return
     log = make_log(trt)
     parse(trt, trt.Builder(log), graph, log)

@@ -98,6 +98,11 @@ def test_a_known_error_hides_no_other(
     assert [each.passed for each in check_graphs(repository, None, trt)] == [passed] * 2
 
 
+def test_an_unknown_capability_is_no_fault_of_a_graph(repository: Path, trt: Any) -> None:
+    with pytest.raises(ExportError, match=r"--capability: '5\.0' is not known"):
+        check_graphs(repository, None, trt, capability="5.0")
+
+
 def test_an_unknown_capability_says_which_are_known(trt: Any) -> None:
     with pytest.raises(ExportError, match=r"--capability: '5\.0' is not known to TensorRT-RTX; expected one of .*8\.9"):
         for_capability(trt, "5.0")
