@@ -223,6 +223,7 @@ def _plan_classifier(spec: Classifier, detector: DetectorPlan | None, fp16: bool
         raise PipelineError(f"{key}.labels: {len(labels)} names, but {who} {classes} classes")
     top_k = min(spec.top_k, len(labels))
     logit_scale = 1.0 if spec.activation == "none" else spec.logit_scale or CLIP_SCALE
+    similarity = None if prototypes is None else logit_scale * unit_vectors(prototypes)
     normalize = spec.normalize or own.normalize or Normalize()
     report(f"{spec.name}: {height} x {width}, {len(labels)} labels; writing {spec.activation} and top-{top_k}")
     return ClassifierPlan(
@@ -254,12 +255,11 @@ def _plan_classifier(spec: Classifier, detector: DetectorPlan | None, fp16: bool
             activation=spec.activation,
             threshold=spec.threshold,
             top_k=top_k,
-            prototypes=prototypes,
-            logit_scale=logit_scale,
+            similarity=similarity,
         ),
         layout=network.input.layout,
         raw_output=output,
-        similarity=prototypes if prototypes is None else logit_scale * unit_vectors(prototypes),
+        similarity=similarity,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -28,8 +28,7 @@ def build_classifier(
     activation: Literal["softmax", "sigmoid", "none"],
     threshold: float | None,
     top_k: int,
-    prototypes: NDArray[np.float32] | None = None,
-    logit_scale: float = 1.0,
+    similarity: NDArray[np.float32] | None = None,
 ) -> onnx.ModelProto:
     """Write normalisation, activation and top-k around a source's graph.
 
@@ -43,8 +42,8 @@ def build_classifier(
         activation: what makes scores of logits; `none` where the source does.
         threshold: labels that score less are -1 with score 0; None keeps all.
         top_k: how many labels leave.
-        prototypes: float32 [C, D], a vector for each label, where the output is an embedding.
-        logit_scale: what cosine similarities are multiplied by.
+        similarity: float32 [C, D], a unit vector for each label times the scale of the logits, where the output is an
+            embedding.
 
     Returns:
         The graph `crops` uint8 [B, height, width, 3] -> `label_ids` int32 [B, k], `label_scores` float32 [B, k].
@@ -52,8 +51,8 @@ def build_classifier(
     graph = GraphBuilder(model)
     logits = graph.run_source({source.name: normalized(graph, "crops", normalize, source)})[output]
     scores = graph.reshape(graph.op("Cast", logits, to=TensorProto.FLOAT), 0, -1)
-    if prototypes is not None:
-        scores = _similarities(graph, scores, prototypes, logit_scale)
+    if similarity is not None:
+        scores = _similarities(graph, scores, similarity)
     if activation == "softmax":
         scores = graph.op("Softmax", scores, axis=-1)
     elif activation == "sigmoid":
@@ -74,16 +73,15 @@ def build_classifier(
     )
 
 
-def unit_vectors(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+def unit_vectors(vectors: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     """Rows [n, D] of length 1; a row of zeros stays one."""
     lengths = np.linalg.norm(vectors.astype(np.float64), axis=-1, keepdims=True)
     return np.asarray(vectors / np.maximum(lengths, _LEAST_LENGTH), np.float32)
 
 
-def _similarities(graph: GraphBuilder, embedding: str, prototypes: NDArray[np.float32], scale: float) -> str:
-    """Cosine similarity of embeddings [B, D] with each prototype, times the scale: [B, C]."""
+def _similarities(graph: GraphBuilder, embedding: str, similarity: NDArray[np.float32]) -> str:
+    """Embeddings [B, D] of length 1, with each of the vectors [C, D]: [B, C]."""
     last = graph.constant([-1], np.int64)
     squares = graph.op("ReduceSum", graph.op("Mul", embedding, embedding), last, keepdims=1)
     length = graph.op("Max", graph.op("Sqrt", squares), graph.constant(_LEAST_LENGTH, np.float32))
-    vectors = graph.constant(scale * unit_vectors(prototypes).T, np.float32)
-    return str(graph.op("MatMul", graph.op("Div", embedding, length), vectors))
+    return str(graph.op("MatMul", graph.op("Div", embedding, length), graph.constant(similarity.T, np.float32)))

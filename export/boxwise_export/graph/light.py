@@ -32,9 +32,8 @@ def check_graph(model: onnx.ModelProto, *, shapes: bool = True) -> None:
 
 def open_graph(model: onnx.ModelProto) -> OnnxGraph:
     """A session of a graph, whose weights ONNX Runtime maps from a file instead of parsing and copying them."""
-    light = without_weights(model)
+    light = _without_large(model)
     with tempfile.TemporaryDirectory(prefix="boxwise-") as folder:
-        del light.graph.input[len(model.graph.input) :]
         with Path(folder, _WEIGHTS).open("wb") as file:
             for tensor in filter(is_large, model.graph.initializer):
                 file.seek(-(-file.tell() // _PAGE) * _PAGE)
@@ -58,8 +57,7 @@ def serialized(model: onnx.ModelProto) -> bytes:
     protobuf doubles its buffer while it writes, and then copies it: 3.5 times the model at once, where tensor by tensor
     it is 2.
     """
-    light = without_weights(model)
-    del light.graph.input[len(model.graph.input) :]
+    light = _without_large(model)
     parts = [light.graph.SerializeToString()]
     for tensor in filter(is_large, model.graph.initializer):
         parts += _field(onnx.GraphProto.INITIALIZER_FIELD_NUMBER, tensor.SerializeToString())
@@ -79,17 +77,21 @@ def give_back_memory() -> None:
 
 def without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model with inputs, after its own, in place of its large weights."""
-    graph = model.graph
-    given = {each.name for each in graph.input}
-    light = onnx.GraphProto(
-        **_fields(graph, but="initializer"), initializer=[each for each in graph.initializer if not is_large(each)]
-    )
-    light.input.extend(
+    light = _without_large(model)
+    given = {each.name for each in model.graph.input}
+    light.graph.input.extend(
         helper.make_tensor_value_info(each.name, each.data_type, each.dims)
-        for each in filter(is_large, graph.initializer)
+        for each in filter(is_large, model.graph.initializer)
         if each.name not in given
     )
-    return onnx.ModelProto(**_fields(model, but="graph"), graph=light)
+    return light
+
+
+def _without_large(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with nothing in place of its large weights."""
+    small = [each for each in model.graph.initializer if not is_large(each)]
+    graph = onnx.GraphProto(**_fields(model.graph, but="initializer"), initializer=small)
+    return onnx.ModelProto(**_fields(model, but="graph"), graph=graph)
 
 
 def _fields(message: Any, but: str) -> dict[str, Any]:

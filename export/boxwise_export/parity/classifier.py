@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxwise_export.chain import Chain, Graph
+from boxwise_export.graph.classifier import unit_vectors
 from boxwise_export.parity.limits import Limits
 from boxwise_export.parity.pixels import PixelDifference, normalized
 from boxwise_export.parity.raw import RawOutputs
@@ -79,7 +80,7 @@ def _agrees(
 def _scores(output: NDArray[np.float64], plan: ClassifierPlan) -> NDArray[np.float64]:
     """What the graph makes of the source's output, in numpy."""
     if plan.similarity is not None:
-        output = plan.similarity.astype(np.float64) @ (output / max(float(np.linalg.norm(output)), 1e-12))
+        output = plan.similarity.astype(np.float64) @ unit_vectors(output)
     if plan.spec.activation == "softmax":
         powers = np.exp(output - output.max())
         scores: NDArray[np.float64] = powers / powers.sum()

@@ -10,6 +10,10 @@ from numpy.typing import NDArray
 
 from boxwise_export.sources.base import Floats, Found
 
+# At least so many detections of a picture are compared, those below the pipeline's threshold too: parity over nothing
+# proves nothing.
+LEAST_DETECTIONS = 20
+
 
 @dataclass(frozen=True)
 class DetectionDifference:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from boxwise_export.chain import Chain
 from boxwise_export.graph.detector import build_decoder
-from boxwise_export.parity.compare import DetectionDifference, compare_detections
+from boxwise_export.parity.compare import LEAST_DETECTIONS, DetectionDifference, compare_detections
 from boxwise_export.parity.limits import Limits
 from boxwise_export.parity.pixels import PixelDifference, normalized
 from boxwise_export.parity.raw import RawOutputs
@@ -22,9 +22,7 @@ from boxwise_runtime.canvas import Geometry, to_picture
 from boxwise_runtime.session import OnnxGraph
 from boxwise_runtime.stages import Suppress
 
-# At least so many detections of a picture are compared, those below the pipeline's threshold too: parity over nothing
-# proves nothing. What scores less than the second is noise to every framework.
-_LEAST_DETECTIONS, _LEAST_SCORE = 20, 1e-3
+_LEAST_SCORE = 1e-3  # what scores less is noise to every framework
 
 
 def check_detector(
@@ -128,7 +126,7 @@ class _Check:
         best = np.sort(scores)[::-1]
         threshold = self.plan.spec.score_threshold
         if len(best):
-            threshold = min(threshold, float(best[min(len(best), _LEAST_DETECTIONS) - 1]))
+            threshold = min(threshold, float(best[min(len(best), LEAST_DETECTIONS) - 1]))
         if len(best) == self.plan.spec.max_detections:  # both stop there
             threshold = max(threshold, float(best[-1]))
         return max(threshold, _LEAST_SCORE)

@@ -8,13 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxwise_export.chain import Chain, Tensors
-from boxwise_export.parity.compare import DetectionDifference, compare_detections
+from boxwise_export.parity.compare import LEAST_DETECTIONS, DetectionDifference, compare_detections
 from boxwise_export.parity.limits import Limits
 from boxwise_export.parity.report import Step
 from boxwise_export.sources.base import Found
-
-# At least so many detections of a picture are compared, where there are as many: see `detector.py`.
-_LEAST_DETECTIONS = 20
 
 
 def check_engines(exact: Chain, planned: Chain, frames: Sequence[NDArray[np.uint8]], limits: Limits) -> list[Step]:
@@ -33,7 +30,7 @@ def check_engines(exact: Chain, planned: Chain, frames: Sequence[NDArray[np.uint
         request: Tensors = {"raw_frame": frame}
         if exact.detector:
             least = exact({**request, "score_threshold": np.zeros(1, np.float32)})
-            threshold = float(np.sort(least["scores"])[::-1][:_LEAST_DETECTIONS].min(initial=1.0))
+            threshold = float(np.sort(least["scores"])[::-1][:LEAST_DETECTIONS].min(initial=1.0))
             cut = {**request, "score_threshold": np.array([threshold], np.float32)}
             difference += compare_detections(
                 _found(exact(cut)), _found(planned(cut)), iou=limits.iou, score=limits.score, threshold=threshold

@@ -17,7 +17,7 @@ from boxwise_export.sources.torch_module import (
     classes_in,
     load_strictly,
     needs,
-    one_line,
+    not_downloaded,
     read_state,
     torch_run,
     trace,
@@ -68,10 +68,7 @@ def _with_weights(name: str, file: Path | None) -> Any:
         try:
             return timm.create_model(name, pretrained=True).eval()
         except Exception as error:  # whatever its hub raises
-            raise SourceError(
-                f"timm:{name}: its weights cannot be downloaded ({one_line(error)}); name a file of them: "
-                f"`weights: {{source: timm:{name}, file: weights.safetensors}}`"
-            ) from error
+            raise not_downloaded(f"timm:{name}", error, "weights.safetensors") from error
     state = read_state(file)
     module = timm.create_model(name, pretrained=False)
     classes = classes_in(state, module, module.num_classes)

@@ -39,6 +39,14 @@ def needs(package: str, extra: str, what: str) -> SourceError:
     return SourceError(f'{what} needs {package}: pip install "boxwise[export,{extra}]"')
 
 
+def not_downloaded(source: str, error: Exception, file: str) -> SourceError:
+    """The sentence for weights that a framework knows and cannot fetch; `file` is what they could be called."""
+    return SourceError(
+        f"{source}: its weights cannot be downloaded ({one_line(error)}); name a file of them: "
+        f"`weights: {{source: {source}, file: {file}}}`"
+    )
+
+
 def read_state(path: Path) -> State:
     """The weights in a file, by name: a state dict, a dict that holds one, or safetensors.
 

@@ -18,7 +18,7 @@ from boxwise_export.sources.torch_module import (
     classes_in,
     load_strictly,
     needs,
-    one_line,
+    not_downloaded,
     read_state,
     torch_run,
     trace,
@@ -81,10 +81,7 @@ def _with_weights(name: str, file: Path | None, known: Any, detects: bool) -> An
         try:
             return torchvision.models.get_model(name, weights=known).eval()
         except OSError as error:
-            raise SourceError(
-                f"torchvision:{name}: its weights cannot be downloaded ({one_line(error)}); name a file of them: "
-                f"`weights: {{source: torchvision:{name}, file: weights.pth}}`"
-            ) from error
+            raise not_downloaded(f"torchvision:{name}", error, "weights.pth") from error
     options: dict[str, Any] = {"weights": None, **({"weights_backbone": None} if detects else {})}
     state = dict(read_state(file))
     module = torchvision.models.get_model(name, **options)
@@ -260,8 +257,7 @@ def _classifier(
     transforms = known.transforms()
     (side,) = set(transforms.crop_size)
     height, width = size or (side, side)
-    network = adapted(module, lambda images: module(images))
-    model = trace(network, ("logits",), height, width)
+    model = trace(module, ("logits",), height, width)
     classes = model.graph.output[0].type.tensor_type.shape.dim[1].dim_value
     names = tuple(known.meta["categories"])
 
@@ -270,7 +266,7 @@ def _classifier(
 
     return Source(
         model,
-        torch_run(network, ("logits",)),
+        torch_run(module, ("logits",)),
         origin,
         digest,
         licence=licence,

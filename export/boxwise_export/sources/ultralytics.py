@@ -134,10 +134,9 @@ def _detector(module: Any, size: tuple[int, int], side: int, **known: Any) -> So
         rows = found.numpy()
         return Found(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64))
 
-    network = adapted(module, lambda images: module(images))
     return Source(
-        trace(network, ("output0",), *size),
-        torch_run(network, ("output0",)),
+        trace(module, ("output0",), *size),
+        torch_run(module, ("output0",)),
         family="yolov10" if end_to_end else "yolov8",
         preprocessing=Preprocessing((side, side), "letterbox", None, 114, "linear", "rgb", _UNIT),
         prepare=lambda frame: _letterbox(frame, size),

@@ -21,6 +21,7 @@ from boxwise_export.manifest import Revision, find_manifest
 from boxwise_export.network import Report
 from boxwise_export.parity.engines import check_engines
 from boxwise_export.parity.limits import Limits
+from boxwise_export.sources.base import file_digest
 from boxwise_export.tensorrt.engine import WORKSPACE, EngineError, Profile, build
 from boxwise_export.tensorrt.gpu import Gpu
 
@@ -57,7 +58,7 @@ def profile_of(graph: Path) -> Profile:
 def plan_key(graph: Path, trt_version: str, capability: str, profile: Profile) -> str:
     """What a plan depends on, as one SHA-256: graph, TensorRT, kind of GPU, shapes."""
     parts = {
-        "graph": hashlib.sha256(graph.read_bytes()).hexdigest(),
+        "graph": file_digest(graph),
         "tensorrt": trt_version,
         "capability": capability,
         "profile": asdict(profile) | {"best": profile.best},

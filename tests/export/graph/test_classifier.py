@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 import pytest
 
-from boxwise_export.graph.classifier import build_classifier
+from boxwise_export.graph.classifier import build_classifier, unit_vectors
 from boxwise_export.graph.source import read_input
 from boxwise_export.pipeline import Normalize
 from boxwise_runtime.session import OnnxGraph
@@ -44,7 +44,7 @@ def test_prototypes_are_compared_by_their_direction(mean_color: onnx.ModelProto,
     """Two labels of any length, one along each of two embeddings; written out as the formula of the cosine."""
     prototypes = np.float32([[1, 3, 2], [40, 0, 0], [0, 0, 0.1], [-1, -1, -1]])
     scale = 1.0 if activation == "none" else 10.0
-    ids, scores = answered(mean_color, activation=activation, prototypes=prototypes, logit_scale=scale, top_k=4)
+    ids, scores = answered(mean_color, activation=activation, similarity=scale * unit_vectors(prototypes), top_k=4)
     cosines = np.array(
         [[(e @ p) / (np.sqrt(e @ e) * np.sqrt(p @ p)) for p in prototypes.astype(float)] for e in LOGITS]
     )
@@ -60,7 +60,7 @@ def test_prototypes_are_compared_by_their_direction(mean_color: onnx.ModelProto,
 def test_an_embedding_of_zeros_is_like_nothing(mean_color: onnx.ModelProto) -> None:
     graph = build_classifier(
         mean_color, read_input(mean_color), "logits", height=8, width=8, normalize=Normalize(), activation="none",
-        threshold=None, top_k=2, prototypes=np.eye(3, dtype=np.float32)[:2],
+        threshold=None, top_k=2, similarity=np.eye(3, dtype=np.float32)[:2],
     )  # fmt: skip
     outputs = OnnxGraph(graph.SerializeToString())({"crops": np.zeros((1, 8, 8, 3), np.uint8)})
     assert outputs["label_scores"].tolist() == [[0, 0]]

@@ -67,11 +67,8 @@ def assert_agrees(
             {"raw_frame": picture, "score_threshold": np.float32([score]), "iou_threshold": np.float32([iou])}
         )
         assert len(found.scores) >= least, f"{len(found.scores)} detections"
-        overlaps = box_iou(answer["boxes"], found.boxes.astype(np.float32))
-        near = (overlaps >= 0.99) & (np.abs(answer["scores"][:, None] - found.scores) <= 1e-3)
-        near &= answer["class_ids"][:, None] == found.class_ids
-        assert near.any(axis=1).all(), "the exported stages find what the source does not"
-        assert near.any(axis=0).all(), "the source finds what the exported stages do not"
+        got = Found(answer["boxes"], answer["scores"], answer["class_ids"])
+        _assert_same(got, Found(found.boxes, found.scores, found.class_ids), "source")
         assert len(answer["scores"]) == len(found.scores)
         compared += len(found.scores)
     return compared
@@ -118,13 +115,20 @@ def assert_finds(
         )
         seen = _is_seen(answer["boxes"] / scale)
         assert len(scores) >= least, f"{len(scores)} detections"
-        overlaps = box_iou(answer["boxes"][seen], boxes.astype(np.float32))
-        near = (overlaps >= 0.99) & (np.abs(answer["scores"][seen, None] - scores) <= 1e-3)
-        near &= answer["class_ids"][seen, None] == class_ids
-        assert near.any(axis=1).all(), "the exported stages find what the framework does not"
-        assert near.any(axis=0).all(), "the framework finds what the exported stages do not"
+        got = Found(answer["boxes"][seen], answer["scores"][seen], answer["class_ids"][seen])
+        _assert_same(got, Found(boxes, scores, class_ids), "framework")
         compared += len(scores)
     return compared
+
+
+def _assert_same(got: Found, expected: Found, whose: str) -> None:
+    """Every detection of either is one of the other."""
+    near = (box_iou(got.boxes, expected.boxes.astype(np.float32)) >= 0.99) & (
+        np.abs(got.scores[:, None] - expected.scores) <= 1e-3
+    )
+    near &= got.class_ids[:, None] == expected.class_ids
+    assert near.any(axis=1).all(), f"the exported stages find what the {whose} does not"
+    assert near.any(axis=0).all(), f"the {whose} finds what the exported stages do not"
 
 
 def _is_seen(boxes: NDArray[np.floating]) -> NDArray[np.bool_]:
