@@ -43,9 +43,9 @@ def answers_table(answers: Sequence[Answer]) -> Table:
         for detection in answer.detections:
             table.add_row(
                 Text(str(answer.file)),
-                " ".join(f"{edge:.0f}" for edge in detection.box),
+                " ".join(f"{edge:.0f}" for edge in detection.xyxy),
                 Text(detection.class_name),
-                f"{detection.score:.2f}",
+                f"{detection.confidence:.2f}",
                 Text(_best_labels(detection)),
             )
         if not answer.detections:

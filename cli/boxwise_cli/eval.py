@@ -68,7 +68,7 @@ def eval(  # noqa: A001 (the subcommand's name)
             task = progress.add_task("Evaluating", total=len(dataset.pictures))
             report = evaluate(
                 served(client),
-                client.info,
+                client.info(),
                 dataset,
                 Thresholds(score, iou, max_detections),
                 concurrency=concurrency,

@@ -6,36 +6,62 @@
 ...     result.draw().save("out.png")
 """
 
-from boxwise._client import Client
+from boxwise._async_client import AsyncClient
+from boxwise._client import Client, Prediction
 from boxwise._errors import (
+    AccessDenied,
     BoxwiseError,
+    Cancelled,
     ContractMismatch,
     DeadlineExceeded,
+    InvalidArgument,
+    InvalidImage,
     InvalidInput,
+    Overloaded,
     ServerError,
+    StageFailed,
     Unavailable,
     UnknownPipeline,
 )
-from boxwise._image import ImageLike
+from boxwise._image import ImageLike, Transfer
 from boxwise._info import ClassifierInfo, DetectorInfo, PipelineInfo
-from boxwise._result import Detection, Label, Result
+from boxwise._many import Outcome
+from boxwise._policy import Hedge, Retry
+from boxwise._result import Detection, Label, Result, Timings
+from boxwise._security import TLS
+from boxwise._video import Frame
 
 __version__: str
 
 __all__ = [
+    "TLS",
+    "AccessDenied",
+    "AsyncClient",
     "BoxwiseError",
+    "Cancelled",
     "ClassifierInfo",
     "Client",
     "ContractMismatch",
     "DeadlineExceeded",
     "Detection",
     "DetectorInfo",
+    "Frame",
+    "Hedge",
     "ImageLike",
+    "InvalidArgument",
+    "InvalidImage",
     "InvalidInput",
     "Label",
+    "Outcome",
+    "Overloaded",
     "PipelineInfo",
+    "Prediction",
     "Result",
+    "Retry",
     "ServerError",
+    "StageFailed",
+    "Timings",
+    "Transfer",
     "Unavailable",
     "UnknownPipeline",
 ]

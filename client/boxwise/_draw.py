@@ -45,7 +45,7 @@ def draw(picture: Image.Image, detections: Sequence[Detection]) -> Image.Image:
     font = cast("ImageFont.FreeTypeFont", ImageFont.load_default(text_size))  # always, when a size is asked for
     canvas = ImageDraw.Draw(picture)
     for detection in reversed(detections):
-        left, top, right, bottom = _box_area(detection.box, picture.size)
+        left, top, right, bottom = _box_area(detection.xyxy, picture.size)
         canvas.rectangle((left, top, right - 1, bottom - 1), outline=colour(detection.class_id), width=line_width)
     captions: list[tuple[Detection, str, _Area]] = []
     for detection in detections:
@@ -53,7 +53,7 @@ def draw(picture: Image.Image, detections: Sequence[Detection]) -> Image.Image:
         for text in _captions(detection):
             width, height = _text_size(canvas, text, font)
             if width <= picture.width and height <= picture.height * _HIGHEST_CAPTION:
-                area = _place(width, height, _box_area(detection.box, picture.size), picture.size, taken)
+                area = _place(width, height, _box_area(detection.xyxy, picture.size), picture.size, taken)
                 captions.append((detection, text, area))
                 break
     for detection, text, area in reversed(captions):
@@ -76,7 +76,7 @@ def _box_area(box: tuple[float, float, float, float], size: tuple[int, int]) -> 
 
 def _captions(detection: Detection) -> Iterator[str]:
     """What a caption may say, the most telling first."""
-    named = f"{detection.class_name} {detection.score:.2f}"
+    named = f"{detection.class_name} {detection.confidence:.2f}"
     label = detection.best_label
     if label is not None:
         yield f"{named}\n{label.name} {label.score:.2f}"

@@ -1,27 +1,39 @@
 """What can go wrong, one class per cause, and the one table from gRPC's status codes to them.
 
 BoxwiseError
-├── InvalidInput        the picture or an argument can not be used; the same request will fail again
+├── InvalidInput        what was given can not be used; the same request will fail again
+│   ├── InvalidImage        the picture
+│   └── InvalidArgument     an argument, a threshold or an address
 ├── UnknownPipeline     the server has no pipeline of this name
 ├── ContractMismatch    the server speaks another version of the tensor contract than this client
-├── Unavailable         no server answers at this address, or it takes no more requests now
+├── AccessDenied        the server wants other credentials, or none of ours
+├── Unavailable         no server answers at this address, or it is going away
+├── Overloaded          the server takes no more requests now: a queue is full
+├── StageFailed         a stage of the pipeline died; its server needs a restart
 ├── DeadlineExceeded    no answer within `timeout_s`
-└── ServerError         everything else that the server reports, a stage that broke among it
+├── Cancelled           the call was cancelled, or its client was closed
+└── ServerError         everything else that the server reports
 """
 
 from __future__ import annotations
 
 import re
+from typing import ClassVar
 
 
 class BoxwiseError(Exception):
     """Base of all errors of this package; `str(error)` is a sentence for a person.
 
     Attributes:
+        retryable: the same request may succeed later, or on another server. (The client has by then tried again
+            itself where `Retry` says so.)
         code: the gRPC status by name, such as "INVALID_ARGUMENT"; None where no server was asked.
         pipeline: the pipeline that was asked for; None where no server was asked.
-        server_message: what the server, or gRPC in its place, said; None where no server was asked.
+        server_message: what the server, or the connection in its place, said; None where no server was asked.
+        request_id: the id that the request was sent with; None where no server was asked.
     """
+
+    retryable: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -30,15 +42,25 @@ class BoxwiseError(Exception):
         code: str | None = None,
         pipeline: str | None = None,
         server_message: str | None = None,
+        request_id: str | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
         self.pipeline = pipeline
         self.server_message = server_message
+        self.request_id = request_id
 
 
 class InvalidInput(BoxwiseError):
-    """The picture or an argument can not be used; the same request will fail again."""
+    """What was given can not be used; the same request will fail again."""
+
+
+class InvalidImage(InvalidInput):
+    """The picture can not be read, decoded or served: not a picture, corrupt, too large."""
+
+
+class InvalidArgument(InvalidInput):
+    """An argument is out of range or of another kind."""
 
 
 class UnknownPipeline(BoxwiseError):
@@ -49,37 +71,81 @@ class ContractMismatch(BoxwiseError):
     """The server speaks another version of the tensor contract than this client."""
 
 
+class AccessDenied(BoxwiseError):
+    """The server wants other credentials: a restricted protocol, a token, a client certificate. Never retried."""
+
+
 class Unavailable(BoxwiseError):
-    """No server answers at this address, or it takes no more requests now."""
+    """No server answers at this address, or it is going away."""
+
+    retryable = True
+
+
+class Overloaded(BoxwiseError):
+    """The server takes no more requests now: a queue is full. Not tried again by the client, which would add to it."""
+
+    retryable = True
+
+
+class StageFailed(BoxwiseError):
+    """A stage of the pipeline died; this server answers nothing more until it is restarted, another may."""
+
+    retryable = True
 
 
 class DeadlineExceeded(BoxwiseError):
     """The answer did not come within `timeout_s`."""
 
+    retryable = True
+
+
+class Cancelled(BoxwiseError):
+    """The call was cancelled, or its client was closed."""
+
 
 class ServerError(BoxwiseError):
-    """Everything else that the server reports, a stage that broke among it."""
+    """Everything else that the server reports."""
 
 
-# gRPC status -> (the error, its sentence)
-_BY_CODE: dict[str, tuple[type[BoxwiseError], str]] = {
-    "INVALID_ARGUMENT": (InvalidInput, "{said}"),
-    "NOT_FOUND": (UnknownPipeline, "the server at {url} has no pipeline {pipeline!r}: {said}"),
-    "UNAVAILABLE": (Unavailable, "the server at {url} is not available: {said}"),
-    "DEADLINE_EXCEEDED": (
+# gRPC status, what its message says -> the error, its sentence. The first that fits is taken.
+# Triton 2.51 says UNAVAILABLE for a full queue, for a restricted protocol and while it stops, and INTERNAL for a dead
+# stage: the words tell them apart (tests/e2e/test_sdk_causes.py asks the real server for each).
+_CAUSES: tuple[tuple[str, str, type[BoxwiseError], str], ...] = (
+    ("INVALID_ARGUMENT", r"^(image|frame):", InvalidImage, "{said}"),
+    ("INVALID_ARGUMENT", "", InvalidArgument, "{said}"),
+    ("OUT_OF_RANGE", "", InvalidArgument, "{said}"),
+    ("NOT_FOUND", "", UnknownPipeline, "the server at {url} has no pipeline {pipeline!r}: {said}"),
+    ("UNAVAILABLE", r"is restricted, expecting header", AccessDenied, "{url} does not let this client in: {said}"),
+    ("UNAUTHENTICATED", "", AccessDenied, "{url} does not let this client in: {said}"),
+    ("PERMISSION_DENIED", "", AccessDenied, "{url} does not let this client in: {said}"),
+    ("UNAVAILABLE", r"is not at ready state", UnknownPipeline, "{url} does not serve pipeline {pipeline!r}: {said}"),
+    ("UNAVAILABLE", r"maximum queue size|max_queue_size", Overloaded, "the server at {url} is overloaded: {said}"),
+    ("RESOURCE_EXHAUSTED", "", Overloaded, "the server at {url} is overloaded: {said}"),
+    ("UNAVAILABLE", "", Unavailable, "the server at {url} is not available: {said}"),
+    ("INTERNAL", r"is not healthy", StageFailed, "a stage of pipeline {pipeline!r} at {url} died: {said}"),
+    (
+        "DEADLINE_EXCEEDED",
+        "",
         DeadlineExceeded,
         "pipeline {pipeline!r} at {url} did not answer within {timeout_s:.3g} s (timeout_s)",
     ),
-}
-_ELSE = (ServerError, "pipeline {pipeline!r} at {url} failed with {code}: {said}")
+    ("CANCELLED", "", Cancelled, "the call to pipeline {pipeline!r} at {url} was cancelled"),
+    ("", "", ServerError, "pipeline {pipeline!r} at {url} failed with {code}: {said}"),
+)
 
 # Triton says which ensemble a failed stage belongs to; the caller knows.
 _ENSEMBLE_PREFIX = re.compile(r"^(in ensemble '[^']*', )+")
-# gRPC says which addresses it tried, at length; its last words say why.
-_CONNECT_PREFIX = re.compile(r"^failed to connect to all addresses;.*: ")
 
 
-def from_status(code: str, details: str | None, *, pipeline: str, url: str, timeout_s: float) -> BoxwiseError:
+def from_status(
+    code: str,
+    details: str | None,
+    *,
+    pipeline: str,
+    url: str,
+    timeout_s: float,
+    request_id: str | None = None,
+) -> BoxwiseError:
     """The error that a gRPC status stands for.
 
     Args:
@@ -88,10 +154,13 @@ def from_status(code: str, details: str | None, *, pipeline: str, url: str, time
         pipeline: what was asked for.
         url: who was asked.
         timeout_s: the deadline it was asked with, in seconds.
+        request_id: the id that it was sent with.
     """
     said = _ENSEMBLE_PREFIX.sub("", details or "") or "no reason given"
-    kind, sentence = _BY_CODE.get(code, _ELSE)
-    message = sentence.format(
-        said=_CONNECT_PREFIX.sub("", said), url=url, pipeline=pipeline, code=code, timeout_s=timeout_s
+    kind, sentence = next(
+        (kind, sentence)
+        for of_code, words, kind, sentence in _CAUSES
+        if of_code in (code, "") and (not words or re.search(words, said))
     )
-    return kind(message, code=code, pipeline=pipeline, server_message=said)
+    message = sentence.format(said=said, url=url, pipeline=pipeline, code=code, timeout_s=timeout_s)
+    return kind(message, code=code, pipeline=pipeline, server_message=said, request_id=request_id)

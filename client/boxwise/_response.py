@@ -21,7 +21,19 @@ def arrays(response: Any) -> dict[str, NDArray[Any]]:
         ContractMismatch: an output of a type that the contract does not have, or of more or fewer bytes than its
             shape says.
     """
-    return {name: _array(name, *rest) for name, rest in _outputs(response).items()}
+    found = {}
+    for name, datatype, shape, content in _outputs(response):
+        dtype = _DTYPES.get(datatype)
+        if dtype is None:
+            raise ContractMismatch(f"{name}: expected one of {', '.join(_DTYPES)}, got {datatype}")
+        try:
+            found[name] = np.frombuffer(content, dtype).reshape(shape) if content else np.empty(shape, dtype)
+        except ValueError as error:
+            needed = math.prod(shape) * dtype.itemsize
+            raise ContractMismatch(f"{name}: {datatype} {shape} needs {needed} bytes, got {len(content)}") from error
+        if found[name].nbytes != len(content):
+            raise ContractMismatch(f"{name}: {datatype} {shape} needs {found[name].nbytes} bytes, got 0")
+    return found
 
 
 def text(response: Any, name: str) -> str:
@@ -30,7 +42,7 @@ def text(response: Any, name: str) -> str:
     Raises:
         ContractMismatch: no such output, or it holds something else.
     """
-    outputs = _outputs(response)
+    outputs = {output: (datatype, shape, content) for output, datatype, shape, content in _outputs(response)}
     if name not in outputs:
         raise ContractMismatch(f"{response.model_name} answers without {name!r}, so it is no boxwise pipeline")
     datatype, shape, content = outputs[name]
@@ -43,26 +55,15 @@ def text(response: Any, name: str) -> str:
         raise ContractMismatch(f"{name}: expected text in UTF-8 ({error})") from error
 
 
-def _outputs(response: Any) -> dict[str, tuple[str, list[int], bytes]]:
-    """Name -> datatype, shape, raw content."""
+def _outputs(response: Any) -> list[tuple[str, str, list[int], bytes]]:
+    """Name, datatype, shape and raw content of each."""
     outputs, contents = response.outputs, response.raw_output_contents
     if len(outputs) != len(contents):
         raise ContractMismatch(
             f"{response.model_name} answers with {len(outputs)} outputs but {len(contents)} raw contents; "
             "expected one for each"
         )
-    return {
-        output.name: (output.datatype, list(output.shape), content)
+    return [
+        (output.name, output.datatype, list(output.shape), content)
         for output, content in zip(outputs, contents, strict=True)
-    }
-
-
-def _array(name: str, datatype: str, shape: list[int], content: bytes) -> NDArray[Any]:
-    dtype = _DTYPES.get(datatype)
-    if dtype is None:
-        raise ContractMismatch(f"{name}: expected one of {', '.join(_DTYPES)}, got {datatype}")
-    if len(content) != math.prod(shape) * dtype.itemsize:
-        raise ContractMismatch(
-            f"{name}: {datatype} {shape} needs {math.prod(shape) * dtype.itemsize} bytes, got {len(content)}"
-        )
-    return np.frombuffer(content, dtype).reshape(shape)
+    ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -10,13 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from boxwise import _interop
 from boxwise._draw import draw
-from boxwise._errors import ContractMismatch, InvalidInput
+from boxwise._errors import ContractMismatch, InvalidArgument, InvalidImage
 from boxwise._image import ImageLike, to_pil, to_tensor
 from boxwise._info import ClassifierInfo, PipelineInfo
 from boxwise._request import Tensor
 
 if TYPE_CHECKING:
+    import fiftyone
+    import pandas
+    import supervision
     from PIL import Image
 
 
@@ -34,15 +39,15 @@ class Detection:
     """One object.
 
     Attributes:
-        box: x1, y1, x2, y2 in pixels of the picture as shown.
-        score: the detector's, from 0 to 1.
+        xyxy: x1, y1, x2, y2 in pixels of the picture as shown.
+        confidence: the detector's score, from 0 to 1.
         class_id: an index into the detector's labels; -1 where there is no detector.
         class_name: the name there; "image" where there is no detector.
         labels: for each classifier that was asked about this object its labels, best first; empty for the others.
     """
 
-    box: tuple[float, float, float, float]
-    score: float
+    xyxy: tuple[float, float, float, float]
+    confidence: float
     class_id: int
     class_name: str
     labels: Mapping[str, tuple[Label, ...]]
@@ -56,8 +61,8 @@ class Detection:
     def to_dict(self) -> dict[str, Any]:
         """As in `Result.to_dict`."""
         return {
-            "box": list(self.box),
-            "score": self.score,
+            "xyxy": list(self.xyxy),
+            "confidence": self.confidence,
             "class_id": self.class_id,
             "class_name": self.class_name,
             "labels": {
@@ -67,6 +72,26 @@ class Detection:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Where the time of one call went, in seconds.
+
+    Triton tells gRPC clients nothing of its queues and computing per request; its traces and metrics do, and a trace
+    goes on in them (docs/sdk.md).
+
+    Attributes:
+        encode_s: reading or encoding the picture and writing the request; the first call's `info` too.
+        wait_s: from sending it to the reply, retries and their pauses included.
+        decode_s: reading the reply.
+        attempts: times it was sent, hedges included.
+    """
+
+    encode_s: float
+    wait_s: float
+    decode_s: float
+    attempts: int
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Result:
     """Every object in one picture, best score first: a sequence of `Detection`, and the same as read-only columns.
@@ -74,26 +99,34 @@ class Result:
     It keeps what was sent of the picture, for `draw`.
 
     Attributes:
-        boxes: float32 [n, 4], x1 y1 x2 y2 in pixels of the picture as shown.
-        scores: float32 [n].
-        class_ids: int32 [n].
+        xyxy: float32 [n, 4], x1 y1 x2 y2 in pixels of the picture as shown.
+        confidence: float32 [n], the detector's scores.
+        class_id: int32 [n], indices into `info.detector.labels`; -1 where there is no detector.
         image_size: height and width of the picture as shown.
         label_ids: for each classifier int32 [n, k]; -1 where it was not asked or has no more to say.
         label_scores: for each classifier float32 [n, k].
         info: the pipeline that answered.
+        timings: of the call; None where the result was not made by one.
     """
 
-    boxes: NDArray[np.float32]
-    scores: NDArray[np.float32]
-    class_ids: NDArray[np.int32]
+    xyxy: NDArray[np.float32]
+    confidence: NDArray[np.float32]
+    class_id: NDArray[np.int32]
     image_size: tuple[int, int]
     label_ids: Mapping[str, NDArray[np.int32]]
     label_scores: Mapping[str, NDArray[np.float32]]
     info: PipelineInfo
-    _picture: Tensor
+    _picture: Tensor | None = None
+    timings: Timings | None = None
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], info: PipelineInfo, picture: Tensor) -> Result:
+    def from_arrays(
+        cls,
+        arrays: Mapping[str, NDArray[Any]],
+        info: PipelineInfo,
+        picture: Tensor | None = None,
+        timings: Timings | None = None,
+    ) -> Result:
         """The result in the outputs of a pipeline, by their names in the contract.
 
         Raises:
@@ -104,25 +137,26 @@ class Result:
         height, width = _column(arrays, "image_size", (2,)).tolist()
         label_ids = {each.name: _column(arrays, f"{each.name}_ids", (n, None)) for each in info.classifiers}
         return cls(
-            boxes=boxes,
-            scores=_column(arrays, "scores", (n,)),
-            class_ids=_column(arrays, "class_ids", (n,)),
+            xyxy=boxes,
+            confidence=_column(arrays, "scores", (n,)),
+            class_id=_column(arrays, "class_ids", (n,)),
             image_size=(height, width),
             label_ids=label_ids,
             label_scores={name: _column(arrays, f"{name}_scores", ids.shape) for name, ids in label_ids.items()},
             info=info,
             _picture=picture,
+            timings=timings,
         )
 
     @cached_property
     def detections(self) -> tuple[Detection, ...]:
         """The rows, made when first asked for."""
         labels = [self._labels(each) for each in self.info.classifiers]
-        columns = zip(self.boxes.tolist(), self.scores.tolist(), self.class_ids.tolist(), strict=True)
+        columns = zip(self.xyxy.tolist(), self.confidence.tolist(), self.class_id.tolist(), strict=True)
         return tuple(
             Detection(
-                box=tuple(box),
-                score=score,
+                xyxy=tuple(box),
+                confidence=score,
                 class_id=class_id,
                 class_name=self.info.class_name(class_id),
                 labels={each.name: rows[i] for each, rows in zip(self.info.classifiers, labels, strict=True)},
@@ -134,14 +168,14 @@ class Result:
         return iter(self.detections)
 
     def __len__(self) -> int:
-        return len(self.boxes)
+        return len(self.xyxy)
 
     def __getitem__(self, index: int) -> Detection:
         return self.detections[index]
 
     def __repr__(self) -> str:
         height, width = self.image_size
-        seen = ", ".join(f"{each.class_name} {each.score:.2f}" for each in self.detections[:3])
+        seen = ", ".join(f"{each.class_name} {each.confidence:.2f}" for each in self.detections[:3])
         return f"<Result {len(self)} in {width} x {height}: {seen or 'nothing'}{', ...' if len(self) > 3 else ''}>"
 
     def draw(self, image: ImageLike | None = None) -> Image.Image:
@@ -151,25 +185,101 @@ class Result:
             image: draw on this one instead of what was sent; it must have the same size.
 
         Raises:
-            InvalidInput: a picture of another size, or one that can not be decoded here.
+            InvalidImage: a picture of another size, or one that can not be decoded here.
         """
-        canvas = to_pil(self._picture if image is None else to_tensor(image))
-        if (canvas.height, canvas.width) != self.image_size:
-            height, width = self.image_size
-            raise InvalidInput(
-                f"image: this result belongs to a picture of {width} x {height} pixels, "
-                f"got one of {canvas.width} x {canvas.height}"
-            )
-        return draw(canvas, self.detections)
+        return draw(self._canvas(image), self.detections)
+
+    def crops(self, image: ImageLike | None = None) -> list[Image.Image]:
+        """What lies in each box, of one pixel at least, in the order of the rows; the arguments are `draw`'s."""
+        canvas = self._canvas(image)
+        cut = []
+        for x1, y1, x2, y2 in self.xyxy.tolist():
+            left, top = min(int(x1), canvas.width - 1), min(int(y1), canvas.height - 1)
+            cut.append(canvas.crop((left, top, max(left + 1, round(x2)), max(top + 1, round(y2)))))
+        return cut
 
     def to_dict(self) -> dict[str, Any]:
         """The result in plain types, ready for JSON.
 
         Returns:
-            `{"image_size": [h, w], "detections": [{"box": [x1, y1, x2, y2], "score", "class_id", "class_name",
+            `{"image_size": [h, w], "detections": [{"xyxy": [x1, y1, x2, y2], "confidence", "class_id", "class_name",
             "labels": {"<classifier>": [{"id", "name", "score"}, ...]}}]}`.
         """
         return {"image_size": list(self.image_size), "detections": [each.to_dict() for each in self.detections]}
+
+    def to_json(self) -> str:
+        """`to_dict` as JSON; floats keep every bit."""
+        return json.dumps(self.to_dict(), ensure_ascii=False)
+
+    def to_supervision(self) -> supervision.Detections:
+        """As `supervision.Detections`: labels are in `data`, by the names of the contract."""
+        return _interop.to_supervision(self)
+
+    def to_coco(self, image_id: int = 0, category_ids: Sequence[int] | None = None) -> list[dict[str, Any]]:
+        """As COCO's results format, one dictionary a row.
+
+        Args:
+            image_id: of the picture.
+            category_ids: for each class its id in the annotations; left out, the index of the class.
+        """
+        return _interop.to_coco(self, image_id, category_ids)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """As a pandas DataFrame, one row a detection; of a classifier `<name>_id`, `_label`, `_score`, `_id_2`, ..."""
+        return _interop.to_pandas(self)
+
+    def to_fiftyone(self) -> fiftyone.Detections:
+        """As FiftyOne's `Detections`; boxes are relative to the picture there."""
+        return _interop.to_fiftyone(self)
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any], info: PipelineInfo) -> Result:
+        """The way back from `to_dict`; `info` is that of the pipeline (`Client.info()`)."""
+        return cls.from_arrays(_interop.from_dict(document, info), info)
+
+    @classmethod
+    def from_json(cls, document: str, info: PipelineInfo) -> Result:
+        """The way back from `to_json`."""
+        return cls.from_dict(json.loads(document), info)
+
+    @classmethod
+    def from_supervision(cls, detections: supervision.Detections, info: PipelineInfo) -> Result:
+        """The way back from `to_supervision`."""
+        return cls.from_arrays(_interop.from_supervision(detections, info), info)
+
+    @classmethod
+    def from_coco(
+        cls,
+        annotations: Sequence[Mapping[str, Any]],
+        info: PipelineInfo,
+        image_size: tuple[int, int],
+        category_ids: Sequence[int] | None = None,
+    ) -> Result:
+        """The way back from `to_coco`, which does not say how large (height, width) the picture is."""
+        return cls.from_arrays(_interop.from_coco(annotations, info, image_size, category_ids), info)
+
+    @classmethod
+    def from_pandas(cls, frame: pandas.DataFrame, info: PipelineInfo) -> Result:
+        """The way back from `to_pandas`."""
+        return cls.from_arrays(_interop.from_pandas(frame, info), info)
+
+    @classmethod
+    def from_fiftyone(cls, detections: fiftyone.Detections, info: PipelineInfo) -> Result:
+        """The way back from `to_fiftyone`."""
+        return cls.from_arrays(_interop.from_fiftyone(detections, info), info)
+
+    def _canvas(self, image: ImageLike | None) -> Image.Image:
+        picture = self._picture if image is None else to_tensor(image)
+        if picture is None:
+            raise InvalidArgument("image: this result was not made by a call, so its picture must be given")
+        canvas = to_pil(picture)
+        if (canvas.height, canvas.width) != self.image_size:
+            height, width = self.image_size
+            raise InvalidImage(
+                f"image: this result belongs to a picture of {width} x {height} pixels, "
+                f"got one of {canvas.width} x {canvas.height}"
+            )
+        return canvas
 
     def _labels(self, classifier: ClassifierInfo) -> list[tuple[Label, ...]]:
         """A classifier's labels for each row; -1 pads what it was not asked, or had no more to say of."""
@@ -189,9 +299,12 @@ def _column(arrays: Mapping[str, NDArray[Any]], name: str, shape: tuple[int | No
     if name not in arrays:
         raise ContractMismatch(f"the reply has no output {name!r}, only {', '.join(arrays) or 'none at all'}")
     array = arrays[name]
-    if len(array.shape) != len(shape) or any(
-        want not in (None, got) for want, got in zip(shape, array.shape, strict=True)
-    ):
+    found = array.shape
+    if len(found) != len(shape) or any(map(_differs, shape, found)):
         expected = ["any" if length is None else length for length in shape]
-        raise ContractMismatch(f"{name}: expected shape {expected}, got {list(array.shape)}")
+        raise ContractMismatch(f"{name}: expected shape {expected}, got {list(found)}")
     return array
+
+
+def _differs(expected: int | None, found: int) -> bool:
+    return expected is not None and expected != found

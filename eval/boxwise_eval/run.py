@@ -62,7 +62,7 @@ def served(client: Client) -> Predict:
         except InvalidInput as error:
             raise EvalError(f"{path}: the pipeline refuses it: {error}") from error
         labels = {name: ids.astype(np.int64) for name, ids in result.label_ids.items()}
-        return Found(result.boxes, result.scores, result.class_ids.astype(np.int64), labels)
+        return Found(result.xyxy, result.confidence, result.class_id.astype(np.int64), labels)
 
     return predict
 

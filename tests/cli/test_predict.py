@@ -74,8 +74,8 @@ def test_json_is_the_documented_form_and_nothing_else(predict: Predict, tmp_path
     assert answer["file"] == str(file)
     assert answer["image_size"] == [64, 96]
     assert answer["detections"][0] == {
-        "box": [10.0, 20.0, 40.0, 60.0],
-        "score": 0.75,
+        "xyxy": [10.0, 20.0, 40.0, 60.0],
+        "confidence": 0.75,
         "class_id": 1,
         "class_name": "cup",
         "labels": {
@@ -167,7 +167,7 @@ def test_an_unknown_pipeline_is_named(predict: Predict, tmp_path: Path) -> None:
 def test_an_http_address_is_one_sentence(predict: Predict, tmp_path: Path) -> None:
     done = predict(photo(tmp_path / "a.jpg"), "--url", "http://localhost:8000")
     assert done.exit_code == 1
-    assert done.stderr.startswith("error: url: expected HOST:PORT of the gRPC port")
+    assert done.stderr.startswith("error: target: expected HOST:PORT of the gRPC port")
 
 
 def test_annotated_pictures_keep_their_names_apart(predict: Predict, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from tritonclient.grpc import InferInput
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc._utils import _get_inference_request
 
-from boxwise import InvalidInput
+from boxwise import InvalidArgument
 from boxwise._image import to_tensor
 from boxwise._request import Tensor, infer_request, info_request, predict_request, varint
 
@@ -52,7 +52,7 @@ def tensors(draw: st.DrawFn) -> Tensor:
 
 @given(st.text(max_size=200), st.lists(tensors(), max_size=5))
 def test_a_request_is_byte_for_byte_what_tritonclient_sends(model: str, inputs: list[Tensor]) -> None:
-    assert infer_request(model, inputs) == as_tritonclient_sends(model, inputs)
+    assert b"".join(infer_request(model, inputs)) == as_tritonclient_sends(model, inputs)
 
 
 @given(
@@ -77,16 +77,15 @@ def test_options_arrive_as_they_were_given(
     }
     expected = {"image": np.frombuffer(content, np.uint8)} | {k: v for k, v in given_options.items() if v is not None}
 
-    request = pb.ModelInferRequest.FromString(
-        predict_request(
-            "street",
-            to_tensor(content),
-            score_threshold=score_threshold,
-            iou_threshold=iou_threshold,
-            max_detections=max_detections,
-            class_filter=class_filter,
-        )
+    pieces = predict_request(
+        "street",
+        to_tensor(content),
+        score_threshold=score_threshold,
+        iou_threshold=iou_threshold,
+        max_detections=max_detections,
+        class_filter=class_filter,
     )
+    request = pb.ModelInferRequest.FromString(b"".join(pieces))
 
     assert request.model_name == "street"
     assert [each.name for each in request.inputs] == list(expected)
@@ -103,13 +102,13 @@ def test_varint(number: int, encoded: str) -> None:
 
 
 def test_info_is_asked_for_without_inputs() -> None:
-    request = pb.ModelInferRequest.FromString(info_request("street"))
+    request = pb.ModelInferRequest.FromString(b"".join(info_request("street")))
     assert request == pb.ModelInferRequest(model_name="street_info")
 
 
 def test_an_array_goes_to_the_raw_ensemble_with_its_shape() -> None:
     frame = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
-    request = pb.ModelInferRequest.FromString(predict_request("street", to_tensor(frame)))
+    request = pb.ModelInferRequest.FromString(b"".join(predict_request("street", to_tensor(frame))))
     assert request.model_name == "street_raw"
     (entry,) = request.inputs
     assert (entry.name, entry.datatype, list(entry.shape)) == ("frame", "UINT8", [2, 3, 3])
@@ -127,7 +126,7 @@ def test_an_array_goes_to_the_raw_ensemble_with_its_shape() -> None:
     ],
 )
 def test_an_argument_that_no_tensor_can_hold_is_named(options: dict[str, object], sentence: str) -> None:
-    with pytest.raises(InvalidInput) as caught:
+    with pytest.raises(InvalidArgument) as caught:
         predict_request("street", to_tensor(b""), **options)  # type: ignore[arg-type]
     assert str(caught.value) == sentence
     assert caught.value.code is None

@@ -35,7 +35,7 @@ def first(outputs: dict[str, np.ndarray], n: int) -> dict[str, np.ndarray]:
 def test_nothing_is_a_result(outputs: dict[str, np.ndarray], info: PipelineInfo) -> None:
     result = Result.from_arrays(first(outputs, 0), info, PICTURE)
     assert (len(result), list(result), bool(result)) == (0, [], False)
-    assert (result.boxes.shape, result.label_ids["imagenet"].shape) == ((0, 4), (0, 2))
+    assert (result.xyxy.shape, result.label_ids["imagenet"].shape) == ((0, 4), (0, 2))
     assert result.to_dict() == {"image_size": [64, 96], "detections": []}
     assert repr(result) == "<Result 0 in 96 x 64: nothing>"
     assert result.draw().size == (96, 64)
@@ -45,9 +45,9 @@ def test_nothing_is_a_result(outputs: dict[str, np.ndarray], info: PipelineInfo)
 def test_rows_agree_with_columns(outputs: dict[str, np.ndarray], info: PipelineInfo, n: int) -> None:
     result = Result.from_arrays(first(outputs, n), info, PICTURE)
     assert len(result) == len(result.detections) == n
-    assert [detection.box for detection in result] == [tuple(box) for box in result.boxes.tolist()]
-    assert [detection.score for detection in result] == result.scores.tolist()
-    assert [detection.class_id for detection in result] == result.class_ids.tolist()
+    assert [detection.xyxy for detection in result] == [tuple(box) for box in result.xyxy.tolist()]
+    assert [detection.confidence for detection in result] == result.confidence.tolist()
+    assert [detection.class_id for detection in result] == result.class_id.tolist()
 
 
 def test_names_come_from_the_server(result: Result) -> None:
@@ -73,8 +73,8 @@ def test_the_dictionary_is_the_documented_json(result: Result) -> None:
         "image_size": [64, 96],
         "detections": [
             {
-                "box": [10.0, 20.0, 40.0, 60.0],
-                "score": 0.75,
+                "xyxy": [10.0, 20.0, 40.0, 60.0],
+                "confidence": 0.75,
                 "class_id": 1,
                 "class_name": "cup",
                 "labels": {
@@ -85,8 +85,8 @@ def test_the_dictionary_is_the_documented_json(result: Result) -> None:
                 },
             },
             {
-                "box": [1.0, 2.0, 3.0, 4.0],
-                "score": 0.5,
+                "xyxy": [1.0, 2.0, 3.0, 4.0],
+                "confidence": 0.5,
                 "class_id": 0,
                 "class_name": "cat",
                 "labels": {"imagenet": []},
@@ -106,7 +106,7 @@ def test_scores_survive_json_exactly(scores: list[float]) -> None:
     }
     info = PipelineInfo(1, "street", None, (), {}, {})
     document = json.loads(json.dumps(Result.from_arrays(columns, info, PICTURE).to_dict()))
-    assert np.float32([each["score"] for each in document["detections"]]).tobytes() == columns["scores"].tobytes()
+    assert np.float32([each["confidence"] for each in document["detections"]]).tobytes() == columns["scores"].tobytes()
 
 
 def test_without_a_detector_the_one_row_is_the_picture(
@@ -123,7 +123,7 @@ def test_a_result_is_frozen(result: Result) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         result.image_size = (1, 1)  # type: ignore[misc]
     with pytest.raises(dataclasses.FrozenInstanceError):
-        result[0].score = 1.0  # type: ignore[misc]
+        result[0].confidence = 1.0  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(

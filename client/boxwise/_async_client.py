@@ -1,0 +1,296 @@
+"""The client for asyncio: drives the same `Session` on an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import weakref
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from boxwise._asynchronous import Pool
+from boxwise._client import _clients, _closed
+from boxwise._endpoint import Endpoint, resolve
+from boxwise._grpc import Status
+from boxwise._image import ImageLike, Transfer
+from boxwise._info import PipelineInfo
+from boxwise._many import Outcome, Progress, predict_in_tasks
+from boxwise._policy import Hedge, Retry
+from boxwise._result import Result
+from boxwise._security import TLS, Token
+from boxwise._session import DEFAULT_TIMEOUT_S, Options, Pause, Reply, Resolve, Send, Session, Steps, Work
+from boxwise._transport import timed_out
+from boxwise._video import Frame, VideoSource, predict_frames_async
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """`Client` for asyncio: the same arguments and methods, to be awaited.
+
+    Cancelling the task that waits for a call ends it on the server too. Any number of calls share a connection.
+
+    Example:
+        >>> async with AsyncClient("localhost:8001") as client:
+        ...     results = await asyncio.gather(*(client.predict(path) for path in paths))
+    """
+
+    def __init__(
+        self,
+        target: str | Sequence[str] = "localhost:8001",
+        *,
+        pipeline: str = "boxwise",
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        transfer: Transfer = "auto",
+        retry: Retry | None = Retry(),  # noqa: B008 - frozen
+        hedge: Hedge | None = None,
+        tls: TLS | bool = False,
+        token: Token | None = None,
+        metadata: Mapping[str, str] | None = None,
+        connections: int = 64,
+        keepalive_s: float = 10.0,
+    ) -> None:
+        self._session = Session(
+            target,
+            pipeline=pipeline,
+            timeout_s=timeout_s,
+            transfer=transfer,
+            retry=retry,
+            hedge=hedge,
+            tls=tls,
+            token=token,
+            metadata=metadata,
+            connections=connections,
+            keepalive_s=keepalive_s,
+        )
+        self._closed = False
+        self._reset()
+        _clients.add(self)
+
+    async def predict(
+        self,
+        image: ImageLike,
+        *,
+        score_threshold: float | None = None,
+        iou_threshold: float | None = None,
+        max_detections: int | None = None,
+        class_filter: Sequence[int] | None = None,
+        timeout_s: float | None = None,
+        transfer: Transfer | None = None,
+    ) -> Result:
+        """Find every object in one picture; see `Client.predict`."""
+        options = Options(
+            score_threshold=score_threshold,
+            iou_threshold=iou_threshold,
+            max_detections=max_detections,
+            class_filter=class_filter,
+        )
+        return await self._drive(self._session.predict(image, options, timeout_s, transfer))
+
+    def submit(
+        self,
+        image: ImageLike,
+        *,
+        score_threshold: float | None = None,
+        iou_threshold: float | None = None,
+        max_detections: int | None = None,
+        class_filter: Sequence[int] | None = None,
+        timeout_s: float | None = None,
+        transfer: Transfer | None = None,
+    ) -> asyncio.Task[Result]:
+        """Begin what `predict` does as a task, and go on."""
+        return asyncio.create_task(
+            self.predict(
+                image,
+                score_threshold=score_threshold,
+                iou_threshold=iou_threshold,
+                max_detections=max_detections,
+                class_filter=class_filter,
+                timeout_s=timeout_s,
+                transfer=transfer,
+            )
+        )
+
+    def predict_many(
+        self,
+        images: Iterable[ImageLike] | AsyncIterable[ImageLike],
+        *,
+        concurrency: int = 8,
+        ordered: bool = True,
+        on_progress: Progress | None = None,
+        score_threshold: float | None = None,
+        iou_threshold: float | None = None,
+        max_detections: int | None = None,
+        class_filter: Sequence[int] | None = None,
+        timeout_s: float | None = None,
+        transfer: Transfer | None = None,
+    ) -> AsyncIterator[Outcome]:
+        """Ask about any number of pictures, a few at a time; see `Client.predict_many`."""
+
+        def submit(image: ImageLike) -> asyncio.Task[Result]:
+            return self.submit(
+                image,
+                score_threshold=score_threshold,
+                iou_threshold=iou_threshold,
+                max_detections=max_detections,
+                class_filter=class_filter,
+                timeout_s=timeout_s,
+                transfer=transfer,
+            )
+
+        return predict_in_tasks(submit, images, concurrency, ordered=ordered, on_progress=on_progress)
+
+    def predict_video(
+        self,
+        source: VideoSource,
+        *,
+        concurrency: int = 4,
+        every: int = 1,
+        live: bool | None = None,
+        track: bool = False,
+        score_threshold: float | None = None,
+        iou_threshold: float | None = None,
+        max_detections: int | None = None,
+        class_filter: Sequence[int] | None = None,
+        timeout_s: float | None = None,
+        transfer: Transfer | None = None,
+    ) -> AsyncIterator[Frame]:
+        """Ask about the frames of a video, in order; see `Client.predict_video`."""
+
+        def submit(image: ImageLike) -> asyncio.Task[Result]:
+            return self.submit(
+                image,
+                score_threshold=score_threshold,
+                iou_threshold=iou_threshold,
+                max_detections=max_detections,
+                class_filter=class_filter,
+                timeout_s=timeout_s,
+                transfer=transfer,
+            )
+
+        return predict_frames_async(submit, source, concurrency, every=every, live=live, track=track)
+
+    async def info(self, *, timeout_s: float | None = None) -> PipelineInfo:
+        """What the pipeline says of itself; see `Client.info`."""
+        known = self._session.info
+        return known if known is not None else await self._drive(self._session.describe(timeout_s))
+
+    async def ready(self, *, timeout_s: float | None = None) -> bool:
+        """Whether a server says that the pipeline is loaded."""
+        return await self._drive(self._session.ready(timeout_s))
+
+    async def live(self, *, timeout_s: float | None = None) -> bool:
+        """Whether a server is there at all."""
+        return await self._drive(self._session.live(timeout_s))
+
+    async def close(self) -> None:
+        """Close the connections; calls under way end with `Cancelled`."""
+        if self._closed:
+            return
+        if self._pools:
+            await self._drive(self._session.farewell())
+        self._closed = True
+        for pool in self._pools.values():
+            pool.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self._session)!r}, pipeline={self._session.pipeline!r})"
+
+    def _reset(self) -> None:
+        self._pools: dict[Endpoint, Pool] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tasks: weakref.WeakSet[asyncio.Task[None]] = weakref.WeakSet()
+
+    def _forked(self) -> None:
+        self._reset()
+        self._session.forget()
+
+    async def _drive(self, steps: Steps[T]) -> T:
+        """Do what a generator of `Session` asks for, until it returns."""
+        if self._closed:
+            raise _closed(self._session)
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:  # a second asyncio.run: connections belong to the loop that made them
+            self._reset()
+            self._loop = loop
+        answer: Any = None
+        failure: BaseException | None = None
+        while True:
+            try:
+                effect = steps.send(answer) if failure is None else steps.throw(failure)
+            except StopIteration as end:
+                value: T = end.value
+                return value
+            answer = failure = None
+            try:
+                match effect:
+                    case Send():
+                        answer = await self._send(effect)
+                    case Work():
+                        answer = await asyncio.to_thread(effect.function)
+                    case Pause():
+                        await asyncio.sleep(effect.seconds)
+                    case Resolve():
+                        await self._resolve(effect)
+            except BaseException as error:  # noqa: BLE001 - the generator lets go of what it holds, and raises it
+                failure = error
+
+    async def _send(self, send: Send) -> Reply:
+        if send.other is not None:
+            return await self._race(send, send.other)
+        return await self._pool(send.server).call(send.call, send.deadline), send.server
+
+    async def _race(self, send: Send, other: Endpoint) -> Reply:
+        first = asyncio.ensure_future(self._pool(send.server).call(send.call, send.deadline))
+        calls = {first: send.server}
+        try:
+            await asyncio.wait(calls, timeout=send.after_s)
+            if not first.done() and (send.allowed is None or send.allowed()):
+                calls[asyncio.ensure_future(self._pool(other).call(send.call, send.deadline))] = other
+            while True:
+                done, running = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+                for call in done:
+                    if call.exception() is None or not running:
+                        return call.result(), calls[call]
+                    del calls[call]
+        finally:
+            for call in calls:
+                call.cancel()
+
+    def _pool(self, server: Endpoint) -> Pool:
+        pool = self._pools.get(server)
+        if pool is None:
+            if self._closed:
+                raise Status("CANCELLED", "the client was closed", local=True)
+            pool = self._pools[server] = Pool(server, self._session.wire)
+        return pool
+
+    async def _resolve(self, effect: Resolve) -> None:
+        if not effect.wait:
+            task = asyncio.create_task(self._look_up(effect.name))
+            self._tasks.add(task)
+            return
+        try:
+            async with asyncio.timeout(effect.deadline - time.monotonic()):
+                addresses = await asyncio.to_thread(resolve, effect.name)
+        except TimeoutError:
+            raise timed_out(f"{effect.name} was not resolved in time") from None
+        except OSError as error:
+            raise Status("UNAVAILABLE", f"{effect.name}: {error.strerror}", local=True, processed=False) from error
+        self._session.balancer.resolved(effect.name, addresses, time.monotonic())
+
+    async def _look_up(self, name: Endpoint) -> None:
+        try:
+            addresses = await asyncio.to_thread(resolve, name)
+        except OSError:
+            addresses = ()  # what was known stays
+        self._session.balancer.resolved(name, addresses, time.monotonic())

@@ -1,0 +1,251 @@
+"""Connections that a thread waits on: one call at a time on each, and a pool of them for each server."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import ssl
+import struct
+import time
+from collections import deque
+from collections.abc import Sequence
+from queue import Empty, SimpleQueue
+
+from boxwise._endpoint import Endpoint
+from boxwise._grpc import Status, reply
+from boxwise._http2 import Buffer, Http2, ProtocolError, Stream
+from boxwise._transport import Call, Wire, lost, timed_out
+
+_IOV_MAX = 1024  # buffers that one sendmsg takes; POSIX promises 16, Linux has 1024
+_READ_BYTES = 65_536
+_CLOSE_ENOUGH_S = 0.005  # a wait may be so much longer than it should; most calls then need not set it anew
+_WARM_S = 0.05  # since its last call: a connection is not asked whether it is still there
+
+
+class Connection:
+    """One socket. Whoever holds it makes one call after another; `abort` alone may come from another thread."""
+
+    def __init__(self, endpoint: Endpoint, wire: Wire, deadline: float) -> None:
+        self._endpoint = endpoint
+        self._http2 = Http2()
+        self._aborted = False
+        try:
+            self._socket = _connect(endpoint, wire, deadline)
+        except OSError as error:
+            raise lost(endpoint, error, sent=False) from error
+        self._secure = wire.tls is not None
+        self._limits: dict[int, float] = {}  # of waits, as the kernel has them
+        self._used_at = time.monotonic()
+
+    def call(self, call: Call, deadline: float) -> memoryview:
+        """Send a call and wait for its answer, no longer than `deadline` (monotonic seconds).
+
+        Raises:
+            Status: of the server, or of the connection; it is closed then unless the server was heard to the end.
+        """
+        try:
+            return reply(self._wait(self.begin(call, deadline), deadline))
+        except BaseException as error:
+            if not isinstance(error, Status) or error.local:
+                self.close()
+            raise
+
+    def begin(self, call: Call, deadline: float) -> Stream:
+        """Send a call, as far as the server takes it."""
+        stream = self._http2.open(call.headers(deadline - time.monotonic()), call.body)
+        try:
+            self._flush(deadline)
+        except OSError as error:
+            raise self._lost(error, sent=stream.begun) from error
+        return stream
+
+    def _wait(self, stream: Stream, deadline: float) -> Stream:
+        while True:
+            if stream in self.receive(deadline):
+                self._used_at = time.monotonic()
+                return stream
+
+    def receive(self, deadline: float) -> Sequence[Stream]:
+        """Read once, answer what HTTP/2 wants answered; the calls that ended."""
+        try:
+            data = self._read(deadline)
+            if not data:
+                raise ConnectionResetError(errno.ECONNRESET, "the server closed the connection")
+            ended = self._http2.receive(data)
+            self._flush(deadline)
+        except (OSError, ProtocolError) as error:
+            raise self._lost(error, sent=True) from error
+        return ended
+
+    def _lost(self, error: Exception, *, sent: bool) -> Status:
+        if self._aborted:
+            return Status("CANCELLED", "cancelled", local=True)
+        if isinstance(error, BlockingIOError):  # what the kernel says when a socket's own limit is reached
+            error = TimeoutError(error.errno, error.strerror)
+        return lost(self._endpoint, error, sent=sent)
+
+    def fresh(self) -> bool:
+        """Whether an idle connection is as good as new: reads what the server sent meanwhile, a goodbye perhaps."""
+        if time.monotonic() - self._used_at < _WARM_S:
+            return True
+        try:
+            if self._secure:
+                self._socket.settimeout(0)
+            while data := self._socket.recv(_READ_BYTES, 0 if self._secure else socket.MSG_DONTWAIT):
+                self._http2.receive(data)
+            return False
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return self._http2.usable
+        except (OSError, ProtocolError):
+            return False
+
+    @property
+    def usable(self) -> bool:
+        """Whether another call can be made after this one."""
+        return self._http2.usable and self._socket.fileno() >= 0
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def pending(self) -> bool:
+        """Whether TLS holds bytes that were read already."""
+        return isinstance(self._socket, ssl.SSLSocket) and self._socket.pending() > 0
+
+    def abort(self) -> None:
+        """End the call that another thread waits for."""
+        self._aborted = True
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _flush(self, deadline: float) -> None:
+        buffers = self._http2.output()
+        if not buffers:
+            return
+        if self._secure:
+            self._socket.settimeout(_left(deadline))
+            self._socket.sendall(b"".join(buffers))
+            return
+        while buffers:
+            self._limit(socket.SO_SNDTIMEO, deadline)
+            now, later = (buffers, []) if len(buffers) <= _IOV_MAX else (buffers[:_IOV_MAX], buffers[_IOV_MAX:])
+            buffers = _unsent(now, self._socket.sendmsg(now)) + later
+
+    def _read(self, deadline: float) -> bytes:
+        if self._secure:
+            self._socket.settimeout(_left(deadline))
+        else:
+            self._limit(socket.SO_RCVTIMEO, deadline)
+        return self._socket.recv(_READ_BYTES)
+
+    def _limit(self, option: int, deadline: float) -> None:
+        """Let the kernel end a wait: with a timeout of its own Python asks twice each time, and lets go of its lock."""
+        left = _left(deadline)
+        if not 0 <= self._limits.get(option, -1.0) - left < _CLOSE_ENOUGH_S:
+            self._limits[option] = left
+            self._socket.setsockopt(socket.SOL_SOCKET, option, struct.pack("@ll", int(left), int(left % 1 * 1e6) or 1))
+
+
+class Pool:
+    """The connections to one server."""
+
+    def __init__(self, endpoint: Endpoint, wire: Wire) -> None:
+        self.endpoint = endpoint
+        self._wire = wire
+        self._idle: deque[Connection] = deque()
+        self._busy: set[Connection] = set()
+        # One token for each connection. (A semaphore of threading is Python code, ten times as slow.)
+        self._tokens: SimpleQueue[None] = SimpleQueue()
+        for _ in range(wire.connections):
+            self._tokens.put(None)
+
+    def take(self, deadline: float) -> Connection:
+        """A connection for one call: one that is idle, a new one, or the next that comes free.
+
+        Raises:
+            Status: the server can not be reached, or all connections are busy until the deadline.
+        """
+        try:
+            self._tokens.get(timeout=max(0.0, deadline - time.monotonic()))
+        except Empty:
+            busy = f"all {self._wire.connections} connections to {self.endpoint} are busy"
+            raise timed_out(busy) from None
+        try:
+            while True:
+                try:
+                    connection = self._idle.pop()  # the one used last: the others may go cold
+                except IndexError:
+                    connection = Connection(self.endpoint, self._wire, deadline)
+                if connection.fresh():
+                    self._busy.add(connection)
+                    return connection
+                connection.close()
+        except BaseException:
+            self._tokens.put(None)
+            raise
+
+    def give(self, connection: Connection) -> None:
+        """Take a connection back after its call."""
+        self._busy.discard(connection)
+        if connection.usable:
+            self._idle.append(connection)
+        else:
+            connection.close()
+        self._tokens.put(None)
+
+    def close(self) -> None:
+        """Close what is idle, and end the calls under way."""
+        for connection in tuple(self._busy):
+            connection.abort()
+        while True:
+            try:
+                self._idle.pop().close()
+            except IndexError:
+                return
+
+
+def _unsent(buffers: list[Buffer], sent: int) -> list[Buffer]:
+    """What is left of these buffers after so many bytes of them."""
+    if sent == sum(map(len, buffers)):
+        return []
+    start = 0
+    while sent >= len(buffers[start]):
+        sent -= len(buffers[start])
+        start += 1
+    return [memoryview(buffers[start])[sent:], *buffers[start + 1 :]]
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+    return left
+
+
+def _connect(endpoint: Endpoint, wire: Wire, deadline: float) -> socket.socket:
+    left = min(_left(deadline), wire.connect_timeout_s)
+    if endpoint.path:
+        plain = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        plain.settimeout(left)
+        try:
+            plain.connect(endpoint.path)
+        except BaseException:
+            plain.close()
+            raise
+    else:
+        plain = socket.create_connection((endpoint.host, endpoint.port), timeout=left)
+        wire.tune(plain)
+    if wire.tls is None:
+        plain.settimeout(None)
+        return plain
+    try:
+        secure = wire.tls.wrap_socket(plain, server_hostname=wire.server_name or endpoint.host or "localhost")
+        wire.check_protocol(secure.selected_alpn_protocol())
+    except BaseException:
+        plain.close()
+        raise
+    return secure

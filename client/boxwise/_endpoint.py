@@ -1,0 +1,100 @@
+"""Where a server is: the addresses that people write, and what they come to."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from boxwise._errors import InvalidArgument
+
+DEFAULT_PORT = 8001
+_EXPECTED = "expected HOST:PORT of the gRPC port, such as localhost:8001, dns:///HOST:PORT or unix:PATH"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One server, or the name that several have.
+
+    Attributes:
+        host: a name or an address; empty for a Unix socket.
+        port: TCP.
+        path: of a Unix socket; empty for TCP.
+        many: each address of this name is a server of its own (`dns:///`), where else the first that answers is it.
+    """
+
+    host: str = ""
+    port: int = 0
+    path: str = ""
+    many: bool = False
+
+    @property
+    def authority(self) -> str:
+        """What the server is called in requests."""
+        if self.path:
+            return "localhost"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def local(self) -> bool:
+        """Whether it is on this machine: what is sent there does not cross a network."""
+        if self.path or self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}" if self.path else self.authority
+
+
+def parse(targets: str | Sequence[str]) -> tuple[Endpoint, ...]:
+    """One target or several.
+
+    Args:
+        targets: `HOST:PORT`, `HOST` (port 8001), `[IPV6]:PORT`, `dns:///HOST:PORT`, `unix:PATH`, or a list of them.
+
+    Raises:
+        InvalidArgument: an address of another kind, or none.
+    """
+    names = [targets] if isinstance(targets, str) else list(targets)
+    if not names:
+        raise InvalidArgument(f"target: an empty list; {_EXPECTED}")
+    return tuple(map(_parse_one, names))
+
+
+def resolve(endpoint: Endpoint) -> tuple[Endpoint, ...]:
+    """The servers behind `dns:///NAME`, one for each address; blocks while the name is looked up.
+
+    Raises:
+        OSError: it can not be resolved.
+    """
+    found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+    return tuple(dict.fromkeys(Endpoint(str(address[0]), endpoint.port) for *_, address in found))
+
+
+def _parse_one(target: str) -> Endpoint:
+    scheme, colon, rest = target.partition(":")
+    if scheme == "unix" and colon:
+        path = "/" + rest.lstrip("/") if rest.startswith("//") else rest
+        if not path.strip("/"):
+            raise InvalidArgument(f"target: {target!r} names no socket; {_EXPECTED}")
+        return Endpoint(path=path)
+    many = scheme == "dns" and rest.startswith("//")
+    # dns://AUTHORITY/HOST asks a certain name server, which nothing here does
+    if "://" in target and not target.startswith("dns:///"):
+        raise InvalidArgument(f"target: {_EXPECTED}, got {target!r}")
+    host, port = _host_and_port(target.removeprefix("dns:///"))
+    if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65_536:
+        raise InvalidArgument(f"target: {_EXPECTED}, got {target!r}")
+    return Endpoint(host, int(port), many=many)
+
+
+def _host_and_port(target: str) -> tuple[str, str]:
+    if target.startswith("["):
+        host, _, rest = target[1:].partition("]")
+        return host, rest.removeprefix(":") or str(DEFAULT_PORT)
+    host, _, port = target.rpartition(":")
+    return (host, port) if host and ":" not in host else (target, str(DEFAULT_PORT))

@@ -1,0 +1,137 @@
+"""gRPC on HTTP/2: a call's headers and body, and the status or message in its answer.
+
+The protocol is https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md, for unary calls without compression.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+from urllib.parse import unquote
+
+from boxwise._http2 import CANCEL, REFUSED_STREAM, Buffer, Stream
+
+# https://github.com/grpc/grpc/blob/master/doc/statuscodes.md, in the order of their numbers
+CODES = (
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+)
+# What HTTP itself answers with, a proxy for instance: doc/http-grpc-status-mapping.md
+_OF_HTTP = {
+    "400": "INTERNAL",
+    "401": "UNAUTHENTICATED",
+    "403": "PERMISSION_DENIED",
+    "404": "UNIMPLEMENTED",
+    "429": "UNAVAILABLE",
+    "502": "UNAVAILABLE",
+    "503": "UNAVAILABLE",
+    "504": "UNAVAILABLE",
+}
+_OF_RESET = {CANCEL: "CANCELLED", REFUSED_STREAM: "UNAVAILABLE", 11: "RESOURCE_EXHAUSTED", 12: "PERMISSION_DENIED"}
+
+_GRPC_TIMEOUT = b"\x10\x0cgrpc-timeout"
+
+MAX_MESSAGE_BYTES = 2**31 - 1  # protobuf's, and Triton's
+
+
+class Status(Exception):
+    """A call did not end with a message.
+
+    Attributes:
+        code: the gRPC status by name.
+        details: what the server said, or why it could not be heard.
+        local: no server said this: the connection did.
+        processed: the server may have worked on the call.
+    """
+
+    def __init__(self, code: str, details: str, *, local: bool = False, processed: bool = True) -> None:
+        super().__init__(f"{code}: {details}")
+        self.code = code
+        self.details = details
+        self.local = local
+        self.processed = processed
+
+
+def header_block(path: str, authority: str, scheme: str, metadata: Iterable[tuple[str, str]] = ()) -> bytes:
+    """The headers of every call to one method, all but its deadline, as HPACK (RFC 7541) without Huffman coding."""
+    headers = (
+        (":method", "POST"),
+        (":scheme", scheme),
+        (":path", path),
+        (":authority", authority),
+        ("te", "trailers"),
+        ("content-type", "application/grpc"),
+        ("user-agent", "boxwise-python"),
+        *metadata,
+    )
+    return b"".join(header(name, value) for name, value in headers)
+
+
+def header(name: str, value: str) -> bytes:
+    """One header as a literal that no proxy may put into a table: some of them are secrets."""
+    encoded = name.encode("ascii"), value.encode("utf-8")
+    return b"\x10" + b"".join(_hpack_length(len(each)) + each for each in encoded)
+
+
+def timeout_header(seconds: float) -> bytes:
+    """`grpc-timeout`, by which the server stops too; at most eight digits and a unit."""
+    microseconds = max(1, int(seconds * 1e6))
+    value = b"%du" % microseconds if microseconds < 10**8 else b"%dm" % min(microseconds // 1000, 10**8 - 1)
+    return b"%b%c%b" % (_GRPC_TIMEOUT, len(value), value)
+
+
+def framed(message: Sequence[Buffer]) -> list[Buffer]:
+    """A message, in pieces of bytes, as the body of a call: its length before it."""
+    length = 0
+    for each in message:
+        length += len(each)
+    return [struct.pack(">BI", 0, length), *message]
+
+
+def reply(stream: Stream) -> memoryview:
+    """The message in the answer to a call that has ended.
+
+    Raises:
+        Status: the server answered with another status than OK, or with nothing that can be read.
+    """
+    if stream.reset is not None and "grpc-status" not in stream.headers:
+        code = _OF_RESET.get(stream.reset, "INTERNAL")
+        raise Status(code, f"the server ended the call (HTTP/2 error {stream.reset})", processed=not stream.refused)
+    number = stream.headers.get("grpc-status")
+    if number is None:
+        http = stream.headers.get(":status", "none")
+        raise Status(_OF_HTTP.get(http, "UNKNOWN"), f"no gRPC server answered, but something with HTTP status {http}")
+    if number != "0":
+        code = CODES[int(number)] if number.isdigit() and int(number) < len(CODES) else "UNKNOWN"
+        raise Status(code, unquote(stream.headers.get("grpc-message", "")))
+    if len(stream.body) < 5 or stream.body[0] != 0 or int.from_bytes(stream.body[1:5]) != len(stream.body) - 5:
+        raise Status("INTERNAL", f"expected one uncompressed message, got {len(stream.body)} bytes")
+    return memoryview(stream.body)[5:]
+
+
+def _hpack_length(length: int) -> bytes:
+    """An integer with a prefix of 7 bits (RFC 7541, 5.1)."""
+    if length < 0x7F:
+        return bytes((length,))
+    digits = bytearray((0x7F,))
+    length -= 0x7F
+    while length > 0x7F:
+        digits.append(length & 0x7F | 0x80)
+        length >>= 7
+    digits.append(length)
+    return bytes(digits)

@@ -1,0 +1,193 @@
+"""Results in other libraries' types and back, without loss; each library is imported when it is used.
+
+The ways back answer with the columns of the contract, as `Result.from_arrays` takes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from boxwise._errors import BoxwiseError, InvalidArgument
+from boxwise._info import PipelineInfo
+
+if TYPE_CHECKING:
+    from boxwise._result import Result
+
+Columns = dict[str, NDArray[Any]]
+
+
+def to_supervision(result: Result) -> Any:
+    """`supervision.Detections`."""
+    supervision = _import("supervision")
+    data: dict[str, Any] = {"class_name": np.array([each.class_name for each in result], dtype=str)}
+    for name, ids in result.label_ids.items():
+        data |= {f"{name}_ids": ids.copy(), f"{name}_scores": result.label_scores[name].copy()}
+    return supervision.Detections(
+        xyxy=result.xyxy.copy(),
+        confidence=result.confidence.copy(),
+        class_id=result.class_id.astype(np.int64),  # its own methods expect this one
+        data=data,
+        metadata={"image_size": result.image_size},
+    )
+
+
+def from_supervision(detections: Any, info: PipelineInfo) -> Columns:
+    """The columns in what `to_supervision` made, or a filter of it."""
+    if "image_size" not in detections.metadata:
+        raise InvalidArgument("detections: expected metadata['image_size'], as Result.to_supervision writes it")
+    columns = _columns(detections.xyxy, detections.confidence, detections.class_id, detections.metadata["image_size"])
+    for each in info.classifiers:
+        for suffix, dtype in (("ids", np.int32), ("scores", np.float32)):
+            name = f"{each.name}_{suffix}"
+            empty = np.empty((0, each.top_k))
+            columns[name] = np.asarray(detections.data.get(name, empty), dtype).reshape(-1, each.top_k)
+    return columns
+
+
+def to_coco(result: Result, image_id: int, category_ids: Sequence[int] | None) -> list[dict[str, Any]]:
+    """https://cocodataset.org/#format-results; labels are an extra key. In float64, so that x + width is x2 again."""
+    return [
+        {
+            "image_id": image_id,
+            "category_id": row.class_id if category_ids is None else category_ids[row.class_id],
+            "bbox": [row.xyxy[0], row.xyxy[1], row.xyxy[2] - row.xyxy[0], row.xyxy[3] - row.xyxy[1]],
+            "score": row.confidence,
+            "labels": row.to_dict()["labels"],
+        }
+        for row in result
+    ]
+
+
+def from_coco(
+    annotations: Sequence[Mapping[str, Any]],
+    info: PipelineInfo,
+    image_size: tuple[int, int],
+    category_ids: Sequence[int] | None,
+) -> Columns:
+    """The columns in COCO results of one picture."""
+    classes = {category: index for index, category in enumerate(category_ids)} if category_ids is not None else None
+    boxes = [(x, y, x + width, y + height) for x, y, width, height in (each["bbox"] for each in annotations)]
+    ids = [each["category_id"] if classes is None else classes[each["category_id"]] for each in annotations]
+    columns = _columns(boxes, [each["score"] for each in annotations], ids, image_size)
+    return columns | _labels([each.get("labels", {}) for each in annotations], info)
+
+
+def from_dict(document: Mapping[str, Any], info: PipelineInfo) -> Columns:
+    """The columns in `Result.to_dict`."""
+    rows = document["detections"]
+    columns = _columns(
+        [each["xyxy"] for each in rows],
+        [each["confidence"] for each in rows],
+        [each["class_id"] for each in rows],
+        document["image_size"],
+    )
+    return columns | _labels([each["labels"] for each in rows], info)
+
+
+def to_pandas(result: Result) -> Any:
+    """`pandas.DataFrame`; the size of the picture is in its `attrs`."""
+    pandas = _import("pandas")
+    columns: dict[str, Any] = {name: result.xyxy[:, i].copy() for i, name in enumerate(("x1", "y1", "x2", "y2"))}
+    columns["confidence"] = result.confidence.copy()
+    columns["class_id"] = result.class_id.copy()
+    columns["class_name"] = [each.class_name for each in result]
+    for classifier in result.info.classifiers:
+        ids, scores = result.label_ids[classifier.name], result.label_scores[classifier.name]
+        for rank in range(ids.shape[1]):
+            suffix = f"_{rank + 1}" if rank else ""
+            names = [classifier.label_name(each) if each >= 0 else None for each in ids[:, rank].tolist()]
+            columns[f"{classifier.name}_id{suffix}"] = ids[:, rank].copy()
+            columns[f"{classifier.name}_label{suffix}"] = names
+            columns[f"{classifier.name}_score{suffix}"] = scores[:, rank].copy()
+    frame = pandas.DataFrame(columns)
+    frame.attrs["image_size"] = list(result.image_size)
+    return frame
+
+
+def from_pandas(frame: Any, info: PipelineInfo) -> Columns:
+    """The columns in what `to_pandas` made, or a filter of it."""
+    if "image_size" not in frame.attrs:
+        raise InvalidArgument("frame: expected attrs['image_size'], as Result.to_pandas writes it")
+    boxes = frame[["x1", "y1", "x2", "y2"]].to_numpy()
+    columns = _columns(boxes, frame["confidence"].to_numpy(), frame["class_id"].to_numpy(), frame.attrs["image_size"])
+    for each in info.classifiers:
+        suffixes = ["", *(f"_{rank}" for rank in range(2, each.top_k + 1))]
+        ids = [frame[f"{each.name}_id{suffix}"].to_numpy() for suffix in suffixes]
+        scores = [frame[f"{each.name}_score{suffix}"].to_numpy() for suffix in suffixes]
+        columns[f"{each.name}_ids"] = np.stack(ids, axis=1).astype(np.int32)
+        columns[f"{each.name}_scores"] = np.stack(scores, axis=1).astype(np.float32)
+    return columns
+
+
+def to_fiftyone(result: Result) -> Any:
+    """`fiftyone.Detections`; class ids and labels are attributes of each detection."""
+    fiftyone = _import("fiftyone")
+    height, width = result.image_size
+    detections = []
+    for i, row in enumerate(result):
+        x1, y1, x2, y2 = row.xyxy
+        labels = {
+            name: column[i].tolist()
+            for classifier in result.info.classifiers
+            for name, column in (
+                (f"{classifier.name}_ids", result.label_ids[classifier.name]),
+                (f"{classifier.name}_scores", result.label_scores[classifier.name]),
+            )
+        }
+        box = [x1 / width, y1 / height, (x2 - x1) / width, (y2 - y1) / height]
+        detections.append(
+            fiftyone.Detection(
+                label=row.class_name, bounding_box=box, confidence=row.confidence, class_id=row.class_id, **labels
+            )
+        )
+    return fiftyone.Detections(detections=detections, image_size=[height, width])
+
+
+def from_fiftyone(detections: Any, info: PipelineInfo) -> Columns:
+    """The columns in what `to_fiftyone` made, or a filter of it."""
+    height, width = detections.image_size
+    rows = detections.detections
+    relative = (row.bounding_box for row in rows)
+    boxes = [(x * width, y * height, (x + w) * width, (y + h) * height) for x, y, w, h in relative]
+    columns = _columns(boxes, [row.confidence for row in rows], [row.class_id for row in rows], (height, width))
+    for each in info.classifiers:
+        for suffix, dtype in (("ids", np.int32), ("scores", np.float32)):
+            name = f"{each.name}_{suffix}"
+            columns[name] = np.array([row[name] for row in rows], dtype).reshape(-1, each.top_k)
+    return columns
+
+
+def _columns(boxes: Any, scores: Any, class_ids: Any, image_size: Any) -> Columns:
+    return {
+        "boxes": np.asarray(boxes, np.float32).reshape(-1, 4),
+        "scores": np.asarray(scores, np.float32).reshape(-1),
+        "class_ids": np.asarray(class_ids, np.int32).reshape(-1),
+        "image_size": np.asarray(image_size, np.int32),
+    }
+
+
+def _labels(rows: Sequence[Mapping[str, Sequence[Mapping[str, Any]]]], info: PipelineInfo) -> Columns:
+    """Ids and scores of each classifier, padded to its k with -1 and 0."""
+    columns: Columns = {}
+    for each in info.classifiers:
+        ids = np.full((len(rows), each.top_k), -1, np.int32)
+        scores = np.zeros((len(rows), each.top_k), np.float32)
+        for i, row in enumerate(rows):
+            for rank, label in enumerate(row.get(each.name, ())):
+                ids[i, rank], scores[i, rank] = label["id"], label["score"]
+        columns |= {f"{each.name}_ids": ids, f"{each.name}_scores": scores}
+    return columns
+
+
+def _import(name: str) -> ModuleType:
+    import importlib
+
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise BoxwiseError(f"{name} is not installed: pip install {name}") from error

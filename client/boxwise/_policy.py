@@ -1,0 +1,104 @@
+"""When a request is sent again: after a failure, or beside one that is slow. Numbers only; nothing here waits."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections import deque
+from dataclasses import dataclass
+
+# A client that has sent nothing yet may still try again so many times.
+_RESERVE = 10.0
+# Unspent budget is kept for so many requests' worth, or a burst of failures after a quiet hour would double the load.
+_LARGEST_RESERVE = 100.0
+_SAMPLES = 256  # latencies that a percentile is taken of
+_ENOUGH = 32
+_EVERY = 16  # requests between two looks at the percentile
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How often a request is sent again after its connection failed, always within its deadline.
+
+    Detection has no side effects, so that sending a request twice is safe. Only connections are tried again; what a
+    server answered is not, an overload least of all.
+
+    Attributes:
+        attempts: at most, the first one among them; 1 for no retries.
+        backoff_s: the first pause is a random part of it, and each one after that of twice as much ("full jitter",
+            https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/). Another server is tried at once.
+        max_backoff_s: no pause is longer.
+        budget: requests that are sent again, as a part of all; over it, errors are raised at once. Going to another
+            server is free where the first could not be reached: that is no more load.
+    """
+
+    attempts: int = 4
+    backoff_s: float = 0.05
+    max_backoff_s: float = 1.0
+    budget: float = 0.1
+
+    def pause(self, tried: int, random_part: float | None = None) -> float:
+        """Seconds to wait after so many attempts."""
+        part = random.random() if random_part is None else random_part  # noqa: S311 - no secret
+        return part * min(self.max_backoff_s, self.backoff_s * 2.0 ** (tried - 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Hedge:
+    """Ask a second server when the first is slow; the first answer counts, the other call is cancelled.
+
+    It needs several servers, and spends the budget of `Retry`.
+
+    Attributes:
+        percentile: of recent latencies, after which the second server is asked.
+        min_s: but never sooner.
+    """
+
+    percentile: float = 95.0
+    min_s: float = 0.01
+
+
+class Budget:
+    """Each request earns a part of a retry; a retry costs a whole one."""
+
+    def __init__(self, part: float) -> None:
+        self._part = part
+        self._tokens = _RESERVE
+        self._lock = threading.Lock()
+
+    def earn(self) -> None:
+        """A request was sent for the first time."""
+        with self._lock:
+            self._tokens = min(_LARGEST_RESERVE, self._tokens + self._part)
+
+    def spend(self) -> bool:
+        """Whether a request may be sent once more; it is then counted."""
+        with self._lock:
+            if self._tokens < 1.0:
+                return False
+            self._tokens -= 1.0
+            return True
+
+
+class Latencies:
+    """The latencies of late, and the one that few exceed."""
+
+    def __init__(self, percentile: float) -> None:
+        self._percentile = percentile
+        self._seconds: deque[float] = deque(maxlen=_SAMPLES)
+        self._since = 0
+        self._high: float | None = None
+
+    def add(self, seconds: float) -> None:
+        """A request took so long."""
+        self._seconds.append(seconds)
+        self._since += 1
+        if len(self._seconds) >= _ENOUGH and (self._since >= _EVERY or self._high is None):
+            self._since = 0
+            ranked = sorted(self._seconds)
+            self._high = ranked[min(len(ranked) - 1, int(len(ranked) * self._percentile / 100))]
+
+    @property
+    def high(self) -> float | None:
+        """The percentile in seconds; None before there were enough requests."""
+        return self._high

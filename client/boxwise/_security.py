@@ -1,0 +1,91 @@
+"""Who may talk to whom: TLS, tokens and metadata, none of which is ever shown."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from boxwise._endpoint import Endpoint
+from boxwise._errors import InvalidArgument
+from boxwise._grpc import header
+
+Path: TypeAlias = "str | os.PathLike[str]"
+Token: TypeAlias = "str | Callable[[], str]"  # noqa: S105 - a type
+
+
+@dataclass(frozen=True, slots=True)
+class TLS:
+    """How a server proves who it is, and how we do.
+
+    Attributes:
+        ca: PEM file of the authorities to trust; None for those of the system.
+        certificate: PEM file of our own certificate, for mutual TLS.
+        key: PEM file of its key; None where it is in `certificate`.
+        server_name: what the server's certificate is for, where that is not the host that is asked.
+    """
+
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = field(default=None, repr=False)
+    server_name: str | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """The context of connections: TLS 1.2 or later, HTTP/2.
+
+        Raises:
+            InvalidArgument: a file that can not be read, or is not PEM.
+        """
+        file: object = self.ca
+        try:
+            context = ssl.create_default_context(cafile=None if self.ca is None else os.fspath(self.ca))
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
+            context.set_alpn_protocols(["h2"])
+            if self.certificate is not None:
+                file = self.certificate
+                context.load_cert_chain(self.certificate, self.key)
+            elif self.key is not None:
+                raise InvalidArgument("tls: a key without a certificate: expected both for mutual TLS")
+        except OSError as error:  # ssl.SSLError is one
+            reason = error.strerror if not isinstance(error, ssl.SSLError) else "it is not PEM, or the key is another's"
+            raise InvalidArgument(f"tls: cannot use {file}: {reason}") from error
+        return context
+
+
+class Credentials:
+    """The headers that every call carries; a token may be asked for anew each time."""
+
+    def __init__(self, metadata: Mapping[str, str], token: Token | None) -> None:
+        for name, value in metadata.items():
+            if name != name.lower() or not name.isascii() or name.startswith((":", "grpc-")) or not value.isprintable():
+                raise InvalidArgument(f"metadata: {name!r}: expected lower case, not grpc-*, with a printable value")
+        self.headers = b"".join(header(name, value) for name, value in metadata.items())
+        self._token = token
+
+    def bearer(self) -> bytes:
+        """The header with the token, as it is now."""
+        if self._token is None:
+            return b""
+        token = self._token if isinstance(self._token, str) else self._token()
+        return header("authorization", f"Bearer {token}")
+
+    def __repr__(self) -> str:
+        return "Credentials(...)"
+
+
+def require_tls(token: Token | None, tls: ssl.SSLContext | None, targets: tuple[Endpoint, ...]) -> None:
+    """A token does not cross a network in the clear.
+
+    Raises:
+        InvalidArgument: it would.
+    """
+    if token is None or tls is not None:
+        return
+    for target in targets:
+        if not target.local:
+            raise InvalidArgument(
+                f"token: {target} is asked without TLS, where everyone on the way could read it: add tls=True. Where "
+                "something else encrypts the connection (a mesh), pass metadata={'authorization': 'Bearer ...'}"
+            )

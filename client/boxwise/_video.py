@@ -1,0 +1,273 @@
+"""The frames of a video, in order, each with what was found on it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from boxwise._errors import BoxwiseError, InvalidArgument
+from boxwise._image import ImageLike
+from boxwise._many import NOTHING_YET, predict_in_tasks, predict_in_threads
+from boxwise._result import Result
+
+if TYPE_CHECKING:
+    from boxwise._client import Prediction
+
+VideoSource: TypeAlias = "str | os.PathLike[str] | int | Iterable[NDArray[np.uint8]]"
+"""A file, a URL, a camera's number, or RGB arrays uint8 [height, width, 3]."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One picture of a video.
+
+    Attributes:
+        number: in the video, from 0; numbers are missing where frames were left out.
+        time_s: seconds since its beginning; None where the source does not say.
+        image: uint8 [height, width, 3] RGB.
+        result: None where it failed.
+        error: None where it did not.
+        tracker_ids: int64 [n], a number for each row of `result` that follows its object from frame to frame, -1
+            where the tracker is not sure of it yet; None without `track`.
+    """
+
+    number: int
+    time_s: float | None
+    image: NDArray[np.uint8]
+    result: Result | None
+    error: BoxwiseError | None
+    tracker_ids: NDArray[np.int64] | None = None
+
+
+class _Picture(NamedTuple):
+    number: int
+    time_s: float | None
+    pixels: NDArray[np.uint8]
+
+
+def predict_frames(
+    submit: Callable[[ImageLike], Prediction],
+    source: VideoSource,
+    concurrency: int,
+    *,
+    every: int,
+    live: bool | None,
+    track: bool,
+) -> Iterator[Frame]:
+    """Drive `submit`; see `Client.predict_video`."""
+    reader, tracker = _open(source, every, live), _tracker(track)
+    sent: deque[_Picture] = deque()
+
+    def pixels() -> Iterator[Any]:
+        for picture in reader:
+            if picture is NOTHING_YET:
+                yield picture
+            else:
+                sent.append(picture)
+                yield picture.pixels
+
+    def frames() -> Iterator[Frame]:
+        with reader:
+            for outcome in predict_in_threads(
+                submit, pixels(), concurrency, ordered=True, on_progress=None, changed=reader.changed
+            ):
+                yield _frame(sent.popleft(), outcome.result, outcome.error, tracker)
+
+    return frames()
+
+
+async def predict_frames_async(
+    submit: Callable[[ImageLike], asyncio.Task[Result]],
+    source: VideoSource,
+    concurrency: int,
+    *,
+    every: int,
+    live: bool | None,
+    track: bool,
+) -> AsyncIterator[Frame]:
+    """The same with tasks; see `AsyncClient.predict_video`."""
+    reader, tracker = await asyncio.to_thread(_open, source, every, live), _tracker(track)
+    sent: deque[_Picture] = deque()
+
+    async def pixels() -> AsyncIterator[ImageLike]:
+        while (picture := await asyncio.to_thread(reader.wait)) is not None:
+            sent.append(picture)
+            yield picture.pixels
+
+    with reader:
+        async for outcome in predict_in_tasks(submit, pixels(), concurrency, ordered=True, on_progress=None):
+            yield _frame(sent.popleft(), outcome.result, outcome.error, tracker)
+
+
+def _frame(picture: _Picture, result: Result | None, error: BoxwiseError | None, tracker: Any) -> Frame:
+    ids = None
+    if tracker is not None:
+        ids = _track(tracker, result) if result is not None else np.empty(0, np.int64)
+    return Frame(picture.number, picture.time_s, picture.pixels, result, error, ids)
+
+
+class _Reader:
+    """Reads a video in a thread, one frame ahead; a live one keeps the newest frame only.
+
+    Iterating yields `NOTHING_YET` where the next frame is not there yet; `changed` says when to look again.
+    """
+
+    def __init__(self, pictures: Iterator[_Picture], *, live: bool) -> None:
+        self.changed = threading.Condition()
+        self._pictures = pictures
+        self._live = live
+        self._next: _Picture | None = None
+        self._ended = self._stopped = False
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._read, name="boxwise-video", daemon=True)
+        self._thread.start()
+
+    def __iter__(self) -> Iterator[Any]:
+        while (picture := self.take()) is not None:
+            yield picture
+
+    def take(self) -> Any:
+        """The next frame; NOTHING_YET where there is none now, None at the end."""
+        with self.changed:
+            if self._next is not None:
+                picture, self._next = self._next, None
+                self.changed.notify_all()
+                return picture
+            if not self._ended:
+                return NOTHING_YET
+            if self._error is not None:
+                raise self._error
+            return None
+
+    def wait(self) -> _Picture | None:
+        """The next frame, when it is there; None at the end."""
+        with self.changed:
+            self.changed.wait_for(lambda: self._next is not None or self._ended)
+            picture: _Picture | None = self.take()
+            return picture
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        with self.changed:
+            self._stopped = self._ended = True
+            self.changed.notify_all()
+
+    def _read(self) -> None:
+        try:
+            with contextlib.closing(self._pictures):  # type: ignore[type-var]  # generators, all of them
+                for picture in self._pictures:
+                    with self.changed:
+                        if not self._live:
+                            self.changed.wait_for(lambda: self._next is None or self._stopped)
+                        if self._stopped:
+                            return
+                        self._next = picture
+                        self.changed.notify_all()
+        except BaseException as error:  # noqa: BLE001 - raised where the frames are asked for
+            self._error = error
+        finally:
+            with self.changed:
+                self._ended = True
+                self.changed.notify_all()
+
+
+def _open(source: VideoSource, every: int, live: bool | None) -> _Reader:
+    if every < 1:
+        raise InvalidArgument(f"every: expected 1 or more, got {every}")
+    if isinstance(source, (str, os.PathLike)):
+        name = os.fspath(source)
+        pictures = _decoded(name)
+        streams = name.partition("://")[0] in ("rtsp", "rtsps", "rtmp", "udp", "srt", "rtp")
+    elif isinstance(source, int):
+        pictures, streams = _captured(source), True
+    else:
+        pictures, streams = (_Picture(i, None, each) for i, each in enumerate(source)), False
+    return _Reader(_each(pictures, every), live=streams if live is None else live)
+
+
+def _each(pictures: Iterator[_Picture], every: int) -> Iterator[_Picture]:
+    """Each n-th one."""
+    for i, picture in enumerate(pictures):
+        if i % every == 0:
+            yield picture
+
+
+def _decoded(name: str) -> Iterator[_Picture]:
+    """Of a file or URL, by PyAV or OpenCV."""
+    try:
+        import av
+    except ImportError:
+        return _captured(name)
+    try:
+        container = av.open(name)
+    except (OSError, ValueError) as error:  # av's own errors are both
+        raise InvalidArgument(f"source: cannot open {name}: {error}") from error
+    if not container.streams.video:
+        container.close()
+        raise InvalidArgument(f"source: {name} has no video in it")
+    container.streams.video[0].thread_type = "AUTO"
+    return _of_container(container)
+
+
+def _of_container(container: Any) -> Iterator[_Picture]:
+    with container:
+        for number, frame in enumerate(container.decode(video=0)):
+            yield _Picture(number, frame.time, frame.to_ndarray(format="rgb24"))
+
+
+def _captured(source: str | int) -> Iterator[_Picture]:
+    """Of a camera, a file or a URL, by OpenCV."""
+    try:
+        import cv2
+    except ImportError as error:
+        raise InvalidArgument('source: to read videos, pip install "boxwise[video]" (PyAV)') from error
+    capture = cv2.VideoCapture(source)
+    if not capture.isOpened():
+        raise InvalidArgument(f"source: cannot open {source}")
+    return _of_capture(capture, cv2)
+
+
+def _of_capture(capture: Any, cv2: Any) -> Iterator[_Picture]:
+    try:
+        number = 0
+        while True:
+            time_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3
+            there, picture = capture.read()
+            if not there:
+                return
+            yield _Picture(number, time_s, cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
+            number += 1
+    finally:
+        capture.release()
+
+
+def _tracker(track: bool) -> Any:
+    if not track:
+        return None
+    try:
+        import supervision
+    except ImportError as error:
+        raise InvalidArgument('track: to follow objects, pip install "boxwise[track]" (supervision)') from error
+    return supervision.ByteTrack()
+
+
+def _track(tracker: Any, result: Result) -> NDArray[np.int64]:
+    """The tracker's number for each row; it answers with the rows that it is sure of, in an order of its own."""
+    detections = result.to_supervision()
+    detections.data["row"] = np.arange(len(result))
+    tracked = tracker.update_with_detections(detections)
+    ids = np.full(len(result), -1, np.int64)
+    if len(tracked):
+        ids[tracked.data["row"]] = tracked.tracker_id
+    return ids
