@@ -20,7 +20,7 @@ from boxwise._policy import Hedge, Retry
 from boxwise._result import Result
 from boxwise._security import TLS, Token
 from boxwise._session import DEFAULT_TIMEOUT_S, Options, Pause, Reply, Resolve, Send, Session, Steps, Work
-from boxwise._transport import timed_out
+from boxwise._transport import cancelled, timed_out
 from boxwise._video import Frame, VideoSource, predict_frames_async
 
 T = TypeVar("T")
@@ -270,7 +270,7 @@ class AsyncClient:
         pool = self._pools.get(server)
         if pool is None:
             if self._closed:
-                raise Status("CANCELLED", "the client was closed", local=True)
+                raise cancelled()
             pool = self._pools[server] = Pool(server, self._session.wire)
         return pool
 

@@ -9,7 +9,7 @@ import time
 from boxwise._endpoint import Endpoint
 from boxwise._grpc import Status, reply
 from boxwise._http2 import Http2, ProtocolError, Stream
-from boxwise._transport import Call, Wire, lost, timed_out
+from boxwise._transport import Call, Wire, cancelled, lost, timed_out
 
 # What asyncio holds of what we write, before it asks us to wait: two raw frames of 1080p.
 _BUFFER_BYTES = 2**24
@@ -139,7 +139,7 @@ class Connection(asyncio.Protocol):
 
     def close(self) -> None:
         """Close it; the calls under way are cancelled."""
-        self._fail(Status("CANCELLED", "the client was closed", local=True))
+        self._fail(cancelled())
 
     def _fail(self, status: Status) -> None:
         self._error = self._error or status

@@ -98,8 +98,12 @@ class Balancer:
 
     def other(self, now: float, than: Endpoint) -> Endpoint | None:
         """A second server that is up, or None."""
-        found = self.pick(now, avoid=than)
-        return None if found == than or self._down_until(found) > now else found
+        servers = self._servers
+        start = servers.index(than) + 1 if than in servers else 0
+        for each in (*servers[start:], *servers[:start]):
+            if each != than and self._down_until(each) <= now:
+                return each
+        return None
 
     def failed(self, server: Endpoint, now: float, *, silent: bool) -> None:
         """The connection to a server failed, or it did not answer in time (`silent`)."""

@@ -16,7 +16,7 @@ from queue import Empty, SimpleQueue
 from boxwise._endpoint import Endpoint
 from boxwise._grpc import Status, reply
 from boxwise._http2 import Buffer, Http2, ProtocolError, Stream
-from boxwise._transport import Call, Wire, lost, timed_out
+from boxwise._transport import Call, Wire, cancelled, lost, timed_out
 
 _IOV_MAX = 1024  # buffers that one sendmsg takes; POSIX promises 16, Linux has 1024
 _READ_BYTES = 65_536
@@ -81,7 +81,7 @@ class Connection:
 
     def _lost(self, error: Exception, *, sent: bool) -> Status:
         if self._aborted:
-            return Status("CANCELLED", "cancelled", local=True)
+            return cancelled()
         if isinstance(error, BlockingIOError):  # what the kernel says when a socket's own limit is reached
             error = TimeoutError(error.errno, error.strerror)
         return lost(self._endpoint, error, sent=sent)

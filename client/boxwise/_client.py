@@ -24,7 +24,7 @@ from boxwise._policy import Hedge, Retry
 from boxwise._result import Result
 from boxwise._security import TLS, Token
 from boxwise._session import DEFAULT_TIMEOUT_S, Options, Pause, Reply, Resolve, Send, Session, Steps, Work
-from boxwise._transport import timed_out
+from boxwise._transport import cancelled, timed_out
 from boxwise._video import Frame, VideoSource, predict_frames
 
 T = TypeVar("T")
@@ -342,7 +342,7 @@ class Client:
         if pool is None:
             with self._lock:
                 if self._closed:
-                    raise Status("CANCELLED", "the client was closed", local=True)
+                    raise cancelled()
                 pool = self._pools.setdefault(server, Pool(server, self._session.wire))
         return pool
 
@@ -420,7 +420,7 @@ class _Scope:
     def add(self, connection: Connection) -> None:
         with self._lock:
             if self.cancelled.is_set():
-                raise Status("CANCELLED", "cancelled", local=True)
+                raise cancelled()
             self._held.add(connection)
 
     def remove(self, connection: Connection) -> None:
@@ -531,7 +531,7 @@ def _pause(seconds: float, scope: _Scope | None) -> None:
     if scope is None:
         time.sleep(seconds)
     elif scope.cancelled.wait(seconds):
-        raise Status("CANCELLED", "cancelled", local=True)
+        raise cancelled()
 
 
 def _look_up(balancer: Balancer, name: Endpoint) -> None:

@@ -96,5 +96,7 @@ def _host_and_port(target: str) -> tuple[str, str]:
     if target.startswith("["):
         host, _, rest = target[1:].partition("]")
         return host, rest.removeprefix(":") or str(DEFAULT_PORT)
-    host, _, port = target.rpartition(":")
-    return (host, port) if host and ":" not in host else (target, str(DEFAULT_PORT))
+    if target.count(":") > 1:  # an IPv6 address as it is, or nothing that we know
+        return (target if set(target) <= set("0123456789abcdefABCDEF:.") else "", str(DEFAULT_PORT))
+    host, colon, port = target.partition(":")
+    return host, port if colon else str(DEFAULT_PORT)

@@ -107,6 +107,8 @@ class ServerError(BoxwiseError):
     """Everything else that the server reports."""
 
 
+CANCELLED_HERE = "cancelled by this client"
+
 # gRPC status, what its message says -> the error, its sentence. The first that fits is taken.
 # Triton 2.51 says UNAVAILABLE for a full queue, for a restricted protocol and while it stops, and INTERNAL for a dead
 # stage: the words tell them apart (tests/e2e/test_sdk_causes.py asks the real server for each).
@@ -129,7 +131,8 @@ _CAUSES: tuple[tuple[str, str, type[BoxwiseError], str], ...] = (
         DeadlineExceeded,
         "pipeline {pipeline!r} at {url} did not answer within {timeout_s:.3g} s (timeout_s)",
     ),
-    ("CANCELLED", "", Cancelled, "the call to pipeline {pipeline!r} at {url} was cancelled"),
+    ("CANCELLED", f"^{CANCELLED_HERE}", Cancelled, "the call to pipeline {pipeline!r} at {url} was cancelled"),
+    ("CANCELLED", "", Unavailable, "the server at {url} ended the call: {said}"),  # when it shuts down
     ("", "", ServerError, "pipeline {pipeline!r} at {url} failed with {code}: {said}"),
 )
 

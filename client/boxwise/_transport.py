@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from boxwise._endpoint import Endpoint
+from boxwise._errors import CANCELLED_HERE
 from boxwise._grpc import Status, timeout_header
 from boxwise._http2 import Buffer
 
@@ -85,6 +86,11 @@ def lost(endpoint: Endpoint, error: Exception, *, sent: bool) -> Status:
 def timed_out(details: str) -> Status:
     """The deadline came first."""
     return Status("DEADLINE_EXCEEDED", details, local=True)
+
+
+def cancelled() -> Status:
+    """The caller does not want the answer any more, or has closed the client."""
+    return Status("CANCELLED", CANCELLED_HERE, local=True)
 
 
 def _reason(error: Exception) -> str:

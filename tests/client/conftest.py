@@ -39,6 +39,7 @@ class ScriptedServer:
     def __init__(self, port: int) -> None:
         self.url = f"localhost:{port}"
         self.requests: list[Any] = []
+        self.metadata: list[dict[str, str]] = []
         self.delay_s = 0.0
         self.refusal: Callable[[Any], tuple[grpc.StatusCode, str] | None] = lambda request: None
         self._replies: dict[str, Any] = {}
@@ -66,6 +67,7 @@ class ScriptedServer:
 
     def infer(self, request: Any, context: grpc.ServicerContext) -> Any:
         self.requests.append(request)
+        self.metadata.append(dict(context.invocation_metadata()))
         time.sleep(self.delay_s)
         reply = self.refusal(request) or self._replies.get(request.model_name)
         if reply is None:

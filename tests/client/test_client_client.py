@@ -1,7 +1,11 @@
-"""The client against a server with scripted replies: what it asks, what it keeps, and how it fails."""
+"""Both clients against a server with scripted replies: what they ask, what they keep, and how they fail."""
 
 from __future__ import annotations
 
+import asyncio
+import io
+import os
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,10 +14,12 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from contract_support.either import CLIENTS
 from PIL import Image
 
 from boxwise import (
     AccessDenied,
+    AsyncClient,
     BoxwiseError,
     Cancelled,
     Client,
@@ -30,8 +36,14 @@ from boxwise import (
 NOBODY = "localhost:1"  # a port that no one listens on
 
 
-def test_the_first_call_asks_for_the_info_and_keeps_it(server: Any) -> None:
-    with Client(server.url, pipeline="street") as client:
+@pytest.fixture(params=sorted(CLIENTS))
+def connect(request: pytest.FixtureRequest) -> Any:
+    """`Client`, and `AsyncClient` behind the same methods."""
+    return CLIENTS[request.param]
+
+
+def test_the_first_call_asks_for_the_info_and_keeps_it(connect: Any, server: Any) -> None:
+    with connect(server.url, pipeline="street") as client:
         for _ in range(3):
             assert [each.class_name for each in client.predict(b"jpeg")] == ["cup", "cat"]
         assert client.info() is client.info()
@@ -39,8 +51,8 @@ def test_the_first_call_asks_for_the_info_and_keeps_it(server: Any) -> None:
     assert [request.model_name for request in server.requests] == ["street_info", "street", "street", "street"]
 
 
-def test_options_reach_the_server(server: Any) -> None:
-    with Client(server.url, pipeline="street") as client:
+def test_options_reach_the_server(connect: Any, server: Any) -> None:
+    with connect(server.url, pipeline="street") as client:
         client.predict(
             b"jpeg", score_threshold=0.5, iou_threshold=0.25, max_detections=7, class_filter=np.array([1, 0])
         )
@@ -53,10 +65,10 @@ def test_options_reach_the_server(server: Any) -> None:
     assert [np.frombuffer(each, np.int32).tolist() for each in raw[3:]] == [[7], [1, 0]]
 
 
-def test_a_file_is_drawn_on_as_it_was_sent(server: Any, tmp_path: Path) -> None:
+def test_a_file_is_drawn_on_as_it_was_sent(connect: Any, server: Any, tmp_path: Path) -> None:
     path = tmp_path / "grey.png"
     Image.new("L", (96, 64), 128).save(path)
-    with Client(server.url, pipeline="street") as client:
+    with connect(server.url, pipeline="street") as client:
         result = client.predict(path)
     assert server.requests[-1].raw_input_contents[0] == path.read_bytes()
     path.unlink()
@@ -65,18 +77,18 @@ def test_a_file_is_drawn_on_as_it_was_sent(server: Any, tmp_path: Path) -> None:
     assert drawn.getpixel((30, 59)) != (128, 128, 128) == drawn.getpixel((90, 5))
 
 
-def test_an_array_asks_the_raw_ensemble(server: Any) -> None:
+def test_an_array_asks_the_raw_ensemble(connect: Any, server: Any) -> None:
     frame = np.full((64, 96, 3), 9, np.uint8)
-    with Client(server.url, pipeline="street") as client:
+    with connect(server.url, pipeline="street") as client:
         assert client.predict(frame).draw().getpixel((90, 5)) == (9, 9, 9)
     assert server.requests[-1].model_name == "street_raw"
 
 
-def test_a_message_larger_than_grpc_s_own_limit_arrives(server: Any, outputs: dict[str, np.ndarray]) -> None:
+def test_a_message_over_grpc_s_own_limit_arrives(connect: Any, server: Any, outputs: dict[str, np.ndarray]) -> None:
     n = 300_000
     many = {name: np.zeros((n, *array.shape[1:]), array.dtype) for name, array in outputs.items()}
     server.answer("street", many | {"image_size": outputs["image_size"]})
-    with Client(server.url, pipeline="street") as client:
+    with connect(server.url, pipeline="street") as client:
         assert len(client.predict(bytes(20_000_000))) == n
     assert len(server.requests[-1].raw_input_contents[0]) == 20_000_000
 
@@ -92,13 +104,13 @@ def test_a_message_larger_than_grpc_s_own_limit_arrives(server: Any, outputs: di
         (grpc.StatusCode.RESOURCE_EXHAUSTED, Overloaded),
         (grpc.StatusCode.PERMISSION_DENIED, AccessDenied),
         (grpc.StatusCode.UNAUTHENTICATED, AccessDenied),
-        (grpc.StatusCode.CANCELLED, Cancelled),
+        (grpc.StatusCode.CANCELLED, Unavailable),
         (grpc.StatusCode.DATA_LOSS, ServerError),
     ],
 )
-def test_a_status_is_raised_as_its_error(server: Any, code: grpc.StatusCode, kind: type[BoxwiseError]) -> None:
+def test_a_status_has_its_error(connect: Any, server: Any, code: grpc.StatusCode, kind: type[BoxwiseError]) -> None:
     server.refuse("street", code, "in ensemble 'street', image: empty")
-    with Client(server.url, pipeline="street") as client:
+    with connect(server.url, pipeline="street") as client:
         with pytest.raises(kind) as caught:
             client.predict(b"")
         assert (caught.value.code, caught.value.pipeline, caught.value.server_message) == (
@@ -111,27 +123,27 @@ def test_a_status_is_raised_as_its_error(server: Any, code: grpc.StatusCode, kin
             client.predict(b"")
 
 
-def test_an_unknown_pipeline_is_named(server: Any) -> None:
-    with Client(server.url, pipeline="avenue") as client, pytest.raises(UnknownPipeline, match="no pipeline 'avenue'"):
+def test_an_unknown_pipeline_is_named(connect: Any, server: Any) -> None:
+    with connect(server.url, pipeline="avenue") as client, pytest.raises(UnknownPipeline, match="no pipeline 'avenue'"):
         client.predict(b"jpeg")
 
 
-def test_another_contract_is_met_before_a_picture_is_sent(server: Any, info_document: dict[str, Any]) -> None:
+def test_another_contract_is_met_before_pictures(connect: Any, server: Any, info_document: dict[str, Any]) -> None:
     server.describe("street", info_document | {"contract": 2})
-    with Client(server.url, pipeline="street") as client, pytest.raises(ContractMismatch, match="version 2"):
+    with connect(server.url, pipeline="street") as client, pytest.raises(ContractMismatch, match="version 2"):
         client.predict(b"jpeg")
     assert [request.model_name for request in server.requests] == ["street_info"]
 
 
-def test_nobody_there(tmp_path: Path) -> None:
-    with Client(NOBODY) as client:
+def test_nobody_there(connect: Any, tmp_path: Path) -> None:
+    with connect(NOBODY) as client:
         with pytest.raises(Unavailable, match=f"the server at {NOBODY} is not available: connection refused"):
             client.predict(b"jpeg")
         assert not client.ready()
 
 
-def test_a_slow_answer_is_a_deadline_not_a_hang(server: Any) -> None:
-    with Client(server.url, pipeline="street") as client:
+def test_a_slow_answer_is_a_deadline_not_a_hang(connect: Any, server: Any) -> None:
+    with connect(server.url, pipeline="street") as client:
         client.predict(b"warm")
         server.delay_s = 2.0
         started = time.monotonic()
@@ -140,37 +152,153 @@ def test_a_slow_answer_is_a_deadline_not_a_hang(server: Any) -> None:
         assert time.monotonic() - started < 1.5
 
 
-def test_the_deadline_covers_the_first_call_s_info_too(server: Any) -> None:
+def test_the_deadline_covers_the_first_call_s_info_too(connect: Any, server: Any) -> None:
     server.delay_s = 0.4
-    with Client(server.url, pipeline="street", timeout_s=0.6) as client, pytest.raises(DeadlineExceeded):
+    with connect(server.url, pipeline="street", timeout_s=0.6) as client, pytest.raises(DeadlineExceeded):
         client.predict(b"jpeg")
 
 
-def test_ready_says_whether_the_pipeline_is_loaded(server: Any) -> None:
-    with Client(server.url, pipeline="street") as client, Client(server.url, pipeline="avenue") as other:
+def test_ready_says_whether_the_pipeline_is_loaded(connect: Any, server: Any) -> None:
+    with connect(server.url, pipeline="street") as client, connect(server.url, pipeline="avenue") as other:
         assert client.ready()
         assert not other.ready()
 
 
-def test_a_client_opens_nothing_until_used_and_nothing_after_close(server: Any) -> None:
-    client = Client(server.url, pipeline="street")
-    assert not client._pools
-    client.predict(b"jpeg")
-    client.close()
-    client.close()
-    with pytest.raises(BoxwiseError, match=r"the client of .* is closed"):
+def test_a_client_opens_nothing_until_used_and_nothing_after_close(connect: Any, server: Any) -> None:
+    with connect(server.url, pipeline="street") as client:
+        assert not getattr(client, "client", client)._pools
         client.predict(b"jpeg")
+        client.close()
+        client.close()
+        with pytest.raises(BoxwiseError, match=r"the client of .* is closed"):
+            client.predict(b"jpeg")
 
 
-def test_an_http_address_is_refused_with_the_one_expected() -> None:
+def test_an_http_address_is_refused_with_the_one_expected(connect: Any) -> None:
     with pytest.raises(InvalidArgument, match="expected HOST:PORT of the gRPC port, such as localhost:8001"):
-        Client("http://localhost:8000")
+        connect("http://localhost:8000")
 
 
-def test_threads_share_a_client(server: Any) -> None:
-    with Client(server.url, pipeline="street") as client, ThreadPoolExecutor(8) as pool:
+def test_threads_share_a_client(connect: Any, server: Any) -> None:
+    with connect(server.url, pipeline="street") as client, ThreadPoolExecutor(8) as pool:
         pictures = [f"picture {i}".encode() for i in range(64)]
         results = list(pool.map(client.predict, pictures))
     assert {len(result) for result in results} == {2}
     sent = {request.raw_input_contents[0] for request in server.requests if request.model_name == "street"}
     assert sent == set(pictures)
+
+
+def test_an_open_file_a_memoryview_and_a_picture_are_sent(connect: Any, server: Any, tmp_path: Path) -> None:
+    path = tmp_path / "grey.png"
+    Image.new("L", (96, 64), 128).save(path)
+    pixels = np.full((64, 96, 3), 7, np.uint8)
+    with connect(server.url, pipeline="street") as client:
+        with path.open("rb") as file:
+            client.predict(file)
+        client.predict(memoryview(path.read_bytes()))
+        client.predict(memoryview(pixels))
+        client.predict(Image.fromarray(pixels))
+        with path.open("r", encoding="latin-1") as text, pytest.raises(InvalidImage, match="binary mode"):
+            client.predict(text)
+    sent = [request for request in server.requests if request.model_name != "street_info"]
+    assert [request.model_name for request in sent] == ["street", "street", "street_raw", "street_raw"]
+    contents = [request.raw_input_contents[0] for request in sent]
+    assert contents == [path.read_bytes()] * 2 + [pixels.tobytes()] * 2
+
+
+def test_transfer_says_how_pixels_travel(connect: Any, server: Any) -> None:
+    pixels = np.full((64, 96, 3), 200, np.uint8)
+    with connect(server.url, pipeline="street", transfer="encoded") as client:
+        client.predict(pixels)
+        client.predict(pixels, transfer="raw")
+        client.predict(pixels, transfer="auto")  # this machine: raw
+    sent = [request for request in server.requests if request.model_name != "street_info"]
+    assert [request.model_name for request in sent] == ["street", "street_raw", "street_raw"]
+    decoded = np.asarray(Image.open(io.BytesIO(sent[0].raw_input_contents[0])))
+    assert np.abs(decoded.astype(int) - 200).max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"timeout_s": 0}, "timeout_s: expected seconds above 0"),
+        ({"transfer": "fax"}, "transfer: expected auto, encoded, raw or shm"),
+        ({"connections": 0}, "connections: expected 1 or more"),
+        ({"target": []}, "target: an empty list"),
+        ({"target": "far.example:8001", "token": "t"}, "without TLS"),
+        ({"metadata": {"Upper": "x"}}, "expected lower case"),
+        ({"metadata": {"grpc-timeout": "1S"}}, "not grpc-"),
+    ],
+)
+def test_an_argument_that_can_not_be_used_is_named(connect: Any, options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InvalidArgument, match=re.escape(sentence)):
+        connect(**options)
+
+
+def test_secrets_are_in_the_headers_and_nowhere_else(connect: Any, server: Any) -> None:
+    secrets = iter(["first", "second", "third", "fourth"])
+    with connect(
+        server.url, pipeline="street", token=lambda: next(secrets), metadata={"triton-grpc-protocol-infer-key": "k9"}
+    ) as client:
+        client.predict(b"jpeg")
+        server.refuse("street", grpc.StatusCode.UNAUTHENTICATED, "who are you")
+        with pytest.raises(AccessDenied) as caught:
+            client.predict(b"jpeg")
+        shown = f"{client!r} {caught.value} {caught.value!r} {vars(caught.value)}"
+    assert not [secret for secret in ("first", "second", "third", "k9") if secret in shown]
+    assert [each["authorization"] for each in server.metadata] == ["Bearer first", "Bearer second", "Bearer third"]
+    assert {each["triton-grpc-protocol-infer-key"] for each in server.metadata} == {"k9"}
+
+
+def test_a_client_survives_a_fork(server: Any) -> None:
+    with Client(server.url, pipeline="street") as client:
+        client.predict(b"jpeg")
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if len(client.predict(b"jpeg")) == 2 else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert len(client.predict(b"jpeg")) == 2
+
+
+def test_a_second_loop_gets_connections_of_its_own(server: Any) -> None:
+    client = AsyncClient(server.url, pipeline="street")
+    for _ in range(2):
+        assert len(asyncio.run(client.predict(b"jpeg"))) == 2
+
+
+def test_a_call_s_time_is_told(connect: Any, server: Any) -> None:
+    with connect(server.url, pipeline="street") as client:
+        client.predict(b"jpeg")
+        server.delay_s = 0.2
+        timings = client.predict(b"jpeg").timings
+    assert timings.wait_s >= 0.2 > timings.encode_s + timings.decode_s
+    assert timings.attempts == 1
+
+
+def test_a_submitted_call_is_waited_for_or_cancelled(connect: Any, server: Any) -> None:
+    with connect(server.url, pipeline="street") as client:
+        assert len(client.submit(b"jpeg").result(5)) == 2
+        server.delay_s = 5.0
+        pending = client.submit(b"jpeg")
+        while len(server.requests) < 3:
+            time.sleep(0.01)
+        assert not pending.done()
+        started = time.monotonic()
+        pending.cancel()
+        with pytest.raises(Cancelled):
+            pending.result(2)
+        assert time.monotonic() - started < 1
+        server.delay_s = 0.0
+        assert len(client.predict(b"jpeg")) == 2
+
+
+def test_closing_ends_what_is_under_way(connect: Any, server: Any) -> None:
+    with connect(server.url, pipeline="street") as client:
+        client.predict(b"jpeg")
+        server.delay_s = 5.0
+        pending = client.submit(b"jpeg")
+        while len(server.requests) < 3:
+            time.sleep(0.01)
+        client.close()
+        with pytest.raises(Cancelled):
+            pending.result(2)

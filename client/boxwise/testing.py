@@ -1,0 +1,365 @@
+"""A server for the tests of applications: it speaks the contract over real gRPC, and finds what it is told to find.
+
+`pip install "boxwise[testing]"`. No models, no Triton: it starts in milliseconds, in the test's own process.
+
+>>> from boxwise import Client, Overloaded
+>>> from boxwise.testing import FakeServer
+>>> with FakeServer(labels=["cat", "cup"], classifiers={"drink": ["mug", "espresso"]}) as server:
+...     server.find("cup", (10, 20, 40, 60), 0.75, drink={"espresso": 0.875})
+...     with Client(server.url) as client:
+...         assert client.predict(picture)[0].labels["drink"][0].name == "espresso"
+...         server.fail(Overloaded, times=1)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import struct
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from boxwise._errors import (
+    AccessDenied,
+    BoxwiseError,
+    InvalidImage,
+    Overloaded,
+    ServerError,
+    StageFailed,
+    Unavailable,
+    UnknownPipeline,
+)
+from boxwise._info import CONTRACT, ClassifierInfo, DetectorInfo, PipelineInfo
+from boxwise._protocol import messages
+
+__all__ = ["FakeRequest", "FakeServer"]
+
+_Box: TypeAlias = "tuple[float, float, float, float]"
+
+# What Triton 2.51 says, word for word: tests/e2e/test_sdk_causes.py asks a real one.
+_AS_TRITON_SAYS: dict[type[BoxwiseError], tuple[str, str]] = {
+    AccessDenied: ("UNAVAILABLE", "This protocol is restricted, expecting header 'triton-grpc-protocol-key'"),
+    Overloaded: ("UNAVAILABLE", "Exceeds maximum queue size"),
+    Unavailable: (
+        "UNAVAILABLE",
+        "Server is stopping to serve requests.",
+    ),
+    StageFailed: ("INTERNAL", "Stub process is not healthy."),
+    UnknownPipeline: ("NOT_FOUND", "Request for unknown model: '{model}' is not found"),
+    InvalidImage: ("INVALID_ARGUMENT", "image: the JPEG file is truncated or corrupt"),
+    ServerError: ("INTERNAL", "a fault that a test asked for"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FakeRequest:
+    """One request as it came.
+
+    Attributes:
+        model: `<pipeline>`, `<pipeline>_raw` or `<pipeline>_info`.
+        inputs: name -> array, as it was sent.
+        metadata: the headers of the call.
+        request_id: the client's.
+    """
+
+    model: str
+    inputs: Mapping[str, NDArray[Any]]
+    metadata: Mapping[str, str]
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Object:
+    box: _Box
+    score: float
+    class_id: int
+    labels: Mapping[str, tuple[tuple[int, float], ...]]
+
+
+class FakeServer:
+    """One pipeline; a context manager, or `start` and `stop`.
+
+    Args:
+        labels: of the detector's classes.
+        classifiers: name -> labels.
+        pipeline: its name.
+        top_k: labels that each classifier gives a box.
+        info: a whole document instead of the four above, such as a real server's `Client.info()`.
+        port: 0 for one that is free. It stays the same when the server is stopped and started again.
+
+    Attributes:
+        delay_s: seconds before each reply.
+        requests: those that came, in their order, the ones for `info` among them.
+
+    Inputs are checked as the real stages check them. Found objects are filtered by the request's thresholds, class
+    filter and maximum; boxes are not compared with each other, so `iou_threshold` changes nothing.
+    """
+
+    def __init__(
+        self,
+        labels: Sequence[str] = ("cat", "cup"),
+        classifiers: Mapping[str, Sequence[str]] | None = None,
+        *,
+        pipeline: str = "boxwise",
+        top_k: int = 1,
+        info: PipelineInfo | None = None,
+        port: int = 0,
+    ) -> None:
+        self.info = info or PipelineInfo(
+            contract=CONTRACT,
+            pipeline=pipeline,
+            detector=DetectorInfo(tuple(labels), score_threshold=0.25, iou_threshold=0.5, max_detections=100),
+            classifiers=tuple(
+                ClassifierInfo(name, tuple(names), min(top_k, len(names)), None)
+                for name, names in (classifiers or {}).items()
+            ),
+            limits={"max_pixels": 25_000_000},
+            digests={},
+        )
+        self.delay_s = 0.0
+        self.requests: list[FakeRequest] = []
+        self._port = port
+        self._objects: list[_Object] = []
+        self._failures: list[tuple[str, str]] = []
+        self._lock = threading.Lock()
+        self._server: Any = None
+
+    @property
+    def url(self) -> str:
+        """HOST:PORT, once it was started."""
+        return f"localhost:{self._port}"
+
+    def find(self, class_name: str, box: _Box, confidence: float, **labels: Mapping[str, float]) -> None:
+        """Find one more object on every picture.
+
+        Args:
+            class_name: one of the detector's labels.
+            box: x1, y1, x2, y2 in pixels.
+            confidence: from 0 to 1.
+            labels: classifier -> label -> score.
+
+        Raises:
+            ValueError: a class, classifier or label that the pipeline does not have.
+        """
+        detector = self.info.detector
+        if detector is None:
+            raise ValueError("this pipeline has no detector")
+        known = {each.name: each for each in self.info.classifiers}
+        ranked = {
+            name: tuple(
+                (known[name].labels.index(label), score)
+                for label, score in sorted(scores.items(), key=lambda item: -item[1])[: known[name].top_k]
+            )
+            for name, scores in labels.items()
+        }
+        self._objects.append(_Object(box, confidence, detector.labels.index(class_name), ranked))
+
+    def clear(self) -> None:
+        """Find nothing any more, and forget the requests and the failures to come."""
+        with self._lock:
+            self._objects, self.requests, self._failures = [], [], []
+
+    def fail(self, error: type[BoxwiseError] | tuple[str, str], times: int = 1) -> None:
+        """Answer the next requests for a picture as Triton does when this is what is wrong.
+
+        Args:
+            error: an error of boxwise that a server can cause, or a gRPC status by name and its message.
+            times: requests.
+        """
+        if isinstance(error, type):
+            if error not in _AS_TRITON_SAYS:
+                known = ", ".join(kind.__name__ for kind in _AS_TRITON_SAYS)
+                raise ValueError(f"{error.__name__} is no server's to cause: expected one of {known}")
+            error = _AS_TRITON_SAYS[error]
+        with self._lock:
+            self._failures += [error] * times
+
+    def start(self) -> None:
+        """Listen, on loopback only."""
+        import grpc
+
+        try:
+            options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+            self._server = grpc.server(ThreadPoolExecutor(64), options=[*options, ("grpc.so_reuseport", 0)])
+            unary = grpc.unary_unary_rpc_method_handler
+            calls = {
+                "ModelInfer": (self._infer, "ModelInferRequest"),
+                "ModelReady": (self._ready, "ModelReadyRequest"),
+                "ServerLive": (self._live, "ServerLiveRequest"),
+            }
+            handlers = {
+                name: unary(call, getattr(messages(), request).FromString, lambda reply: reply.SerializeToString())
+                for name, (call, request) in calls.items()
+            }
+            service = grpc.method_handlers_generic_handler("inference.GRPCInferenceService", handlers)
+            self._server.add_generic_rpc_handlers((service,))
+            self._port = self._server.add_insecure_port(f"localhost:{self._port}")
+            self._server.start()
+        except RuntimeError as error:
+            raise RuntimeError(f"port {self._port} is taken: leave it out for one that is free") from error
+
+    def stop(self) -> None:
+        """Drop all connections at once, calls under way included."""
+        if self._server is not None:
+            self._server.stop(grace=None).wait()
+            self._server = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _live(self, request: Any, context: Any) -> Any:  # noqa: ARG002 - gRPC passes it
+        return messages().ServerLiveResponse(live=True)
+
+    def _ready(self, request: Any, context: Any) -> Any:
+        if request.name not in self._models:
+            self._abort(context, "NOT_FOUND", f"Request for unknown model: '{request.name}' is not found")
+        return messages().ModelReadyResponse(ready=True)
+
+    @property
+    def _models(self) -> tuple[str, ...]:
+        name = self.info.pipeline
+        return name, f"{name}_raw", f"{name}_info"
+
+    def _infer(self, request: Any, context: Any) -> Any:
+        metadata = {str(name): str(value) for name, value in context.invocation_metadata()}
+        with self._lock:
+            self.requests.append(FakeRequest(request.model_name, _inputs(request), metadata, request.id))
+            described = request.model_name.endswith("_info")
+            failure = self._failures.pop(0) if self._failures and not described else None
+        time.sleep(self.delay_s)
+        if failure is not None:
+            self._abort(context, failure[0], failure[1].format(model=request.model_name))
+        if request.model_name not in self._models:
+            self._abort(context, "NOT_FOUND", f"Request for unknown model: '{request.model_name}' is not found")
+        if described:
+            return self._description(request)
+        try:
+            return _reply(request, self._answer(_inputs(request)))
+        except _Refused as refusal:
+            self._abort(context, "INVALID_ARGUMENT", f"in ensemble '{request.model_name}', {refusal}")
+
+    @staticmethod
+    def _abort(context: Any, code: str, details: str) -> None:
+        import grpc
+
+        context.abort(grpc.StatusCode[code], details)
+
+    def _description(self, request: Any) -> Any:
+        document = json.dumps(dataclasses.asdict(self.info)).encode()
+        reply = messages().ModelInferResponse(model_name=request.model_name, id=request.id)
+        reply.outputs.add(name="info", datatype="BYTES", shape=[1])
+        reply.raw_output_contents.append(struct.pack("<I", len(document)) + document)
+        return reply
+
+    def _answer(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """The outputs of the contract for one picture."""
+        height, width = _size(inputs, int(self.info.limits.get("max_pixels", 2**31)))
+        least, most, kept = self._settings(inputs)
+        found = [each for each in self._objects if each.score >= least and (kept is None or each.class_id in kept)]
+        found = sorted(found, key=lambda each: -each.score)[:most]
+        if self.info.detector is None:
+            found = [_Object((0.0, 0.0, float(width), float(height)), 1.0, -1, {})]
+        outputs: dict[str, NDArray[Any]] = {
+            "boxes": np.array([each.box for each in found], np.float32).reshape(-1, 4),
+            "scores": np.array([each.score for each in found], np.float32),
+            "class_ids": np.array([each.class_id for each in found], np.int32),
+            "image_size": np.array([height, width], np.int32),
+        }
+        for classifier in self.info.classifiers:
+            ids = np.full((len(found), classifier.top_k), -1, np.int32)
+            scores = np.zeros((len(found), classifier.top_k), np.float32)
+            for row, each in enumerate(found):
+                for rank, (label, score) in enumerate(each.labels.get(classifier.name, ())):
+                    ids[row, rank], scores[row, rank] = label, score
+            outputs |= {f"{classifier.name}_ids": ids, f"{classifier.name}_scores": scores}
+        return outputs
+
+    def _settings(self, inputs: Mapping[str, NDArray[Any]]) -> tuple[float, int, set[int] | None]:
+        """Score threshold, maximum and classes, as the request has them or the pipeline."""
+        detector = self.info.detector
+        for name in ("score_threshold", "iou_threshold"):
+            for value in inputs.get(name, np.empty(0)).tolist():
+                if not 0 <= value <= 1:
+                    raise _Refused(f"{name}: expected a number from 0 to 1, got {value:g}")
+        if detector is None:
+            return 0.0, 1, None
+        maximum = inputs.get("max_detections", np.array([detector.max_detections])).tolist()[0]
+        if not 1 <= maximum <= detector.max_detections:
+            raise _Refused(f"max_detections: expected 1 to {detector.max_detections}, got {maximum}")
+        kept = None
+        if "class_filter" in inputs:
+            kept = set(inputs["class_filter"].tolist())
+            if not kept:
+                raise _Refused("class_filter: empty; leave it out to keep every class")
+            unknown = [each for each in kept if not 0 <= each < len(detector.labels)]
+            if unknown:
+                last = len(detector.labels) - 1
+                raise _Refused(f"class_filter: expected class ids from 0 to {last}, got {unknown[0]}")
+        return float(inputs.get("score_threshold", [detector.score_threshold])[0]), maximum, kept
+
+
+class _Refused(Exception):
+    """A bad input, in the words of the stages."""
+
+
+_DTYPES = {"UINT8": np.uint8, "FP32": np.float32, "INT32": np.int32}
+
+
+def _inputs(request: Any) -> dict[str, NDArray[Any]]:
+    return {
+        each.name: np.frombuffer(raw, _DTYPES[each.datatype]).reshape(tuple(each.shape))
+        for each, raw in zip(request.inputs, request.raw_input_contents, strict=True)
+    }
+
+
+def _size(inputs: Mapping[str, NDArray[Any]], max_pixels: int) -> tuple[int, int]:
+    """Height and width of the picture as shown."""
+    name = "frame" if "frame" in inputs else "image"
+    if name == "frame":
+        if inputs["frame"].ndim != 3 or inputs["frame"].shape[2] != 3:
+            raise _Refused(f"frame: expected [height, width, 3], got {list(inputs['frame'].shape)}")
+        height, width = inputs["frame"].shape[:2]
+    else:
+        height, width = _decoded_size(inputs.get("image", np.empty(0, np.uint8)))
+    if height * width == 0:
+        raise _Refused(f"{name}: {width} x {height} pixels; expected at least 1 x 1")
+    if height * width > max_pixels:
+        raise _Refused(f"{name}: {width} x {height} is more than {max_pixels / 1e6:g} megapixels")
+    return height, width
+
+
+def _decoded_size(file: NDArray[np.uint8]) -> tuple[int, int]:
+    from PIL import Image, ImageOps
+
+    if file.size == 0:
+        raise _Refused("image: empty; expected the bytes of a JPEG, PNG, WebP or BMP file")
+    try:
+        with Image.open(io.BytesIO(file.tobytes()), formats=("JPEG", "PNG", "WEBP", "BMP")) as picture:
+            shown = ImageOps.exif_transpose(picture)
+            shown.load()
+            return shown.height, shown.width
+    except Exception as error:
+        raise _Refused(f"image: not a JPEG, PNG, WebP or BMP file ({error})") from error
+
+
+def _reply(request: Any, outputs: Mapping[str, NDArray[Any]]) -> Any:
+    reply = messages().ModelInferResponse(model_name=request.model_name, model_version="1", id=request.id)
+    for name, array in outputs.items():
+        reply.outputs.add(name=name, datatype={"f": "FP32", "i": "INT32"}[array.dtype.kind], shape=array.shape)
+        reply.raw_output_contents.append(array.tobytes())
+    return reply
