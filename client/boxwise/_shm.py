@@ -42,7 +42,8 @@ class Slot:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.posix_fallocate(self._file, 0, self.size)  # a full /dev/shm is an error here, not a SIGBUS later
             self._memory = mmap.mmap(self._file, self.size)
-            os.link(f"/proc/self/fd/{self._file}", FOLDER / self.name, follow_symlinks=True)
+            # With a folder's descriptor, though the path is absolute: only then does Python follow the link.
+            os.link(f"/proc/self/fd/{self._file}", FOLDER / self.name, src_dir_fd=self._file, follow_symlinks=True)
         except BaseException:
             os.close(self._file)
             raise

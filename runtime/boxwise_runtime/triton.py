@@ -11,7 +11,7 @@ import triton_python_backend_utils as pb_utils
 
 from boxwise_runtime.errors import InvalidInput
 from boxwise_runtime.parameters import build_stage
-from boxwise_runtime.stages import Stage
+from boxwise_runtime.stages import OnnxStage, Stage
 
 
 class StageModel:
@@ -33,6 +33,10 @@ class StageModel:
         return [self._respond(request) for request in requests]
 
     def _respond(self, request: Any) -> Any:
+        # Nobody waits for it any more: its caller cancelled, or the deadline is over. Triton 2.51 goes on with an
+        # ensemble's steps all the same. Asking takes 0.13 ms, so only the stages that cost far more do.
+        if isinstance(self._stage, OnnxStage) and request.is_cancelled():
+            return pb_utils.InferenceResponse([], pb_utils.TritonError("cancelled", pb_utils.TritonError.CANCELLED))
         received = {name: pb_utils.get_input_tensor_by_name(request, name) for name in self._inputs}
         inputs = {name: tensor.as_numpy() for name, tensor in received.items() if tensor is not None}
         try:

@@ -1,0 +1,328 @@
+"""Triton's own words for what goes wrong, from a real server, and the error that the SDK makes of each."""
+
+from __future__ import annotations
+
+import http.server
+import os
+import re
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import psutil
+import pytest
+import yaml
+from contract_support.either import CLIENTS
+from contract_support.synthetic import make_dots, write_dots_detector
+
+from boxwise import AccessDenied, AsyncClient, Cancelled, Client, DeadlineExceeded, Overloaded, StageFailed, Unavailable
+from boxwise._shm import FOLDER, PREFIX
+from boxwise_export.export import export
+from boxwise_runtime.launcher import ServerOptions, TritonProcess
+
+FRAME = make_dots(12).draw()
+PNG = cv2.imencode(".png", FRAME[..., ::-1])[1].tobytes()
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository of one detector."""
+    folder = tmp_path_factory.mktemp("small")
+    write_dots_detector(folder / "dots.onnx")
+    detector = {
+        "weights": "dots.onnx",
+        "labels": ["red", "green", "blue"],
+        "score_threshold": 0.2,
+        "canvas": {"pad_value": 0},
+        "normalize": {"mean": 0, "std": 255},
+    }
+    (folder / "dots.yaml").write_text(yaml.safe_dump({"name": "dots", "detector": detector}))
+    export(folder / "dots.yaml", folder / "repository", cores=1)
+    return folder / "repository"
+
+
+@pytest.fixture(scope="module")
+def server(small: Path) -> Iterator[ServerOptions]:
+    """One that tests leave as they found it."""
+    options = ServerOptions.on_free_ports(small)
+    with TritonProcess.start(options):
+        yield options
+
+
+@pytest.fixture(params=sorted(CLIENTS))
+def connect(request: pytest.FixtureRequest) -> Any:
+    return CLIENTS[request.param]
+
+
+def test_a_restricted_protocol_is_access_denied_until_its_key_is_sent(connect: Any, small: Path) -> None:
+    options = ServerOptions.on_free_ports(small)
+    options = replace(options, extra_args=("--grpc-restricted-protocol=inference:infer-key=open sesame",))
+    with TritonProcess.start(options):
+        with connect(options.grpc_url, pipeline="dots") as client:
+            with pytest.raises(AccessDenied, match="This protocol is restricted") as caught:
+                client.predict(PNG)
+            assert (caught.value.code, caught.value.retryable) == ("UNAVAILABLE", False)
+        key = {"triton-grpc-protocol-infer-key": "open sesame"}
+        with connect(options.grpc_url, pipeline="dots", metadata=key) as client:
+            assert len(client.predict(PNG)) == 12
+
+
+def test_a_full_queue_is_an_overload(connect: Any, small: Path, tmp_path: Path) -> None:
+    repository = tmp_path / "repository"
+    shutil.copytree(small, repository)
+    with (repository / "dots_detector" / "config.pbtxt").open("a") as config:
+        config.write("\ndynamic_batching { default_queue_policy { max_queue_size: 1 } }\n")
+    options = ServerOptions.on_free_ports(repository)
+    with TritonProcess.start(options), connect(options.grpc_url, pipeline="dots") as client:
+        client.predict(PNG)
+        outcomes = list(client.predict_many([PNG] * 64, concurrency=32))
+    errors = [outcome.error for outcome in outcomes if outcome.error is not None]
+    assert errors
+    assert len(errors) < 64
+    for error in errors:
+        assert isinstance(error, Overloaded), error
+        assert (error.code, error.retryable) == ("UNAVAILABLE", True)
+
+
+def test_a_dead_stage_is_said_to_be_dead(connect: Any, small: Path) -> None:
+    options = ServerOptions.on_free_ports(small)
+    with TritonProcess.start(options) as triton, connect(options.grpc_url, pipeline="dots", timeout_s=20) as client:
+        client.predict(PNG)
+        for process in psutil.Process(triton.pid).children(recursive=True):
+            if "stub" in process.name() and "dots_nms" in " ".join(process.cmdline()):
+                process.send_signal(signal.SIGKILL)
+        with pytest.raises(StageFailed, match="is not healthy") as caught:
+            client.predict(PNG)
+        assert (caught.value.code, caught.value.retryable) == ("INTERNAL", True)
+
+
+def test_a_deadline_ends_the_work_between_stages(connect: Any, server: ServerOptions) -> None:
+    large = np.zeros((4000, 4000, 3), np.uint8)
+    with connect(server.grpc_url, pipeline="dots") as client:
+        client.predict(PNG)
+        with pytest.raises(DeadlineExceeded):
+            client.predict(large, timeout_s=0.03, transfer="raw")
+        assert len(client.predict(PNG)) == 12
+
+
+def _inferences(server: ServerOptions, model: str) -> int:
+    import tritonclient.grpc as tritonclient
+
+    client = tritonclient.InferenceServerClient(server.grpc_url)
+    return int(client.get_inference_statistics(model).model_stats[0].inference_count)
+
+
+def test_a_cancelled_call_frees_the_stages_after_the_one_it_is_in(connect: Any, server: ServerOptions) -> None:
+    with connect(server.grpc_url, pipeline="dots") as client:
+        client.predict(PNG)
+        before = _inferences(server, "dots_nms")
+        pending = [client.submit(PNG, timeout_s=30) for _ in range(40)]
+        time.sleep(0.05)
+        for each in pending:
+            each.cancel()
+        ends = []
+        for each in pending:
+            try:
+                ends.append(len(each.result(10)))
+            except Cancelled:
+                ends.append(-1)
+        cancelled = ends.count(-1)
+        assert cancelled > 20
+        time.sleep(1.0)
+        assert _inferences(server, "dots_nms") - before < 40 - cancelled / 4
+
+
+def test_two_servers_one_killed_and_started_again_under_load(small: Path, figures: list[str]) -> None:
+    options = [ServerOptions.on_free_ports(small) for _ in range(2)]
+    first, second = (TritonProcess.start(each) for each in options)
+    ended = threading.Event()
+    with second, Client([each.grpc_url for each in options], pipeline="dots") as client, ThreadPoolExecutor(8) as pool:
+
+        def load() -> int:
+            answered = 0
+            while not ended.is_set():
+                assert len(client.predict(PNG)) == 12
+                answered += 1
+            return answered
+
+        try:
+            loads = [pool.submit(load) for _ in range(8)]
+            time.sleep(1.0)
+            os.kill(first.pid, signal.SIGKILL)
+            time.sleep(2.0)
+            first.stop()
+            with TritonProcess.start(options[0]):
+                before = _inferences(options[0], "dots_nms")
+                time.sleep(2.0)
+                assert _inferences(options[0], "dots_nms") > before
+                ended.set()
+                answered = sum(each.result() for each in loads)
+        finally:
+            ended.set()
+            first.stop()
+    figures.append(f"one of two servers killed and restarted under load: 0 of {answered} calls failed")
+    assert answered > 50
+
+
+def test_one_server_killed_is_a_clear_error_and_its_return_is_noticed(connect: Any, small: Path) -> None:
+    options = ServerOptions.on_free_ports(small)
+    with connect(options.grpc_url, pipeline="dots") as client:
+        with TritonProcess.start(options) as triton:
+            client.predict(PNG)
+            os.kill(triton.pid, signal.SIGKILL)
+            with pytest.raises(Unavailable):
+                client.predict(PNG)
+        with TritonProcess.start(options):
+            started = time.monotonic()
+            assert len(client.predict(PNG)) == 12
+            assert time.monotonic() - started < 1.0
+
+
+def _slots() -> set[str]:
+    return {path.name for path in FOLDER.glob(f"{PREFIX}*")}
+
+
+def test_frames_travel_through_shared_memory_and_nothing_is_left(connect: Any, server: ServerOptions) -> None:
+    before = _slots()
+    frame = np.zeros((1080, 1920, 3), np.uint8)
+    frame[:512, :512] = FRAME
+    with connect(server.grpc_url, pipeline="dots", transfer="shm") as client:
+        raw = client.predict(frame, transfer="raw")
+        for _ in range(3):
+            shared = client.predict(frame)
+            np.testing.assert_array_equal(shared.xyxy, raw.xyxy)
+        assert len(_slots() - before) == 1
+        assert len(_registered(server) & _slots()) >= 1
+        assert len(client.predict(FRAME)) == 12  # a smaller one fits too
+        client.predict(np.zeros((2000, 3000, 3), np.uint8))  # a larger one replaces it
+        assert len(_slots() - before) == 1
+    assert _slots() == before
+    assert not _registered(server) - before
+
+
+def _registered(server: ServerOptions) -> set[str]:
+    import tritonclient.grpc as tritonclient
+
+    client = tritonclient.InferenceServerClient(server.grpc_url)
+    return set(client.get_system_shared_memory_status().regions)
+
+
+_DIES = """
+import sys, os, signal, numpy as np
+from boxwise import Client
+client = Client(sys.argv[1], pipeline="dots", transfer="shm")
+client.predict(np.zeros((600, 600, 3), np.uint8))
+print("ready", flush=True)
+signal.pause()
+"""
+
+
+def test_what_a_killed_client_leaves_goes_with_the_next_and_what_others_use_stays(server: ServerOptions) -> None:
+    def start() -> subprocess.Popen[str]:
+        process = subprocess.Popen([sys.executable, "-c", _DIES, server.grpc_url], stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        return process
+
+    before = _slots()
+    dead, alive = start(), start()
+    theirs = {name for name in _slots() - before if f"-{dead.pid}-" in name}
+    others = _slots() - before - theirs
+    dead.kill()
+    dead.wait()
+    try:
+        assert len(theirs) == len(others) == 1
+        assert theirs < _slots()
+        with Client(server.grpc_url, pipeline="dots", transfer="shm") as client:
+            client.predict(FRAME)
+        assert _slots() - before == others
+        assert theirs.isdisjoint(_registered(server))
+        assert others <= _registered(server)
+    finally:
+        alive.kill()
+        alive.wait()
+        with Client(server.grpc_url, pipeline="dots", transfer="shm") as client:
+            client.predict(FRAME)
+    assert _slots() == before
+
+
+def test_a_restarted_server_is_told_of_the_slots_again(connect: Any, small: Path) -> None:
+    options = ServerOptions.on_free_ports(small)
+    with connect(options.grpc_url, pipeline="dots", transfer="shm") as client:
+        for _ in range(2):
+            with TritonProcess.start(options):
+                assert len(client.predict(FRAME)) == 12
+                assert _registered(options)
+
+
+def test_a_server_that_allows_no_shared_memory_is_sent_frames_with_one_warning(connect: Any, small: Path) -> None:
+    options = ServerOptions.on_free_ports(small)
+    options = replace(options, extra_args=("--grpc-restricted-protocol=shared-memory:admin-key=x",))
+    with (
+        TritonProcess.start(options),
+        connect(options.grpc_url, pipeline="dots", transfer="shm") as client,
+        warnings.catch_warnings(record=True) as warned,
+    ):
+        warnings.simplefilter("always")
+        for _ in range(3):
+            assert len(client.predict(FRAME)) == 12
+    (warning,) = [each for each in warned if each.category is UserWarning]
+    assert re.search(r"the server refuses .*frames are sent over the wire", str(warning.message))
+
+
+def test_a_trace_goes_on_in_triton(small: Path) -> None:
+    """Triton's spans carry the trace id of the call's traceparent."""
+    bodies: list[bytes] = []
+
+    class Collector(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    collector = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Collector)
+    threading.Thread(target=collector.serve_forever, daemon=True).start()
+    tracing = ("mode=opentelemetry", f"opentelemetry,url=http://127.0.0.1:{collector.server_port}/v1/traces")
+    settings = (*tracing, "rate=1", "level=TIMESTAMPS", "opentelemetry,bsp_schedule_delay=100")
+    options = ServerOptions.on_free_ports(small)
+    options = replace(options, extra_args=tuple(f"--trace-config={each}" for each in settings))
+    trace_id, span_id = secrets.token_bytes(16), secrets.token_bytes(8)
+    header = f"00-{trace_id.hex()}-{span_id.hex()}-01"
+    with (
+        TritonProcess.start(options),
+        Client(options.grpc_url, pipeline="dots", metadata={"traceparent": header}) as client,
+    ):
+        client.predict(PNG)
+        deadline = time.monotonic() + 10
+        while not any(trace_id.hex().encode() in body for body in bodies) and time.monotonic() < deadline:
+            time.sleep(0.05)
+    collector.shutdown()
+    collector.server_close()
+    assert any(trace_id.hex().encode() in body and span_id.hex().encode() in body for body in bodies)
+
+
+def test_async_calls_share_one_connection(server: ServerOptions) -> None:
+    import asyncio
+
+    async def main() -> tuple[int, int]:
+        async with AsyncClient(server.grpc_url, pipeline="dots") as client:
+            results = await asyncio.gather(*(client.predict(PNG) for _ in range(32)))
+            (pool,) = client._pools.values()
+            return sum(map(len, results)), len(pool._connections)
+
+    assert asyncio.run(main()) == (32 * 12, 1)
