@@ -1,6 +1,6 @@
 # The commands of the README. Each sets up its own environment in .venv: no root, no Docker, no Node, no GPU.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-torch lint format bench clean
+.PHONY: help demo test test-torch test-fiftyone lint format bench bench-client clean
 
 # The bundled Triton has stubs for these two, and onnxruntime and numpy < 2 meet on them.
 PYTHON ?= $(firstword $(foreach p,python3 python3.12 python3.11,$(shell $(p) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $(p))))
@@ -8,7 +8,7 @@ PIP := .venv/bin/python -m pip
 BOXWISE := .venv/bin/boxwise
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "boxwise needs Python 3.11 or 3.12: install one, or pass PYTHON=/path/to/python3.12" >&2; exit 1; }
@@ -32,6 +32,15 @@ help:  ## Show this list
 	.venv-torch/bin/python -m pip install --disable-pip-version-check -c constraints-torch.txt -e '.[cli,export,eval,torchvision,timm,ultralytics,transformers,trt-check,test]'
 	@touch $@
 
+# FiftyOne brings a database and eighty packages. It picks their versions itself: held to ours, pip searches for minutes.
+.venv-fiftyone/bin/python:
+	@test -n "$(PYTHON)" || { echo "boxwise needs Python 3.11 or 3.12: install one, or pass PYTHON=/path/to/python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv .venv-fiftyone
+
+.venv-fiftyone/.dev: .venv-fiftyone/bin/python pyproject.toml
+	.venv-fiftyone/bin/python -m pip install --disable-pip-version-check -e '.[test]' fiftyone==1.22.1 opencv-python-headless
+	@touch $@
+
 demo: .venv/.demo  ## Serve real models on this machine and look at three photos
 	@$(BOXWISE) demo
 
@@ -40,6 +49,9 @@ test: .venv/.dev  ## Run every test, the contract through a real Triton included
 
 test-torch: .venv-torch/.dev  ## Run the tests of sources that need torchvision, timm, ultralytics, transformers (6 GB)
 	.venv-torch/bin/pytest tests/frameworks
+
+test-fiftyone: .venv-fiftyone/.dev  ## Run the tests of conversions to FiftyOne and back (1 GB)
+	.venv-fiftyone/bin/pytest tests/fiftyone
 
 lint: .venv/.dev  ## Check style and types
 	.venv/bin/ruff check .
@@ -53,5 +65,8 @@ format: .venv/.dev  ## Rewrite the sources in the project's style
 bench: .venv/.dev  ## Measure what serving costs against a bare loop, and the memory it takes
 	.venv/bin/python -m boxwise_perf
 
+bench-client: .venv/.dev  ## Measure what the SDK costs beside tritonclient (10 minutes)
+	.venv/bin/python -m boxwise_perf.client
+
 clean:  ## Remove the environment and everything that was built
-	rm -rf .venv .venv-torch dist build boxwise-demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-torch .venv-fiftyone dist build boxwise-demo .mypy_cache .pytest_cache .ruff_cache .hypothesis

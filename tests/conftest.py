@@ -4,24 +4,28 @@ from pathlib import Path
 
 import pytest
 
-FRAMEWORKS = Path(__file__).parent / "frameworks"
+ELSEWHERE = {
+    Path(__file__).parent / "frameworks": "`make test-torch`, in .venv-torch",
+    Path(__file__).parent / "fiftyone": "`make test-fiftyone`, in .venv-fiftyone",
+}
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
-_LEFT_OUT = pytest.StashKey[bool]()
+_LEFT_OUT = pytest.StashKey[list[Path]]()
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    asked = any(Path(arg.partition("::")[0]).resolve().is_relative_to(FRAMEWORKS) for arg in config.args)
-    if collection_path == FRAMEWORKS and not asked:
-        config.stash[_LEFT_OUT] = True
+    asked = any(Path(arg.partition("::")[0]).resolve().is_relative_to(collection_path) for arg in config.args)
+    if collection_path in ELSEWHERE and not asked:
+        config.stash.setdefault(_LEFT_OUT, []).append(collection_path)
         return True
     return None
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if config.stash.get(_LEFT_OUT, False):
-        files = len(list(FRAMEWORKS.rglob("test_*.py")))
+    if left_out := config.stash.get(_LEFT_OUT, []):
         terminalreporter.section("what runs elsewhere")
-        terminalreporter.line(f"tests/frameworks, {files} files: `make test-torch`, in .venv-torch")
+        for folder in left_out:
+            files = len(list(folder.rglob("test_*.py")))
+            terminalreporter.line(f"tests/{folder.name}, {files} files: {ELSEWHERE[folder]}")
 
 
 @pytest.fixture(scope="session")

@@ -243,7 +243,9 @@ class Http2:
     def _data(self, stream: Stream) -> list[Buffer]:
         """DATA frames of as much of a body as the server's windows let through."""
         unsent, largest = stream.unsent, self._max_frame
-        total = sum(map(len, unsent))
+        total = 0
+        for piece in unsent:
+            total += len(piece)
         sending = min(total, self._window, stream.window)
         if sending <= 0:
             return []
@@ -251,19 +253,22 @@ class Http2:
         stream.window -= sending
         full = _frame_head(largest, _DATA, 0, stream.id)
         frames: list[Buffer] = []
-        left = sending
-        while left:
-            size = min(left, largest)
-            left -= size
-            last = left == 0 and sending == total
-            frames.append(full if size == largest and not last else _frame_head(size, _DATA, last, stream.id))
-            while size:
-                piece = unsent.popleft()
-                if len(piece) > size:
-                    unsent.appendleft(piece[size:])
-                    piece = piece[:size]
-                frames.append(piece)
-                size -= len(piece)
+        ahead, room = sending, 0  # what is not yet in a frame, and what the last frame still holds
+        while ahead:
+            piece = unsent.popleft()
+            length, at = len(piece), 0
+            while at < length and ahead:
+                if room == 0:
+                    room = min(ahead, largest)
+                    last = ahead == room and sending == total
+                    frames.append(full if room == largest and not last else _frame_head(room, _DATA, last, stream.id))
+                end = min(length, at + room)
+                frames.append(piece[at:end])
+                room -= end - at
+                ahead -= end - at
+                at = end
+            if at < length:
+                unsent.appendleft(piece[at:])
         return frames
 
     def _end(self, stream: Stream) -> None:

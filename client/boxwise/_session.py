@@ -193,7 +193,12 @@ class Session:
         reply = yield from self._exchange(INFER, body, deadline, timeout_s, request_id, call)
         received = time.perf_counter()
         columns = arrays(_parse("ModelInferResponse", reply))
-        timings = Timings(sending - started, received - sending, time.perf_counter() - received, call.attempts)
+        timings = Timings(
+            encode_s=sending - started + call.encode_s,
+            wait_s=received - sending - call.encode_s,
+            decode_s=time.perf_counter() - received,
+            attempts=call.attempts,
+        )
         return Result.from_arrays(columns, info, picture, timings)
 
     def describe(self, timeout_s: float | None = None, deadline: float | None = None) -> Steps[PipelineInfo]:
@@ -281,7 +286,12 @@ class Session:
                 url = str(server)
                 call.attempts += 1
                 try:
-                    pieces = (yield from body.pieces(server)) if isinstance(body, _Shared) else body
+                    if isinstance(body, _Shared):
+                        encoding = time.perf_counter()
+                        pieces = yield from body.pieces(server)
+                        call.encode_s += time.perf_counter() - encoding
+                    else:
+                        pieces = body
                     started = time.monotonic()
                     hedged = path == INFER and pieces is body
                     payload, answered = yield self._send(server, path, pieces, deadline, call, hedged=hedged)

@@ -26,11 +26,13 @@ class Observed:
     Attributes:
         metadata: headers that carry the trace to the server.
         attempts: times it was sent.
+        encode_s: seconds that went into writing the request while it was being sent.
         attributes: of the span, added while it runs.
     """
 
     metadata: dict[str, str] = field(default_factory=dict)
     attempts: int = 0
+    encode_s: float = 0.0
     attributes: dict[str, Any] = field(default_factory=dict)
 
 
