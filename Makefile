@@ -57,6 +57,7 @@ lint: .venv/.dev  ## Check style and types
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	.venv/bin/pyright --pythonpath .venv/bin/python
 
 format: .venv/.dev  ## Rewrite the sources in the project's style
 	.venv/bin/ruff check --fix .

@@ -134,8 +134,8 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._writable.set()
 
-    def connection_lost(self, error: Exception | None) -> None:
-        self._fail(lost(self._endpoint, error or ConnectionError("the server closed the connection"), sent=True))
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._fail(lost(self._endpoint, exc or ConnectionError("the server closed the connection"), sent=True))
 
     def close(self) -> None:
         """Close it; the calls under way are cancelled."""

@@ -131,7 +131,7 @@ class Session:
         self.targets = parse(target)
         self.pipeline = pipeline
         self.timeout_s = timeout_s
-        self.transfer = transfer
+        self.transfer: Transfer = transfer
         self.retry = retry or Retry(attempts=1)
         self.hedge = hedge
         security = TLS() if tls is True else tls or None

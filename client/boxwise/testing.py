@@ -197,7 +197,7 @@ class FakeServer:
                 "ServerLive": (self._live, "ServerLiveRequest"),
             }
             handlers = {
-                name: unary(call, getattr(messages(), request).FromString, lambda reply: reply.SerializeToString())
+                name: unary(call, getattr(messages(), request).FromString, _serialised)
                 for name, (call, request) in calls.items()
             }
             service = grpc.method_handlers_generic_handler("inference.GRPCInferenceService", handlers)
@@ -311,6 +311,10 @@ class FakeServer:
                 last = len(detector.labels) - 1
                 raise _Refused(f"class_filter: expected class ids from 0 to {last}, got {unknown[0]}")
         return float(inputs.get("score_threshold", [detector.score_threshold])[0]), maximum, kept
+
+
+def _serialised(reply: Any) -> bytes:
+    return bytes(reply.SerializeToString())
 
 
 class _Refused(Exception):

@@ -9,14 +9,10 @@ from typing import Any
 
 import pytest
 from contract_support.either import CLIENTS
+from contract_support.pictures import PICTURE
 
 from boxwise import AsyncClient, InvalidArgument, InvalidImage, Outcome, Overloaded, Unavailable
 from boxwise.testing import FakeServer
-
-PICTURE = bytes.fromhex(
-    "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c49444154789c63606060000000040001f61738550000"
-    "000049454e44ae426082"
-)
 
 
 @pytest.fixture(params=sorted(CLIENTS))

@@ -1,0 +1,68 @@
+"""What `boxwise.testing` promises the tests of applications."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from PIL import Image
+
+from boxwise import Client, DeadlineExceeded, InvalidArgument, Overloaded, ServerError
+from boxwise.testing import FakeServer
+
+
+def png(width: int, height: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (width, height)).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_it_finds_what_it_is_told_to_find() -> None:
+    with FakeServer(labels=["cat", "cup"], classifiers={"drink": ["mug", "espresso"]}, top_k=2) as server:
+        server.find("cat", (0, 0, 5, 5), 0.5)
+        server.find("cup", (10, 20, 40, 60), 0.75, drink={"mug": 0.125, "espresso": 0.875})
+        with Client(server.url) as client:
+            cup, cat = client.predict(png(96, 64))
+    assert (cup.class_name, cup.xyxy, cup.confidence) == ("cup", (10.0, 20.0, 40.0, 60.0), 0.75)
+    assert [(label.name, label.score) for label in cup.labels["drink"]] == [("espresso", 0.875), ("mug", 0.125)]
+    assert cat.labels["drink"] == ()
+
+
+def test_it_delays_fails_and_forgets() -> None:
+    with FakeServer(pipeline="street") as server, Client(server.url, pipeline="street") as client:
+        server.find("cat", (0, 0, 5, 5), 0.5)
+        client.predict(png(8, 8), score_threshold=0.1)
+        assert [request.model for request in server.requests] == ["street_info", "street"]
+        assert server.requests[1].inputs["score_threshold"].tolist() == [pytest.approx(0.1)]
+        server.fail(Overloaded, times=1)
+        server.fail(("DATA_LOSS", "the disk"))
+        with pytest.raises(Overloaded):
+            client.predict(png(8, 8))
+        with pytest.raises(ServerError, match="DATA_LOSS: the disk"):
+            client.predict(png(8, 8))
+        server.delay_s = 1.0
+        with pytest.raises(DeadlineExceeded):
+            client.predict(png(8, 8), timeout_s=0.1)
+        server.delay_s = 0.0
+        server.clear()
+        assert len(client.predict(png(8, 8))) == 0
+        assert len(server.requests) == 1
+
+
+def test_what_it_can_not_know_is_refused() -> None:
+    server = FakeServer()
+    for wrong in (("dog", {}), ("cat", {"drink": {"mug": 1.0}})):
+        with pytest.raises((ValueError, KeyError)):
+            server.find(wrong[0], (0, 0, 1, 1), 0.5, **wrong[1])
+    with pytest.raises(ValueError, match="InvalidArgument is no server's to cause"):
+        server.fail(InvalidArgument)
+
+
+def test_its_port_stays_when_it_is_started_again() -> None:
+    server = FakeServer()
+    with server:
+        url = server.url
+        with pytest.raises(RuntimeError, match="is taken"):
+            FakeServer(port=int(url.rpartition(":")[2])).start()
+    with server:
+        assert server.url == url
