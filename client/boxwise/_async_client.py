@@ -264,7 +264,8 @@ class AsyncClient:
                     del calls[call]
         finally:
             for call in calls:
-                call.cancel()
+                if not call.cancel() and not call.cancelled():
+                    call.exception()  # which is thereby looked at: asyncio would complain that nobody did
 
     def _pool(self, server: Endpoint) -> Pool:
         pool = self._pools.get(server)

@@ -27,6 +27,7 @@ from boxwise._errors import (
     InvalidArgument,
     StageFailed,
     Unavailable,
+    UnknownPipeline,
     from_status,
 )
 from boxwise._grpc import Status, framed, header, header_block
@@ -236,8 +237,7 @@ class Session:
                 path, [request.SerializeToString()], time.monotonic() + timeout_s, timeout_s
             )
         except BoxwiseError as error:
-            # a server that answers with an error is there, and does not serve this
-            if error.retryable or error.code in ("NOT_FOUND", "UNAVAILABLE"):
+            if error.retryable or isinstance(error, UnknownPipeline):
                 return False
             raise
         return bool(getattr(_parse(reply_type, reply), field))

@@ -13,6 +13,7 @@ import mmap
 import os
 import secrets
 import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,7 +48,8 @@ class Slot:
         except BaseException:
             os.close(self._file)
             raise
-        self._owner = os.getpid()
+        # At the end of the program at the latest, for those who do not close their client.
+        self._end = weakref.finalize(self, _remove, FOLDER / self.name, self._file, os.getpid())
 
     @property
     def key(self) -> str:
@@ -61,13 +63,14 @@ class Slot:
 
     def close(self) -> None:
         """Give it back; a process that merely inherited it by a fork leaves it to its owner."""
-        if self._file < 0:
-            return
-        if os.getpid() == self._owner:
-            (FOLDER / self.name).unlink(missing_ok=True)
+        self._end()
         self._memory.close()
-        os.close(self._file)
-        self._file = -1
+
+
+def _remove(path: Path, file: int, owner: int) -> None:
+    if os.getpid() == owner:
+        path.unlink(missing_ok=True)
+    os.close(file)
 
 
 class Slots:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 
 import pytest
 from PIL import Image
 
-from boxwise import Client, DeadlineExceeded, InvalidArgument, Overloaded, ServerError
+from boxwise import Client, ContractMismatch, DeadlineExceeded, InvalidArgument, Overloaded, ServerError
 from boxwise.testing import FakeServer
 
 
@@ -56,6 +57,13 @@ def test_what_it_can_not_know_is_refused() -> None:
             server.find(wrong[0], (0, 0, 1, 1), 0.5, **wrong[1])
     with pytest.raises(ValueError, match="InvalidArgument is no server's to cause"):
         server.fail(InvalidArgument)
+
+
+def test_another_contract_is_named() -> None:
+    info = dataclasses.replace(FakeServer().info, contract=2)
+    words = "speaks version 2 of the tensor contract, and this client version 1"
+    with FakeServer(info=info) as server, Client(server.url) as client, pytest.raises(ContractMismatch, match=words):
+        client.predict(png(8, 8))
 
 
 def test_its_port_stays_when_it_is_started_again() -> None:
