@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -164,6 +167,39 @@ def test_a_stream_that_is_unplugged_halfway_loses_nothing(connect: Any, server: 
     asked = [request.request_id for request in server.requests if request.model == "boxwise"]
     assert len(asked) == len(set(asked))
     assert answered <= len(asked) <= answered + 16
+
+
+_ENDLESS = """
+import sys
+from boxwise import Client
+with Client(sys.argv[1], timeout_s=60) as client:
+    client.info()
+    print("ready", flush=True)
+    for outcome in client.predict_many(iter(lambda: b"picture", None)):
+        pass
+"""
+
+
+def test_ctrl_c_ends_it_at_once(server: FakeServer) -> None:
+    command = [sys.executable, "-c", _ENDLESS, server.url]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    server.delay_s = 3.0
+    while len(server.requests) < 20:
+        time.sleep(0.01)
+    time.sleep(0.2)
+    started = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert time.monotonic() - started < 2.0
+    assert errors.rstrip().endswith("KeyboardInterrupt")
 
 
 def test_asynchronous_iterables_are_taken_too(server: FakeServer) -> None:

@@ -258,6 +258,13 @@ def test_what_a_killed_client_leaves_goes_with_the_next_and_what_others_use_stay
     assert _slots() == before
 
 
+def test_a_program_that_closes_nothing_leaves_nothing(server: ServerOptions) -> None:
+    before = _slots()
+    forgetful = _DIES.replace("signal.pause()", "")
+    subprocess.run([sys.executable, "-c", forgetful, server.grpc_url], check=True, timeout=60)
+    assert _slots() == before
+
+
 def test_a_restarted_server_is_told_of_the_slots_again(connect: Any, small: Path) -> None:
     options = ServerOptions.on_free_ports(small)
     with connect(options.grpc_url, pipeline="dots", transfer="shm") as client:
