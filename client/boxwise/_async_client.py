@@ -5,28 +5,28 @@ from __future__ import annotations
 import asyncio
 import time
 import weakref
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from boxwise._asynchronous import Pool
-from boxwise._client import _clients, _closed
+from boxwise._base import BaseClient
 from boxwise._endpoint import Endpoint, resolve
 from boxwise._grpc import Status
 from boxwise._image import ImageLike, Transfer
 from boxwise._info import PipelineInfo
 from boxwise._many import Outcome, Progress, predict_in_tasks
-from boxwise._policy import Hedge, Retry
 from boxwise._result import Result
-from boxwise._security import TLS, Token
-from boxwise._session import DEFAULT_TIMEOUT_S, Options, Pause, Reply, Resolve, Send, Session, Steps, Work
+from boxwise._session import Options
+from boxwise._steps import Pause, Reply, Resolve, Send, Steps, Work
 from boxwise._transport import cancelled, timed_out
 from boxwise._video import Frame, VideoSource, predict_frames_async
 
 T = TypeVar("T")
 
 
-class AsyncClient:
+class AsyncClient(BaseClient):
     """`Client` for asyncio: the same arguments and methods, to be awaited.
 
     Cancelling the task that waits for a call ends it on the server too. Any number of calls share a connection.
@@ -35,38 +35,6 @@ class AsyncClient:
         >>> async with AsyncClient("localhost:8001") as client:
         ...     results = await asyncio.gather(*(client.predict(path) for path in paths))
     """
-
-    def __init__(
-        self,
-        target: str | Sequence[str] = "localhost:8001",
-        *,
-        pipeline: str = "boxwise",
-        timeout_s: float = DEFAULT_TIMEOUT_S,
-        transfer: Transfer = "auto",
-        retry: Retry | None = Retry(),  # noqa: B008 - frozen
-        hedge: Hedge | None = None,
-        tls: TLS | bool = False,
-        token: Token | None = None,
-        metadata: Mapping[str, str] | None = None,
-        connections: int = 64,
-        keepalive_s: float = 10.0,
-    ) -> None:
-        self._session = Session(
-            target,
-            pipeline=pipeline,
-            timeout_s=timeout_s,
-            transfer=transfer,
-            retry=retry,
-            hedge=hedge,
-            tls=tls,
-            token=token,
-            metadata=metadata,
-            connections=connections,
-            keepalive_s=keepalive_s,
-        )
-        self._closed = False
-        self._reset()
-        _clients.add(self)
 
     async def predict(
         self,
@@ -127,18 +95,15 @@ class AsyncClient:
         transfer: Transfer | None = None,
     ) -> AsyncIterator[Outcome]:
         """Ask about any number of pictures, a few at a time; see `Client.predict_many`."""
-
-        def submit(image: ImageLike) -> asyncio.Task[Result]:
-            return self.submit(
-                image,
-                score_threshold=score_threshold,
-                iou_threshold=iou_threshold,
-                max_detections=max_detections,
-                class_filter=class_filter,
-                timeout_s=timeout_s,
-                transfer=transfer,
-            )
-
+        submit = partial(
+            self.submit,
+            score_threshold=score_threshold,
+            iou_threshold=iou_threshold,
+            max_detections=max_detections,
+            class_filter=class_filter,
+            timeout_s=timeout_s,
+            transfer=transfer,
+        )
         return predict_in_tasks(submit, images, concurrency, ordered=ordered, on_progress=on_progress)
 
     def predict_video(
@@ -157,18 +122,15 @@ class AsyncClient:
         transfer: Transfer | None = None,
     ) -> AsyncIterator[Frame]:
         """Ask about the frames of a video, in order; see `Client.predict_video`."""
-
-        def submit(image: ImageLike) -> asyncio.Task[Result]:
-            return self.submit(
-                image,
-                score_threshold=score_threshold,
-                iou_threshold=iou_threshold,
-                max_detections=max_detections,
-                class_filter=class_filter,
-                timeout_s=timeout_s,
-                transfer=transfer,
-            )
-
+        submit = partial(
+            self.submit,
+            score_threshold=score_threshold,
+            iou_threshold=iou_threshold,
+            max_detections=max_detections,
+            class_filter=class_filter,
+            timeout_s=timeout_s,
+            transfer=transfer,
+        )
         return predict_frames_async(submit, source, concurrency, every=every, live=live, track=track)
 
     async def info(self, *, timeout_s: float | None = None) -> PipelineInfo:
@@ -189,7 +151,7 @@ class AsyncClient:
         if self._closed:
             return
         if self._pools:
-            await self._drive(self._session.farewell())
+            await self._drive(self._session.frames.farewell())
         self._closed = True
         for pool in self._pools.values():
             pool.close()
@@ -202,22 +164,14 @@ class AsyncClient:
     ) -> None:
         await self.close()
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({str(self._session)!r}, pipeline={self._session.pipeline!r})"
-
     def _reset(self) -> None:
         self._pools: dict[Endpoint, Pool] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: weakref.WeakSet[asyncio.Task[None]] = weakref.WeakSet()
 
-    def _forked(self) -> None:
-        self._reset()
-        self._session.forget()
-
     async def _drive(self, steps: Steps[T]) -> T:
         """Do what a generator of `Session` asks for, until it returns."""
-        if self._closed:
-            raise _closed(self._session)
+        self._check_open()
         loop = asyncio.get_running_loop()
         if self._loop is not loop:  # a second asyncio.run: connections belong to the loop that made them
             self._reset()

@@ -10,13 +10,10 @@ import logging
 import os
 import secrets
 import ssl
-import threading
 import time
-import warnings
-from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from itertools import count
-from typing import Any, TypeAlias, TypedDict, TypeVar, cast
+from typing import Any, TypedDict, TypeVar, cast
 
 from boxwise._balance import Balancer
 from boxwise._endpoint import Endpoint, parse
@@ -30,18 +27,19 @@ from boxwise._errors import (
     UnknownPipeline,
     from_status,
 )
+from boxwise._frames import SharedFrames, SharedRequest
 from boxwise._grpc import Status, framed, header, header_block
 from boxwise._http2 import Buffer
 from boxwise._image import ImageLike, Transfer, to_tensor
 from boxwise._info import PipelineInfo
 from boxwise._policy import Budget, Hedge, Latencies, Retry
-from boxwise._protocol import INFER, LIVE, READY, SHM_REGISTER, SHM_UNREGISTER, messages
+from boxwise._protocol import INFER, LIVE, READY, messages
 from boxwise._request import Slot as SlotInput
 from boxwise._request import Tensor, info_request, predict_request
 from boxwise._response import arrays, text
 from boxwise._result import Result, Timings
 from boxwise._security import TLS, Credentials, Token, require_tls
-from boxwise._shm import Slot, Slots, orphans
+from boxwise._steps import Body, Pause, Resolve, Send, Steps, Work
 from boxwise._telemetry import Observed, observed, wanted
 from boxwise._transport import Call, Wire
 
@@ -59,50 +57,6 @@ class Options(TypedDict, total=False):
     iou_threshold: float | None
     max_detections: int | None
     class_filter: Sequence[int] | None
-
-
-@dataclass(slots=True)
-class Send:
-    """Make a call, and answer with its reply and the server that gave it; a failure is a `Status`.
-
-    `other`, after `after_s` seconds without a reply, is asked too, if `allowed` says so.
-    """
-
-    server: Endpoint
-    call: Call
-    deadline: float
-    after_s: float = 0.0
-    other: Endpoint | None = None
-    allowed: Callable[[], bool] | None = None
-
-
-@dataclass(slots=True)
-class Pause:
-    """Wait."""
-
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Resolve:
-    """Look a name up, and tell the balancer; wait for it, or do it on the side."""
-
-    name: Endpoint
-    wait: bool
-    deadline: float
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """Run a function that may take milliseconds of CPU or a disk's."""
-
-    function: Callable[[], Any]
-
-
-Effect: TypeAlias = "Send | Pause | Resolve | Work"
-Steps: TypeAlias = "Generator[Effect, Any, T]"
-Reply: TypeAlias = "tuple[memoryview, Endpoint]"
-Body: TypeAlias = "Sequence[Buffer]"
 
 
 class Session:
@@ -149,8 +103,7 @@ class Session:
         self.balancer = Balancer(self.targets)
         self._budget = Budget(self.retry.budget)
         self._blocks: dict[tuple[Endpoint, str], bytes] = {}
-        self._slots: dict[Endpoint, Slots] = {}
-        self._slots_lock = threading.Lock()
+        self.frames = SharedFrames(self._tell)
         self._id_prefix, self._ids = secrets.token_hex(4), count(1)
 
     def __str__(self) -> str:
@@ -188,7 +141,7 @@ class Session:
             return predict_request(self.pipeline, picture, **options, request_id=request_id, slot=slot)
 
         shared = transfer == "shm" and picture.name == "frame" and len(picture.payload) > 0
-        body = _Shared(self, picture, ask) if shared else ask()
+        body = SharedRequest(self.frames, picture, ask) if shared else ask()
         info = self.info or (yield from self.describe(timeout_s, deadline))
         sending = time.perf_counter()
         reply = yield from self._exchange(INFER, body, deadline, timeout_s, request_id, call)
@@ -218,17 +171,6 @@ class Session:
     def live(self, timeout_s: float | None) -> Steps[bool]:
         """Whether a server is there at all."""
         return self._says(LIVE, "ServerLiveResponse", "live", messages().ServerLiveRequest(), timeout_s)
-
-    def farewell(self) -> Steps[None]:
-        """Tell the servers to forget our shared memory; what can not be told now is found by whoever comes next."""
-        with self._slots_lock:
-            slots, self._slots = self._slots, {}
-        for server, each in slots.items():
-            for slot in each.close():
-                try:
-                    yield self._unregister(server, slot.name)
-                except Status:
-                    break
 
     def _says(self, path: str, reply_type: str, field: str, request: Any, timeout_s: float | None) -> Steps[bool]:
         timeout_s = self._timeout(timeout_s)
@@ -262,7 +204,7 @@ class Session:
     def _exchange(
         self,
         path: str,
-        body: Body | _Shared,
+        body: Body | SharedRequest,
         deadline: float,
         timeout_s: float,
         request_id: str | None = None,
@@ -286,7 +228,7 @@ class Session:
                 url = str(server)
                 call.attempts += 1
                 try:
-                    if isinstance(body, _Shared):
+                    if isinstance(body, SharedRequest):
                         encoding = time.perf_counter()
                         pieces = yield from body.pieces(server)
                         call.encode_s += time.perf_counter() - encoding
@@ -300,7 +242,7 @@ class Session:
                         self._latencies.add(time.monotonic() - started)
                     return cast("memoryview", payload)
                 except Status as status:
-                    if isinstance(body, _Shared) and body.mended(status):
+                    if isinstance(body, SharedRequest) and body.mended(status):
                         continue
                     pause = self._again(server, status, call.attempts, deadline)
                     if pause is None:
@@ -320,7 +262,7 @@ class Session:
                 request_id=request_id,
             ) from status
         finally:
-            if isinstance(body, _Shared):
+            if isinstance(body, SharedRequest):
                 body.release()
 
     def _look_up(self, deadline: float) -> Steps[None]:
@@ -356,6 +298,10 @@ class Session:
 
         return Send(server, grpc_call, deadline, max(after, self.hedge.min_s), other, allowed)
 
+    def _tell(self, server: Endpoint, path: str, message: bytes) -> Send:
+        """A short call on the side, to this server alone."""
+        return self._send(server, path, [message], time.monotonic() + 1.0, Observed())
+
     def _again(self, server: Endpoint, status: Status, tried: int, deadline: float) -> float | None:
         """Seconds until this request may be sent again; None where it may not."""
         now = time.monotonic()
@@ -376,107 +322,6 @@ class Session:
         if (status.processed or not elsewhere) and not self._budget.spend():
             return None
         return pause
-
-    def _register(self, server: Endpoint, slot: Slot) -> Send:
-        message = messages().SystemSharedMemoryRegisterRequest(name=slot.name, key=slot.key, byte_size=slot.size)
-        return self._send(server, SHM_REGISTER, [message.SerializeToString()], time.monotonic() + 1.0, Observed())
-
-    def _unregister(self, server: Endpoint, name: str) -> Send:
-        message = messages().SystemSharedMemoryUnregisterRequest(name=name)
-        return self._send(server, SHM_UNREGISTER, [message.SerializeToString()], time.monotonic() + 1.0, Observed())
-
-    def slot(self, server: Endpoint, size: int) -> Steps[Slot | None]:
-        """A slot that this server knows, or None where it has no use for any.
-
-        Raises:
-            Status: the server does not answer.
-        """
-        with self._slots_lock:
-            slots = self._slots.setdefault(server, Slots())
-        if slots.refused or not server.local:
-            self._no_shm(slots, server, "it is not on this machine")
-            return None
-        try:
-            if not slots.swept:
-                slots.swept = True
-                yield from self._sweep(server)
-            slot, replaced = slots.take(size)
-        except OSError as error:
-            self._no_shm(slots, server, f"no room in /dev/shm ({error.strerror})")
-            return None
-        try:
-            if replaced is not None and replaced.registered:
-                yield self._unregister(server, replaced.name)
-            if not slot.registered:
-                yield self._register(server, slot)
-                slot.registered = True
-        except Status as status:
-            slots.give(slot)
-            if status.local:
-                raise
-            self._no_shm(slots, server, f"the server refuses ({status.details})")
-            return None
-        return slot
-
-    def give(self, server: Endpoint, slot: Slot) -> None:
-        """Take a slot back."""
-        with self._slots_lock:
-            slots = self._slots.get(server)
-        if slots is None:  # the client was closed meanwhile
-            slot.close()
-        else:
-            slots.give(slot)
-
-    def _sweep(self, server: Endpoint) -> Steps[None]:
-        """Remove the slots of processes that are dead, and let the server forget them."""
-        with orphans() as names:
-            for name in names:
-                try:
-                    yield self._unregister(server, name)
-                except Status as status:
-                    if status.local:
-                        raise
-
-    def _no_shm(self, slots: Slots, server: Endpoint, why: str) -> None:
-        if not slots.refused:
-            slots.refused = True
-            warnings.warn(f"transfer='shm': {server}: {why}; frames are sent over the wire", stacklevel=2)
-            _LOG.warning("%s: no shared memory: %s", server, why)
-
-
-class _Shared:
-    """A frame's request, in shared memory with servers that can read it there."""
-
-    def __init__(self, session: Session, picture: Tensor, ask: Callable[[SlotInput | None], list[Buffer]]) -> None:
-        self._session = session
-        self._frame = memoryview(picture.payload)
-        self._ask = ask
-        self._held: tuple[Endpoint, Slot] | None = None
-        self._mended = False
-
-    def pieces(self, server: Endpoint) -> Steps[Body]:
-        """The request as this server can read it."""
-        self.release()
-        slot = yield from self._session.slot(server, self._frame.nbytes)
-        if slot is None:
-            return self._ask(None)
-        self._held = (server, slot)
-        slot.write(self._frame)
-        return self._ask(SlotInput(slot.name, 0, self._frame.nbytes))
-
-    def mended(self, status: Status) -> bool:
-        """A server that was restarted does not know the slot any more: it is told once more."""
-        if self._held is None or self._mended or status.local or "shared memory region" not in status.details:
-            return False
-        self._mended = True
-        self._held[1].registered = False
-        return True
-
-    def release(self) -> None:
-        """Give the slot back."""
-        if self._held is not None:
-            self._session.give(*self._held)
-            self._held = None
 
 
 def _parse(kind: str, payload: memoryview) -> Any:

@@ -20,7 +20,7 @@ from boxwise._many import NOTHING_YET, predict_in_tasks, predict_in_threads
 from boxwise._result import Result
 
 if TYPE_CHECKING:
-    from boxwise._client import Prediction
+    from boxwise._prediction import Prediction
 
 VideoSource: TypeAlias = "str | os.PathLike[str] | int | Iterable[NDArray[np.uint8]]"
 """A file, a URL, a camera's number, or RGB arrays uint8 [height, width, 3]."""

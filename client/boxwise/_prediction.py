@@ -1,0 +1,86 @@
+"""A call that runs in another thread: to wait for, or to cancel."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, Future
+from contextlib import contextmanager
+
+from boxwise._blocking import Connection
+from boxwise._errors import Cancelled
+from boxwise._result import Result
+from boxwise._transport import cancelled
+
+
+class Prediction:
+    """A call under way, from `Client.submit`."""
+
+    def __init__(self, future: Future[Result], scope: Scope) -> None:
+        self._future = future
+        self._scope = scope
+
+    def result(self, timeout_s: float | None = None) -> Result:
+        """Wait for the result.
+
+        Args:
+            timeout_s: seconds to wait here; the call itself has its own deadline, and goes on.
+
+        Raises:
+            TimeoutError: it is not there yet.
+            BoxwiseError: as `predict`; `Cancelled` after `cancel`.
+        """
+        try:
+            return self._future.result(timeout_s)
+        except CancelledError:
+            raise Cancelled("the call was cancelled before it was sent") from None
+
+    def done(self) -> bool:
+        """Whether `result` would return or raise at once."""
+        return self._future.done()
+
+    def cancel(self) -> bool:
+        """End the call, on the server too: stages that have not begun do not run. False where it was over already."""
+        if self._future.done():
+            return False
+        self._future.cancel()
+        self._scope.cancel()
+        return True
+
+    def add_done_callback(self, function: Callable[[Prediction], object]) -> None:
+        """Call `function` with this when it is done, in the thread that did it, or at once."""
+        self._future.add_done_callback(lambda _: function(self))
+
+
+class Scope:
+    """What a call holds at the moment, so that another thread can end it."""
+
+    def __init__(self) -> None:
+        self.cancelled = threading.Event()
+        self._held: set[Connection] = set()
+        self._lock = threading.Lock()
+
+    def cancel(self) -> None:
+        with self._lock:
+            self.cancelled.set()
+            for connection in self._held:
+                connection.abort()
+
+    @contextmanager
+    def holding(self, connection: Connection) -> Iterator[None]:
+        """While the call is on this connection."""
+        self.add(connection)
+        try:
+            yield
+        finally:
+            self.remove(connection)
+
+    def add(self, connection: Connection) -> None:
+        with self._lock:
+            if self.cancelled.is_set():
+                raise cancelled()
+            self._held.add(connection)
+
+    def remove(self, connection: Connection) -> None:
+        with self._lock:
+            self._held.discard(connection)
