@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -140,14 +141,28 @@ def shared_memory_overhead(repository: Path, requests: int) -> float:
 
 
 def memory_growth(url: str, requests: int) -> tuple[float, float]:
-    """MiB of RSS after a tenth of so many predictions, and after all."""
+    """MiB of RSS after a tenth of so many predictions, and after all, in a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        early, late = pool.apply(_predict_and_weigh, (url, requests))
+    return early, late
+
+
+def _predict_and_weigh(url: str, requests: int) -> tuple[float, float]:
     client = Client(url, transfer="raw")
     client._session.info = _INFO
-    process = psutil.Process()
-    closed_loop(client.predict, [_JPEG[:1000]], _THREADS, requests=requests // 10)
-    early = process.memory_info().rss
-    closed_loop(client.predict, [_JPEG[:1000]], _THREADS, requests=requests - requests // 10)
-    return early / 2**20, process.memory_info().rss / 2**20
+    early = 0
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for part in range(10):
+            list(pool.map(_predict_often, [client] * _THREADS, [requests // 10 // _THREADS] * _THREADS))
+            early = early or psutil.Process().memory_info().rss
+            print(f"  {part + 1} of 10", file=sys.stderr, flush=True)
+    return early / 2**20, psutil.Process().memory_info().rss / 2**20
+
+
+def _predict_often(client: Client, requests: int) -> None:
+    for _ in range(requests):
+        client.predict(_JPEG[:1000])
 
 
 def import_seconds(rounds: int) -> float:
