@@ -58,7 +58,7 @@ class Connection:
         try:
             self._flush(deadline)
         except OSError as error:
-            raise self._lost(error, sent=stream.begun) from error
+            raise self._lost(error, sent=False) from error
         return stream
 
     def _wait(self, stream: Stream, deadline: float) -> Stream:
@@ -82,8 +82,8 @@ class Connection:
     def _lost(self, error: Exception, *, sent: bool) -> Status:
         if self._aborted:
             return cancelled()
-        if isinstance(error, BlockingIOError):  # what the kernel says when a socket's own limit is reached
-            error = TimeoutError(error.errno, error.strerror)
+        if isinstance(error, (TimeoutError, BlockingIOError)):  # the latter when the socket's own limit is reached
+            return timed_out("no answer in time")
         return lost(self._endpoint, error, sent=sent)
 
     def fresh(self) -> bool:

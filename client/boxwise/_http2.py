@@ -46,7 +46,6 @@ class Stream:
         body: of the reply.
         reset: the error code that the server ended it with, if it did.
         refused: the server says that it never looked at this call.
-        begun: something of an answer came.
     """
 
     id: int
@@ -56,7 +55,6 @@ class Stream:
     body: bytearray = field(default_factory=bytearray)
     reset: int | None = None
     refused: bool = False
-    begun: bool = False
 
 
 class Http2:
@@ -184,7 +182,6 @@ class Http2:
             self._output.append(_window_update(self._unacknowledged))
             self._unacknowledged = 0
         if stream := self._streams.get(stream_id):
-            stream.begun = True
             stream.body += _unpadded(flags, payload)
             if len(stream.body) > MAX_REPLY_BYTES:
                 raise ProtocolError(f"a reply of more than {MAX_REPLY_BYTES >> 20} MiB")
@@ -200,7 +197,6 @@ class Http2:
         self._header_block = None
         headers = self._decode(block)
         if stream := self._streams.get(stream_id):
-            stream.begun = True
             stream.headers |= headers
             if flags & _END_STREAM:
                 self._end(stream)

@@ -71,15 +71,13 @@ class Wire:
 
 
 def lost(endpoint: Endpoint, error: Exception, *, sent: bool) -> Status:
-    """The status of a call whose connection failed: a deadline where time ran out, else UNAVAILABLE.
+    """The status of a call whose connection failed, or was not made.
 
     Args:
         endpoint: who was asked.
         error: what the connection said.
         sent: the server may have heard the whole call.
     """
-    if isinstance(error, TimeoutError) and sent:
-        return timed_out("no answer in time")
     return Status("UNAVAILABLE", f"{endpoint}: {_reason(error)}", local=True, processed=sent)
 
 
