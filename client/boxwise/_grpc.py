@@ -111,7 +111,9 @@ def reply(stream: Stream) -> memoryview:
     """
     if stream.reset is not None and "grpc-status" not in stream.headers:
         code = _OF_RESET.get(stream.reset, "INTERNAL")
-        raise Status(code, f"the server ended the call (HTTP/2 error {stream.reset})", processed=not stream.refused)
+        raise Status(
+            code, f"the server ended the call (HTTP/2 error {stream.reset})", processed=stream.reset != REFUSED_STREAM
+        )
     number = stream.headers.get("grpc-status")
     if number is None:
         http = stream.headers.get(":status", "none")

@@ -44,8 +44,7 @@ class Stream:
     Attributes:
         headers: of the reply, then its trailers, by name; a later one wins.
         body: of the reply.
-        reset: the error code that the server ended it with, if it did.
-        refused: the server says that it never looked at this call.
+        reset: the error code that the server ended it with, if it did; REFUSED_STREAM where it never looked at it.
     """
 
     id: int
@@ -54,7 +53,6 @@ class Stream:
     headers: dict[str, str] = field(default_factory=dict)
     body: bytearray = field(default_factory=bytearray)
     reset: int | None = None
-    refused: bool = False
 
 
 class Http2:
@@ -268,7 +266,6 @@ class Http2:
         return frames
 
     def _end(self, stream: Stream) -> None:
-        stream.refused = stream.reset == REFUSED_STREAM
         del self._streams[stream.id]
         self._ended.append(stream)
         if stream.unsent and stream.reset is None:  # answered before it had heard all: say that no more comes

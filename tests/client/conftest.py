@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from contract_support.either import CLIENTS
 from tritonclient.grpc import service_pb2 as pb
 
 INFO = {
@@ -79,6 +80,12 @@ class ScriptedServer:
 
     def model_ready(self, request: Any, context: grpc.ServicerContext) -> Any:
         return pb.ModelReadyResponse(ready=request.name in self._replies)
+
+
+@pytest.fixture(params=sorted(CLIENTS))
+def connect(request: pytest.FixtureRequest) -> Any:
+    """`Client`, and `AsyncClient` behind the same methods."""
+    return CLIENTS[request.param]
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from contract_support.either import CLIENTS
 from PIL import Image
 
 from boxwise import (
@@ -34,12 +33,6 @@ from boxwise import (
 )
 
 NOBODY = "localhost:1"  # a port that no one listens on
-
-
-@pytest.fixture(params=sorted(CLIENTS))
-def connect(request: pytest.FixtureRequest) -> Any:
-    """`Client`, and `AsyncClient` behind the same methods."""
-    return CLIENTS[request.param]
 
 
 def test_the_first_call_asks_for_the_info_and_keeps_it(connect: Any, server: Any) -> None:

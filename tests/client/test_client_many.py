@@ -11,16 +11,10 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from contract_support.either import CLIENTS
 from contract_support.pictures import PICTURE
 
 from boxwise import AsyncClient, InvalidArgument, InvalidImage, Outcome, Overloaded, Unavailable
 from boxwise.testing import FakeServer
-
-
-@pytest.fixture(params=sorted(CLIENTS))
-def connect(request: pytest.FixtureRequest) -> Any:
-    return CLIENTS[request.param]
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from typing import Any
 import grpc
 import pytest
 import trustme
-from contract_support.either import CLIENTS
 from tritonclient.grpc import service_pb2 as pb
 
 from boxwise import TLS, InvalidArgument, Unavailable
@@ -56,11 +55,6 @@ def secured(request: pytest.FixtureRequest, certificates: Certificates) -> Itera
     server.start()
     yield f"localhost:{port}", request.param
     server.stop(grace=None).wait()
-
-
-@pytest.fixture(params=sorted(CLIENTS))
-def connect(request: pytest.FixtureRequest) -> Any:
-    return CLIENTS[request.param]
 
 
 def test_a_server_is_trusted_by_its_authority(connect: Any, secured: tuple[str, bool], certificates: Any) -> None:

@@ -29,11 +29,6 @@ from boxwise._endpoint import Endpoint
 from boxwise.testing import FakeServer
 
 
-@pytest.fixture(params=sorted(CLIENTS))
-def connect(request: pytest.FixtureRequest) -> Any:
-    return CLIENTS[request.param]
-
-
 @pytest.fixture
 def two() -> Iterator[list[FakeServer]]:
     """Two servers that both find nothing."""

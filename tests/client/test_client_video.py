@@ -11,17 +11,11 @@ import av
 import cv2
 import numpy as np
 import pytest
-from contract_support.either import CLIENTS
 
 from boxwise import InvalidArgument, Overloaded
 from boxwise.testing import FakeServer
 
 COUNT, RATE = 24, 12
-
-
-@pytest.fixture(params=sorted(CLIENTS))
-def connect(request: pytest.FixtureRequest) -> Any:
-    return CLIENTS[request.param]
 
 
 @pytest.fixture
