@@ -96,10 +96,16 @@ def timeout_header(seconds: float) -> bytes:
 
 
 def framed(message: Sequence[Buffer]) -> list[Buffer]:
-    """A message, in pieces of bytes, as the body of a call: its length before it."""
+    """A message, in pieces of bytes, as the body of a call: its length before it.
+
+    Raises:
+        Status: it is longer than protobuf and Triton take.
+    """
     length = 0
     for each in message:
         length += len(each)
+    if length > MAX_MESSAGE_BYTES:
+        raise Status("INVALID_ARGUMENT", f"image: {length} bytes, more than a message holds (2 GiB)", local=True)
     return [struct.pack(">BI", 0, length), *message]
 
 

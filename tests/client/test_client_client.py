@@ -199,6 +199,14 @@ def test_an_open_file_a_memoryview_and_a_picture_are_sent(connect: Any, server: 
     assert contents == [path.read_bytes()] * 2 + [pixels.tobytes()] * 2
 
 
+def test_a_picture_that_no_message_holds_is_refused_here(connect: Any, server: Any) -> None:
+    vast = np.zeros((26_755, 26_755, 3), np.uint8)  # never touched, so never there
+    with connect(server.url, pipeline="street", transfer="raw") as client:
+        with pytest.raises(InvalidImage, match="more than a message holds"):
+            client.predict(vast)
+        assert len(client.predict(b"jpeg")) == 2
+
+
 def test_transfer_says_how_pixels_travel(connect: Any, server: Any) -> None:
     pixels = np.full((64, 96, 3), 200, np.uint8)
     with connect(server.url, pipeline="street", transfer="encoded") as client:
