@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from boxwise._errors import InvalidArgument
 
@@ -13,8 +13,7 @@ DEFAULT_PORT = 8001
 _EXPECTED = "expected HOST:PORT of the gRPC port, such as localhost:8001, dns:///HOST:PORT or unix:PATH"
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(NamedTuple):
     """One server, or the name that several have.
 
     Attributes:

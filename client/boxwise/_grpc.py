@@ -101,9 +101,7 @@ def framed(message: Sequence[Buffer]) -> list[Buffer]:
     Raises:
         Status: it is longer than protobuf and Triton take.
     """
-    length = 0
-    for each in message:
-        length += len(each)
+    length = sum(map(len, message))
     if length > MAX_MESSAGE_BYTES:
         raise Status("INVALID_ARGUMENT", f"image: {length} bytes, more than a message holds (2 GiB)", local=True)
     return [struct.pack(">BI", 0, length), *message]

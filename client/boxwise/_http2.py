@@ -23,6 +23,7 @@ _END_HEADERS, _PADDED, _PRIORITY = 0x4, 0x8, 0x20
 _TABLE_SIZE, _ENABLE_PUSH, _MAX_STREAMS, _INITIAL_WINDOW, _MAX_FRAME = 1, 2, 3, 4, 5
 CANCEL, REFUSED_STREAM = 8, 7
 
+_HEAD = struct.Struct(">IBI")  # of a frame: 24 bits of length and 8 of type, flags, stream
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _LARGEST_WINDOW = 2**31 - 1
 _DEFAULT_WINDOW = 65_535
@@ -42,6 +43,7 @@ class Stream:
     """One call: what is still to be sent of it, and what has come of its answer.
 
     Attributes:
+        left: bytes of `unsent`.
         headers: of the reply, then its trailers, by name; a later one wins.
         body: of the reply.
         reset: the error code that the server ended it with, if it did; REFUSED_STREAM where it never looked at it.
@@ -49,7 +51,8 @@ class Stream:
 
     id: int
     window: int
-    unsent: deque[memoryview]
+    unsent: deque[Buffer]
+    left: int
     headers: dict[str, str] = field(default_factory=dict)
     body: bytearray = field(default_factory=bytearray)
     reset: int | None = None
@@ -97,7 +100,8 @@ class Http2:
 
     def open(self, headers: bytes, body: Iterable[Buffer]) -> Stream:
         """Begin a call: an encoded block of headers, and a body that must not change until it is sent."""
-        stream = Stream(self._next_id, self._initial_window, deque([memoryview(each) for each in body]))
+        unsent = deque(body)
+        stream = Stream(self._next_id, self._initial_window, unsent, sum(map(len, unsent)))
         self._next_id += 2
         self._streams[stream.id] = stream
         kind = _HEADERS
@@ -127,18 +131,18 @@ class Http2:
         data = self._input + data if self._input else data
         position, end = 0, len(data)
         while end - position >= 9:
-            length = int.from_bytes(data[position : position + 3])
+            length_and_kind, flags, stream_id = _HEAD.unpack_from(data, position)
+            length, kind = length_and_kind >> 8, length_and_kind & 0xFF
             if length > _OUR_MAX_FRAME:
                 raise ProtocolError(f"expected HTTP/2, got {data[position : position + 40]!r}")
             start, position = position, position + 9 + length
             if position > end:
                 position = start
                 break
-            stream_id = int.from_bytes(data[start + 5 : start + 9]) & _LARGEST_WINDOW
             try:
-                self._handle(data[start + 3], data[start + 4], stream_id, data[start + 9 : position])
+                self._handle(kind, flags, stream_id & _LARGEST_WINDOW, data[start + 9 : position])
             except (struct.error, IndexError, hpack.HPACKError) as error:
-                raise ProtocolError(f"a broken HTTP/2 frame of type {data[start + 3]} ({error})") from error
+                raise ProtocolError(f"a broken HTTP/2 frame of type {kind} ({error})") from error
         self._input = data[position:]
         ended, self._ended = self._ended, []
         return ended
@@ -231,30 +235,32 @@ class Http2:
         else:
             return
         for stream in waiting:
-            if stream.unsent:
+            if stream.left:
                 self._output += self._data(stream)
 
     def _data(self, stream: Stream) -> list[Buffer]:
         """DATA frames of as much of a body as the server's windows let through."""
         unsent, largest = stream.unsent, self._max_frame
-        total = 0
-        for piece in unsent:
-            total += len(piece)
-        sending = min(total, self._window, stream.window)
+        sending = min(stream.left, self._window, stream.window)
         if sending <= 0:
             return []
         self._window -= sending
         stream.window -= sending
+        stream.left -= sending
+        if stream.left == 0 and sending <= largest:
+            frames = [_frame_head(sending, _DATA, _END_STREAM, stream.id), *unsent]
+            unsent.clear()
+            return frames
         full = _frame_head(largest, _DATA, 0, stream.id)
-        frames: list[Buffer] = []
+        frames = []
         ahead, room = sending, 0  # what is not yet in a frame, and what the last frame still holds
         while ahead:
-            piece = unsent.popleft()
+            piece = memoryview(unsent.popleft())
             length, at = len(piece), 0
             while at < length and ahead:
                 if room == 0:
                     room = min(ahead, largest)
-                    last = ahead == room and sending == total
+                    last = ahead == room and stream.left == 0
                     frames.append(full if room == largest and not last else _frame_head(room, _DATA, last, stream.id))
                 end = min(length, at + room)
                 frames.append(piece[at:end])
@@ -268,12 +274,12 @@ class Http2:
     def _end(self, stream: Stream) -> None:
         del self._streams[stream.id]
         self._ended.append(stream)
-        if stream.unsent and stream.reset is None:  # answered before it had heard all: say that no more comes
+        if stream.left and stream.reset is None:  # answered before it had heard all: say that no more comes
             self._output.append(_frame(_RST_STREAM, 0, stream.id, struct.pack(">I", CANCEL)))
 
 
 def _frame_head(length: int, kind: int, flags: int, stream_id: int) -> bytes:
-    return struct.pack(">IBI", length << 8 | kind, flags, stream_id)
+    return _HEAD.pack(length << 8 | kind, flags, stream_id)
 
 
 def _frame(kind: int, flags: int, stream_id: int, payload: bytes) -> bytes:

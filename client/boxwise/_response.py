@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -21,18 +22,18 @@ def arrays(response: Any) -> dict[str, NDArray[Any]]:
         ContractMismatch: an output of a type that the contract does not have, or of more or fewer bytes than its
             shape says.
     """
-    found = {}
+    found: dict[str, NDArray[Any]] = {}
     for name, datatype, shape, content in _outputs(response):
         dtype = _DTYPES.get(datatype)
         if dtype is None:
             raise ContractMismatch(f"{name}: expected one of {', '.join(_DTYPES)}, got {datatype}")
         try:
-            found[name] = np.frombuffer(content, dtype).reshape(shape) if content else np.empty(shape, dtype)
-        except ValueError as error:
-            needed = math.prod(shape) * dtype.itemsize
-            raise ContractMismatch(f"{name}: {datatype} {shape} needs {needed} bytes, got {len(content)}") from error
-        if found[name].nbytes != len(content):
-            raise ContractMismatch(f"{name}: {datatype} {shape} needs {found[name].nbytes} bytes, got 0")
+            array: NDArray[Any] = np.ndarray(shape, dtype, content)
+        except (TypeError, ValueError) as error:
+            raise _mismatch(name, datatype, shape, content) from error
+        if array.nbytes != len(content):
+            raise _mismatch(name, datatype, shape, content)
+        found[name] = array
     return found
 
 
@@ -47,7 +48,7 @@ def text(response: Any, name: str) -> str:
         raise ContractMismatch(f"{response.model_name} answers without {name!r}, so it is no boxwise pipeline")
     datatype, shape, content = outputs[name]
     if datatype != "BYTES" or math.prod(shape) != 1 or len(content) < 4:
-        raise ContractMismatch(f"{name}: expected BYTES [1], got {datatype} {shape} of {len(content)} bytes")
+        raise ContractMismatch(f"{name}: expected BYTES [1], got {datatype} {list(shape)} of {len(content)} bytes")
     (length,) = struct.unpack_from("<I", content)
     try:
         return content[4 : 4 + length].decode()
@@ -55,7 +56,12 @@ def text(response: Any, name: str) -> str:
         raise ContractMismatch(f"{name}: expected text in UTF-8 ({error})") from error
 
 
-def _outputs(response: Any) -> list[tuple[str, str, list[int], bytes]]:
+def _mismatch(name: str, datatype: str, shape: tuple[int, ...], content: bytes) -> ContractMismatch:
+    needed = math.prod(shape) * _DTYPES[datatype].itemsize
+    return ContractMismatch(f"{name}: {datatype} {list(shape)} needs {needed} bytes, got {len(content)}")
+
+
+def _outputs(response: Any) -> Iterator[tuple[str, str, tuple[int, ...], bytes]]:
     """Name, datatype, shape and raw content of each."""
     outputs, contents = response.outputs, response.raw_output_contents
     if len(outputs) != len(contents):
@@ -63,7 +69,5 @@ def _outputs(response: Any) -> list[tuple[str, str, list[int], bytes]]:
             f"{response.model_name} answers with {len(outputs)} outputs but {len(contents)} raw contents; "
             "expected one for each"
         )
-    return [
-        (output.name, output.datatype, list(output.shape), content)
-        for output, content in zip(outputs, contents, strict=True)
-    ]
+    for output, content in zip(outputs, contents, strict=True):
+        yield output.name, output.datatype, tuple(output.shape), content

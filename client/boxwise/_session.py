@@ -216,16 +216,14 @@ class Session:
             BoxwiseError: as the last server had it.
         """
         call = call or Observed()
-        last: Endpoint | None = None
-        url = str(self)
+        server: Endpoint | None = None
         try:
             if self.balancer.names:
                 yield from self._look_up(deadline)
             self._budget.earn()
             while True:
                 now = time.monotonic()
-                server = self.balancer.pick(now, avoid=last)
-                url = str(server)
+                server = self.balancer.pick(now, avoid=server)
                 call.attempts += 1
                 try:
                     if isinstance(body, SharedRequest):
@@ -247,11 +245,11 @@ class Session:
                     pause = self._again(server, status, call.attempts, deadline)
                     if pause is None:
                         raise
-                    last = server
                     _LOG.debug("%s: %s; sent again in %.3f s", self.pipeline, status, pause)
                     if pause:
                         yield Pause(pause)
         except Status as status:
+            url = str(server or self)
             call.attributes["server.address"] = url
             raise from_status(
                 status.code,
