@@ -43,7 +43,6 @@ class Stream:
     """One call: what is still to be sent of it, and what has come of its answer.
 
     Attributes:
-        left: bytes of `unsent`.
         headers: of the reply, then its trailers, by name; a later one wins.
         body: of the reply.
         reset: the error code that the server ended it with, if it did; REFUSED_STREAM where it never looked at it.
@@ -51,8 +50,7 @@ class Stream:
 
     id: int
     window: int
-    unsent: deque[Buffer]
-    left: int
+    unsent: deque[Buffer]  # none of them empty
     headers: dict[str, str] = field(default_factory=dict)
     body: bytearray = field(default_factory=bytearray)
     reset: int | None = None
@@ -100,8 +98,7 @@ class Http2:
 
     def open(self, headers: bytes, body: Iterable[Buffer]) -> Stream:
         """Begin a call: an encoded block of headers, and a body that must not change until it is sent."""
-        unsent = deque(body)
-        stream = Stream(self._next_id, self._initial_window, unsent, sum(map(len, unsent)))
+        stream = Stream(self._next_id, self._initial_window, deque(filter(None, body)))
         self._next_id += 2
         self._streams[stream.id] = stream
         kind = _HEADERS
@@ -235,19 +232,19 @@ class Http2:
         else:
             return
         for stream in waiting:
-            if stream.left:
+            if stream.unsent:
                 self._output += self._data(stream)
 
     def _data(self, stream: Stream) -> list[Buffer]:
         """DATA frames of as much of a body as the server's windows let through."""
         unsent, largest = stream.unsent, self._max_frame
-        sending = min(stream.left, self._window, stream.window)
+        total = sum(map(len, unsent))
+        sending = min(total, self._window, stream.window)
         if sending <= 0:
             return []
         self._window -= sending
         stream.window -= sending
-        stream.left -= sending
-        if stream.left == 0 and sending <= largest:
+        if sending == total <= largest:  # all in one frame, as nearly always: nothing to cut
             frames = [_frame_head(sending, _DATA, _END_STREAM, stream.id), *unsent]
             unsent.clear()
             return frames
@@ -260,7 +257,7 @@ class Http2:
             while at < length and ahead:
                 if room == 0:
                     room = min(ahead, largest)
-                    last = ahead == room and stream.left == 0
+                    last = ahead == room and sending == total
                     frames.append(full if room == largest and not last else _frame_head(room, _DATA, last, stream.id))
                 end = min(length, at + room)
                 frames.append(piece[at:end])
@@ -274,7 +271,7 @@ class Http2:
     def _end(self, stream: Stream) -> None:
         del self._streams[stream.id]
         self._ended.append(stream)
-        if stream.left and stream.reset is None:  # answered before it had heard all: say that no more comes
+        if stream.unsent and stream.reset is None:  # answered before it had heard all: say that no more comes
             self._output.append(_frame(_RST_STREAM, 0, stream.id, struct.pack(">I", CANCEL)))
 
 

@@ -300,7 +300,7 @@ def _column(arrays: Mapping[str, NDArray[Any]], name: str, shape: tuple[int | No
         raise ContractMismatch(f"the reply has no output {name!r}, only {', '.join(arrays) or 'none at all'}")
     array = arrays[name]
     found = array.shape
-    if found != shape and (len(found) != len(shape) or any(map(_differs, shape, found))):
+    if len(found) != len(shape) or any(map(_differs, shape, found)):
         expected = ["any" if length is None else length for length in shape]
         raise ContractMismatch(f"{name}: expected shape {expected}, got {list(found)}")
     return array

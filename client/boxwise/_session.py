@@ -217,13 +217,14 @@ class Session:
         """
         call = call or Observed()
         server: Endpoint | None = None
+        last: Endpoint | None = None
         try:
             if self.balancer.names:
                 yield from self._look_up(deadline)
             self._budget.earn()
             while True:
                 now = time.monotonic()
-                server = self.balancer.pick(now, avoid=server)
+                server = self.balancer.pick(now, avoid=last)
                 call.attempts += 1
                 try:
                     if isinstance(body, SharedRequest):
@@ -245,6 +246,7 @@ class Session:
                     pause = self._again(server, status, call.attempts, deadline)
                     if pause is None:
                         raise
+                    last = server
                     _LOG.debug("%s: %s; sent again in %.3f s", self.pipeline, status, pause)
                     if pause:
                         yield Pause(pause)
