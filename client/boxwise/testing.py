@@ -136,7 +136,7 @@ class FakeServer:
     @property
     def url(self) -> str:
         """HOST:PORT, once it was started."""
-        return f"localhost:{self._port}"
+        return f"127.0.0.1:{self._port}"
 
     def find(self, class_name: str, box: _Box, confidence: float, **labels: Mapping[str, float]) -> None:
         """Find one more object on every picture.
@@ -202,7 +202,7 @@ class FakeServer:
             }
             service = grpc.method_handlers_generic_handler("inference.GRPCInferenceService", handlers)
             self._server.add_generic_rpc_handlers((service,))
-            self._port = self._server.add_insecure_port(f"localhost:{self._port}")
+            self._port = self._server.add_insecure_port(self.url)
             self._server.start()
         except RuntimeError as error:
             raise RuntimeError(f"port {self._port} is taken: leave it out for one that is free") from error

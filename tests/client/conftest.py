@@ -38,7 +38,7 @@ class ScriptedServer:
     """Answers each model as it was last told to, and keeps the requests."""
 
     def __init__(self, port: int) -> None:
-        self.url = f"localhost:{port}"
+        self.url = f"127.0.0.1:{port}"
         self.requests: list[Any] = []
         self.metadata: list[dict[str, str]] = []
         self.delay_s = 0.0
@@ -92,7 +92,7 @@ def connect(request: pytest.FixtureRequest) -> Any:
 def server() -> Iterator[ScriptedServer]:
     """A server of the pipeline "street": it answers INFO, and OBJECTS for every picture."""
     grpc_server = grpc.server(ThreadPoolExecutor(8), options=[("grpc.max_receive_message_length", -1)])
-    scripted = ScriptedServer(grpc_server.add_insecure_port("localhost:0"))
+    scripted = ScriptedServer(grpc_server.add_insecure_port("127.0.0.1:0"))
     handlers = {
         "ModelInfer": grpc.unary_unary_rpc_method_handler(
             scripted.infer, pb.ModelInferRequest.FromString, pb.ModelInferResponse.SerializeToString

@@ -51,7 +51,7 @@ def secured(request: pytest.FixtureRequest, certificates: Certificates) -> Itera
     )
     handlers = grpc.method_handlers_generic_handler("inference.GRPCInferenceService", {"ServerLive": live})
     server.add_generic_rpc_handlers((handlers,))
-    port = server.add_secure_port("localhost:0", credentials)
+    port = server.add_secure_port("127.0.0.1:0", credentials)
     server.start()
     yield f"localhost:{port}", request.param
     server.stop(grace=None).wait()

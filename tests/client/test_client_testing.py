@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import socket
 
 import pytest
 from PIL import Image
@@ -64,6 +65,11 @@ def test_another_contract_is_named() -> None:
     words = "speaks version 2 of the tensor contract, and this client version 1"
     with FakeServer(info=info) as server, Client(server.url) as client, pytest.raises(ContractMismatch, match=words):
         client.predict(png(8, 8))
+
+
+def test_a_port_that_ipv4_has_taken_is_refused() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(RuntimeError, match="is taken"):
+        FakeServer(port=other.getsockname()[1]).start()  # not left to IPv6 alone, whose clients would reach `other`
 
 
 def test_its_port_stays_when_it_is_started_again() -> None:
