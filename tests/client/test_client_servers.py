@@ -213,7 +213,7 @@ def test_retries_stay_within_the_deadline_and_the_budget(connect: Any) -> None:
         client.info()
         server.fail(Unavailable, times=10_000)
         started = time.monotonic()
-        with pytest.raises(Unavailable):
+        with pytest.raises((Unavailable, DeadlineExceeded)):  # the latter when the last of them meets the deadline
             client.predict(PICTURE)
         assert time.monotonic() - started < 0.7
     with FakeServer() as server, connect(server.url, retry=Retry(backoff_s=0.0)) as client:
