@@ -86,29 +86,38 @@ class Connection(asyncio.Protocol):
         Raises:
             Status: of the server, or of the connection.
         """
+        if self.full or not self._writable.is_set():
+            await self._room_for_one(deadline)
+        if self._error is not None:
+            raise self._error
+        left = deadline - time.monotonic()
+        stream = self._http2.open(call.headers(left), call.body)
+        loop = asyncio.get_running_loop()
+        waiting = self._waiting[stream] = loop.create_future()
+        timer = loop.call_later(left, _expire, waiting)  # asyncio.timeout does it in four times the steps
+        self._flush()
+        try:
+            await waiting
+        except BaseException:
+            self._http2.reset(stream)
+            self._flush()
+            raise
+        finally:
+            timer.cancel()
+            self._waiting.pop(stream, None)
+            self._room.set()
+        return reply(stream)
+
+    async def _room_for_one(self, deadline: float) -> None:
+        """Wait until the server takes another call, or the connection fails."""
         try:
             async with asyncio.timeout(deadline - time.monotonic()):
                 await self._writable.wait()
                 while self.full and self._error is None:
                     self._room.clear()
                     await self._room.wait()
-                if self._error is not None:
-                    raise self._error
-                stream = self._http2.open(call.headers(deadline - time.monotonic()), call.body)
-                waiting = self._waiting[stream] = asyncio.get_running_loop().create_future()
-                self._flush()
-                try:
-                    await waiting
-                except asyncio.CancelledError:
-                    self._http2.reset(stream)
-                    self._flush()
-                    raise
-                finally:
-                    self._waiting.pop(stream, None)
-                    self._room.set()
         except TimeoutError:
             raise timed_out("no answer in time") from None
-        return reply(stream)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - asyncio promises it, for the type checker
@@ -208,3 +217,8 @@ class Pool:
         self._opening = None
         with contextlib.suppress(Status, asyncio.CancelledError):
             self._connections.append(task.result())
+
+
+def _expire(waiting: asyncio.Future[Stream]) -> None:
+    if not waiting.done():
+        waiting.set_exception(timed_out("no answer in time"))

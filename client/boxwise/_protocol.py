@@ -67,8 +67,12 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
 
 @cache
 def messages() -> Any:
-    """The classes of the messages by their names (`messages().ModelInferRequest`), made when first needed."""
+    """The classes of the messages by their names (`messages().ModelInferRequest`), made when first needed.
+
+    `DecodeError` is what their `FromString` raises.
+    """
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+    from google.protobuf.message import DecodeError
 
     field_type = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(name="boxwise/inference.proto", package="inference", syntax="proto3")
@@ -97,4 +101,5 @@ def messages() -> Any:
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     descriptors = {name: pool.FindMessageTypeByName(f"inference.{name}") for name in _MESSAGES}
-    return SimpleNamespace(**{name: message_factory.GetMessageClass(each) for name, each in descriptors.items()})
+    classes = {name: message_factory.GetMessageClass(each) for name, each in descriptors.items()}
+    return SimpleNamespace(**classes, DecodeError=DecodeError)

@@ -325,9 +325,7 @@ class Session:
 
 
 def _parse(kind: str, payload: memoryview) -> Any:
-    from google.protobuf.message import DecodeError
-
     try:
         return getattr(messages(), kind).FromString(payload)
-    except DecodeError as error:
+    except messages().DecodeError as error:
         raise ContractMismatch(f"the reply is no {kind} ({error}): is this Triton's gRPC port?") from error
