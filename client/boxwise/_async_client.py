@@ -17,8 +17,8 @@ from boxwise._grpc import Status
 from boxwise._image import ImageLike, Transfer
 from boxwise._info import PipelineInfo
 from boxwise._many import Outcome, Progress, predict_in_tasks
+from boxwise._request import Options
 from boxwise._result import Result
-from boxwise._session import Options
 from boxwise._steps import Pause, Reply, Resolve, Send, Steps, Work
 from boxwise._transport import cancelled, timed_out
 from boxwise._video import Frame, VideoSource, predict_frames_async

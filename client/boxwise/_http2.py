@@ -127,17 +127,16 @@ class Http2:
         """
         data = self._input + data if self._input else data
         position, end = 0, len(data)
-        while end - position >= 9:
+        while (start := position + _HEAD.size) <= end:
             length_and_kind, flags, stream_id = _HEAD.unpack_from(data, position)
             length, kind = length_and_kind >> 8, length_and_kind & 0xFF
             if length > _OUR_MAX_FRAME:
                 raise ProtocolError(f"expected HTTP/2, got {data[position : position + 40]!r}")
-            start, position = position, position + 9 + length
-            if position > end:
-                position = start
+            if start + length > end:
                 break
+            position = start + length
             try:
-                self._handle(kind, flags, stream_id & _LARGEST_WINDOW, data[start + 9 : position])
+                self._handle(kind, flags, stream_id & _LARGEST_WINDOW, data[start:position])
             except (struct.error, IndexError, hpack.HPACKError) as error:
                 raise ProtocolError(f"a broken HTTP/2 frame of type {kind} ({error})") from error
         self._input = data[position:]

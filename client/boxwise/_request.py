@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict, cast
 
 import numpy as np
 
@@ -18,6 +18,25 @@ from boxwise._http2 import Buffer
 from boxwise._protocol import messages
 
 _RAW_INPUT_CONTENTS = b"\x3a"  # field 7, length-delimited
+
+
+class Options(TypedDict, total=False):
+    """What a request may ask for; what is left out or None is the pipeline's own.
+
+    Attributes:
+        score_threshold: a box needs at least this score.
+        iou_threshold: boxes of one class that overlap more than this are one.
+        max_detections: keep only so many, the best.
+        class_filter: keep only these detector classes.
+    """
+
+    score_threshold: float | None
+    iou_threshold: float | None
+    max_detections: int | None
+    class_filter: Sequence[int] | None
+
+
+_DATATYPES = {"score_threshold": "FP32", "iou_threshold": "FP32", "max_detections": "INT32", "class_filter": "INT32"}
 
 
 class Slot(NamedTuple):
@@ -75,23 +94,17 @@ def info_request(pipeline: str) -> list[Buffer]:
 def predict_request(
     pipeline: str,
     picture: Tensor,
+    options: Options | None = None,
     *,
-    score_threshold: float | None = None,
-    iou_threshold: float | None = None,
-    max_detections: int | None = None,
-    class_filter: Sequence[int] | None = None,
     request_id: str = "",
     slot: Slot | None = None,
 ) -> list[Buffer]:
-    """Asks a pipeline about one picture; what is None is left to the pipeline's own defaults.
+    """Asks a pipeline about one picture.
 
     Args:
         pipeline: its name.
         picture: `image` UINT8 [bytes], or `frame` UINT8 [height, width, 3], as `boxwise._image.to_tensor` makes them.
-        score_threshold: a box needs at least this score.
-        iou_threshold: boxes of one class that overlap more than this are one.
-        max_detections: keep only so many, the best.
-        class_filter: keep only these detector classes.
+        options: of this request.
         request_id: see `infer_request`.
         slot: where the picture lies in shared memory.
 
@@ -100,14 +113,9 @@ def predict_request(
     """
     model = pipeline if picture.name == "image" else f"{pipeline}_raw"
     tensors = [picture]
-    for name, datatype, value in (
-        ("score_threshold", "FP32", score_threshold),
-        ("iou_threshold", "FP32", iou_threshold),
-        ("max_detections", "INT32", max_detections),
-        ("class_filter", "INT32", class_filter),
-    ):
+    for name, value in (options or {}).items():
         if value is not None:
-            tensors.append(_option(name, datatype, value))
+            tensors.append(_option(name, cast("float | Sequence[int]", value)))
     return infer_request(model, tensors, request_id=request_id, slot=slot)
 
 
@@ -121,8 +129,9 @@ def varint(number: int) -> bytes:
     return bytes(digits)
 
 
-def _option(name: str, datatype: str, value: float | Sequence[int]) -> Tensor:
+def _option(name: str, value: float | Sequence[int]) -> Tensor:
     """An optional input: one value or several, as a vector."""
+    datatype = _DATATYPES[name]
     values = np.atleast_1d(value).tolist()
     try:
         payload = struct.pack(f"<{len(values)}{_PACKED_AS[datatype]}", *values)

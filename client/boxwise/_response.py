@@ -23,7 +23,8 @@ def arrays(response: Any) -> dict[str, NDArray[Any]]:
             shape says.
     """
     found: dict[str, NDArray[Any]] = {}
-    for name, datatype, shape, content in _outputs(response):
+    for output, content in _outputs(response):
+        name, datatype, shape = output.name, output.datatype, tuple(output.shape)
         dtype = _DTYPES.get(datatype)
         if dtype is None:
             raise ContractMismatch(f"{name}: expected one of {', '.join(_DTYPES)}, got {datatype}")
@@ -43,12 +44,13 @@ def text(response: Any, name: str) -> str:
     Raises:
         ContractMismatch: no such output, or it holds something else.
     """
-    outputs = {output: (datatype, shape, content) for output, datatype, shape, content in _outputs(response)}
-    if name not in outputs:
+    found = [each for each in _outputs(response) if each[0].name == name]
+    if not found:
         raise ContractMismatch(f"{response.model_name} answers without {name!r}, so it is no boxwise pipeline")
-    datatype, shape, content = outputs[name]
-    if datatype != "BYTES" or math.prod(shape) != 1 or len(content) < 4:
-        raise ContractMismatch(f"{name}: expected BYTES [1], got {datatype} {list(shape)} of {len(content)} bytes")
+    output, content = found[-1]
+    shape = list(output.shape)
+    if output.datatype != "BYTES" or math.prod(shape) != 1 or len(content) < 4:
+        raise ContractMismatch(f"{name}: expected BYTES [1], got {output.datatype} {shape} of {len(content)} bytes")
     (length,) = struct.unpack_from("<I", content)
     try:
         return content[4 : 4 + length].decode()
@@ -61,13 +63,12 @@ def _mismatch(name: str, datatype: str, shape: tuple[int, ...], content: bytes) 
     return ContractMismatch(f"{name}: {datatype} {list(shape)} needs {needed} bytes, got {len(content)}")
 
 
-def _outputs(response: Any) -> Iterator[tuple[str, str, tuple[int, ...], bytes]]:
-    """Name, datatype, shape and raw content of each."""
+def _outputs(response: Any) -> Iterator[tuple[Any, bytes]]:
+    """Each `InferOutputTensor` with its raw content."""
     outputs, contents = response.outputs, response.raw_output_contents
     if len(outputs) != len(contents):
         raise ContractMismatch(
             f"{response.model_name} answers with {len(outputs)} outputs but {len(contents)} raw contents; "
             "expected one for each"
         )
-    for output, content in zip(outputs, contents, strict=True):
-        yield output.name, output.datatype, tuple(output.shape), content
+    return zip(outputs, contents, strict=True)

@@ -13,7 +13,7 @@ import ssl
 import time
 from collections.abc import Mapping, Sequence
 from itertools import count
-from typing import Any, TypedDict, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from boxwise._balance import Balancer
 from boxwise._endpoint import Endpoint, parse
@@ -34,8 +34,8 @@ from boxwise._image import ImageLike, Transfer, to_tensor
 from boxwise._info import PipelineInfo
 from boxwise._policy import Budget, Hedge, Latencies, Retry
 from boxwise._protocol import INFER, LIVE, READY, messages
+from boxwise._request import Options, Tensor, info_request, predict_request
 from boxwise._request import Slot as SlotInput
-from boxwise._request import Tensor, info_request, predict_request
 from boxwise._response import arrays, text
 from boxwise._result import Result, Timings
 from boxwise._security import TLS, Credentials, Token, require_tls
@@ -48,15 +48,6 @@ T = TypeVar("T")
 
 # Ten times the slowest picture of the demo's pair on a busy laptop core.
 DEFAULT_TIMEOUT_S = 5.0
-
-
-class Options(TypedDict, total=False):
-    """What a request may ask for; what is left out is the pipeline's own."""
-
-    score_threshold: float | None
-    iou_threshold: float | None
-    max_detections: int | None
-    class_filter: Sequence[int] | None
 
 
 class Session:
@@ -138,7 +129,7 @@ class Session:
         picture = yield from self._picture(image, transfer)
 
         def ask(slot: SlotInput | None = None) -> list[Buffer]:
-            return predict_request(self.pipeline, picture, **options, request_id=request_id, slot=slot)
+            return predict_request(self.pipeline, picture, options, request_id=request_id, slot=slot)
 
         shared = transfer == "shm" and picture.name == "frame" and len(picture.payload) > 0
         body = SharedRequest(self.frames, picture, ask) if shared else ask()

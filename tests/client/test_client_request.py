@@ -80,10 +80,12 @@ def test_options_arrive_as_they_were_given(
     pieces = predict_request(
         "street",
         to_tensor(content),
-        score_threshold=score_threshold,
-        iou_threshold=iou_threshold,
-        max_detections=max_detections,
-        class_filter=class_filter,
+        {
+            "score_threshold": score_threshold,
+            "iou_threshold": iou_threshold,
+            "max_detections": max_detections,
+            "class_filter": class_filter,
+        },
     )
     request = pb.ModelInferRequest.FromString(b"".join(pieces))
 
@@ -127,6 +129,6 @@ def test_an_array_goes_to_the_raw_ensemble_with_its_shape() -> None:
 )
 def test_an_argument_that_no_tensor_can_hold_is_named(options: dict[str, object], sentence: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
-        predict_request("street", to_tensor(b""), **options)  # type: ignore[arg-type]
+        predict_request("street", to_tensor(b""), options)  # type: ignore[arg-type]
     assert str(caught.value) == sentence
     assert caught.value.code is None
