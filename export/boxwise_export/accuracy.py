@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxwise import PipelineInfo
-from boxwise_export.chain import Chain
 from boxwise_export.errors import ExportError
 from boxwise_export.parity.report import ParityError
 from boxwise_export.plan import Plan
 from boxwise_export.repository import information
+from boxwise_runtime.chain import Chain
 
 if TYPE_CHECKING:
     from boxwise_eval.datasets import Dataset

@@ -28,7 +28,7 @@ def templates_folder() -> Path:
 
 @dataclass(frozen=True)
 class Template:
-    """A committed configuration: its message, and the comment before each of its statements.
+    """A configuration: its message, and the comment before each of its statements.
 
     Attributes:
         config: a model_config_pb2.ModelConfig.
@@ -43,17 +43,21 @@ class Template:
     @classmethod
     def load(cls, stage: str, file: str = "config.pbtxt") -> Template:
         """Read the template of a stage."""
-        text = (templates_folder() / stage / file).read_text(encoding="utf-8")
+        return cls.read((templates_folder() / stage / file).read_text(encoding="utf-8"))
+
+    @classmethod
+    def read(cls, text: str) -> Template:
+        """Read a configuration, a template's or one that was filled in."""
         lines = text.splitlines()
         end = next(i for i, line in enumerate(lines) if not line.startswith("#"))
         comments = dict(_comments("\n".join(lines[end:])))
         return cls(text_format.Parse(text, model_config_pb2.ModelConfig()), "\n".join(lines[:end]), comments)
 
-    def copy(self, name: str) -> Any:
-        """The message, to be filled in, for a model of this name."""
+    def copy(self, name: str = "") -> Any:
+        """The message, to be filled in, for a model of this name; left out, of the name it has."""
         config = model_config_pb2.ModelConfig()
         config.CopyFrom(self.config)
-        config.name = name
+        config.name = name or config.name
         return config
 
     def render(self, config: Any, aliases: Mapping[str, str] | None = None) -> str:
@@ -70,6 +74,30 @@ class Template:
             comment = self.comments.get((field, identity)) or self.comments.get((field, ""))
             parts.append(f"{comment}\n{statement}" if comment else statement)
         return "\n".join(parts) + "\n"
+
+
+def model_py(stage: str) -> bytes:
+    """The program of a stage."""
+    return (templates_folder() / stage / "1" / "model.py").read_bytes()
+
+
+def per_classifier(tensors: Any, top_k: Mapping[str, int]) -> dict[str, str]:
+    """Repeat the template's `classifier_...` tensors for each classifier; returns new name -> template's name."""
+    templates = [tensor for tensor in tensors if tensor.name.startswith("classifier_")]
+    kept = [tensor for tensor in tensors if not tensor.name.startswith("classifier_")]
+    made, aliases = [], {}
+    for name, labels in top_k.items():
+        for template in templates:
+            tensor = type(template)()
+            tensor.CopyFrom(template)
+            tensor.name = name + template.name.removeprefix("classifier")
+            if tensor.dims[-1] == 0:
+                tensor.dims[-1] = labels
+            made.append(tensor)
+            aliases[tensor.name] = template.name
+    del tensors[:]
+    tensors.extend([*kept, *made])
+    return aliases
 
 
 def set_shape(tensors: Iterable[Any], name: str, dims: Iterable[int]) -> None:
@@ -117,11 +145,12 @@ def _identify(statement: str) -> tuple[str, str]:
 
 
 def _comments(text: str) -> Iterator[tuple[tuple[str, str], str]]:
-    pending: list[str] = []
-    for line in text.splitlines():
-        if line.startswith("#"):
-            pending.append(line)
-        elif line.strip():
-            if pending:
-                yield _identify(line), "\n".join(pending)
-            pending = []
+    """What stands above each top-level statement: (field, its `name` or `key`) -> comment."""
+    comment: list[str] = []
+    statement: list[str] = []
+    for line in [*text.splitlines(), "#"]:
+        if statement and (line.startswith("#") or _STATEMENT.match(line)):
+            if comment:
+                yield _identify("\n".join(statement)), "\n".join(comment)
+            comment, statement = [], []
+        (comment if line.startswith("#") else statement).append(line)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from boxwise_export.accuracy import Accuracy, load_labelled, measure
-from boxwise_export.chain import Chain
+from boxwise_export.chain import load_chain
 from boxwise_export.demo_assets import PHOTOS
 from boxwise_export.download import DownloadError, fetch
 from boxwise_export.errors import ExportError
@@ -24,6 +24,7 @@ from boxwise_export.plan import Plan, make_plan
 from boxwise_export.precision import quantized
 from boxwise_export.publish import KEPT, Publication, publish
 from boxwise_runtime.cache import cache_folder
+from boxwise_runtime.chain import Chain
 
 if TYPE_CHECKING:
     from boxwise_eval.datasets import Dataset
@@ -132,7 +133,7 @@ def staged(plan: Plan) -> Iterator[Chain]:
         repository = Path(folder, "repository")
         publish(plan, repository)
         give_back_memory()  # of the serialised graphs
-        yield Chain.load(repository, plan.name, threads=plan.instances * plan.threads)
+        yield load_chain(repository, plan.name, threads=plan.instances * plan.threads)
 
 
 def pictures_of(calibration: Path | None, report: Report) -> list[Path]:

@@ -36,6 +36,7 @@ Channels = Annotated[tuple[float, float, float], BeforeValidator(_triple)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Labels = str | list[str]
 Precision = Literal["fp32", "fp16", "int8"]
+Layout = Literal["ensemble", "glued", "fused"]
 
 
 class _Section(BaseModel):
@@ -230,10 +231,33 @@ class Tolerances(_Section):
     accuracy: Fraction | None = None
 
 
+Count = Annotated[int, Field(ge=1, le=64)]
+
+
+class Serving(_Section):
+    """How many processes and threads serve it; what is left out follows the cores. `boxwise perf tune` finds them.
+
+    `instances` of the stages by name: preprocess, detector, nms, classifier_<name>, whole_picture, glued, fused.
+    `threads` of each network's run on the CPU. `in_flight`: requests of one glued instance at once. `queue_delay_us`:
+    how long a network waits for a batch to fill, in the targets that batch.
+    """
+
+    instances: dict[str, Count] = {}
+    threads: Count | None = None
+    in_flight: Count | None = None
+    queue_delay_us: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+
+
 class Pipeline(_Section):
-    """A whole pipeline file; either half is optional, not both."""
+    """A whole pipeline file; either half is optional, not both.
+
+    `layout` is how the stages become models: `ensemble`, each by itself; `glued`, one that calls the networks; `fused`,
+    one with the networks inside, for CPUs.
+    """
 
     name: str = "boxwise"
+    layout: Layout = "ensemble"
+    serving: Serving = Serving()
     detector: Detector | None = None
     classifiers: list[Classifier] = []
     max_megapixels: Annotated[float, Field(gt=0, le=200)] = 25.0
@@ -253,6 +277,10 @@ class Pipeline(_Section):
         if self.detector is None and not self.classifiers:
             raise ValueError("expected a detector, classifiers or both; found neither")
         names = [classifier.name for classifier in self.classifiers]
+        stages = ["preprocess", "detector", "nms"] if self.detector else ["whole_picture"]
+        stages += [*(f"classifier_{name}" for name in names), "glued", "fused"]
+        if unknown := [name for name in self.serving.instances if name not in stages]:
+            raise ValueError(f"serving.instances.{unknown[0]}: there is no such stage; there are {', '.join(stages)}")
         if repeated := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"classifiers: two are named {repeated[0]}; rename one")
         for classifier in self.classifiers:
@@ -334,7 +362,7 @@ def _nearest(location: tuple[str | int, ...]) -> str:
     sections: dict[str, type[BaseModel]] = {
         "detector": Detector, "classifiers": Classifier, "canvas": Canvas, "crop": Crop,
         "normalize": Normalize, "weights": Weights, "tensors": Tensors,
-        "tolerances": Tolerances,
+        "tolerances": Tolerances, "serving": Serving,
     }  # fmt: skip
     parents = [part for part in location[:-1] if isinstance(part, str)]
     section = sections.get(parents[-1], Pipeline) if parents else Pipeline

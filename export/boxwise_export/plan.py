@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
@@ -19,6 +19,7 @@ from boxwise_export.graph.light import give_back_memory
 from boxwise_export.graph.precision import to_fp16
 from boxwise_export.graph.source import Layout
 from boxwise_export.labels import read_labels
+from boxwise_export.layouts import Arrangement
 from boxwise_export.network import Report, read_network
 from boxwise_export.pipeline import MAX_CANDIDATES, Classifier, Detector, Labels, Normalize, Pipeline, Precision
 from boxwise_export.sources import Source
@@ -98,6 +99,7 @@ class Plan:
         instances: processes of each stage that is worth more than one.
         threads: of each model instance.
         precision: of the graphs.
+        arrangement: the layout, and what the pipeline file says of processes and threads.
     """
 
     name: str
@@ -107,6 +109,7 @@ class Plan:
     instances: int
     threads: int
     precision: Precision = "fp32"
+    arrangement: Arrangement = field(default_factory=Arrangement)
 
     @property
     def max_detections(self) -> int:
@@ -146,6 +149,7 @@ def make_plan(
         instances=instances,
         threads=max(1, cores // instances),
         precision="fp16" if fp16 else "fp32",
+        arrangement=Arrangement(pipeline.layout, **pipeline.serving.model_dump()),
     )
 
 

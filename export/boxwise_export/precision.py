@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from boxwise_export.chain import Chain
 from boxwise_export.graph.precision import to_int8
 from boxwise_export.network import Report
 from boxwise_export.parity.classifier import crops_of
 from boxwise_export.plan import Plan
+from boxwise_runtime.chain import Chain
 
 Frames = Sequence[NDArray[np.uint8]]
 

@@ -14,9 +14,10 @@ from typing import Any
 
 from boxwise_export.errors import RepositoryError
 from boxwise_export.exchange import edited, locked
-from boxwise_export.manifest import Manifest, Provenance, Revision, read_manifests
+from boxwise_export.layouts import Arrangement, Stages, layers, read_stages
+from boxwise_export.manifest import Manifest, Provenance, Revision, find_manifest, read_manifests
 from boxwise_export.plan import ClassifierPlan, DetectorPlan, Plan
-from boxwise_export.repository import build_ensembles, build_stages
+from boxwise_export.repository import build_stages
 from boxwise_export.revisions import place, prune, serve
 from boxwise_export.versions import ModelFolder, is_served, version_files, versions_of, write_version
 
@@ -70,38 +71,74 @@ def publish(
     Raises:
         RepositoryError: `out` holds something that boxwise did not write, or another pipeline has a model of this name.
     """
-    out = out.resolve()
-    with locked(out):
-        manifest = _manifest_of(out, plan.name)
-        served = manifest.revision().models if manifest else {}
-        stages = build_stages(plan)
-        versions = {folder.name: _version(out, plan.name, folder, served) for folder in stages}
-        ensembles = build_ensembles(plan, versions)
-        versions |= {folder.name: _version(out, plan.name, folder, served) for folder in ensembles}
-        _refuse_names(out, plan.name, versions)
-        changed = [name for name in versions if versions[name] != served.get(name)]
-        if manifest and versions == served:
-            return Publication(manifest.revision(), [])
-        revision = Revision(
-            number=max((each.number for each in manifest.revisions), default=0) + 1 if manifest else 1,
-            published=_now(),
-            precision=plan.precision,
-            models=versions,
-            digests={folder.name: _digests(version_files(folder)) for folder in [*stages, *ensembles]},
-            sources=_sources(plan),
-            file=file,
-            software={name: _installed(name) for name in ("boxwise", "onnx", "onnxruntime", "numpy", "torch")},
-            parity=dict(parity) if parity is not None else None,
-            accuracy=dict(accuracy) if accuracy is not None else None,
-        )
-        with edited(out) as tree:
-            for folder in [*stages, *ensembles]:
-                if folder.name in changed:
-                    write_version(place(tree, plan.name, folder.name), folder, versions[folder.name])
-            revisions = [*(manifest.revisions if manifest else []), revision]
-            fresh = Manifest(pipeline=plan.name, current=revision.number, revisions=revisions)
-            serve(tree, fresh)
-            prune(tree, fresh, keep)
+    draft = Revision(
+        number=0,
+        published=_now(),
+        precision=plan.precision,
+        models={},
+        digests={},
+        sources=_sources(plan),
+        file=file,
+        software={name: _installed(name) for name in ("boxwise", "onnx", "onnxruntime", "numpy", "torch")},
+        parity=dict(parity) if parity is not None else None,
+        accuracy=dict(accuracy) if accuracy is not None else None,
+    )
+    with locked(out.resolve()):
+        return _publish(out.resolve(), plan.name, build_stages(plan), plan.arrangement, draft, keep)
+
+
+def rearrange(repository: Path, pipeline: str | None, arrangement: Arrangement, *, keep: int = KEPT) -> Publication:
+    """Publish what is served once more, in another layout or with other numbers of processes and threads.
+
+    Args:
+        repository: where.
+        pipeline: which, where the repository has several.
+        arrangement: what is to change.
+        keep: as in `publish`.
+
+    Raises:
+        RepositoryError: there is no such pipeline.
+    """
+    repository = repository.resolve()
+    with locked(repository):
+        manifest = find_manifest(repository, pipeline)
+        current = manifest.revision()
+        stages = read_stages(repository, manifest.pipeline, current)
+        draft = current.model_copy(update={"published": _now()})
+        return _publish(repository, manifest.pipeline, stages, arrangement, draft, keep)
+
+
+def _publish(
+    out: Path, pipeline: str, stages: Stages, arrangement: Arrangement, draft: Revision, keep: int
+) -> Publication:
+    """Give every model its version and write what changed; `draft` is the revision but for its number and models."""
+    manifest = _manifest_of(out, pipeline)
+    served = manifest.revision().models if manifest else {}
+    versions: dict[str, int] = {}
+    folders: list[ModelFolder] = []
+    for layer in layers(pipeline, stages, arrangement):
+        made = layer(versions)
+        versions |= {folder.name: _version(out, pipeline, folder, served) for folder in made}
+        folders += made
+    _refuse_names(out, pipeline, versions)
+    changed = [name for name in versions if versions[name] != served.get(name)]
+    if manifest and versions == served:
+        return Publication(manifest.revision(), [])
+    revision = draft.model_copy(
+        update={
+            "number": max((each.number for each in manifest.revisions), default=0) + 1 if manifest else 1,
+            "models": versions,
+            "digests": {folder.name: _digests(version_files(folder)) for folder in folders},
+        }
+    )
+    with edited(out) as tree:
+        for folder in folders:
+            if folder.name in changed:
+                write_version(place(tree, pipeline, folder.name), folder, versions[folder.name])
+        revisions = [*(manifest.revisions if manifest else []), revision]
+        fresh = Manifest(pipeline=pipeline, current=revision.number, revisions=revisions)
+        serve(tree, fresh)
+        prune(tree, fresh, keep)
     return Publication(revision, changed)
 
 

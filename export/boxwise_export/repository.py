@@ -1,30 +1,26 @@
-"""A plan becomes the folders of a Triton model repository."""
+"""A plan becomes its stages, each the folder of a Triton model."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
-from boxwise_export.configs import Template, remove, set_parameters, set_shape, templates_folder
+from boxwise_export.configs import Template, model_py, per_classifier, remove, set_parameters, set_shape
 from boxwise_export.graph.light import serialized
+from boxwise_export.layouts import CHUNK, Stages
 from boxwise_export.plan import ClassifierPlan, DetectorPlan, Plan
 from boxwise_export.versions import ModelFolder
 
 CONTRACT_VERSION = 1
 TARGETS = ("onnxruntime", "tensorrt")
-OPTIONS = ("score_threshold", "iou_threshold", "max_detections", "class_filter")
-DETECTIONS = ("boxes", "scores", "class_ids", "image_size")
-LABELS = ("label_ids", "label_scores")
-# Rows of one run on the CPU. More gain nothing there, and 1,000 crops at once would take gigabytes of activations.
-_CHUNK = 16
 
 
-def build_stages(plan: Plan) -> list[ModelFolder]:
-    """Make every model of a pipeline that runs: its stages and its information."""
+def build_stages(plan: Plan) -> Stages:
+    """Make every stage of a pipeline, its information among them."""
     folders: list[ModelFolder] = []
     if plan.detector:
         folders += [_preprocess(plan, plan.detector), _detector(plan, plan.detector), _nms(plan, plan.detector)]
@@ -35,12 +31,7 @@ def build_stages(plan: Plan) -> list[ModelFolder]:
         folders.append(_assemble(plan))
     graphs = {folder.name: folder.files["model.onnx"] for folder in folders if "model.onnx" in folder.files}
     digests = {name: hashlib.sha256(graph).hexdigest() for name, graph in graphs.items()}
-    return [*folders, _info(plan, digests)]
-
-
-def build_ensembles(plan: Plan, versions: Mapping[str, int]) -> list[ModelFolder]:
-    """Make the two models that wire the stages together, each stage in its version: no reply mixes two."""
-    return [_ensemble(plan, versions, raw=False), _ensemble(plan, versions, raw=True)]
+    return {folder.name.removeprefix(f"{plan.name}_"): folder for folder in [*folders, _info(plan, digests)]}
 
 
 def information(plan: Plan, digests: Mapping[str, str]) -> dict[str, Any]:
@@ -139,7 +130,7 @@ def _model(
                 set_shape(tensors, tensor.name, shapes[tensor.name])
         if config.backend == "python":
             config.instance_group[0].count = plan.instances
-            set_parameters(config, {"threads": plan.threads, "chunk": min(_CHUNK, model.max_batch_size)})
+            set_parameters(config, {"threads": plan.threads, "chunk": min(CHUNK, model.max_batch_size)})
         texts[file] = template.render(config)
     return _folder(stage, name, texts, {"model.onnx": serialized(model.graph)})
 
@@ -162,7 +153,8 @@ def _nms(plan: Plan, detector: DetectorPlan) -> ModelFolder:
 def _assemble(plan: Plan) -> ModelFolder:
     template = Template.load("assemble")
     config = template.copy(f"{plan.name}_assemble")
-    aliases = {**_per_classifier(config.input, plan), **_per_classifier(config.output, plan)}
+    top_k = {classifier.spec.name: classifier.top_k for classifier in plan.classifiers}
+    aliases = {**per_classifier(config.input, top_k), **per_classifier(config.output, top_k)}
     set_parameters(config, {"classifiers": [classifier.spec.name for classifier in plan.classifiers]})
     return _folder("assemble", config.name, {"config.pbtxt": template.render(config, aliases)})
 
@@ -174,50 +166,10 @@ def _info(plan: Plan, digests: Mapping[str, str]) -> ModelFolder:
     return _folder("info", config.name, {"config.pbtxt": template.render(config)}, {"info.json": document.encode()})
 
 
-def _ensemble(plan: Plan, versions: Mapping[str, int], *, raw: bool) -> ModelFolder:
-    template = Template.load("ensemble")
-    config = template.copy(plan.name + ("_raw" if raw else ""))
-    remove(config.input, "image" if raw else "frame")
-    aliases = _per_classifier(config.output, plan)
-    for model, inputs, outputs in _steps(plan, raw=raw):
-        config.ensemble_scheduling.step.add(
-            model_name=model, model_version=versions[model], input_map=inputs, output_map=outputs
-        )
-    return ModelFolder(config.name, {"config.pbtxt": template.render(config, aliases)}, {})
-
-
-def _steps(plan: Plan, *, raw: bool) -> Iterator[tuple[str, Mapping[str, str], Mapping[str, str]]]:
-    """The wiring, tensor by tensor: where a stage's name for a tensor differs from the ensemble's, both are said."""
-    image = {"raw_frame": "frame"} if raw else {"image": "image"}
-    request = image | _same(OPTIONS)
-    names = [classifier.spec.name for classifier in plan.classifiers]
-    crops = _same(f"{name}_{part}" for name in names for part in ("crops", "rows"))
-    if plan.detector:
-        middle = _same(("geometry", "thresholds")) | {"class_filter": "classes_kept"}
-        candidates = _same(("candidate_boxes", "candidate_scores", "candidate_classes"))
-        frame = _same(("frame",)) if names else {}
-        yield (f"{plan.name}_preprocess", request, middle | {"canvas": "canvas"} | ({} if raw else frame))
-        yield (f"{plan.name}_detector", {"canvas": "canvas"}, candidates)
-        yield (f"{plan.name}_nms", candidates | middle | frame, _same(DETECTIONS) | crops)
-    else:
-        yield (f"{plan.name}_whole_picture", request, _same(DETECTIONS) | crops)
-    for name in names:
-        labels = {part: f"{name}_{part}" for part in LABELS}
-        yield (f"{plan.name}_classifier_{name}", {"crops": f"{name}_crops"}, labels)
-    if names:
-        said = _same(f"{name}_{part}" for name in names for part in ("rows", *LABELS))
-        outputs = _same(f"{name}_{part}" for name in names for part in ("ids", "scores"))
-        yield (f"{plan.name}_assemble", {"class_ids": "class_ids"} | said, outputs)
-
-
-def _same(names: Iterable[str]) -> dict[str, str]:
-    """Tensors that the stage and the ensemble call the same."""
-    return {name: name for name in names}
-
-
 def _crops(config: Any, plan: Plan) -> dict[str, str]:
     """Repeat the template's outputs and parameters of a classifier's crops for each; returns their aliases."""
-    aliases = _per_classifier(config.output, plan)
+    top_k = {classifier.spec.name: classifier.top_k for classifier in plan.classifiers}
+    aliases = per_classifier(config.output, top_k)
     prefix = "crops.classifier."
     templates = [key for key in config.parameters if key.startswith(prefix)]
     for classifier in plan.classifiers:
@@ -240,26 +192,6 @@ def _crop_fields(plan: Plan) -> dict[str, dict[str, Any]]:
     }
 
 
-def _per_classifier(tensors: Any, plan: Plan) -> dict[str, str]:
-    """Repeat the template's `classifier_...` tensors for each classifier; returns new name -> template's name."""
-    templates = [tensor for tensor in tensors if tensor.name.startswith("classifier_")]
-    kept = [tensor for tensor in tensors if not tensor.name.startswith("classifier_")]
-    made, aliases = [], {}
-    for classifier in plan.classifiers:
-        for template in templates:
-            tensor = type(template)()
-            tensor.CopyFrom(template)
-            tensor.name = classifier.spec.name + template.name.removeprefix("classifier")
-            if tensor.dims[-1] == 0:
-                tensor.dims[-1] = classifier.top_k
-            made.append(tensor)
-            aliases[tensor.name] = template.name
-    del tensors[:]
-    tensors.extend([*kept, *made])
-    return aliases
-
-
 def _folder(stage: str, name: str, configs: Mapping[str, str], files: Mapping[str, bytes] | None = None) -> ModelFolder:
     """A stage's folder: its configurations, its model.py, and what else its version holds."""
-    model_py = (templates_folder() / stage / "1" / "model.py").read_bytes()
-    return ModelFolder(name, configs, {"model.py": model_py, **(files or {})})
+    return ModelFolder(name, configs, {"model.py": model_py(stage), **(files or {})})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,19 +24,36 @@ def nullify(repository: Path, to: Path, *, objects: int = OBJECTS, class_id: int
         class_id: their class; by default COCO's car, which the demo's classifier is asked about.
     """
     shutil.copytree(repository, to)
-    for path in to.glob("*/*/model.onnx"):
+    for path in to.rglob("model.onnx"):
         onnx.save(constant_graph(onnx.load(path), objects, class_id), path)
 
 
 def constant_graph(model: onnx.ModelProto, objects: int, class_id: int) -> onnx.ModelProto:
     """The graph that answers every picture of a batch with the same rows."""
     (picture,) = model.graph.input
+    rows = {
+        output.name: _row(output.name, _shape(output)[1:], _shape(picture)[1:], objects, class_id)
+        for output in model.graph.output
+    }
+    return answering(picture, list(model.graph.output), rows)
+
+
+def answering(
+    picture: onnx.ValueInfoProto, outputs: Sequence[onnx.ValueInfoProto], rows: Mapping[str, NDArray[np.generic]]
+) -> onnx.ModelProto:
+    """The graph that answers every picture of a batch with these rows.
+
+    Args:
+        picture: its input, the batch first.
+        outputs: what it gives.
+        rows: name of an output -> its values for one picture, without the batch.
+    """
     nodes = [
         helper.make_node("Shape", [picture.name], ["batch_size"], start=0, end=1),
     ]
     initializers = []
-    for output in model.graph.output:
-        row = _row(output.name, _shape(output)[1:], _shape(picture)[1:], objects, class_id)
+    for output in outputs:
+        row = rows[output.name]
         initializers += [
             numpy_helper.from_array(row[np.newaxis], f"{output.name}_row"),
             numpy_helper.from_array(np.array(row.shape, np.int64), f"{output.name}_dims"),
@@ -45,7 +62,7 @@ def constant_graph(model: onnx.ModelProto, objects: int, class_id: int) -> onnx.
             helper.make_node("Concat", ["batch_size", f"{output.name}_dims"], [f"{output.name}_shape"], axis=0),
             helper.make_node("Expand", [f"{output.name}_row", f"{output.name}_shape"], [output.name]),
         ]
-    graph = helper.make_graph(nodes, "null", [picture], list(model.graph.output), initializers)
+    graph = helper.make_graph(nodes, "null", [picture], list(outputs), initializers)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 

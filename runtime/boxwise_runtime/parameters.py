@@ -33,13 +33,7 @@ def build_stage(stage_type: type[StageT], parameters: Mapping[str, str], folder:
     Raises:
         ValueError: a parameter is missing or unknown; says which.
     """
-    values: dict[str, Any] = {}
-    for name, text in parameters.items():
-        *parents, last = name.split(".")
-        group = values
-        for parent in parents:
-            group = group.setdefault(parent, {})
-        group[last] = _value(text)
+    values = read_parameters(parameters)
     names = {field.name for field in fields(stage_type)}  # type: ignore[arg-type]
     if "folder" in names:
         values["folder"] = folder
@@ -47,6 +41,18 @@ def build_stage(stage_type: type[StageT], parameters: Mapping[str, str], folder:
         return stage_type(**values)
     except TypeError as error:
         raise ValueError(f"parameters of {stage_type.__name__}: {error}; expected {', '.join(sorted(names))}") from None
+
+
+def read_parameters(parameters: Mapping[str, str]) -> dict[str, Any]:
+    """The way back from `to_parameters`; what was a tuple or a list is a tuple."""
+    values: dict[str, Any] = {}
+    for name, text in parameters.items():
+        *parents, last = name.split(".")
+        group = values
+        for parent in parents:
+            group = group.setdefault(parent, {})
+        group[last] = _value(text)
+    return values
 
 
 def _value(text: str) -> Any:

@@ -19,6 +19,7 @@ TEMPLATES = sorted(
 def test_every_stage_is_there() -> None:
     assert {stage for stage, _ in TEMPLATES} == {
         "preprocess", "whole_picture", "detector", "nms", "classifier", "assemble", "info", "ensemble",
+        "fused", "glued",
     }  # fmt: skip
     assert ("detector", "configs/tensorrt.pbtxt") in TEMPLATES
 

@@ -15,12 +15,12 @@ import yaml
 from contract_support.agreement import read_pictures
 from numpy.typing import NDArray
 
-from boxwise_export.chain import Chain
 from boxwise_export.export import staged
 from boxwise_export.pipeline import load_pipeline
 from boxwise_export.plan import Plan, make_plan
 from boxwise_export.publish import publish
 from boxwise_export.tensorrt.check import check_graphs
+from boxwise_runtime.chain import Chain
 
 Pictures = list[NDArray[np.uint8]]
 

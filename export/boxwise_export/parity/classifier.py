@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from boxwise_export.chain import Chain, Graph
 from boxwise_export.graph.classifier import unit_vectors
 from boxwise_export.parity.limits import Limits
 from boxwise_export.parity.pixels import PixelDifference, normalized
 from boxwise_export.parity.raw import RawOutputs
 from boxwise_export.parity.report import Step
 from boxwise_export.plan import ClassifierPlan
+from boxwise_runtime.chain import Chain, Graph
 from boxwise_runtime.crop import crop
 
 _MOST_CROPS = 16  # of a picture

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from boxwise_export.chain import Chain
 from boxwise_export.graph.detector import build_decoder
 from boxwise_export.parity.compare import LEAST_DETECTIONS, DetectionDifference, compare_detections
 from boxwise_export.parity.limits import Limits
@@ -19,6 +18,7 @@ from boxwise_export.parity.report import Step
 from boxwise_export.plan import DetectorPlan
 from boxwise_export.sources.base import Floats, Found
 from boxwise_runtime.canvas import Geometry, to_picture
+from boxwise_runtime.chain import Chain
 from boxwise_runtime.session import OnnxGraph
 from boxwise_runtime.stages import Suppress
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from boxwise_export.chain import Chain, Tensors
 from boxwise_export.parity.compare import LEAST_DETECTIONS, DetectionDifference, compare_detections
 from boxwise_export.parity.limits import Limits
 from boxwise_export.parity.report import Step
 from boxwise_export.sources.base import Found
+from boxwise_runtime.chain import Chain, Tensors
 
 
 def check_engines(exact: Chain, planned: Chain, frames: Sequence[NDArray[np.uint8]], limits: Limits) -> list[Step]:

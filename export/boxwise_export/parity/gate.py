@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from boxwise_export.chain import Chain
 from boxwise_export.errors import ExportError
 from boxwise_export.parity.classifier import check_classifier
 from boxwise_export.parity.detector import check_detector
@@ -16,6 +15,7 @@ from boxwise_export.parity.limits import Limits
 from boxwise_export.parity.report import ParityReport, Step
 from boxwise_export.plan import Plan
 from boxwise_runtime.canvas import resize_to
+from boxwise_runtime.chain import Chain
 from boxwise_runtime.decode import decode
 from boxwise_runtime.errors import InvalidInput
 

@@ -15,7 +15,7 @@ from google.protobuf import text_format
 from numpy.typing import NDArray
 from tritonclient.grpc import model_config_pb2
 
-from boxwise_export.chain import Chain, Graph
+from boxwise_export.chain import load_chain
 from boxwise_export.exchange import write_file
 from boxwise_export.manifest import Revision, find_manifest
 from boxwise_export.network import Report
@@ -24,6 +24,7 @@ from boxwise_export.parity.limits import Limits
 from boxwise_export.sources.base import file_digest
 from boxwise_export.tensorrt.engine import WORKSPACE, EngineError, Profile, build
 from boxwise_export.tensorrt.gpu import Gpu
+from boxwise_runtime.chain import Graph
 
 GRAPH, PLAN = "model.onnx", "model.plan"
 # What makes a plan runnable: serialised engine -> named tensors in, named tensors out, as a graph does it.
@@ -42,9 +43,19 @@ class BuiltEngine:
 
 
 def graphs_of(repository: Path, revision: Revision) -> dict[str, Path]:
-    """Model -> its model.onnx, of every model of a revision that has one."""
+    """Model -> its model.onnx, of every model of a revision that has one.
+
+    Raises:
+        EngineError: there is none.
+    """
     files = {model: repository / model / str(version) / GRAPH for model, version in revision.models.items()}
-    return {model: file for model, file in files.items() if file.is_file()}
+    found = {model: file for model, file in files.items() if file.is_file()}
+    if not found:
+        raise EngineError(
+            f"{repository}: layout fused runs its graphs inside one model, on the CPU; export with `layout: glued` or "
+            "`layout: ensemble` for TensorRT"
+        )
+    return found
 
 
 def profile_of(graph: Path) -> Profile:
@@ -144,7 +155,7 @@ def _compare(
     Raises:
         EngineError: they differ by more than the limits.
     """
-    exact = Chain.load(repository, pipeline)
+    exact = load_chain(repository, pipeline)
     prefix = f"{pipeline}_classifier_"
     planned = replace(
         exact,

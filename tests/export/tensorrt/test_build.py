@@ -11,12 +11,12 @@ import pytest
 from contract_support.agreement import read_pictures
 from numpy.typing import NDArray
 
-from boxwise_export.chain import Graph
 from boxwise_export.errors import ExportError
 from boxwise_export.tensorrt.build import BuiltEngine, build_engines, plan_key, profile_of
 from boxwise_export.tensorrt.check import for_capability
 from boxwise_export.tensorrt.engine import EngineError, Profile
 from boxwise_export.tensorrt.gpu import Gpu
+from boxwise_runtime.chain import Graph
 from boxwise_runtime.session import OnnxGraph
 
 GPU = Gpu("a GPU", "8.9")

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from boxwise_export.chain import Chain
 from boxwise_export.parity.compare import box_iou
 from boxwise_export.plan import DetectorPlan
 from boxwise_export.sources.base import Found
+from boxwise_runtime.chain import Chain
 from contract_support import reference
 
 Outputs = Mapping[str, NDArray[np.float32]]

@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from boxwise_export.chain import Chain
 from boxwise_export.plan import ClassifierPlan
+from boxwise_runtime.chain import Chain
 from boxwise_runtime.crop import crop
 
 Spread = tuple[float, float]  # mean and standard deviation

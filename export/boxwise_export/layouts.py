@@ -1,0 +1,269 @@
+"""How a pipeline's stages become the models that are served: each by itself, glued around the networks, or fused.
+
+The stages are built once (`repository.py`). A layout that joins some of them keeps their folders in its own, so that
+what was published in one layout can be laid out in another.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from boxwise_export.configs import Template, model_py, per_classifier, remove
+from boxwise_export.manifest import Revision
+from boxwise_export.pipeline import Layout
+from boxwise_export.versions import ModelFolder
+
+OPTIONS = ("score_threshold", "iou_threshold", "max_detections", "class_filter")
+DETECTIONS = ("boxes", "scores", "class_ids", "image_size")
+LABELS = ("label_ids", "label_scores")
+CANDIDATES = ("candidate_boxes", "candidate_scores", "candidate_classes")
+# Rows of one run on the CPU. More gain nothing there, and 1,000 crops at once would take gigabytes of activations.
+CHUNK = 16
+# Requests of one glued instance at once: two networks' worth of waiting beside its own work. Measured on the CPU alone,
+# where more gained nothing (docs/performance.md).
+IN_FLIGHT = 4
+
+Step = tuple[str, Mapping[str, str], Mapping[str, str]]  # of an ensemble: model, inputs, outputs
+Stages = Mapping[str, ModelFolder]  # by what follows the pipeline's name: "preprocess", "classifier_vehicle", "info"
+# The next models, given the versions of those before: what calls a model names its version.
+Layer = Callable[[Mapping[str, int]], Sequence[ModelFolder]]
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """A layout, and how many processes and threads each of its models gets; what is left out stays as it is.
+
+    Attributes:
+        layout: of the models.
+        instances: processes, by the stage's name; `fused` and `glued` are stages too.
+        threads: of each network's run.
+        in_flight: requests of one glued instance at once.
+        queue_delay_us: how long a network waits for a batch to fill, microseconds, in the targets that batch.
+        max_batch_size: of the detector, in the targets that batch.
+    """
+
+    layout: Layout = "ensemble"
+    instances: Mapping[str, int] = field(default_factory=dict)
+    threads: int | None = None
+    in_flight: int | None = None
+    queue_delay_us: int | None = None
+    max_batch_size: int | None = None
+
+
+def layers(pipeline: str, stages: Stages, arrangement: Arrangement) -> list[Layer]:
+    """What is to be published, in the order in which versions are given."""
+    stages = {name: arranged(name, folder, arrangement) for name, folder in stages.items()}
+    outline = _Outline.read(pipeline, stages)
+    kept: dict[Layout, list[str]] = {
+        "ensemble": list(stages),
+        "glued": [name for name in stages if name.startswith(("detector", "classifier_", "info"))],
+        "fused": ["info"],
+    }
+    found: list[Layer] = [lambda _: [stages[name] for name in kept[arrangement.layout]]]
+    if arrangement.layout == "ensemble":
+        return [*found, lambda versions: [_ensemble(outline, versions, raw=raw) for raw in (False, True)]]
+    joined = [lambda versions: [_joined(outline, stages, arrangement, versions)], lambda of: [_raw(outline, of)]]
+    return [*found, *joined]
+
+
+def stage_folders(repository: Path, pipeline: str, versions: Mapping[str, int]) -> dict[str, Path]:
+    """Where the stages of a pipeline lie that was published, in whatever layout.
+
+    Args:
+        repository: where.
+        pipeline: its name.
+        versions: of its models, as the revision has them.
+    """
+    folders: dict[str, Path] = {}
+    for model, version in versions.items():
+        name, folder = model.removeprefix(f"{pipeline}_"), repository / model / str(version)
+        folders |= {inner.name: inner for inner in sorted(folder.glob("stages/*"))}
+        if name not in (pipeline, "raw"):
+            folders[name] = folder
+    return folders
+
+
+def read_stages(repository: Path, pipeline: str, revision: Revision) -> Stages:
+    """The stages of a pipeline as a revision of it has them: the files that were published, and no others."""
+    published = {
+        repository / model / str(revision.models[model]) / file
+        for model, digests in revision.digests.items()
+        for file in digests
+    }
+    stages = {}
+    for name, folder in stage_folders(repository, pipeline, revision.models).items():
+        files = {str(path.relative_to(folder)): path for path in sorted(published) if path.is_relative_to(folder)}
+        configs = {at: path.read_text(encoding="utf-8") for at, path in files.items() if at.endswith(".pbtxt")}
+        contents = {at: path.read_bytes() for at, path in files.items() if at not in configs}
+        stages[name] = ModelFolder(f"{pipeline}_{name}", configs, contents)
+    return stages
+
+
+def arranged(name: str, folder: ModelFolder, arrangement: Arrangement) -> ModelFolder:
+    """A stage with its share of an arrangement."""
+    configs = {}
+    for path, text in folder.configs.items():
+        template = Template.read(text)
+        config = template.copy()
+        if name in arrangement.instances and config.backend == "python":
+            config.instance_group[0].count = arrangement.instances[name]
+        if arrangement.threads is not None and "threads" in config.parameters:
+            config.parameters["threads"].string_value = str(arrangement.threads)
+        if arrangement.queue_delay_us is not None and config.HasField("dynamic_batching"):
+            config.dynamic_batching.max_queue_delay_microseconds = arrangement.queue_delay_us
+        if arrangement.max_batch_size is not None and name == "detector" and config.HasField("dynamic_batching"):
+            config.max_batch_size = arrangement.max_batch_size
+        configs[path] = template.render(config)
+    return ModelFolder(folder.name, configs, folder.files)
+
+
+@dataclass(frozen=True)
+class _Outline:
+    """What the wiring of a pipeline depends on.
+
+    Attributes:
+        pipeline: its name.
+        detects: whether it has a detector.
+        top_k: for each classifier.
+    """
+
+    pipeline: str
+    detects: bool
+    top_k: Mapping[str, int]
+
+    @classmethod
+    def read(cls, pipeline: str, stages: Stages) -> _Outline:
+        document = json.loads(stages["info"].files["info.json"])
+        return cls(
+            pipeline,
+            document["detector"] is not None,
+            {classifier["name"]: classifier["top_k"] for classifier in document["classifiers"]},
+        )
+
+    @property
+    def networks(self) -> list[str]:
+        return [*(["detector"] if self.detects else []), *(f"classifier_{name}" for name in self.top_k)]
+
+
+def _joined(outline: _Outline, stages: Stages, arrangement: Arrangement, versions: Mapping[str, int]) -> ModelFolder:
+    """The one model of the layouts `fused` and `glued`: requests of the contract in, replies out."""
+    layout = arrangement.layout
+    template = Template.load(layout)
+    config = template.copy(outline.pipeline)
+    comments = dict(template.comments)
+    first = Template.read(stages["preprocess" if outline.detects else "whole_picture"].configs["config.pbtxt"])
+    public = Template.load("ensemble")
+    config.input.extend(first.config.input)
+    config.output.extend(public.config.output)
+    aliases = per_classifier(config.output, outline.top_k)
+    comments |= {key: text for key, text in public.comments.items() if key[0] == "output"}
+    comments |= {key: text for key, text in first.comments.items() if key[0] == "input"}
+
+    parts = {"preprocess": "preprocess", "objects": "nms"} if outline.detects else {"objects": "whole_picture"}
+    for part, stage in parts.items():
+        own = Template.read(stages[stage].configs["config.pbtxt"])
+        for key in own.config.parameters:
+            config.parameters[f"{part}.{key}"].CopyFrom(own.config.parameters[key])
+            comments["parameters", f"{part}.{key}"] = own.comments.get(("parameters", key), "")
+
+    count = arrangement.instances.get(layout, _count(stages, outline))
+    config.instance_group[0].count = count
+    values: dict[str, Any] = {f"top_k.{classifier}": top_k for classifier, top_k in outline.top_k.items()}
+    if layout == "fused":
+        threads = Template.read(stages[outline.networks[0]].configs["config.pbtxt"]).config.parameters["threads"]
+        values |= {"threads": threads.string_value, "chunk": CHUNK}
+        files = _packed(stages)
+    else:
+        models = {network: stages[network].name for network in outline.networks}
+        values |= {f"models.{network}": model for network, model in models.items()}
+        values |= {f"versions.{network}": versions[model] for network, model in models.items()}
+        values |= {"in_flight": arrangement.in_flight or IN_FLIGHT}
+        files = _packed({stage: folder for stage, folder in stages.items() if stage not in outline.networks})
+    for key in template.config.parameters:
+        del config.parameters[key]
+    for key, value in values.items():
+        config.parameters[key].string_value = str(value)
+        group = key.partition(".")[0]
+        if key not in template.config.parameters:
+            kind = "detector" if key.endswith(".detector") else "classifier"
+            aliases[key] = f"{group}.{kind}"
+    rendered = Template(config, template.header, comments).render(config, aliases)
+    return ModelFolder(config.name, {"config.pbtxt": rendered}, {"model.py": model_py(layout), **files})
+
+
+def _count(stages: Stages, outline: _Outline) -> int:
+    """As many processes as the stage has that decodes."""
+    first = "preprocess" if outline.detects else "whole_picture"
+    return int(Template.read(stages[first].configs["config.pbtxt"]).config.instance_group[0].count)
+
+
+def _packed(stages: Stages) -> dict[str, bytes]:
+    """The folders of stages inside the version of the model that joins them."""
+    return {
+        f"stages/{name}/{path}": content
+        for name, folder in stages.items()
+        if name != "info"
+        for path, content in {**folder.files, **{at: text.encode() for at, text in folder.configs.items()}}.items()
+    }
+
+
+def _ensemble(outline: _Outline, versions: Mapping[str, int], *, raw: bool) -> ModelFolder:
+    """The wiring of the stages; it names each in its version, so that no reply mixes two."""
+    return _wired(outline, versions, _steps(outline, raw=raw), raw=raw)
+
+
+def _raw(outline: _Outline, versions: Mapping[str, int]) -> ModelFolder:
+    """The one model once more, by the name that clients send frames to.
+
+    Files go to the model itself and not through an ensemble: Triton 2.51 does not tell a step that is under way that
+    its caller is gone.
+    """
+    labels = (f"{name}_{part}" for name in outline.top_k for part in ("ids", "scores"))
+    step = (outline.pipeline, _request(raw=True), _same((*DETECTIONS, *labels)))
+    return _wired(outline, versions, [step], raw=True)
+
+
+def _wired(outline: _Outline, versions: Mapping[str, int], steps: Iterable[Step], *, raw: bool) -> ModelFolder:
+    template = Template.load("ensemble")
+    config = template.copy(outline.pipeline + ("_raw" if raw else ""))
+    remove(config.input, "image" if raw else "frame")
+    aliases = per_classifier(config.output, outline.top_k)
+    for model, inputs, outputs in steps:
+        config.ensemble_scheduling.step.add(
+            model_name=model, model_version=versions[model], input_map=inputs, output_map=outputs
+        )
+    return ModelFolder(config.name, {"config.pbtxt": template.render(config, aliases)}, {})
+
+
+def _request(*, raw: bool) -> dict[str, str]:
+    return ({"raw_frame": "frame"} if raw else {"image": "image"}) | _same(OPTIONS)
+
+
+def _steps(outline: _Outline, *, raw: bool) -> Iterator[Step]:
+    """The wiring, tensor by tensor: where a stage's name for a tensor differs from the ensemble's, both are said."""
+    request, prefix, names = _request(raw=raw), f"{outline.pipeline}_", list(outline.top_k)
+    crops = _same(f"{name}_{part}" for name in names for part in ("crops", "rows"))
+    if outline.detects:
+        middle = _same(("geometry", "thresholds")) | {"class_filter": "classes_kept"}
+        candidates = _same(CANDIDATES)
+        frame = _same(("frame",)) if names else {}
+        yield (prefix + "preprocess", request, middle | {"canvas": "canvas"} | ({} if raw else frame))
+        yield (prefix + "detector", {"canvas": "canvas"}, candidates)
+        yield (prefix + "nms", candidates | middle | frame, _same(DETECTIONS) | crops)
+    else:
+        yield (prefix + "whole_picture", request, _same(DETECTIONS) | crops)
+    for name in names:
+        yield (f"{prefix}classifier_{name}", {"crops": f"{name}_crops"}, {part: f"{name}_{part}" for part in LABELS})
+    if names:
+        said = _same(f"{name}_{part}" for name in names for part in ("rows", *LABELS))
+        outputs = _same(f"{name}_{part}" for name in names for part in ("ids", "scores"))
+        yield (prefix + "assemble", {"class_ids": "class_ids"} | said, outputs)
+
+
+def _same(names: Iterable[str]) -> dict[str, str]:
+    """Tensors that the stage and the ensemble call the same."""
+    return {name: name for name in names}

@@ -1,0 +1,5 @@
+from boxwise_runtime.triton import Glued, GluedModel
+
+
+class TritonPythonModel(GluedModel):
+    stage_type = Glued

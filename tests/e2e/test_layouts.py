@@ -1,0 +1,155 @@
+"""The layouts `fused` and `glued` answer as the ensemble does, to the last bit and the last word."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from contract_support.calls import Triton, assert_same
+from contract_support.synthetic import make_dots
+
+from boxwise import Cancelled, Client, InvalidArgument, InvalidImage
+from boxwise_export.chain import load_chain
+from boxwise_export.layouts import Arrangement
+from boxwise_export.manifest import read_manifests
+from boxwise_export.pipeline import Layout
+from boxwise_export.publish import rearrange
+from boxwise_runtime.launcher import ServerOptions, TritonProcess
+
+PIPELINES = ("boxwise", "centernet", "dots", "thousand", "whole")
+
+
+@pytest.fixture(scope="module", params=["fused", "glued"])
+def layout(request: pytest.FixtureRequest) -> Layout:
+    return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="module")
+def relaid(repository: Path, layout: Layout, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every pipeline of the contract's tests, laid out anew from what was published."""
+    folder = tmp_path_factory.mktemp(layout) / "repository"
+    shutil.copytree(repository, folder)
+    for name in read_manifests(folder):
+        rearrange(folder, name, Arrangement(layout))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def other(relaid: Path) -> Iterator[Triton]:
+    options = ServerOptions.on_free_ports(relaid)
+    with TritonProcess.start(options):
+        yield Triton(options.grpc_url, f"http://{options.reachable_host}:{options.http_port}")
+
+
+def png(frame: np.ndarray) -> bytes:
+    return bytes(cv2.imencode(".png", frame[..., ::-1])[1].tobytes())
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_pictures_of_every_kind_are_answered_alike(
+    triton: Triton, other: Triton, photos: dict[str, bytes], pipeline: str
+) -> None:
+    pictures = [png(make_dots(count).draw()) for count in (0, 1, 2, 100, 101)] if pipeline != "whole" else []
+    pictures += [png(np.full((1, 1, 3), 200, np.uint8)), png(np.full((40, 300, 3), 90, np.uint8))]
+    pictures += list(photos.values()) if pipeline in ("boxwise", "centernet") else []
+    for picture in pictures:
+        assert_same(triton.predict(pipeline, picture), other.predict(pipeline, picture))
+
+
+def test_a_thousand_objects(triton: Triton, other: Triton) -> None:
+    picture = png(make_dots(1000).draw())
+    said = other.predict("thousand", picture)
+    assert len(said["boxes"]) == 1000
+    assert_same(triton.predict("thousand", picture), said)
+
+
+def test_frames_and_options(triton: Triton, other: Triton) -> None:
+    frame = make_dots(30).draw()
+    for options in (
+        {},
+        {"score_threshold": 0.8},
+        {"max_detections": 3},
+        {"class_filter": [0, 2]},
+        {"iou_threshold": 0},
+    ):
+        assert_same(triton.predict_raw("dots", frame, **options), other.predict_raw("dots", frame, **options))
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        {"image": np.zeros(0, np.uint8)},
+        {"image": np.frombuffer(b"no picture", np.uint8)},
+        {"score_threshold": np.ones(1, np.float32)},
+        {"image": np.frombuffer(png(make_dots(1).draw()), np.uint8), "score_threshold": np.full(1, 2, np.float32)},
+        {"image": np.frombuffer(png(make_dots(1).draw()), np.uint8), "class_filter": np.zeros(0, np.int32)},
+    ],
+    ids=["empty", "no picture", "missing", "threshold", "class filter"],
+)
+def test_refusals_have_the_same_words(triton: Triton, other: Triton, inputs: dict[str, np.ndarray]) -> None:
+    one, two = triton.refusal("dots", inputs), other.refusal("dots", inputs)
+    assert (one.status, one.sentence.removeprefix("in ensemble 'dots', ")) == (two.status, two.sentence)
+    assert two.status == "INVALID_ARGUMENT"
+
+
+def test_the_sdk_knows_the_causes(other: Triton) -> None:
+    with Client(other.grpc_url, pipeline="dots") as client:
+        with pytest.raises(InvalidImage, match="^image: not a JPEG"):
+            client.predict(b"no picture")
+        with pytest.raises(InvalidArgument, match="^class_filter: expected class ids from 0 to 2, got 7"):
+            client.predict(png(make_dots(1).draw()), class_filter=[7])
+
+
+def test_what_the_pipeline_says_of_itself_stays(triton: Triton, other: Triton) -> None:
+    assert triton.infer("boxwise_info", {})["info"] == other.infer("boxwise_info", {})["info"]
+
+
+def test_many_at_once_are_each_answered(other: Triton) -> None:
+    with Client(other.grpc_url, pipeline="dots") as client, ThreadPoolExecutor(16) as pool:
+        counts = [number % 40 for number in range(200)]
+        files = {count: png(make_dots(count).draw()) for count in set(counts)}
+        assert [len(said) for said in pool.map(client.predict, [files[count] for count in counts])] == counts
+
+
+@pytest.mark.parametrize("layout", ["glued"], indirect=True)  # a fused network cannot be counted from outside
+def test_a_call_that_nobody_waits_for_runs_no_more_networks(other: Triton) -> None:
+    """It ends while its picture, which takes 0.2 s, is being decoded: the detector never hears of it."""
+    noise = np.random.default_rng(0).integers(0, 256, (4500, 5000, 3), np.uint8)
+    large = cv2.imencode(".jpg", noise)[1].tobytes()
+    with Client(other.grpc_url, pipeline="dots", timeout_s=60) as client:
+        assert len(client.predict(large, score_threshold=1)) == 0
+        time.sleep(0.3)  # Triton counts an inference after it has answered
+        before = detections(other)
+        pending = client.submit(large)
+        time.sleep(0.12)
+        pending.cancel()
+        with pytest.raises(Cancelled):
+            pending.result(10)
+        time.sleep(1)
+        assert detections(other) == before
+
+
+def detections(server: Triton) -> int:
+    return int(server.client.get_inference_statistics("dots_detector").model_stats[0].inference_count)
+
+
+def test_the_chain_of_any_layout_is_the_same(repository: Path, relaid: Path) -> None:
+    frame = make_dots(7).draw()
+    one, two = (load_chain(each, "dots")({"raw_frame": frame}) for each in (repository, relaid))
+    assert_same(one, two)
+    assert len(one["boxes"]) == 7
+
+
+def test_the_way_back_is_what_was_there(repository: Path, relaid: Path, tmp_path: Path) -> None:
+    shutil.copytree(relaid, tmp_path / "back")
+    publication = rearrange(tmp_path / "back", "dots", Arrangement("ensemble"))
+    first = read_manifests(repository)["dots"].revision()
+    for model, files in first.digests.items():
+        if model not in ("dots", "dots_raw"):  # these name the versions of the others
+            assert publication.revision.digests[model] == files
