@@ -1,15 +1,13 @@
 """The command line as a table: each subcommand is a module of its name that holds a function of its name."""
 
-from importlib import import_module
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-import typer.main
-from typer.core import TyperGroup
 
-# In the order of --help. Only the module of the subcommand that runs is imported (all of them for --help, so they
-# import what an extra brings inside their functions, under `needs`). Its docstring is its help.
+from boxwise_cli.subcommands import subcommands
+
+# In the order of --help.
 COMMANDS = (
     "demo",
     "init",
@@ -23,32 +21,13 @@ COMMANDS = (
     "serve",
     "predict",
     "eval",
+    "perf",
     "doctor",
     "cache",
 )
 
 
-def _function(command: str) -> Any:
-    """`check-tensorrt` is boxwise_cli.check_tensorrt.check_tensorrt."""
-    name = command.replace("-", "_")
-    return getattr(import_module(f"boxwise_cli.{name}"), name)
-
-
-class _Subcommands(TyperGroup):
-    """The table above, as typer asks for it. The context is click's or typer's own, by typer's version."""
-
-    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
-        return list(COMMANDS)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
-        if cmd_name not in COMMANDS:
-            return None
-        single = typer.Typer(add_completion=False, rich_markup_mode="markdown")
-        single.command(cmd_name)(_function(cmd_name))
-        return typer.main.get_command(single)
-
-
-app = typer.Typer(cls=_Subcommands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(cls=subcommands(COMMANDS), no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,10 +1,7 @@
 """`boxwise eval`: how good a served pipeline is, on pictures whose objects are known."""
 
 import json
-import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +10,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from boxwise_cli.errors import USAGE, fail, needs, reported
+from boxwise_cli.errors import needs, reported
+from boxwise_cli.files import write_text
+from boxwise_cli.serving import one_of, served
 
 if TYPE_CHECKING:
     from boxwise_eval.report import Report
@@ -44,8 +43,7 @@ def eval(  # noqa: A001 (the subcommand's name)
     For mAP it sends thresholds of its own with each request, whatever the pipeline's defaults are; precision and recall
     are at the pipeline's own score threshold.
     """
-    if (repository is None) == (url is None):
-        fail("expected a REPO, or the --url of a server, and not both", USAGE)
+    one_of(repository, url)
     with needs("eval"):
         import matplotlib as _  # noqa: F401
         import pycocotools  # noqa: F401
@@ -55,19 +53,20 @@ def eval(  # noqa: A001 (the subcommand's name)
     from boxwise_eval.errors import EvalError
     from boxwise_eval.page import render
     from boxwise_eval.report import evaluate
-    from boxwise_eval.run import Thresholds, served
+    from boxwise_eval.run import Thresholds
+    from boxwise_eval.run import served as ask
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # end as for Ctrl-C: the server stops with us
     with reported(EvalError, BoxwiseError, OSError):
         dataset = load(data)
         with (
-            _served(repository, url, pipeline) as (address, name),
-            Client(address, pipeline=name) as client,
+            served(repository, url, pipeline) as server,
+            Client(server.url, pipeline=server.pipeline) as client,
             _progress(len(dataset.pictures)) as progress,
         ):
             task = progress.add_task("Evaluating", total=len(dataset.pictures))
             report = evaluate(
-                served(client),
+                ask(client),
                 client.info(),
                 dataset,
                 Thresholds(score, iou, max_detections),
@@ -75,7 +74,7 @@ def eval(  # noqa: A001 (the subcommand's name)
                 done=lambda: progress.advance(task),
             )
         if html:
-            _write(html, render(report))
+            write_text(html, render(report))
     if as_json:
         typer.echo(json.dumps(report.document(), indent=2, ensure_ascii=False))
     else:
@@ -84,41 +83,10 @@ def eval(  # noqa: A001 (the subcommand's name)
         typer.echo(f"plots and the worst pictures are in {html}", err=as_json)
 
 
-@contextmanager
-def _served(repository: Path | None, url: str | None, pipeline: str | None) -> Iterator[tuple[str, str]]:
-    """The address of a server and the pipeline's name; of a repository's own server for the time of the block."""
-    if repository is None:
-        yield url or "", pipeline or "boxwise"
-        return
-    from boxwise_runtime.launcher import LaunchError, ServerOptions, TritonProcess, pipelines
-
-    with reported(LaunchError):
-        options = ServerOptions.on_free_ports(repository)
-        names = pipelines(repository)
-        if not names:
-            fail(f"{repository}: holds no pipeline; expected a repository that `boxwise export` wrote")
-        if pipeline is None and len(names) > 1:
-            fail(f"{repository}: holds {', '.join(names)}; say which with --pipeline", USAGE)
-        typer.echo(f"starting Triton on {repository}", err=True)
-        with TritonProcess.start(options):
-            yield options.grpc_url, pipeline or names[0]
-
-
 def _progress(total: int) -> Progress:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console, transient=True, disable=total < 2 or not console.is_terminal)
-
-
-def _write(file: Path, text: str) -> None:
-    """The file is there as a whole or not at all."""
-    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(file)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _show(report: "Report") -> None:

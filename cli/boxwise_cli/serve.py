@@ -31,6 +31,10 @@ def serve(
         Path | None,
         typer.Option(metavar="PATH", help="A tritonserver of your own, such as the container's, for the bundled one."),
     ] = None,
+    response_cache: Annotated[
+        int,
+        typer.Option(min=0, metavar="MB", help="Remember replies, of pipelines that are exported so; 0 for none."),
+    ] = 0,
     load_timeout: Annotated[
         float, typer.Option(min=1, metavar="SECONDS", help="How long the models may take to load.")
     ] = 120,
@@ -44,7 +48,9 @@ def serve(
     Runs in the foreground: prints one line when ready, and stops cleanly on Ctrl-C or SIGTERM. A server whose stage
     dies is restarted within seconds.
     """
-    options = ServerOptions(repository, target, host, grpc_port, http_port, metrics_port, server)
+    options = ServerOptions(
+        repository, target, host, grpc_port, http_port, metrics_port, server, response_cache_mb=response_cache
+    )
     if server is None and not options.on_loopback:
         _to_stderr(
             f"warning: the bundled Triton has published security holes, and {host} can be reached from other machines: "

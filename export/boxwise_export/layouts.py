@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from boxwise_export.arrangement import IN_FLIGHT, Arrangement, Layout
 from boxwise_export.configs import Template, model_py, per_classifier, remove
 from boxwise_export.manifest import Revision
-from boxwise_export.pipeline import Layout
 from boxwise_export.versions import ModelFolder
 
 OPTIONS = ("score_threshold", "iou_threshold", "max_detections", "class_filter")
@@ -23,35 +23,11 @@ LABELS = ("label_ids", "label_scores")
 CANDIDATES = ("candidate_boxes", "candidate_scores", "candidate_classes")
 # Rows of one run on the CPU. More gain nothing there, and 1,000 crops at once would take gigabytes of activations.
 CHUNK = 16
-# Requests of one glued instance at once: two networks' worth of waiting beside its own work. Measured on the CPU alone,
-# where more gained nothing (docs/performance.md).
-IN_FLIGHT = 4
 
 Step = tuple[str, Mapping[str, str], Mapping[str, str]]  # of an ensemble: model, inputs, outputs
 Stages = Mapping[str, ModelFolder]  # by what follows the pipeline's name: "preprocess", "classifier_vehicle", "info"
 # The next models, given the versions of those before: what calls a model names its version.
 Layer = Callable[[Mapping[str, int]], Sequence[ModelFolder]]
-
-
-@dataclass(frozen=True)
-class Arrangement:
-    """A layout, and how many processes and threads each of its models gets; what is left out stays as it is.
-
-    Attributes:
-        layout: of the models.
-        instances: processes, by the stage's name; `fused` and `glued` are stages too.
-        threads: of each network's run.
-        in_flight: requests of one glued instance at once.
-        queue_delay_us: how long a network waits for a batch to fill, microseconds, in the targets that batch.
-        max_batch_size: of the detector, in the targets that batch.
-    """
-
-    layout: Layout = "ensemble"
-    instances: Mapping[str, int] = field(default_factory=dict)
-    threads: int | None = None
-    in_flight: int | None = None
-    queue_delay_us: int | None = None
-    max_batch_size: int | None = None
 
 
 def layers(pipeline: str, stages: Stages, arrangement: Arrangement) -> list[Layer]:
@@ -63,10 +39,15 @@ def layers(pipeline: str, stages: Stages, arrangement: Arrangement) -> list[Laye
         "glued": [name for name in stages if name.startswith(("detector", "classifier_", "info"))],
         "fused": ["info"],
     }
+    public = _remembering if arrangement.response_cache else _as_it_is
     found: list[Layer] = [lambda _: [stages[name] for name in kept[arrangement.layout]]]
     if arrangement.layout == "ensemble":
-        return [*found, lambda versions: [_ensemble(outline, versions, raw=raw) for raw in (False, True)]]
-    joined = [lambda versions: [_joined(outline, stages, arrangement, versions)], lambda of: [_raw(outline, of)]]
+        return [*found, lambda versions: [public(_ensemble(outline, versions, raw=False))],
+                lambda versions: [_ensemble(outline, versions, raw=True)]]  # fmt: skip
+    joined = [
+        lambda versions: [public(_joined(outline, stages, arrangement, versions))],
+        lambda of: [_raw(outline, of)],
+    ]
     return [*found, *joined]
 
 
@@ -101,6 +82,45 @@ def read_stages(repository: Path, pipeline: str, revision: Revision) -> Stages:
         contents = {at: path.read_bytes() for at, path in files.items() if at not in configs}
         stages[name] = ModelFolder(f"{pipeline}_{name}", configs, contents)
     return stages
+
+
+def read_arrangement(repository: Path, pipeline: str, versions: Mapping[str, int]) -> Arrangement:
+    """How a pipeline that was published is laid out; the arguments are those of `stage_folders`.
+
+    `instances` has the models that run in the Python backend, the information apart.
+    """
+    folders = stage_folders(repository, pipeline, versions)
+    configs = {name: _config(folder) for name, folder in folders.items()}
+    joined = _config(repository / pipeline)
+    layout: Layout = "ensemble"
+    instances = {name: config.instance_group[0].count for name, config in configs.items() if name != "info"}
+    if not joined.platform:
+        layout = "glued" if "in_flight" in joined.parameters else "fused"
+        own = {layout: joined.instance_group[0].count}
+        instances = own | {name: n for name, n in instances.items() if f"{pipeline}_{name}" in versions}
+    batching = [
+        config
+        for folder in folders.values()
+        for path in sorted(folder.glob("configs/*.pbtxt"))
+        if (config := _config(path.parent, path.name)).HasField("dynamic_batching")
+    ]
+    in_flight = joined.parameters["in_flight"].string_value if layout == "glued" else ""
+    threads = [
+        int(each.parameters["threads"].string_value) for each in configs.values() if "threads" in each.parameters
+    ]
+    return Arrangement(
+        layout,
+        instances,
+        threads=threads[0],
+        in_flight=int(in_flight) if in_flight else None,
+        queue_delay_us=batching[0].dynamic_batching.max_queue_delay_microseconds if batching else None,
+        max_batch_size=batching[0].max_batch_size if batching else None,
+        response_cache=joined.response_cache.enable,
+    )
+
+
+def _config(folder: Path, file: str = "config.pbtxt") -> Any:
+    return Template.read((folder / file).read_text(encoding="utf-8")).config
 
 
 def arranged(name: str, folder: ModelFolder, arrangement: Arrangement) -> ModelFolder:
@@ -237,6 +257,20 @@ def _wired(outline: _Outline, versions: Mapping[str, int], steps: Iterable[Step]
             model_name=model, model_version=versions[model], input_map=inputs, output_map=outputs
         )
     return ModelFolder(config.name, {"config.pbtxt": template.render(config, aliases)}, {})
+
+
+def _as_it_is(folder: ModelFolder) -> ModelFolder:
+    return folder
+
+
+def _remembering(folder: ModelFolder) -> ModelFolder:
+    """The model that files are sent to, with a response cache."""
+    template = Template.read(folder.configs["config.pbtxt"])
+    config = template.copy()
+    config.response_cache.enable = True
+    why = "# A request that comes again, to the byte, is answered from memory: where the server has some for it."
+    explained = Template(config, template.header, {**template.comments, ("response_cache", ""): why})
+    return ModelFolder(folder.name, {"config.pbtxt": explained.render(config)}, folder.files)
 
 
 def _request(*, raw: bool) -> dict[str, str]:

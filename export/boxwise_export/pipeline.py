@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from boxwise_export.arrangement import Layout
 from boxwise_export.errors import PipelineError
 from boxwise_runtime.canvas import ColorOrder, Interpolation, Resize
 
@@ -36,7 +37,6 @@ Channels = Annotated[tuple[float, float, float], BeforeValidator(_triple)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Labels = str | list[str]
 Precision = Literal["fp32", "fp16", "int8"]
-Layout = Literal["ensemble", "glued", "fused"]
 
 
 class _Section(BaseModel):
@@ -239,13 +239,15 @@ class Serving(_Section):
 
     `instances` of the stages by name: preprocess, detector, nms, classifier_<name>, whole_picture, glued, fused.
     `threads` of each network's run on the CPU. `in_flight`: requests of one glued instance at once. `queue_delay_us`:
-    how long a network waits for a batch to fill, in the targets that batch.
+    how long a network waits for a batch to fill, in the targets that batch. `response_cache`: whether a picture that
+    comes again is answered from memory, where the server has some for it (`boxwise serve --response-cache MB`).
     """
 
     instances: dict[str, Count] = {}
     threads: Count | None = None
     in_flight: Count | None = None
     queue_delay_us: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    response_cache: bool = False
 
 
 class Pipeline(_Section):

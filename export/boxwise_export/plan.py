@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from boxwise_export.arrangement import Arrangement
 from boxwise_export.arrays import read_anchors, read_prototypes
 from boxwise_export.errors import GraphError, PipelineError
 from boxwise_export.families import Head, Reading, find_family
@@ -19,7 +20,6 @@ from boxwise_export.graph.light import give_back_memory
 from boxwise_export.graph.precision import to_fp16
 from boxwise_export.graph.source import Layout
 from boxwise_export.labels import read_labels
-from boxwise_export.layouts import Arrangement
 from boxwise_export.network import Report, read_network
 from boxwise_export.pipeline import MAX_CANDIDATES, Classifier, Detector, Labels, Normalize, Pipeline, Precision
 from boxwise_export.sources import Source

@@ -12,9 +12,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from boxwise_export.arrangement import Arrangement
 from boxwise_export.errors import RepositoryError
 from boxwise_export.exchange import edited, locked
-from boxwise_export.layouts import Arrangement, Stages, layers, read_stages
+from boxwise_export.layouts import Stages, layers, read_stages
 from boxwise_export.manifest import Manifest, Provenance, Revision, find_manifest, read_manifests
 from boxwise_export.plan import ClassifierPlan, DetectorPlan, Plan
 from boxwise_export.repository import build_stages

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
-from PIL import Image
 
 from boxwise import Client
 from boxwise_perf.measure import closed_loop
 from boxwise_perf.memory import held_mib
+from boxwise_perf.pictures import noise
 from boxwise_runtime.launcher import ServerOptions, TritonProcess
 
 # Width and height, up to 2 megapixels: VGA, COCO, HD, Full HD, and a portrait.
@@ -61,11 +58,3 @@ def measure_footprint(repository: Path, *, first: int = 200, requests: int = 200
             closed_loop(client.predict, [noise(width, height, seed=0)], CONCURRENCY, requests=2 * CONCURRENCY)
             large[width * height / 1e6] = held_mib(server.pid)
     return Footprint(first, requests, started, common, later, large)
-
-
-def noise(width: int, height: int, seed: int) -> bytes:
-    """A JPEG with the detail of a photo: seeded noise of 16 pixels' grain."""
-    grain = np.random.default_rng(seed).integers(0, 256, (height // 16 + 1, width // 16 + 1, 3), np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(grain).resize((width, height), Image.Resampling.BICUBIC).save(file, "JPEG", quality=90)
-    return file.getvalue()

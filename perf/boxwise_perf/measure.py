@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import math
-import os
-import platform
 import statistics
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from itertools import count
-from pathlib import Path
 
-PACKAGES = ("boxwise", "nvidia-pytriton", "onnxruntime", "opencv-python-headless", "numpy", "grpcio")
+from boxwise_perf.machine import Machine
 
 
 @dataclass(frozen=True)
@@ -78,25 +74,5 @@ def closed_loop(
 
 
 def machine() -> str:
-    """The machine and the versions, in one paragraph: a figure without them means nothing."""
-    cores = len(os.sched_getaffinity(0))
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    versions = ", ".join(f"{package} {_version(package)}" for package in PACKAGES)
-    return (
-        f"{_processor()}, {cores} cores, {memory:.0f} GiB, {platform.system()} {platform.release()}, "
-        f"Python {platform.python_version()}; {versions}"
-    )
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "-"
+    """The machine and the versions, in one paragraph."""
+    return str(Machine.here())

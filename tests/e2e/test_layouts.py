@@ -6,7 +6,9 @@ import shutil
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import cv2
 import numpy as np
@@ -15,10 +17,9 @@ from contract_support.calls import Triton, assert_same
 from contract_support.synthetic import make_dots
 
 from boxwise import Cancelled, Client, InvalidArgument, InvalidImage
+from boxwise_export.arrangement import Arrangement, Layout
 from boxwise_export.chain import load_chain
-from boxwise_export.layouts import Arrangement
 from boxwise_export.manifest import read_manifests
-from boxwise_export.pipeline import Layout
 from boxwise_export.publish import rearrange
 from boxwise_runtime.launcher import ServerOptions, TritonProcess
 
@@ -100,9 +101,9 @@ def test_refusals_have_the_same_words(triton: Triton, other: Triton, inputs: dic
 
 def test_the_sdk_knows_the_causes(other: Triton) -> None:
     with Client(other.grpc_url, pipeline="dots") as client:
-        with pytest.raises(InvalidImage, match="^image: not a JPEG"):
+        with pytest.raises(InvalidImage, match=r"^image: not a JPEG"):
             client.predict(b"no picture")
-        with pytest.raises(InvalidArgument, match="^class_filter: expected class ids from 0 to 2, got 7"):
+        with pytest.raises(InvalidArgument, match=r"^class_filter: expected class ids from 0 to 2, got 7"):
             client.predict(png(make_dots(1).draw()), class_filter=[7])
 
 
@@ -153,3 +154,22 @@ def test_the_way_back_is_what_was_there(repository: Path, relaid: Path, tmp_path
     for model, files in first.digests.items():
         if model not in ("dots", "dots_raw"):  # these name the versions of the others
             assert publication.revision.digests[model] == files
+
+
+@pytest.mark.parametrize("which", get_args(Layout))
+def test_a_picture_that_comes_again_is_answered_from_memory_where_asked_for(
+    repository: Path, which: Layout, tmp_path: Path
+) -> None:
+    (tmp_path / "repository").mkdir()
+    for path in repository.glob("dots*"):
+        (shutil.copytree if path.is_dir() else shutil.copy)(path, tmp_path / "repository" / path.name)
+    rearrange(tmp_path / "repository", "dots", Arrangement(which, response_cache=True))
+    options = replace(ServerOptions.on_free_ports(tmp_path / "repository"), response_cache_mb=16)
+    with TritonProcess.start(options):
+        server = Triton(options.grpc_url, "")
+        picture = png(make_dots(5).draw())
+        answers = [server.predict("dots", picture) for _ in range(3)]
+        assert_same(answers[0], answers[2])
+        assert len(server.predict("dots", picture, max_detections=2)["boxes"]) == 2
+        (said,) = server.client.get_inference_statistics("dots").model_stats
+        assert (said.inference_stats.cache_hit.count, said.inference_stats.cache_miss.count) == (2, 2)

@@ -127,9 +127,9 @@ def test_ctrl_c_leaves_nothing_running(null: Path, tmp_path: Path) -> None:
 
 def test_a_repository_is_compared_with_itself_many_times(null: Path, figures: list[str]) -> None:
     """Half a minute: at a confidence of 95 % one of twenty may differ. Its long form is `boxwise_perf.calibrate`."""
-    found = calibrate(null, compares=12, pairs=8, seconds=0.15)
+    found = calibrate(null, compares=10, pairs=8, seconds=0.15)
     figures.append(
-        f"perf compare with itself: {found.false_alarms} of {found.compares} differ, intervals +-{found.half_width:.1%}; "
-        f"a slowdown of 5 % found in {found.found}"
+        f"perf compare with itself: {found.false_alarms} of {found.compares} differ, intervals "
+        f"+-{found.half_width:.1%}; a slowdown of 5 % found in {found.found}"
     )
     assert found.chance > 1e-4

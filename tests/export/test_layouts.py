@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from boxwise_export.arrangement import Arrangement
 from boxwise_export.configs import Template
 from boxwise_export.errors import ExportError, PipelineError
-from boxwise_export.layouts import Arrangement
 from boxwise_export.manifest import find_manifest
 from boxwise_export.pipeline import load_pipeline
 from boxwise_export.plan import make_plan

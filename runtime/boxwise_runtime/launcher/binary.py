@@ -62,7 +62,7 @@ def locate(options: ServerOptions) -> Binary:
     bundle = bundle_for(options.target)
     return Binary(
         bundle.root / "bin" / "tritonserver",
-        (f"--backend-directory={_backend_directory(bundle)}",),
+        (f"--backend-directory={_backend_directory(bundle)}", f"--cache-directory={bundle.root / 'caches'}"),
         bundle.environment(),
     )
 

@@ -24,5 +24,6 @@ def arguments(options: ServerOptions, shm_prefix: str) -> list[str]:
         f"--exit-timeout-secs={DRAIN_S}",
         f"--backend-config=python,shm-region-prefix-name={shm_prefix}",
         f"--backend-config=python,shm-default-byte-size={SHM_START_BYTES}",
+        *([f"--cache-config=local,size={options.response_cache_mb << 20}"] if options.response_cache_mb else []),
         *options.extra_args,
     ]

@@ -26,6 +26,8 @@ class ServerOptions:
         host: the address all three endpoints listen on; the default answers this machine only.
         server: a tritonserver of your own (a path or a name on PATH), such as the container's; None: the bundled one.
         extra_args: further arguments for tritonserver, as they are.
+        response_cache_mb: memory for replies to pictures that come again, of the pipelines exported with
+            `serving: {response_cache: true}`; 0 for none.
     """
 
     repository: Path
@@ -36,6 +38,7 @@ class ServerOptions:
     metrics_port: int = 8002
     server: Path | None = None
     extra_args: tuple[str, ...] = ()
+    response_cache_mb: int = 0
 
     @classmethod
     def on_free_ports(cls, repository: Path) -> Self:

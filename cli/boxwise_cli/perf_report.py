@@ -1,0 +1,38 @@
+"""`boxwise perf report`: results as a page and pictures."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from boxwise_cli.errors import USAGE, fail, needs, reported
+from boxwise_cli.files import write_bytes, write_text
+
+
+def report(
+    results: Annotated[list[Path], typer.Argument(metavar="RESULT.json...", help="What --out of the others wrote.")],
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write one page, with all in it.")] = None,
+    png: Annotated[Path | None, typer.Option(metavar="DIR", help="Write the plots as pictures.")] = None,
+) -> None:
+    """Draw results of one machine: latency against load, where the time goes, batch fill, comparisons, versions.
+
+    A plot is drawn only where there are data for it. Results of different machines are refused.
+    """
+    if html is None and png is None:
+        fail("expected --html FILE or --png DIR, or both", USAGE)
+    with needs("perf"):
+        import matplotlib  # noqa: F401
+        import pydantic  # noqa: F401
+    from boxwise_perf.page import render
+    from boxwise_perf.plots import plots
+    from boxwise_perf.result import ResultError, check_one_machine, load
+
+    with reported(ResultError, OSError):
+        found = [load(file) for file in results]
+        check_one_machine(found)
+        drawn = list(plots(found))
+        for plot in drawn if png else ():
+            write_bytes((png or Path()) / f"{plot.name}.png", plot.png)
+        if html:
+            write_text(html, render(found, drawn))
+    typer.echo(f"{len(drawn)} plots are in {' and '.join(str(place) for place in (html, png) if place)}")

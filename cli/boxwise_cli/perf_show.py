@@ -1,0 +1,162 @@
+"""Results of `perf` for people: short tables, and the sentences that belong to them."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from boxwise_perf.result import Result, Slo, Trial
+    from boxwise_perf.stats import Estimate
+
+_PIPE_WIDTH = 120  # columns, where no terminal says how many it has
+
+
+def console() -> Console:
+    """Standard output; a pipe gets whole lines."""
+    found = Console()
+    return found if found.is_terminal else Console(width=_PIPE_WIDTH)
+
+
+def show_trials(result: "Result", trials: "Sequence[Trial]") -> None:
+    """Every load in a row, then where the time of each went."""
+    out = console()
+    table = Table(
+        "load",
+        "images/s",
+        "boxes/s",
+        "p50 ms",
+        "p90",
+        "p99",
+        "p99.9",
+        "cores",
+        "MiB",
+        title=_title(result),
+        title_justify="left",
+    )
+    for trial in trials:
+        use = trial.server
+        table.add_row(
+            str(trial.load),
+            interval(trial.images_per_s),
+            f"{trial.boxes_per_s.value:.1f}",
+            *(interval(trial.latency_ms[name]) for name in ("p50", "p90", "p99", "p99.9")),
+            f"{use.cpu_cores:.2f}" if use else "-",
+            f"{use.memory_mib:.0f}" if use else "-",
+        )
+    out.print(table)
+    for trial in trials:
+        if trial.stages:
+            out.print(_stages(trial))
+        for line in _remarks(trial):
+            _say(out, line)
+    show_conditions(result, trials, out)
+
+
+def show_conditions(result: "Result", trials: "Sequence[Trial]", out: Console) -> None:
+    """Without these a figure means nothing."""
+    if trials:
+        first = trials[0]
+        sent = "scheduled send" if first.send_lag_ms else "send"
+        requests = ", ".join(str(trial.requests) for trial in trials)
+        _say(
+            out,
+            f"latency from the {sent} to the last byte, [95 % intervals]; {requests} requests in {first.seconds:g} s "
+            f"after {first.warm_up_s:g} s of warm-up, seed {first.seed}",
+        )
+    for line in (result.pictures, result.machine):
+        if line:
+            _say(out, str(line))
+
+
+def _say(out: Console, line: str) -> None:
+    out.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def show_slo(slo: "Slo") -> None:
+    """Every try, and what was found."""
+    out = console()
+    table = Table(
+        "",
+        "rate/s",
+        "answered/s",
+        "p50 ms",
+        "p99 ms",
+        "held",
+        title=f"p99 within {slo.p99_ms:g} ms",
+        title_justify="left",
+    )
+    for each in slo.tries:
+        trial = each.trial
+        table.add_row(
+            each.phase,
+            f"{each.rate:.1f}",
+            f"{trial.images_per_s.value:.1f}",
+            interval(trial.latency_ms["p50"]),
+            interval(trial.latency_ms["p99"]),
+            "yes" if each.held else f"no: {each.why}",
+        )
+    out.print(table)
+
+
+def interval(estimate: "Estimate | None", digits: int = 1) -> str:
+    r"""12.1 over [11.8, 12.4]; `-` where there is no estimate, and `?` for a bound that the sample does not give."""
+    if estimate is None:
+        return "-"
+    low, high = ("?" if bound is None else f"{bound:.{digits}f}" for bound in (estimate.low, estimate.high))
+    value = f"{estimate.value:.{digits}f}"
+    return value if low == high == "?" else f"{value}\n\\[{low}, {high}]"
+
+
+def _title(result: "Result") -> str:
+    return f"{result.target}" if result.target else ""
+
+
+def _stages(trial: "Trial") -> Table:
+    table = Table(
+        "stage",
+        "requests",
+        "batch",
+        "queue",
+        "input",
+        "infer",
+        "output",
+        "all",
+        title=f"{trial.load}: ms a request",
+        title_justify="left",
+    )
+    for stage in trial.stages:
+        fill = f" of {stage.max_batch}" if stage.max_batch else ""
+        parts = (stage.queue_ms, stage.input_ms, stage.infer_ms, stage.output_ms, stage.total_ms)
+        table.add_row(
+            stage.name or "(pipeline)",
+            str(stage.requests),
+            f"{stage.mean_batch:.1f}{fill}",
+            *(f"{part:.2f}" for part in parts),
+        )
+    return table
+
+
+def _remarks(trial: "Trial") -> Iterable[str]:
+    boxes, streams = trial.boxes_per_image, trial.streams
+    yield f"boxes an image: {boxes.mean:.1f} mean, {boxes.p50:.0f} p50, {boxes.p99:.0f} p99, {boxes.max:.0f} most"
+    yield (
+        f"30 fps streams kept up with: {streams.kept_up}; with no frame later than 33.3 ms: {streams.held} "
+        f"({streams.late_share:.1%} were)"
+    )
+    if lag := trial.send_lag_ms:
+        yield f"sent late by {lag.p50:.2f} ms p50, {lag.p99:.2f} p99, {lag.max:.2f} most"
+    for gpu in trial.gpus:
+        power = "" if gpu.power_w is None else f", {gpu.power_w:.0f} W"
+        yield f"{gpu.name}: {gpu.utilization:.0f} % busy, {gpu.memory_mib:.0f} MiB{power}"
+    for name, count in trial.failed.items():
+        yield f"failed: {count} {name}, the first with: {trial.messages[name]}"
+    if trial.steady.advice:
+        yield (
+            f"not steady (latency {trial.steady.latency_change:+.0%}, rate {trial.steady.rate_change:+.0%}): "
+            f"{trial.steady.advice}"
+            if trial.steady.steady is False
+            else f"steadiness unknown: {trial.steady.advice}"
+        )
+    yield from (f"note: {note}" for note in trial.notes)

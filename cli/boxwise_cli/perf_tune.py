@@ -1,0 +1,178 @@
+"""`boxwise perf tune`: the best layout, processes and threads of a pipeline on this machine."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.table import Table
+
+from boxwise_cli.errors import USAGE, fail, needs, reported
+from boxwise_cli.perf_bench import content, keep, prepare
+from boxwise_cli.perf_options import AsJson, Out, Pictures, Pipeline, Seed, Synthetic, WarmUp, concurrencies, duration
+from boxwise_cli.perf_options import latency as a_latency
+from boxwise_runtime.launcher import Target
+
+if TYPE_CHECKING:
+    from boxwise_export.arrangement import Arrangement
+    from boxwise_perf.pictures import Request
+    from boxwise_perf.tune import Objective, Tried, Tuning
+    from boxwise_runtime.launcher import ServerOptions
+
+
+def tune(
+    repository: Annotated[Path, typer.Argument(metavar="REPO", help="What is served; it gets the best as a revision.")],
+    pipeline: Pipeline = None,
+    goal: Annotated[
+        Literal["throughput", "latency"], typer.Option(help="Images/s, or the latency of one request alone.")
+    ] = "throughput",
+    p99: Annotated[
+        float | None,
+        typer.Option("--p99", metavar="TIME", parser=a_latency, help="Of throughput: the latency that must hold."),
+    ] = None,
+    pictures: Pictures = None,
+    synthetic: Synthetic = None,
+    concurrency: Annotated[
+        list[str], typer.Option(metavar="N[,N]", help="Requests in flight, of throughput; the best of them counts.")
+    ] = ["4", "8"],  # noqa: B006 (typer's defaults are lists)
+    pairs: Annotated[int, typer.Option(min=4, help="Pairs of blocks for each candidate.")] = 6,
+    block: Annotated[float, typer.Option(metavar="TIME", parser=duration, help="Of one block.")] = "1s",  # type: ignore[assignment]
+    warm_up: WarmUp = "2s",  # type: ignore[assignment]
+    budget: Annotated[
+        float, typer.Option(metavar="TIME", parser=duration, help="No candidate is begun after it.")
+    ] = "15min",  # type: ignore[assignment]
+    target: Annotated[Target, typer.Option(help="As of `boxwise serve`.")] = "embedded",
+    server: Annotated[Path | None, typer.Option(metavar="PATH", help="As of `boxwise serve`.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Search, and change nothing.")] = False,
+    seed: Seed = 0,
+    out: Out = None,
+    as_json: AsJson = False,
+) -> None:
+    """Search layouts, instances, threads, batch limits and queue delays of all stages together, and publish the best.
+
+    Each candidate runs beside the best so far, in pairs of blocks. What wins becomes the repository's next revision
+    (`boxwise rollback` goes back), unless --dry-run; where nothing is surely better, nothing changes. It also prints
+    what to write into the pipeline file, so that the next export keeps it.
+    """
+    prepare(out)
+    with needs("export"):
+        from boxwise_export.errors import ExportError
+        from boxwise_export.publish import rearrange
+
+    from boxwise import BoxwiseError
+    from boxwise_perf.load import LoadError
+    from boxwise_perf.machine import Machine
+    from boxwise_perf.result import FORMAT, Result, now
+    from boxwise_perf.result import Target as Asked
+    from boxwise_perf.stats import CONFIDENCE
+    from boxwise_perf.tune import Objective
+    from boxwise_runtime.launcher import LaunchError
+
+    if goal == "latency" and p99 is not None:
+        fail("--p99 is of the goal throughput: leave out one of the two", USAGE)
+    loads = (1,) if goal == "latency" else tuple(concurrencies(concurrency))
+    objective = Objective(goal, None if p99 is None else p99 * 1e3, loads)
+    sent = content(pictures, synthetic, None, seed)
+    with reported(ExportError, LaunchError, LoadError, BoxwiseError, OSError):
+        search = _Search(objective, pairs, block, warm_up, budget, target, server)
+        name, found = search.run(repository, pipeline, sent.requests)
+        said = Asked(name, str(repository), None, {})
+        keep(Result(FORMAT, now(), Machine.here(), said, sent.pictures, CONFIDENCE, tuning=found), out, as_json=as_json)
+        if not as_json:
+            _show(found)
+        if found.best != found.first and not dry_run:
+            for line in rearrange(repository, name, found.best).lines():
+                typer.echo(line, err=as_json)
+
+
+@dataclass(frozen=True)
+class _Search:
+    """What a search is given; the names are those of the options."""
+
+    objective: "Objective"
+    pairs: int
+    block: float
+    warm_up: float
+    budget: float
+    target: "Target"
+    server: Path | None
+
+    def run(self, repository: Path, pipeline: str | None, requests: "Sequence[Request]") -> "tuple[str, Tuning]":
+        """The pipeline's name, and what was found."""
+        from boxwise_export.layouts import read_arrangement, stage_folders
+        from boxwise_export.manifest import find_manifest
+        from boxwise_export.plan import available_cores
+        from boxwise_perf.generator import Generator
+        from boxwise_perf.tune import climb, neighbours_of
+        from boxwise_perf.tuner import Tuner
+
+        manifest = find_manifest(repository, pipeline)
+        name, models = manifest.pipeline, manifest.revision().models
+        first = read_arrangement(repository, name, models)
+        stages = [stage for stage in stage_folders(repository, name, models) if stage != "info"]
+        typer.echo(f"{self.objective}; from {describe(first)}", err=True)
+        with (
+            Generator(requests) as generator,
+            Tuner(repository, name, generator, self.objective, self._options, pairs=self.pairs, block_s=self.block,
+                  warm_up_s=self.warm_up) as tuner,
+        ):  # fmt: skip
+            found = climb(
+                first,
+                neighbours_of(stages, available_cores(), self.target),
+                tuner.measure,
+                objective=str(self.objective),
+                until=time.monotonic() + self.budget,
+                report=_report,
+            )
+        return name, found
+
+    def _options(self, repository: Path) -> "ServerOptions":
+        from boxwise_runtime.launcher import ServerOptions
+
+        return replace(ServerOptions.on_free_ports(repository), target=self.target, server=self.server)
+
+
+def describe(arrangement: "Arrangement") -> str:
+    """An arrangement in a line."""
+    said = ", ".join(f"{count} {stage}" for stage, count in arrangement.instances.items())
+    flying = f", {arrangement.in_flight} in flight each" if arrangement.in_flight else ""
+    return f"{arrangement.layout} ({said}; {arrangement.threads} threads{flying})"
+
+
+def _report(tried: "Tried") -> None:
+    typer.echo(f"  {tried.change}: {_times(tried)}", err=True)
+
+
+def _times(tried: "Tried") -> str:
+    low, high = tried.ratio.low, tried.ratio.high
+    return f"{tried.ratio.value:.3f}" + (f" [{low:.3f}, {high:.3f}]" if low is not None and high is not None else "")
+
+
+def _show(found: "Tuning") -> None:
+    from boxwise_cli.perf_show import console
+
+    table = Table("tried", "against the best so far", "", title=found.objective, title_justify="left")
+    for each in found.tried:
+        table.add_row(each.change, _times(each), "taken" if each.taken else "")
+    out = console()
+    out.print(table)
+    if not found.complete:
+        typer.echo("the time was up before every neighbour was tried: allow more with --budget")
+    if found.best == found.first:
+        typer.echo(f"nothing is surely better than {describe(found.first)}")
+        return
+    low = found.gain.low or found.gain.value
+    typer.echo(f"best: {describe(found.best)}, {found.gain.value:.2f} times what was served (at least {low:.2f})")
+    typer.echo("for the pipeline file:\n" + pipeline_lines(found.best))
+
+
+def pipeline_lines(arrangement: "Arrangement") -> str:
+    """What the pipeline file says of it."""
+    import yaml
+
+    settings = {key: value for key, value in asdict(arrangement).items() if value not in (None, {})}
+    layout = settings.pop("layout")
+    settings.pop("max_batch_size", None)  # the detector's own key
+    return str(yaml.safe_dump({"layout": layout, "serving": settings}, sort_keys=False)).rstrip()

@@ -1,0 +1,35 @@
+"""How a pipeline is laid out, and with how many processes and threads: what its file says and `perf tune` finds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Layout = Literal["ensemble", "glued", "fused"]
+# Requests of one glued instance at once: two networks' worth of waiting beside its own work. Measured on the CPU alone,
+# where more gained nothing (docs/performance.md).
+IN_FLIGHT = 4
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """A layout, and how many processes and threads each of its models gets; what is left out stays as it is.
+
+    Attributes:
+        layout: of the models.
+        instances: processes, by the stage's name; `fused` and `glued` are stages too.
+        threads: of each network's run.
+        in_flight: requests of one glued instance at once.
+        queue_delay_us: how long a network waits for a batch to fill, microseconds, in the targets that batch.
+        max_batch_size: of the detector, in the targets that batch.
+        response_cache: whether replies to the same request are remembered.
+    """
+
+    layout: Layout = "ensemble"
+    instances: Mapping[str, int] = field(default_factory=dict)
+    threads: int | None = None
+    in_flight: int | None = None
+    queue_delay_us: int | None = None
+    max_batch_size: int | None = None
+    response_cache: bool = False
