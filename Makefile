@@ -1,6 +1,6 @@
 # The commands of the README. Each sets up its own environment in .venv: no root, no Docker, no Node, no GPU.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-torch test-fiftyone lint format bench bench-client clean
+.PHONY: help demo test test-torch test-fiftyone test-peers lint format bench bench-client bench-peers clean
 
 # The bundled Triton has stubs for these two, and onnxruntime and numpy < 2 meet on them.
 PYTHON ?= $(firstword $(foreach p,python3 python3.12 python3.11,$(shell $(p) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $(p))))
@@ -41,6 +41,15 @@ help:  ## Show this list
 	.venv-fiftyone/bin/python -m pip install --disable-pip-version-check -e '.[test]' fiftyone==1.22.1 opencv-python-headless
 	@touch $@
 
+# The serving frameworks that boxwise is measured beside, in processes that the benchmark starts; only what they need.
+.venv-peers/bin/python:
+	@test -n "$(PYTHON)" || { echo "boxwise needs Python 3.11 or 3.12: install one, or pass PYTHON=/path/to/python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv .venv-peers
+
+.venv-peers/.dev: .venv-peers/bin/python pyproject.toml constraints-peers.txt
+	.venv-peers/bin/python -m pip install --disable-pip-version-check -c constraints-peers.txt -e '.[peers]'
+	@touch $@
+
 demo: .venv/.demo  ## Serve real models on this machine and look at three photos
 	@$(BOXWISE) demo
 
@@ -52,6 +61,9 @@ test-torch: .venv-torch/.dev  ## Run the tests of sources that need torchvision,
 
 test-fiftyone: .venv-fiftyone/.dev  ## Run the tests of conversions to FiftyOne and back (1 GB)
 	.venv-fiftyone/bin/pytest tests/fiftyone
+
+test-peers: .venv/.dev .venv-peers/.dev  ## Run the tests of the serving frameworks that boxwise is measured beside (0.5 GB)
+	.venv/bin/pytest tests/peers
 
 lint: .venv/.dev  ## Check style and types
 	.venv/bin/ruff check .
@@ -69,5 +81,8 @@ bench: .venv/.dev  ## Measure what serving costs against a bare loop, and the me
 bench-client: .venv/.dev  ## Measure what the SDK costs beside tritonclient (3 minutes)
 	.venv/bin/python -m boxwise_perf.client
 
+bench-peers: .venv/.dev .venv-peers/.dev  ## Measure boxwise beside other ways to serve the same pipeline (15 minutes)
+	.venv/bin/python -m boxwise_perf.peers
+
 clean:  ## Remove the environment and everything that was built
-	rm -rf .venv .venv-torch .venv-fiftyone dist build boxwise-demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-torch .venv-fiftyone .venv-peers dist build boxwise-demo .mypy_cache .pytest_cache .ruff_cache .hypothesis

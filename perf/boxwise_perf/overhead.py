@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from boxwise import Client
-from boxwise_perf.bare import BareLoop
+from boxwise_perf.baselines.in_process import InProcess
+from boxwise_perf.baselines.read import read_recipe
 from boxwise_perf.measure import Run, closed_loop
 from boxwise_runtime.launcher import ServerOptions, TritonProcess
 
@@ -56,22 +57,21 @@ def measure_overhead(repository: Path, pictures: Sequence[bytes], *, seconds: fl
         options = ServerOptions.on_free_ports(repository)
         stack.enter_context(TritonProcess.start(options))
         client = stack.enter_context(Client(options.grpc_url, pipeline=_PIPELINE))
+        recipe = read_recipe(repository)
         loops = {
-            f"{workers} workers x {threads} threads": stack.enter_context(
-                BareLoop(repository, _PIPELINE, pictures, workers=workers, threads=threads)
-            )
+            f"{workers} workers x {threads} threads": stack.enter_context(InProcess(recipe, workers, threads))
             for workers, threads in ((2, 1), (1, 2))
         }
-        alone = stack.enter_context(BareLoop(repository, _PIPELINE, pictures, workers=1, threads=1))
+        alone = stack.enter_context(InProcess(recipe, 1, 1))
         closed_loop(client.predict, pictures, CONCURRENCY, seconds=seconds)  # warm-up
 
         bare: dict[str, list[Run]] = {name: [] for name in loops}
         served, single, bare_single = [], [], []
         for _ in range(rounds):
             for name, loop in loops.items():
-                bare[name].append(loop.run(seconds))
+                bare[name].append(loop.run(pictures, loop.workers, seconds))
             served.append(closed_loop(client.predict, pictures, CONCURRENCY, seconds=seconds))
-            bare_single.append(alone.run(seconds))
+            bare_single.append(alone.run(pictures, 1, seconds))
             single.append(closed_loop(client.predict, pictures, 1, seconds=seconds))
 
     best = max(bare, key=lambda name: statistics.median(run.rate for run in bare[name]))
