@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import io
 import warnings
-from contextlib import suppress
 
 import cv2
 import numpy as np
-import simplejpeg
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image, ImageOps
 
 from boxwise_runtime.errors import InvalidInput
 
@@ -45,10 +43,11 @@ def decode(encoded: NDArray[np.uint8], max_pixels: int) -> NDArray[np.uint8]:
     width, height = picture.size
     check_size("image", height, width, max_pixels)
     if picture.format in ("JPEG", "MPO") and picture.mode in ("L", "RGB"):
-        # libjpeg-turbo straight to RGB: the pixels of OpenCV's decoder in 0.6 of its time (1.5 against 2.5 ms for a
-        # COCO photo), which is most of what a picture costs beside its networks. What it refuses, Pillow explains.
-        with suppress(ValueError):
-            return _upright(simplejpeg.decode_jpeg(encoded, "RGB"), picture)
+        # OpenCV decodes these 1.4 times as fast as Pillow (2.9 against 4.0 ms for a COCO photo) and applies EXIF
+        # orientation itself; what it answers with None, Pillow explains.
+        frame = cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB)
+        if frame is not None:
+            return frame.astype(np.uint8, copy=False)
     try:
         return _to_rgb(ImageOps.exif_transpose(picture))
     except Exception as error:  # decoders raise OSError, SyntaxError, struct.error and more
@@ -81,30 +80,6 @@ def _open(encoded: NDArray[np.uint8]) -> Image.Image:
         raise InvalidInput(
             f"image: not a JPEG, PNG, WebP or BMP file ({encoded.size} bytes, starting with {start})"
         ) from error
-
-
-def _upright(frame: NDArray[np.uint8], picture: Image.Image) -> NDArray[np.uint8]:
-    """Apply the EXIF orientation of a picture to its pixels."""
-    orientation = picture.getexif().get(ExifTags.Base.Orientation) if "exif" in picture.info else None
-    turn = _TURNS.get(orientation)
-    if turn is None:
-        return frame
-    transposed, flip = turn
-    turned = cv2.transpose(frame) if transposed else frame
-    return np.asarray(turned if flip is None else cv2.flip(turned, flip), np.uint8)
-
-
-# EXIF 2.32, tag 0x0112, where the first row and column of what is stored are shown: whether to transpose, and then
-# which axis to flip, as OpenCV numbers them (1 left and right, 0 top and bottom, -1 both).
-_TURNS: dict[int | None, tuple[bool, int | None]] = {
-    2: (False, 1),
-    3: (False, -1),
-    4: (False, 0),
-    5: (True, None),
-    6: (True, 1),
-    7: (True, -1),
-    8: (True, 0),
-}
 
 
 def _to_rgb(picture: Image.Image) -> NDArray[np.uint8]:
