@@ -1,6 +1,6 @@
 # The commands of the README. Each sets up its own environment in .venv: no root, no Docker, no Node, no GPU.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-torch test-fiftyone test-peers lint format bench bench-client bench-peers clean
+.PHONY: help demo test test-torch test-fiftyone test-peers lint format bench bench-memory bench-client clean
 
 # The bundled Triton has stubs for these two, and onnxruntime and numpy < 2 meet on them.
 PYTHON ?= $(firstword $(foreach p,python3 python3.12 python3.11,$(shell $(p) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $(p))))
@@ -75,14 +75,14 @@ format: .venv/.dev  ## Rewrite the sources in the project's style
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-bench: .venv/.dev  ## Measure what serving costs against a bare loop, and the memory it takes
-	.venv/bin/python -m boxwise_perf
+bench: .venv/.dev .venv-peers/.dev  ## Measure boxwise beside other ways to serve the same pipeline (15 minutes)
+	.venv/bin/python -m boxwise_perf.peers
+
+bench-memory: .venv/.dev  ## Measure the memory that serving takes
+	.venv/bin/python -m boxwise_perf.footprint
 
 bench-client: .venv/.dev  ## Measure what the SDK costs beside tritonclient (3 minutes)
 	.venv/bin/python -m boxwise_perf.client
-
-bench-peers: .venv/.dev .venv-peers/.dev  ## Measure boxwise beside other ways to serve the same pipeline (15 minutes)
-	.venv/bin/python -m boxwise_perf.peers
 
 clean:  ## Remove the environment and everything that was built
 	rm -rf .venv .venv-torch .venv-fiftyone .venv-peers dist build boxwise-demo .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -89,9 +90,13 @@ def calibrate(
     pairs: int,
     seconds: float,
     concurrency: int = 4,
+    servers: Literal[1, 2] = 1,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Calibration:
-    """Serve a repository twice and compare the two, `compares` times, each of `pairs` pairs of blocks of `seconds`."""
+    """Serve a repository and compare it with itself, `compares` times, each of `pairs` pairs of blocks of `seconds`.
+
+    With two servers, what two starts of one thing differ by for as long as they live is in every comparison too.
+    """
     from boxwise_runtime.launcher import ServerOptions, TritonProcess
 
     load = Closed(concurrency)
@@ -100,7 +105,7 @@ def calibrate(
         _, images = synthetic(640, 480, seed=0)
         generator = stack.enter_context(Generator(requests(images)))
         urls = []
-        for _ in range(2):
+        for _ in range(servers):
             options = ServerOptions.on_free_ports(repository)
             stack.enter_context(TritonProcess.start(options))
             urls.append(options.grpc_url)
@@ -109,7 +114,7 @@ def calibrate(
             planted: list[Block] = []
 
             def measure(side: int, pair: int) -> Block:
-                samples = generator.run(Job(urls[side], pipeline, load, seconds, first=pair)).samples
+                samples = generator.run(Job(urls[side % servers], pipeline, load, seconds, first=pair)).samples
                 if side == 1:
                     planted.append(block(slow_down(samples)))  # noqa: B023 - called within the turn
                 return block(samples)
@@ -130,6 +135,9 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=20, help="of blocks in each (default 20)")
     parser.add_argument("--block", type=float, default=0.3, help="seconds of a block (default 0.3)")
     parser.add_argument("--concurrency", type=int, default=4)
+    parser.add_argument(
+        "--servers", type=int, choices=[1, 2], default=1, help="one with itself, or two starts of one thing (default 1)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
     options = parser.parse_args()
     found = calibrate(
@@ -139,6 +147,7 @@ def main() -> None:
         pairs=options.pairs,
         seconds=options.block,
         concurrency=options.concurrency,
+        servers=options.servers,
         progress=lambda line: print(line, file=sys.stderr, flush=True),
     )
     if options.json:

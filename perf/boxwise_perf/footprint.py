@@ -1,14 +1,21 @@
-"""What serving holds in memory: with pictures of common sizes, for each extra megapixel, and thousands later."""
+"""`python -m boxwise_perf.footprint`: what serving holds in memory, by the sizes and the number of pictures."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import argparse
+import json
+import tempfile
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from boxwise import Client
-from boxwise_perf.measure import closed_loop
+from boxwise_export.arrangement import Arrangement
+from boxwise_export.demo import prepare_demo
+from boxwise_export.publish import rearrange
+from boxwise_perf.measure import closed_loop, machine
 from boxwise_perf.memory import held_mib
 from boxwise_perf.pictures import noise
+from boxwise_runtime.cache import cache_folder
 from boxwise_runtime.launcher import ServerOptions, TritonProcess
 
 # Width and height, up to 2 megapixels: VGA, COCO, HD, Full HD, and a portrait.
@@ -58,3 +65,30 @@ def measure_footprint(repository: Path, *, first: int = 200, requests: int = 200
             closed_loop(client.predict, [noise(width, height, seed=0)], CONCURRENCY, requests=2 * CONCURRENCY)
             large[width * height / 1e6] = held_mib(server.pid)
     return Footprint(first, requests, started, common, later, large)
+
+
+def main() -> None:
+    """Measure the demo's pipeline, and print the figures or JSON."""
+    parser = argparse.ArgumentParser(prog="python -m boxwise_perf.footprint", description=__doc__)
+    parser.add_argument("--requests", type=int, default=2000, help="in all (default 2000)")
+    parser.add_argument("--layout", choices=["ensemble", "glued", "fused"], default="ensemble")
+    parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="boxwise-footprint-") as folder:
+        demo = Path(folder, "demo")
+        prepare_demo(cache_folder(), demo, report=lambda _: None)
+        rearrange(demo, None, Arrangement(options.layout))
+        memory = measure_footprint(demo, requests=options.requests)
+    if options.json:
+        print(json.dumps({"machine": machine(), "layout": options.layout, **asdict(memory)}, indent=2))
+        return
+    print(f"{machine()}\nlayout {options.layout}, MiB of PSS, /dev/shm included: {memory.started:.0f} when ready,")
+    print(f"  {memory.common:.0f} after {memory.first} requests of up to 2 megapixels,")
+    print(f"  {memory.later:.0f} after {memory.requests}, {memory.later - memory.common:+.1f} since")
+    for megapixels, held in memory.large.items():
+        print(f"  {held:.0f} after pictures of {megapixels:g} megapixels")
+    print(f"  {memory.mib_per_megapixel:.0f} for each megapixel of the largest picture beyond 2")
+
+
+if __name__ == "__main__":
+    main()

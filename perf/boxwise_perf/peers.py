@@ -10,10 +10,12 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import random
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -28,6 +30,7 @@ from boxwise_perf.baselines.agreement import disagreement
 from boxwise_perf.baselines.base import Peer
 from boxwise_perf.baselines.field import OURS, lay_out, peers_of
 from boxwise_perf.baselines.frameworks import FrameworkError
+from boxwise_perf.baselines.in_process import BARE
 from boxwise_perf.baselines.raw import nullify_raw, read_raw
 from boxwise_perf.baselines.read import digests, read_recipe
 from boxwise_perf.measure import machine
@@ -55,6 +58,9 @@ class Row:
         rate: images/s there, the median of the rounds.
         ratio: that rate / the rate of the best of ours, the mean of the rounds' own, with its interval of 95 %.
         alone_ms: p50 of one request in flight, client included, milliseconds; the median of the rounds.
+        client_ms: CPU of the client for an image, milliseconds; the median of the rounds.
+        bare: of ours, images/s / those of the bare loop, had the client not taken its share of the cores (one that runs
+            elsewhere leaves it to the server); the mean of the rounds' own. None for the others.
     """
 
     name: str
@@ -62,6 +68,8 @@ class Row:
     rate: float
     ratio: Estimate
     alone_ms: float
+    client_ms: float
+    bare: Estimate | None
 
 
 def measure_peers(
@@ -97,25 +105,40 @@ def measure_peers(
         report(f"  {peer.name}: {', '.join(f'{rate:.0f} images/s at {many}' for rate, many in tried)}")
     rates: dict[str, list[float]] = {peer.name: [] for peer in peers}
     alone: dict[str, list[float]] = {peer.name: [] for peer in peers}
+    client: dict[str, list[float]] = {peer.name: [] for peer in peers}
     order, shuffle = list(peers), random.Random(seed).shuffle
     for number in range(rounds):
         report(f"  round {number + 1} of {rounds}")
         shuffle(order)
         for peer in order:
-            rates[peer.name].append(peer.run(pictures, best[peer.name], seconds).rate)
+            spent = time.process_time()
+            run = peer.run(pictures, best[peer.name], seconds)
+            client[peer.name].append((time.process_time() - spent) / len(run.latencies))
+            rates[peer.name].append(run.rate)
             alone[peer.name].append(peer.run(pictures, 1, seconds / 2).median_ms)
     medians = {name: statistics.median(own) for name, own in rates.items()}
     reference = rates[max((name for name in medians if name.startswith(OURS)), key=lambda name: medians[name])]
+    cores = len(os.sched_getaffinity(0))
+    unburdened = {
+        name: [rate / (1 - rate * cost / cores) for rate, cost in zip(own, client[name], strict=True)]
+        for name, own in rates.items()
+    }
     return [
         Row(
             name=name,
             concurrency=best[name],
             rate=medians[name],
-            ratio=mean([theirs / ours for theirs, ours in zip(own, reference, strict=True)]),
+            ratio=_ratio(own, reference),
             alone_ms=statistics.median(alone[name]),
+            client_ms=statistics.median(client[name]) * 1e3,
+            bare=_ratio(unburdened[name], rates[BARE]) if name.startswith(OURS) else None,
         )
         for name, own in rates.items()
     ]
+
+
+def _ratio(own: Sequence[float], reference: Sequence[float]) -> Estimate:
+    return mean([one / other for one, other in zip(own, reference, strict=True)])
 
 
 def _must_agree(peers: Sequence[Peer], pictures: Sequence[bytes]) -> None:
@@ -146,7 +169,10 @@ def main() -> None:
         print(
             f"\n{case}; medians of {options.rounds} rounds of {options.seconds:g} s, ratios with their 95 % interval\n"
         )
-        print(f"{'':<20}{'in flight':>10}{'images/s':>10}{'/ best of ours':>24}{'ms alone':>10}")
+        print(
+            f"{'':<20}{'in flight':>10}{'images/s':>10}{'/ best of ours':>20}{'ms alone':>10}{'client ms':>11}"
+            f"{'/ bare, no client':>20}"
+        )
         print("\n".join(_line(row) for row in measured["rows"]))
         print(f"graphs, sha256: {_listed({name: sha[:12] for name, sha in measured['graphs'].items()})}")
 
@@ -218,10 +244,16 @@ def _as_jpeg(photo: Path) -> bytes:
 
 
 def _line(row: Row) -> str:
-    low, high = row.ratio.low, row.ratio.high
-    interval = "" if low is None or high is None else f" [{low:.2f}, {high:.2f}]"
-    ratio = f"{row.ratio.value:.2f}{interval}"
-    return f"{row.name:<20}{row.concurrency:>10}{row.rate:>10.1f}{ratio:>24}{row.alone_ms:>10.1f}"
+    return (
+        f"{row.name:<20}{row.concurrency:>10}{row.rate:>10.1f}{_interval(row.ratio):>20}{row.alone_ms:>10.1f}"
+        f"{row.client_ms:>11.2f}{_interval(row.bare) if row.bare else '':>20}"
+    )
+
+
+def _interval(ratio: Estimate) -> str:
+    if ratio.low is None or ratio.high is None:
+        return f"{ratio.value:.2f}"
+    return f"{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]"
 
 
 def _listed(values: Mapping[str, str]) -> str:

@@ -126,7 +126,10 @@ def test_ctrl_c_leaves_nothing_running(null: Path, tmp_path: Path) -> None:
 
 
 def test_a_repository_is_compared_with_itself_many_times(null: Path, figures: list[str]) -> None:
-    """Half a minute: at a confidence of 95 % one of twenty may differ. Its long form is `boxwise_perf.calibrate`."""
+    """Half a minute: at a confidence of 95 % one of twenty may differ; ten thousand such tests may fail once.
+
+    Its long form is `boxwise_perf.calibrate`.
+    """
     found = calibrate(null, compares=10, pairs=8, seconds=0.15)
     figures.append(
         f"perf compare with itself: {found.false_alarms} of {found.compares} differ, intervals "

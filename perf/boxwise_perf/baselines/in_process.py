@@ -15,6 +15,8 @@ from boxwise_perf.baselines.base import Found, Peer
 from boxwise_perf.baselines.recipe import Recipe
 from boxwise_perf.measure import Run
 
+BARE = "in_process"  # its row's name
+
 
 class InProcess(Peer):
     """Worker processes that each run the whole pipeline, image by image, on their own share of the cores.
@@ -28,7 +30,7 @@ class InProcess(Peer):
         workers: processes.
     """
 
-    name = "in_process"
+    name = BARE
 
     def __init__(self, recipe: Recipe, workers: int | None = None, threads: int | None = None) -> None:
         self._recipe = recipe

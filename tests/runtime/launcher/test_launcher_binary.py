@@ -29,7 +29,7 @@ def test_its_backend_directory_is_made_once_and_mended(tmp_path: Path, monkeypat
     monkeypatch.setenv("BOXWISE_CACHE", str(tmp_path / "cache"))
 
     def backend() -> Path:
-        (argument,) = locate(ServerOptions(tmp_path)).arguments
+        argument, _ = locate(ServerOptions(tmp_path)).arguments
         return Path(argument.removeprefix("--backend-directory=")) / "python"
 
     folder = backend()
