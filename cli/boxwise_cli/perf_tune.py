@@ -105,7 +105,7 @@ class _Search:
         from boxwise_export.manifest import find_manifest
         from boxwise_export.plan import available_cores
         from boxwise_perf.generator import Generator
-        from boxwise_perf.tune import climb, neighbours_of
+        from boxwise_perf.tune import climb, describe, neighbours_of
         from boxwise_perf.tuner import Tuner
 
         manifest = find_manifest(repository, pipeline)
@@ -134,13 +134,6 @@ class _Search:
         return replace(ServerOptions.on_free_ports(repository), target=self.target, server=self.server)
 
 
-def describe(arrangement: "Arrangement") -> str:
-    """An arrangement in a line."""
-    said = ", ".join(f"{count} {stage}" for stage, count in arrangement.instances.items())
-    flying = f", {arrangement.in_flight} in flight each" if arrangement.in_flight else ""
-    return f"{arrangement.layout} ({said}; {arrangement.threads} threads{flying})"
-
-
 def _report(tried: "Tried") -> None:
     typer.echo(f"  {tried.change}: {_times(tried)}", err=True)
 
@@ -152,6 +145,7 @@ def _times(tried: "Tried") -> str:
 
 def _show(found: "Tuning") -> None:
     from boxwise_cli.perf_show import console
+    from boxwise_perf.tune import describe
 
     table = Table("tried", "against the best so far", "", title=found.objective, title_justify="left")
     for each in found.tried:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from boxwise_perf.plots import Plot, every_trial, name_of
 from boxwise_perf.result import Result, Trial
 from boxwise_perf.stats import Estimate
+from boxwise_perf.tune import Tuning, describe
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #222 }
@@ -51,6 +52,8 @@ def _result(result: Result) -> Iterator[str]:
             f"95 % intervals are in brackets. The first {first.warm_up_s:g} s of each load were discarded.</small></p>"
         )
         yield from (f'<p class="bad">{html.escape(line)}</p>' for trial in trials for line in _warnings(trial))
+    if result.tuning:
+        yield from _tuning(result.tuning)
     if result.comparisons:
         yield "<h2>Comparison</h2>"
         rows = [
@@ -58,6 +61,19 @@ def _result(result: Result) -> Iterator[str]:
             for each in result.comparisons
         ]
         yield _table(("A", "B", "load", "pairs of blocks", "verdict"), rows, "words")
+
+
+def _tuning(found: Tuning) -> Iterator[str]:
+    yield f"<h2>Tuning: {html.escape(found.objective)}</h2>"
+    best = f"best: {describe(found.best)}, {found.gain.value:.2f} times what was served"
+    if found.best == found.first:
+        best = f"nothing is surely better than {describe(found.first)}"
+    yield f"<p><strong>{html.escape(best)}</strong>.</p>"
+    rows = [
+        (each.change, f"{each.score:.1f}", _interval(each.ratio, 3), "taken" if each.taken else "")
+        for each in found.tried
+    ]
+    yield _table(("tried", "score", "against the best so far", ""), rows)
 
 
 def _trials(trials: Sequence[Trial]) -> str:
@@ -113,11 +129,11 @@ def _machine(results: Sequence[Result]) -> Iterator[str]:
     yield _table(head, rows, "words")
 
 
-def _interval(estimate: Estimate | None) -> str:
+def _interval(estimate: Estimate | None, digits: int = 1) -> str:
     if estimate is None:
         return ""
-    low, high = ("?" if bound is None else f"{bound:.1f}" for bound in (estimate.low, estimate.high))
-    return f"{estimate.value:.1f}\n[{low}, {high}]"
+    low, high = ("?" if bound is None else f"{bound:.{digits}f}" for bound in (estimate.low, estimate.high))
+    return f"{estimate.value:.{digits}f}\n[{low}, {high}]"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "") -> str:

@@ -2,14 +2,18 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from contract_support.perf_results import COMPARISON, EMPTY, RUN, SLO, trial
 
+from boxwise_export.arrangement import Arrangement
 from boxwise_perf.load import Closed, Open
 from boxwise_perf.page import render
 from boxwise_perf.plots import plots
-from boxwise_perf.result import Result
+from boxwise_perf.result import Result, load, text
+from boxwise_perf.stats import Estimate
+from boxwise_perf.tune import Tried, Tuning
 
 COMPARED = replace(EMPTY, target=None, comparisons=(COMPARISON,))
 SWEEP = replace(EMPTY, trials=tuple(trial(Open(rate), rate) for rate in (10, 20, 40)))
@@ -51,6 +55,24 @@ def test_the_page() -> None:
         "0123456789ab",
     ):
         assert words in page
+
+
+def test_a_search_is_its_table_and_what_won() -> None:
+    fused = Arrangement("fused", {"fused": 2}, threads=1)
+    tried = Tried(fused, "layout fused", 700.0, Estimate(1.55, 1.5, 1.6), taken=True)
+    found = Tuning("the most images/s", Arrangement(), fused, Estimate(1.54, 1.51, 1.57), (tried,), complete=True)
+    page = render([replace(EMPTY, tuning=found)], [])
+    for words in ("layout fused", "1.550<br>[1.500, 1.600]", "taken", "best: fused (2 fused; 1 threads), 1.54 times"):
+        assert words in page
+    unchanged = replace(found, best=found.first, tried=())
+    assert "nothing is surely better" in render([replace(EMPTY, tuning=unchanged)], [])
+
+
+def test_a_search_survives_its_file(tmp_path: Path) -> None:
+    found = Tuning("lowest", Arrangement(), Arrangement("glued", {"glued": 3}), Estimate(2.0), (), complete=False)
+    result = replace(EMPTY, tuning=found)
+    (tmp_path / "tuned.json").write_text(text(result))
+    assert load(tmp_path / "tuned.json") == result
 
 
 def test_what_comes_from_a_file_is_escaped() -> None:
