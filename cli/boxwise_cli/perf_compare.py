@@ -27,7 +27,10 @@ def compare(
     synthetic: Synthetic = None,
     boxes: Boxes = None,
     concurrency: Annotated[int, typer.Option(min=1, help="Requests in flight, of the one that is loaded.")] = 4,
-    pairs: Annotated[int, typer.Option(min=6, help="Pairs of blocks.")] = 20,
+    pairs: Annotated[int, typer.Option(min=6, help="Pairs of blocks, of each start.")] = 20,
+    starts: Annotated[
+        int, typer.Option(min=1, help="Start both servers so often, and let the interval be of these; 6 or more.")
+    ] = 1,
     block: Annotated[float, typer.Option(metavar="TIME", parser=duration, help="Of one block.")] = "2s",  # type: ignore[assignment]
     warm_up: WarmUp = "2s",  # type: ignore[assignment]
     confidence: Annotated[float, typer.Option(min=0.5, max=0.999, help="Of the interval.")] = 0.95,
@@ -38,8 +41,9 @@ def compare(
     """Say whether B is faster than A, and by how much.
 
     Both servers are up, and one at a time is loaded, in short blocks whose order is drawn. Each pair of blocks gives a
-    ratio, in which a neighbour that disturbs both cancels; the interval is of their mean. Results that were measured
-    apart can be compared too, and then differences under 15 % mean nothing.
+    ratio, in which a neighbour that disturbs both cancels; the interval is of their mean. It is of these two servers:
+    what two starts of one repository differ by is in it only with --starts. Results that were measured apart can be
+    compared too, and then differences under 15 % mean nothing.
     """
     prepare(out)
     files = [Path(side).is_file() for side in (a, b)]
@@ -48,17 +52,21 @@ def compare(
     elif any(files):
         fail("expected two results, or two of REPO and HOST:PORT: a result's file has no server to load", USAGE)
     else:
+        from boxwise_perf.compare import pooled, ratios, verdict
         from boxwise_perf.load import Closed
         from boxwise_perf.machine import Machine
         from boxwise_perf.result import FORMAT, Comparison, Result, now
 
+        sides = [(*_side(side), name) for side, name in ((a, pipeline), (b, pipeline_b or pipeline))]
+        if starts > 1 and any(url for _, url, _ in sides):
+            fail("--starts is for repositories: a running server is not ours to start again", USAGE)
         sent = content(pictures, synthetic, boxes, seed)
-        with bench(sent) as own:
-            (first, target_a), (second, target_b) = (
-                own.add(*_side(side), name) for side, name in ((a, pipeline), (b, pipeline_b or pipeline))
-            )
-            found = _measure(own, (first, second), concurrency, pairs, block, warm_up, seed)
-        from boxwise_perf.compare import ratios, verdict
+        of_starts = []
+        for start in range(starts):
+            with bench(sent) as own:
+                (first, target_a), (second, target_b) = (own.add(*side) for side in sides)
+                of_starts.append(_measure(own, (first, second), concurrency, pairs, block, warm_up, seed + start))
+        found = tuple(map(pooled, of_starts)) if starts > 1 else of_starts[0]
 
         throughput, p50 = ratios(found, confidence)
         said = verdict(throughput, confidence)

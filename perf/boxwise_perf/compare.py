@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import statistics
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -51,6 +52,19 @@ def interleave(
         found.append((blocks[0], blocks[1]))
         done()
     return tuple(found)
+
+
+def pooled(pairs: Sequence[tuple[Block, Block]]) -> tuple[Block, Block]:
+    """The pairs of one start of both servers as one pair: geometric means.
+
+    What two starts of one thing differ by stays in all their pairs. Over several starts, each is one observation.
+    """
+
+    def side(number: int) -> Block:
+        rates, p50s = zip(*((pair[number].images_per_s, pair[number].p50_ms) for pair in pairs), strict=True)
+        return Block(statistics.geometric_mean(rates), statistics.geometric_mean(p50s))
+
+    return side(0), side(1)
 
 
 def ratio(a: Sequence[float], b: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:

@@ -7,7 +7,7 @@ import pytest
 from contract_support.perf_results import machine, target, trial
 
 from boxwise_perf.calibrate import binomial_tail, judge, slow_down
-from boxwise_perf.compare import block, interleave, ratio, ratios, unpaired, verdict
+from boxwise_perf.compare import block, interleave, pooled, ratio, ratios, unpaired, verdict
 from boxwise_perf.load import Closed, LoadError, Samples
 from boxwise_perf.result import FORMAT, Block, Result, ResultError
 from boxwise_perf.stats import Estimate
@@ -31,6 +31,27 @@ def test_at_the_rates_that_the_interval_promises() -> None:
     assert found.found > 0.99 * COMPARES
     missed = sum(not (each.low or 0) <= 0.95 <= (each.high or 2) for each in slowed)
     assert binomial_tail(missed, COMPARES, 0.05) > 0.01
+
+
+def test_what_starts_differ_by_is_in_the_interval_of_several_starts_alone() -> None:
+    """Servers that keep an offset of 3 % from their start on: pairs of one start cry wolf, several starts do not."""
+    random = np.random.default_rng(7)
+
+    def one_start(pairs: int) -> list[tuple[Block, Block]]:
+        offset = np.exp(random.normal(0, 0.03))
+        noise = np.exp(random.normal(0, 0.01, (pairs, 2)))
+        return [(Block(200 * a, 10 / a), Block(200 * b * offset, 10 / b)) for a, b in noise]
+
+    alone = [ratios(one_start(20))[0] for _ in range(COMPARES)]
+    several = [ratios([pooled(one_start(4)) for _ in range(8)])[0] for _ in range(COMPARES)]
+    assert judge(alone, []).chance < 1e-9
+    assert judge(several, []).chance > 0.01, f"{judge(several, []).false_alarms} of {COMPARES} cry wolf"
+
+
+def test_a_start_s_pairs_are_their_geometric_means() -> None:
+    a, b = pooled([(Block(100, 10), Block(50, 40)), (Block(400, 40), Block(200, 10))])
+    assert (a.images_per_s, a.p50_ms) == pytest.approx((200, 20))
+    assert (b.images_per_s, b.p50_ms) == pytest.approx((100, 20))
 
 
 @pytest.mark.parametrize(
