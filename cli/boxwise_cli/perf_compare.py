@@ -27,7 +27,7 @@ def compare(
     synthetic: Synthetic = None,
     boxes: Boxes = None,
     concurrency: Annotated[int, typer.Option(min=1, help="Requests in flight, of the one that is loaded.")] = 4,
-    pairs: Annotated[int, typer.Option(min=6, help="Pairs of blocks, of each start.")] = 20,
+    pairs: Annotated[int, typer.Option(min=1, help="Pairs of blocks, of each start.")] = 20,
     starts: Annotated[
         int, typer.Option(min=1, help="Start both servers so often, and let the interval be of these; 6 or more.")
     ] = 1,
@@ -58,8 +58,7 @@ def compare(
         from boxwise_perf.result import FORMAT, Comparison, Result, now
 
         sides = [(*_side(side), name) for side, name in ((a, pipeline), (b, pipeline_b or pipeline))]
-        if starts > 1 and any(url for _, url, _ in sides):
-            fail("--starts is for repositories: a running server is not ours to start again", USAGE)
+        _check(starts, pairs, running=any(url for _, url, _ in sides))
         sent = content(pictures, synthetic, boxes, seed)
         of_starts = []
         for start in range(starts):
@@ -76,6 +75,16 @@ def compare(
     keep(result, out, as_json=as_json)
     if not as_json:
         _show(result)
+
+
+def _check(starts: int, pairs: int, *, running: bool) -> None:
+    """End with a sentence where these have no interval, or cannot be had."""
+    from boxwise_perf.compare import LEAST
+
+    if (starts if starts > 1 else pairs) < LEAST:
+        fail(f"expected {LEAST} --pairs, or --starts, at least: fewer have intervals that say nothing", USAGE)
+    if starts > 1 and running:
+        fail("--starts is for repositories: a running server is not ours to start again", USAGE)
 
 
 def _side(text: str) -> tuple[Path | None, str | None]:

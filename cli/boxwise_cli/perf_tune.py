@@ -166,7 +166,7 @@ def pipeline_lines(arrangement: "Arrangement") -> str:
     """What the pipeline file says of it."""
     import yaml
 
-    settings = {key: value for key, value in asdict(arrangement).items() if value not in (None, {})}
+    settings = {key: value for key, value in asdict(arrangement).items() if value}
     layout = settings.pop("layout")
     settings.pop("max_batch_size", None)  # the detector's own key
     return str(yaml.safe_dump({"layout": layout, "serving": settings}, sort_keys=False)).rstrip()

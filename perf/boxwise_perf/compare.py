@@ -13,6 +13,7 @@ from boxwise_perf.load import LoadError, Samples
 from boxwise_perf.result import Block, Comparison, Result, ResultError, Trial
 from boxwise_perf.stats import CONFIDENCE, Estimate, mean
 
+LEAST = 6  # pairs, or starts: fewer have intervals that say nothing
 PICTURES_APART = 7  # between the first pictures of two pairs, so that the pairs see different ones
 UNPAIRED = 0.15  # two runs of one thing, minutes apart, differed by this much on the machines that we have
 

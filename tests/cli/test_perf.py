@@ -95,6 +95,8 @@ def test_lists_and_sizes() -> None:
         (["slo", "models", "--p99", "100"], "say its unit"),
         (["compare", "nowhere", "localhost:1"], "nowhere: is no folder"),
         (["compare", __file__, "localhost:1"], "a result's file has no server"),
+        (["compare", "x:1", "localhost:1", "--pairs", "5"], "expected 6 --pairs, or --starts, at least"),
+        (["compare", "x:1", "localhost:1", "--starts", "6"], "a running server is not ours to start again"),
         (["report", __file__], "expected --html FILE or --png DIR"),
     ],
 )
