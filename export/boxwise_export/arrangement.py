@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Layout = Literal["ensemble", "glued", "fused"]
-# Requests of one glued instance at once: two networks' worth of waiting beside its own work. Measured on the CPU alone,
-# where more gained nothing (docs/performance.md).
+# Requests of one glued instance at once: one that decodes or crops while others wait for a network. Not tuned: that
+# wants networks that take their time elsewhere, on a GPU.
 IN_FLIGHT = 4
 
 
