@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import text_format
-from tritonclient.grpc import model_config_pb2
-
+from boxwise_export.configs import read_config
 from boxwise_export.layouts import CHUNK, stage_folders
 from boxwise_export.manifest import find_manifest
 from boxwise_runtime.chain import Chain, Graph
@@ -28,7 +26,7 @@ def load_chain(repository: Path, pipeline: str, threads: int = 1) -> Chain:
         RepositoryError: there is no such pipeline.
     """
     folders = stage_folders(repository, pipeline, find_manifest(repository, pipeline).revision().models)
-    configs = {name: _config(folder) for name, folder in folders.items()}
+    configs = {name: read_config(folder / "config.pbtxt") for name, folder in folders.items()}
 
     def fields(name: str) -> Mapping[str, Any]:
         return read_parameters({key: value.string_value for key, value in configs[name].parameters.items()})
@@ -45,8 +43,3 @@ def load_chain(repository: Path, pipeline: str, threads: int = 1) -> Chain:
     return Chain.build(
         fields("preprocess") if detects else {}, fields("nms" if detects else "whole_picture"), labels, graph
     )
-
-
-def _config(folder: Path) -> Any:
-    text = (folder / "config.pbtxt").read_text(encoding="utf-8")
-    return text_format.Parse(text, model_config_pb2.ModelConfig())

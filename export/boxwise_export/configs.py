@@ -76,6 +76,11 @@ class Template:
         return "\n".join(parts) + "\n"
 
 
+def read_config(file: Path) -> Any:
+    """A model's configuration, a model_config_pb2.ModelConfig."""
+    return text_format.Parse(file.read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
+
+
 def model_py(stage: str) -> bytes:
     """The program of a stage."""
     return (templates_folder() / stage / "1" / "model.py").read_bytes()

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from boxwise_export.arrangement import IN_FLIGHT, Arrangement, Layout
-from boxwise_export.configs import Template, model_py, per_classifier, remove
+from boxwise_export.configs import Template, model_py, per_classifier, read_config, remove
 from boxwise_export.manifest import Revision
-from boxwise_export.versions import ModelFolder
+from boxwise_export.versions import ModelFolder, version_files
 
 OPTIONS = ("score_threshold", "iou_threshold", "max_detections", "class_filter")
 DETECTIONS = ("boxes", "scores", "class_ids", "image_size")
@@ -40,16 +40,22 @@ def layers(pipeline: str, stages: Stages, arrangement: Arrangement) -> list[Laye
         "glued": [name for name in stages if name.startswith(("detector", "classifier_", "info"))],
         "fused": ["info"],
     }
-    public = _remembering if arrangement.response_cache else _as_it_is
-    found: list[Layer] = [lambda _: [stages[name] for name in kept[arrangement.layout]]]
-    if arrangement.layout == "ensemble":
-        return [*found, lambda versions: [public(_ensemble(outline, versions, raw=False))],
-                lambda versions: [_ensemble(outline, versions, raw=True)]]  # fmt: skip
-    joined = [
-        lambda versions: [public(_joined(outline, stages, arrangement, versions))],
-        lambda of: [_raw(outline, of)],
-    ]
-    return [*found, *joined]
+
+    def whole(versions: Mapping[str, int]) -> list[ModelFolder]:
+        """The model that files are sent to."""
+        if arrangement.layout == "ensemble":
+            model = _ensemble(outline, versions, raw=False)
+        else:
+            model = _joined(outline, stages, arrangement, versions)
+        return [_remembering(model) if arrangement.response_cache else model]
+
+    def raw(versions: Mapping[str, int]) -> list[ModelFolder]:
+        """The model that frames are sent to."""
+        if arrangement.layout == "ensemble":
+            return [_ensemble(outline, versions, raw=True)]
+        return [_raw(outline, versions)]
+
+    return [lambda _: [stages[name] for name in kept[arrangement.layout]], whole, raw]
 
 
 def stage_folders(repository: Path, pipeline: str, versions: Mapping[str, int]) -> dict[str, Path]:
@@ -91,8 +97,8 @@ def read_arrangement(repository: Path, pipeline: str, versions: Mapping[str, int
     `instances` has the models that run in the Python backend, the information apart.
     """
     folders = stage_folders(repository, pipeline, versions)
-    configs = {name: _config(folder) for name, folder in folders.items()}
-    joined = _config(repository / pipeline)
+    configs = {name: read_config(folder / "config.pbtxt") for name, folder in folders.items()}
+    joined = read_config(repository / pipeline / "config.pbtxt")
     layout: Layout = "ensemble"
     instances = {name: config.instance_group[0].count for name, config in configs.items() if name != "info"}
     if not joined.platform:
@@ -103,7 +109,7 @@ def read_arrangement(repository: Path, pipeline: str, versions: Mapping[str, int
         config
         for folder in folders.values()
         for path in sorted(folder.glob("configs/*.pbtxt"))
-        if (config := _config(path.parent, path.name)).HasField("dynamic_batching")
+        if (config := read_config(path)).HasField("dynamic_batching")
     ]
     in_flight = joined.parameters["in_flight"].string_value if layout == "glued" else ""
     threads = [
@@ -118,10 +124,6 @@ def read_arrangement(repository: Path, pipeline: str, versions: Mapping[str, int
         max_batch_size=batching[0].max_batch_size if batching else None,
         response_cache=joined.response_cache.enable,
     )
-
-
-def _config(folder: Path, file: str = "config.pbtxt") -> Any:
-    return Template.read((folder / file).read_text(encoding="utf-8")).config
 
 
 def arranged(name: str, folder: ModelFolder, arrangement: Arrangement) -> ModelFolder:
@@ -228,7 +230,7 @@ def _packed(stages: Stages) -> dict[str, bytes]:
         f"stages/{name}/{path}": content
         for name, folder in stages.items()
         if name != "info"
-        for path, content in {**folder.files, **{at: text.encode() for at, text in folder.configs.items()}}.items()
+        for path, content in version_files(folder).items()
     }
 
 
@@ -258,10 +260,6 @@ def _wired(outline: _Outline, versions: Mapping[str, int], steps: Iterable[Step]
             model_name=model, model_version=versions[model], input_map=inputs, output_map=outputs
         )
     return ModelFolder(config.name, {"config.pbtxt": template.render(config, aliases)}, {})
-
-
-def _as_it_is(folder: ModelFolder) -> ModelFolder:
-    return folder
 
 
 def _remembering(folder: ModelFolder) -> ModelFolder:

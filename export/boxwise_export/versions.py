@@ -6,11 +6,8 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from google.protobuf import text_format
-from tritonclient.grpc import model_config_pb2
-
+from boxwise_export.configs import read_config
 from boxwise_export.exchange import write_file
 
 
@@ -31,8 +28,7 @@ class ModelFolder:
 
 def current_version(repository: Path, model: str) -> int:
     """The version that is served: the one that the model's config.pbtxt names."""
-    text = (repository / model / "config.pbtxt").read_text(encoding="utf-8")
-    config: Any = text_format.Parse(text, model_config_pb2.ModelConfig())
+    config = read_config(repository / model / "config.pbtxt")
     return int(max(config.version_policy.specific.versions))
 
 

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from google.protobuf import text_format
 from numpy.typing import NDArray
-from tritonclient.grpc import model_config_pb2
 
 from boxwise_export.chain import load_chain
+from boxwise_export.configs import read_config
 from boxwise_export.exchange import write_file
 from boxwise_export.manifest import Revision, find_manifest
 from boxwise_export.network import Report
@@ -60,8 +59,7 @@ def graphs_of(repository: Path, revision: Revision) -> dict[str, Path]:
 
 def profile_of(graph: Path) -> Profile:
     """The shapes that a model's TensorRT configuration lets through."""
-    text = (graph.parent / "configs" / "tensorrt.pbtxt").read_text(encoding="utf-8")
-    config: Any = text_format.Parse(text, model_config_pb2.ModelConfig())
+    config = read_config(graph.parent / "configs" / "tensorrt.pbtxt")
     (picture,) = config.input
     return Profile(picture.name, tuple(picture.dims), max(1, config.max_batch_size))
 

@@ -6,12 +6,9 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
-
-from google.protobuf import text_format
-from tritonclient.grpc import model_config_pb2
 
 from boxwise_export.chain import load_chain
+from boxwise_export.configs import read_config
 from boxwise_export.layouts import stage_folders
 from boxwise_export.manifest import find_manifest
 from boxwise_perf.baselines.recipe import Recipe
@@ -37,8 +34,7 @@ def read_recipe(repository: Path) -> Recipe:
     ((classifier, top_k),) = chain.top_k.items()
     folders = stage_folders(repository, pipeline, find_manifest(repository, pipeline).revision().models)
     # The classifier's: a detector takes one picture at a time, so its chunk says nothing.
-    text = (folders[f"classifier_{classifier}"] / "config.pbtxt").read_text(encoding="utf-8")
-    config: Any = text_format.Parse(text, model_config_pb2.ModelConfig())
+    config = read_config(folders[f"classifier_{classifier}"] / "config.pbtxt")
     return Recipe(
         pipeline=pipeline,
         preprocess=asdict(chain.preprocess),
