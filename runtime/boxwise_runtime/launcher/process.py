@@ -4,6 +4,7 @@ import http.client
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -206,12 +207,17 @@ class TritonProcess:
             raise LaunchError(failure)
 
     def _answers(self) -> bool:
-        """Whether GET /v2/health/ready says yes."""
-        host = self.options.reachable_host.strip("[]")
-        connection = http.client.HTTPConnection(host, self.options.http_port, timeout=2)
+        """Whether GET /v2/health/ready says yes, and metrics, which Triton opens last, are there too."""
+        options = self.options
+        host = options.reachable_host.strip("[]")
+        connection = http.client.HTTPConnection(host, options.http_port, timeout=2)
         try:
             connection.request("GET", "/v2/health/ready")
-            return connection.getresponse().status == 200
+            if connection.getresponse().status != 200:
+                return False
+            if not any(each.startswith("--allow-metrics") for each in options.extra_args):
+                socket.create_connection((host, options.metrics_port), timeout=2).close()
+            return True
         except (OSError, http.client.HTTPException):
             return False
         finally:

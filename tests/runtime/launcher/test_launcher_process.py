@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -287,6 +288,40 @@ def test_an_own_server_gets_the_target_and_the_extra_arguments(write_model, on_f
         assert json.load(reply)["name"] == "ours"
         with urllib.request.urlopen(f"http://127.0.0.1:{options.http_port}/v2/models/echo") as described:
             assert json.load(described)["inputs"][0]["shape"] == [3]
+
+
+SLOW_METRICS = """
+import http.server, sys, threading, time
+
+class Ready(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+    def log_message(self, *args):
+        pass
+
+ports = dict(argument.split("=") for argument in sys.argv if "-port=" in argument)
+health = http.server.ThreadingHTTPServer(("127.0.0.1", int(ports["--http-port"])), Ready)
+threading.Thread(target=health.serve_forever).start()
+time.sleep(0.5)
+http.server.ThreadingHTTPServer(("127.0.0.1", int(ports["--metrics-port"])), Ready).serve_forever()
+"""
+
+
+def test_a_server_is_ready_once_its_metrics_are(write_model, on_free_ports, tmp_path: Path) -> None:
+    """Triton opens them last, and says that it is ready before it does: a program stands in for a busy machine."""
+    slow = tmp_path / "tritonserver"
+    slow.write_text(f"#!{sys.executable}{SLOW_METRICS}")
+    slow.chmod(0o755)
+    options = on_free_ports(write_model(), server=slow)
+    with TritonProcess.start(options):
+        socket.create_connection(("127.0.0.1", options.metrics_port), timeout=1).close()
+
+
+def test_a_server_without_metrics_is_ready_without_them(echo_options, infer) -> None:
+    options = replace(echo_options, extra_args=("--allow-metrics=false",))
+    with TritonProcess.start(options, timeout_s=20):
+        assert infer(options, 0, 7) == [0, 7]
 
 
 def test_a_server_that_is_none_is_one_sentence(write_model, on_free_ports) -> None:
