@@ -82,6 +82,7 @@ def _preprocess(plan: Plan, detector: DetectorPlan) -> ModelFolder:
             "score_threshold": detector.spec.score_threshold,
             "iou_threshold": detector.spec.iou_threshold,
             "max_detections": detector.spec.max_detections,
+            "scaled_decoding": detector.spec.canvas.scaled_decoding,
             "max_pixels": plan.max_pixels,
         },
     )

@@ -60,6 +60,11 @@ def _cut_down(side: float) -> int:
     return int(side + 1e-6)
 
 
+def decoded_scale(geometry: Geometry) -> int:
+    """By how much a picture can be decoded smaller and still have a pixel for each of the canvas: 1, 2, 4 or 8."""
+    return next((scale for scale in (8, 4, 2) if scale * max(geometry.scale_x, geometry.scale_y) <= 1), 1)
+
+
 def draw(
     frame: NDArray[np.uint8],
     geometry: Geometry,
@@ -72,8 +77,8 @@ def draw(
     """Resize a frame onto its canvas, in place.
 
     Args:
-        frame: uint8 [height, width, 3], RGB.
-        geometry: where it lies, from `fit` for this canvas.
+        frame: uint8 [height, width, 3], RGB, at whatever scale it was decoded.
+        geometry: where the picture lies, from `fit` for this canvas.
         canvas: uint8 [canvas height, canvas width, 3]; all of it is written.
         pad_value: 0 to 255, the grey of what the picture does not cover.
         interpolation: how pixels between pixels are found.

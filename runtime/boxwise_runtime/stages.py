@@ -20,9 +20,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from boxwise_runtime.canvas import ColorOrder, Geometry, Interpolation, Resize, draw, fit, to_picture
+from boxwise_runtime.canvas import ColorOrder, Geometry, Interpolation, Resize, decoded_scale, draw, fit, to_picture
 from boxwise_runtime.crop import CropSpec, crop
-from boxwise_runtime.decode import check_size, decode
+from boxwise_runtime.decode import EncodedPicture, check_size, decode
 from boxwise_runtime.errors import InvalidInput
 from boxwise_runtime.nms import suppress
 from boxwise_runtime.session import OnnxGraph
@@ -55,6 +55,8 @@ class Preprocess:
         iou_threshold: the default of a request.
         max_detections: the default of a request, and the most it can ask for.
         max_pixels: the most pixels of a picture, as a file or a frame.
+        scaled_decoding: whether a JPEG that is at least twice as large as the canvas is decoded at a fraction of its
+            size; the frame is then smaller than the picture.
     """
 
     canvas_height: int
@@ -68,6 +70,7 @@ class Preprocess:
     iou_threshold: float
     max_detections: int
     max_pixels: int
+    scaled_decoding: bool = False
 
     def __call__(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
         """`image` uint8 [bytes] or `raw_frame` uint8 [H, W, 3], and the optional inputs of the contract.
@@ -81,8 +84,7 @@ class Preprocess:
         """
         settings = read_settings(inputs, Settings(self.score_threshold, self.iou_threshold, self.max_detections))
         class_filter = read_class_filter(inputs, self.class_count)
-        frame = read_frame(inputs, self.max_pixels)
-        geometry = fit(frame.shape[0], frame.shape[1], self.canvas_height, self.canvas_width, self.resize)
+        frame, geometry = self._read(inputs)
         canvas = np.empty((1, self.canvas_height, self.canvas_width, 3), np.uint8)
         draw(
             frame,
@@ -101,6 +103,19 @@ class Preprocess:
             ),
             "class_filter": class_filter,
         }
+
+    def _read(self, inputs: Tensors) -> tuple[NDArray[np.uint8], Geometry]:
+        """The frame, and where the picture lies on the canvas."""
+        if self.scaled_decoding and "raw_frame" not in inputs and "image" in inputs:
+            file = EncodedPicture(inputs["image"], self.max_pixels)
+            if file.scalable:
+                geometry = self._fit(*file.size)
+                return file.pixels(decoded_scale(geometry)), geometry
+        frame = read_frame(inputs, self.max_pixels)
+        return frame, self._fit(*frame.shape[:2])
+
+    def _fit(self, height: int, width: int) -> Geometry:
+        return fit(height, width, self.canvas_height, self.canvas_width, self.resize)
 
 
 @dataclass

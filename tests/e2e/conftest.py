@@ -15,10 +15,12 @@ from contract_support.synthetic import (
     write_pixels_classifier,
 )
 
+from boxwise_export.arrangement import Arrangement
 from boxwise_export.demo import prepare_demo
 from boxwise_export.demo_assets import DEMO_ASSETS
 from boxwise_export.download import fetch
 from boxwise_export.export import export
+from boxwise_export.publish import rearrange
 from boxwise_runtime.cache import cache_folder
 from boxwise_runtime.launcher import ServerOptions, TritonProcess
 
@@ -53,6 +55,7 @@ SYNTHETIC = {
             _SHADE | {"name": "vivid", "weights": "mean_8.onnx", "activation": "sigmoid", "threshold": 0.99},
         ],
     },
+    "scaled": {"detector": _DOTS | {"canvas": {"pad_value": 0, "scaled_decoding": True}}},
     "thousand": {"detector": _DOTS | {"max_detections": 1000}, "classifiers": [_SHADE]},
     "whole": {
         "max_megapixels": 0.1,
@@ -109,9 +112,10 @@ def photos(demo_assets: dict[str, Path]) -> dict[str, bytes]:
 
 @pytest.fixture(scope="session")
 def repository(demo_assets: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pipelines boxwise (the demo), centernet (its detector alone), dots, thousand, whole and, with data, street."""
+    """Pipelines boxwise (the demo), centernet (its detector), dots, scaled, thousand, whole and, with data, street."""
     out = tmp_path_factory.mktemp("served") / "repository"
     prepare_demo(cache_folder(), out, lambda line: None)
+    rearrange(out, "boxwise", Arrangement("ensemble"))  # as the others; test_layouts.py holds the layouts against it
 
     sources = tmp_path_factory.mktemp("sources")
     write_dots_detector(sources / "dots.onnx")

@@ -231,15 +231,18 @@ def test_real_models_answer_the_thinnest_pictures(triton: Triton, width: int, he
     assert_well_formed(answer, len(answer["boxes"]), {"imagenet": 5}, height=height, width=width)
 
 
-def test_a_jpeg_of_24_megapixels(triton: Triton, figures: list[str]) -> None:
+@pytest.mark.parametrize(("pipeline", "classifiers"), [("dots", DOTS), ("scaled", {})])
+def test_a_jpeg_of_24_megapixels(
+    triton: Triton, figures: list[str], pipeline: str, classifiers: dict[str, int]
+) -> None:
     scale, width, height = 12, 6144, 3936  # the canvas is 512 x 328 of it, 92 down
     assert width * height > 24_000_000
     dots = make_dots(100, height=height // scale)
     file = opencv(".jpg", dots.draw(width, height, scale)[..., ::-1])
     start = time.perf_counter()
-    answer = triton.predict("dots", file)
-    figures.append(f"24-megapixel JPEG through the dots pipeline: {(time.perf_counter() - start) * 1000:.0f} ms")
-    assert_well_formed(answer, 100, DOTS, height=height, width=width)
+    answer = triton.predict(pipeline, file)
+    figures.append(f"24-megapixel JPEG through the {pipeline} pipeline: {(time.perf_counter() - start) * 1000:.0f} ms")
+    assert_well_formed(answer, 100, classifiers, height=height, width=width)
     by_place = {tuple(box): i for i, box in enumerate((dots.boxes * scale).tolist())}
     rows = [by_place[tuple(box)] for box in answer["boxes"].round(3).tolist()]
     assert sorted(rows) == list(range(100))

@@ -52,7 +52,8 @@ def test_the_files_we_ship_are_valid(name: str) -> None:
 def test_every_key_of_the_starter_that_is_commented_out_is_valid_too() -> None:
     text = files("boxwise_export").joinpath("starter.yaml").read_text(encoding="utf-8")
     keys = ("family", "candidates", "max_batch_size", "canvas", "  size", "  resize", "  pad_value", "  interpolation",
-            "  color_order", "normalize", "threshold", "resize_shorter", "interpolation", "color_order")  # fmt: skip
+            "  color_order", "  scaled_decoding", "normalize", "threshold", "resize_shorter", "interpolation",
+            "color_order")  # fmt: skip
     lines = []
     for line in text.splitlines():
         bare = line.replace("# ", "", 1) if any(line.lstrip().startswith(f"# {key}:") for key in keys) else line
@@ -118,6 +119,11 @@ def test_every_key_of_the_starter_that_is_commented_out_is_valid_too() -> None:
         (
             DETECTOR + "classifiers: [{name: a, weights: a.onnx, labels: [x], crop: {size: 8}, only: []}]",
             "classifiers.a.only: empty, so it is never asked",
+        ),
+        (
+            "detector: {weights: a.onnx, labels: coco, canvas: {scaled_decoding: true}}\n"
+            "classifiers: [{name: a, weights: a.onnx, labels: [x], crop: {size: 8}}]",
+            "detector.canvas.scaled_decoding: classifiers are cut out of the whole picture",
         ),
         (
             "classifiers: [&a {name: a, weights: a.onnx, labels: [x], crop: {size: 8}}, *a]",

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boxwise_runtime.canvas import Geometry, Resize, draw, fit, to_picture
+from boxwise_runtime.canvas import Geometry, Resize, decoded_scale, draw, fit, to_picture
 
 SIDE = st.integers(1, 5000)
 HOW = st.sampled_from(["letterbox", "letterbox_top_left", "stretch"])
@@ -47,6 +47,18 @@ def test_boxes_come_back_within_a_hundredth_of_a_pixel(height: int, width: int, 
     # A picture thousands of pixels long is squeezed onto a few: float32 pixels of the canvas are coarser there.
     tolerance = max(0.01, 1e-4 / min(geometry.scale_x, geometry.scale_y))
     np.testing.assert_allclose(to_picture(on_canvas.astype(np.float32), stored), boxes, atol=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [((1, 1), 1), ((511, 511), 1), ((1023, 700), 1), ((1024, 700), 2), ((300, 2048), 4), ((5000, 8000), 8)],
+)
+def test_a_picture_is_decoded_no_smaller_than_the_canvas(size: tuple[int, int], expected: int) -> None:
+    assert decoded_scale(fit(*size, 512, 512, "letterbox")) == expected
+
+
+def test_stretched_the_shorter_side_decides() -> None:
+    assert decoded_scale(fit(4096, 1024, 512, 512, "stretch")) == 2
 
 
 def test_boxes_are_clipped_to_the_picture() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from boxwise_runtime.decode import check_size, decode
+from boxwise_runtime.decode import EncodedPicture, check_size, decode
 from boxwise_runtime.errors import InvalidInput
 
 LIMIT = 25_000_000
@@ -47,6 +47,34 @@ def test_lossless_files_come_out_as_they_went_in(kind: str) -> None:
 def test_jpeg(options: dict[str, object]) -> None:
     frame = decode(encoded(corners(), "JPEG", subsampling=0, **options), LIMIT)
     np.testing.assert_allclose(quarters(frame), [RED, GREEN, BLUE, WHITE], atol=6)
+
+
+@pytest.mark.parametrize("scale", [1, 2, 4, 8])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_jpeg_at_a_fraction_of_its_size_is_the_same_picture(scale: int, orientation: int) -> None:
+    """Sides that 8 does not divide, every EXIF orientation."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = encoded(corners().resize((642, 323)), "JPEG", quality=95, subsampling=0, exif=exif)
+    picture = EncodedPicture(file, LIMIT)
+    whole, part = decode(file, LIMIT), picture.pixels(scale)
+    assert picture.scalable
+    assert picture.size == whole.shape[:2]
+    assert part.shape[:2] == tuple(-(-side // scale) for side in whole.shape[:2])
+    np.testing.assert_allclose(quarters(part), quarters(whole), atol=6)
+
+
+def test_what_is_no_jpeg_is_not_scalable() -> None:
+    for kind in ("PNG", "WEBP", "BMP"):
+        assert not EncodedPicture(encoded(corners(), kind), LIMIT).scalable
+    assert not EncodedPicture(encoded(corners().convert("CMYK"), "JPEG"), LIMIT).scalable
+    assert EncodedPicture(encoded(corners().convert("L"), "JPEG"), LIMIT).pixels(2).shape == (16, 32, 3)
+
+
+def test_odd_metadata_is_no_reason_to_refuse_a_jpeg() -> None:
+    file = encoded(corners(), "JPEG", exif=b"Exif\0\0II*\0nonsense")
+    assert EncodedPicture(file, LIMIT).size == (32, 64)
+    assert EncodedPicture(file, LIMIT).pixels(2).shape == (16, 32, 3)
 
 
 def test_jpeg_is_the_same_as_pillow_reads_it() -> None:

@@ -1,7 +1,9 @@
 """The stages as pure functions; what they are together is tested through the server."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -33,6 +35,25 @@ def test_preprocess_of_a_frame() -> None:
     assert outputs["geometry"].tolist() == pytest.approx([10, 20, 4.8, 4.8, 0, 8])
     assert outputs["thresholds"].tolist() == [0.25, 0.5, 10]
     assert outputs["class_filter"].tolist() == [2]
+
+
+def test_a_large_jpeg_is_decoded_smaller_where_that_is_asked_for() -> None:
+    """The boxes and the size of the reply are those of the whole picture all the same."""
+    picture = np.zeros((80, 121, 3), np.uint8)
+    picture[:, 60:] = 200
+    whole = replace(PREPROCESS, canvas_height=20, canvas_width=30)
+    scaled = replace(whole, scaled_decoding=True)
+    file = cv2.imencode(".jpg", picture)[1].ravel()
+    one, other = whole({"image": file}), scaled({"image": file})
+    assert (one["frame"].shape, other["frame"].shape) == ((80, 121, 3), (20, 31, 3))
+    assert one["geometry"].tolist() == other["geometry"].tolist()
+    assert np.abs(one["canvas"].astype(int) - other["canvas"]).mean() < 4
+    for inputs in ({"image": cv2.imencode(".png", picture)[1].ravel()}, {"raw_frame": picture}):
+        assert scaled(inputs)["frame"].shape == (80, 121, 3)
+    with pytest.raises(InvalidInput, match="image: empty"):
+        scaled({"image": file[:0]})
+    with pytest.raises(InvalidInput, match="image: missing"):
+        scaled({})
 
 
 def test_preprocess_refuses_before_it_decodes() -> None:
