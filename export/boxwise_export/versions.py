@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from boxwise_export.configs import read_config
 from boxwise_export.exchange import write_file
 
 
@@ -24,12 +23,6 @@ class ModelFolder:
     name: str
     configs: Mapping[str, str]
     files: Mapping[str, bytes]
-
-
-def current_version(repository: Path, model: str) -> int:
-    """The version that is served: the one that the model's config.pbtxt names."""
-    config = read_config(repository / model / "config.pbtxt")
-    return int(max(config.version_policy.specific.versions))
 
 
 def versions_of(model: Path) -> list[int]:

@@ -11,6 +11,7 @@ from unittest import mock
 import pytest
 
 from boxwise_export import exchange
+from boxwise_export.configs import read_config
 from boxwise_export.errors import ExportError, RepositoryError
 from boxwise_export.exchange import locked
 from boxwise_export.export import export
@@ -19,7 +20,6 @@ from boxwise_export.pipeline import load_pipeline
 from boxwise_export.plan import Plan, make_plan
 from boxwise_export.publish import publish
 from boxwise_export.revisions import rollback
-from boxwise_export.versions import current_version
 
 Write = Callable[[str], Path]
 DETECTOR = "name: %s\ndetector: {weights: detector.onnx, labels: [car, dog], score_threshold: %s}\n"
@@ -47,11 +47,17 @@ def snapshot(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def version_named(folder: Path, model: str) -> int:
+    """By the model's config.pbtxt, as Triton reads it."""
+    (version,) = read_config(folder / model / "config.pbtxt").version_policy.specific.versions
+    return int(version)
+
+
 def served(folder: Path) -> dict[str, bytes]:
     """What Triton would load: configurations, and the versions that they name."""
     everything = snapshot(folder)
     models = [path.parent.name for path in folder.glob("*/config.pbtxt")]
-    current = {model: str(current_version(folder, model)) for model in models}
+    current = {model: str(version_named(folder, model)) for model in models}
     return {
         f"{model}/{path}": content
         for model in models
@@ -110,7 +116,7 @@ def test_a_file_that_was_changed_by_hand_is_published_anew(plan: Callable[..., P
     (out / "street_nms" / "config.pbtxt").write_text("not a configuration")
     publication = publish(plan(), out)
     assert sorted(publication.changed) == ["street", "street_nms", "street_raw"]
-    assert current_version(out, "street_nms") == 2
+    assert version_named(out, "street_nms") == 2
 
 
 def test_two_pipelines_share_a_repository(write_pipeline: Write, tmp_path: Path) -> None:
