@@ -16,6 +16,7 @@ COMMANDS = (
     "export",
     "diff",
     "rollback",
+    "layout",
     "build-engines",
     "check-tensorrt",
     "serve",

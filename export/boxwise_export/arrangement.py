@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 Layout = Literal["ensemble", "glued", "fused"]
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 # Requests of one glued instance at once: one that decodes or crops while others wait for a network. Not tuned: that
 # wants networks that take their time elsewhere, on a GPU.
 IN_FLIGHT = 4

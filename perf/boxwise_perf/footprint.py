@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from boxwise import Client
-from boxwise_export.arrangement import Arrangement
+from boxwise_export.arrangement import LAYOUTS, Arrangement
 from boxwise_export.demo import prepare_demo
 from boxwise_export.publish import rearrange
 from boxwise_perf.measure import closed_loop, machine
@@ -71,7 +71,7 @@ def main() -> None:
     """Measure the demo's pipeline, and print the figures or JSON."""
     parser = argparse.ArgumentParser(prog="python -m boxwise_perf.footprint", description=__doc__)
     parser.add_argument("--requests", type=int, default=2000, help="in all (default 2000)")
-    parser.add_argument("--layout", choices=["ensemble", "glued", "fused"], default="ensemble")
+    parser.add_argument("--layout", choices=LAYOUTS, default="fused", help="(default fused)")
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="boxwise-footprint-") as folder:

@@ -20,7 +20,7 @@ import numpy as np
 import onnx
 
 from boxwise import Client
-from boxwise_export.arrangement import Arrangement, Layout
+from boxwise_export.arrangement import LAYOUTS, Arrangement, Layout
 from boxwise_export.demo import prepare_demo
 from boxwise_export.publish import rearrange
 from boxwise_perf.measure import Run, closed_loop, machine
@@ -113,7 +113,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m boxwise_perf.growth", description=__doc__)
     parser.add_argument("--requests", type=int, default=100_000, help="in all (default 100000)")
     parser.add_argument("--boxes", type=int, nargs="+", default=[0, 1, 5, 20, 50, 100], help="an image, 0 first")
-    parser.add_argument("--layout", choices=["ensemble", "glued", "fused"], default="fused", help="(default fused)")
+    parser.add_argument("--layout", choices=LAYOUTS, default="fused", help="(default fused)")
     parser.add_argument("--seconds", type=float, default=3.0, help="of each block of boxes (default 3)")
     parser.add_argument("--rounds", type=int, default=3, help="of these blocks (default 3)")
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
@@ -123,8 +123,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="boxwise-growth-") as name:
         folder = Path(name)
         prepare_demo(cache_folder(), folder / "demo", report=lambda _: None)
-        if layout != "ensemble":
-            rearrange(folder / "demo", None, Arrangement(layout))
+        rearrange(folder / "demo", None, Arrangement(layout))
         nullify(folder / "demo", folder / "null")
         constant_detector(folder / "demo", folder / "boxes", max(options.boxes))
         marks = [mark for mark in (1_000, 10_000, 30_000, 100_000, 1_000_000) if mark < options.requests]

@@ -11,11 +11,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 
-from boxwise_export.arrangement import IN_FLIGHT, Arrangement, Layout
+from boxwise_export.arrangement import IN_FLIGHT, LAYOUTS, Arrangement, Layout
 from boxwise_perf.load import Samples
 from boxwise_perf.stats import Estimate
 
@@ -173,7 +173,7 @@ def neighbours_of(
 
     def neighbours(now: Arrangement) -> Iterator[tuple[str, Arrangement]]:
         if target == "embedded":
-            for layout in get_args(Layout):
+            for layout in LAYOUTS:
                 if layout != now.layout:
                     yield f"layout {layout}", _other_layout(now, layout, stages, cores)
         for stage, count in now.instances.items():

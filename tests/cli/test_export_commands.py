@@ -1,6 +1,7 @@
 """`boxwise init`, `validate` and `export`, as a person runs them."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -98,6 +99,27 @@ def test_export(folder: Path) -> None:
     assert json.loads(done.stdout)["repository"] == "models"
     assert "count: 3" in (folder / "models" / "street_detector" / "config.pbtxt").read_text()
     assert (folder / "models" / "street.manifest.json").is_file()
+
+
+def test_another_layout(folder: Path) -> None:
+    assert boxwise("export", "pipeline.yaml", "--out", "models", cwd=folder).returncode == 0
+    assert re.match(r"street: ensemble \(\d+ preprocess, ", boxwise("layout", "models", cwd=folder).stdout)
+    before = json.loads(boxwise("layout", "models", "--json", cwd=folder).stdout)
+    again = boxwise("layout", "models", "fused", "--json", cwd=folder)
+    assert again.stderr.startswith("published revision 2: ")
+    assert json.loads(again.stdout)["layout"] == "fused"
+    assert not (folder / "models" / "street_detector").exists()
+    refused = boxwise("serve", "models", "--target", "tensorrt", cwd=folder)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr == (
+        "error: the pipeline street is laid out for the CPU alone (fused), and has no models for --target tensorrt: "
+        "`boxwise layout models ensemble --pipeline street`\n"
+    )
+    back = boxwise("layout", "models", "ensemble", "--pipeline", "street", "--json", cwd=folder)
+    assert json.loads(back.stdout) == before
+    assert boxwise("layout", "models", "ensemble", cwd=folder).stdout.startswith("nothing changed: revision 3 stays\n")
+    assert boxwise("layout", "models", "flat", cwd=folder).returncode == 2
+    assert boxwise("layout", "nowhere", "fused", cwd=folder).returncode == 1
 
 
 def test_diff_and_rollback(folder: Path) -> None:

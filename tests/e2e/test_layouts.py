@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
 
 import cv2
 import numpy as np
@@ -17,7 +16,7 @@ from contract_support.calls import Triton, assert_same
 from contract_support.synthetic import make_dots
 
 from boxwise import Cancelled, Client, InvalidArgument, InvalidImage
-from boxwise_export.arrangement import Arrangement, Layout
+from boxwise_export.arrangement import LAYOUTS, Arrangement, Layout
 from boxwise_export.chain import load_chain
 from boxwise_export.manifest import read_manifests
 from boxwise_export.publish import rearrange
@@ -156,7 +155,7 @@ def test_the_way_back_is_what_was_there(repository: Path, relaid: Path, tmp_path
             assert publication.revision.digests[model] == files
 
 
-@pytest.mark.parametrize("which", get_args(Layout))
+@pytest.mark.parametrize("which", LAYOUTS)
 def test_a_picture_that_comes_again_is_answered_from_memory_where_asked_for(
     repository: Path, which: Layout, tmp_path: Path
 ) -> None:

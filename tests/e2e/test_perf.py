@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,21 @@ import psutil
 import pytest
 from contract_support.calls import Triton
 
+from boxwise_export.arrangement import Arrangement
 from boxwise_export.demo import prepare_demo
+from boxwise_export.layouts import read_arrangement
+from boxwise_export.manifest import find_manifest
+from boxwise_export.publish import rearrange
 from boxwise_perf.calibrate import calibrate
+from boxwise_perf.generator import Generator
 from boxwise_perf.null import nullify
+from boxwise_perf.pictures import requests, synthetic
 from boxwise_perf.result import load
+from boxwise_perf.tune import Objective, neighbours_of
+from boxwise_perf.tuner import Tuner
 from boxwise_runtime.cache import cache_folder
+from boxwise_runtime.launcher import ServerOptions
+from boxwise_runtime.launcher.binary import locate
 
 SMALL = ("--synthetic", "64x48", "--seed", "1")
 PERF = (str(Path(sys.executable).with_name("boxwise")), "perf")
@@ -26,9 +38,10 @@ PERF = (str(Path(sys.executable).with_name("boxwise")), "perf")
 
 @pytest.fixture(scope="module")
 def null(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's pipeline, its models replaced by ones that answer constants."""
+    """The demo's pipeline as an ensemble, its models replaced by ones that answer constants."""
     folder = tmp_path_factory.mktemp("null")
     prepare_demo(cache_folder(), folder / "demo", lambda line: None)
+    rearrange(folder / "demo", None, Arrangement("ensemble"))
     nullify(folder / "demo", folder / "null")
     return folder / "null"
 
@@ -123,6 +136,48 @@ def test_ctrl_c_leaves_nothing_running(null: Path, tmp_path: Path) -> None:
         time.sleep(0.05)
     assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
     assert not list(tmp_path.iterdir())
+
+
+def test_queue_delays_and_batches_of_a_target_that_batches_reach_its_server(null: Path, tmp_path: Path) -> None:
+    """The bundled Triton has no ONNX Runtime backend: Python models that batch stand in for that target's networks."""
+    repository = tmp_path / "repository"
+    shutil.copytree(null, repository)
+    for model in ("boxwise_detector", "boxwise_classifier_imagenet"):
+        config = (repository / model / "1" / "config.pbtxt").read_text()
+        batching = config + "dynamic_batching { max_queue_delay_microseconds: 100 }\n"
+        (repository / model / "1" / "configs" / "onnxruntime.pbtxt").write_text(batching)
+    bundled = locate(ServerOptions(repository))
+    own = " ".join(f"{name}={bundled.environment[name]}" for name in ("LD_LIBRARY_PATH", "PATH"))
+    (tmp_path / "tritonserver").write_text(f'#!/bin/sh\n{own} exec {bundled.program} {bundled.arguments[0]} "$@"\n')
+    (tmp_path / "tritonserver").chmod(0o755)
+
+    started: list[ServerOptions] = []
+
+    def options(folder: Path) -> ServerOptions:
+        server = replace(ServerOptions.on_free_ports(folder), target="onnxruntime", server=tmp_path / "tritonserver")
+        started.append(server)
+        return server
+
+    first = read_arrangement(repository, "boxwise", find_manifest(repository).revision().models)
+    assert first.queue_delay_us == 100
+    other = replace(first, queue_delay_us=2000, max_batch_size=2)
+    assert other in [
+        each for _, each in neighbours_of(["detector"], 2, "onnxruntime")(replace(other, max_batch_size=4))
+    ]
+    _, images = synthetic(64, 48, seed=0)
+    with (
+        Generator(requests(images)) as generator,
+        Tuner(
+            repository, "boxwise", generator, Objective("throughput", None, (4,)), options,
+            pairs=4, block_s=0.2, warm_up_s=0.2,
+        ) as tuner,
+    ):  # fmt: skip
+        score, ratio = tuner.measure(other, first, False)
+        served = [Triton(each.grpc_url, "").client.get_model_config("boxwise_detector").config for each in started]
+    assert [each.dynamic_batching.max_queue_delay_microseconds for each in served] == [100, 2000]
+    assert [each.max_batch_size for each in served] == [first.max_batch_size, 2]
+    assert score > 0
+    assert ratio.value > 0
 
 
 def test_a_repository_is_compared_with_itself_many_times(null: Path, figures: list[str]) -> None:

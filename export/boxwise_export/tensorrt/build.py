@@ -51,8 +51,8 @@ def graphs_of(repository: Path, revision: Revision) -> dict[str, Path]:
     found = {model: file for model, file in files.items() if file.is_file()}
     if not found:
         raise EngineError(
-            f"{repository}: layout fused runs its graphs inside one model, on the CPU; export with `layout: glued` or "
-            "`layout: ensemble` for TensorRT"
+            f"{repository}: layout fused runs its graphs inside one model, on the CPU; for TensorRT: "
+            f"`boxwise layout {repository} ensemble`"
         )
     return found
 

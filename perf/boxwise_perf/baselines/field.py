@@ -5,9 +5,8 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import get_args
 
-from boxwise_export.arrangement import Arrangement, Layout
+from boxwise_export.arrangement import LAYOUTS, Arrangement, Layout
 from boxwise_export.publish import rearrange
 from boxwise_perf.baselines.base import Peer
 from boxwise_perf.baselines.frameworks import FRAMEWORKS
@@ -23,14 +22,12 @@ __all__ = ["OURS", "lay_out", "peers_of"]
 
 
 def lay_out(repository: Path) -> dict[Layout, Path]:
-    """A repository in the layout `ensemble`, and copies of it beside it in the others."""
+    """Copies of a repository beside it, one in each layout."""
     repositories: dict[Layout, Path] = {}
-    for layout in get_args(Layout):
-        repositories[layout] = repository
-        if layout != "ensemble":
-            repositories[layout] = repository.with_name(f"{repository.name}-{layout}")
-            shutil.copytree(repository, repositories[layout])
-            rearrange(repositories[layout], None, Arrangement(layout))
+    for layout in LAYOUTS:
+        repositories[layout] = repository.with_name(f"{repository.name}-{layout}")
+        shutil.copytree(repository, repositories[layout])
+        rearrange(repositories[layout], None, Arrangement(layout))
     return repositories
 
 

@@ -82,6 +82,19 @@ def check_repository(repository: Path) -> None:
         )
 
 
+def check_target(options: ServerOptions) -> None:
+    """Raise LaunchError where a pipeline has nothing for the target: fused, it runs its graphs itself, on the CPU."""
+    if options.target == "embedded":
+        return
+    for pipeline in pipelines(options.repository):
+        config = options.repository / pipeline / "config.pbtxt"
+        if config.is_file() and 'key: "chunk"' in config.read_text(encoding="utf-8"):  # of what runs graphs itself
+            raise LaunchError(
+                f"the pipeline {pipeline} is laid out for the CPU alone (fused), and has no models for --target "
+                f"{options.target}: `boxwise layout {options.repository} ensemble --pipeline {pipeline}`"
+            )
+
+
 def models(repository: Path) -> list[str]:
     """Names of the models in a repository, sorted."""
     return sorted(path.parent.name for path in repository.glob("*/config.pbtxt"))

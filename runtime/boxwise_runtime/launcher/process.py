@@ -18,7 +18,7 @@ from typing import Self
 from boxwise_runtime.launcher import guard, log
 from boxwise_runtime.launcher.binary import locate
 from boxwise_runtime.launcher.command import ALLOCATOR, arguments
-from boxwise_runtime.launcher.options import LaunchError, ServerOptions, check_endpoints, check_repository
+from boxwise_runtime.launcher.options import LaunchError, ServerOptions, check_endpoints, check_repository, check_target
 from boxwise_runtime.launcher.stubs import group_runs, stubs_of
 
 READY_POLL_S = 0.05
@@ -81,6 +81,7 @@ class TritonProcess:
                 running.
         """
         check_repository(options.repository)
+        check_target(options)
         check_endpoints(options)
         server = cls(options, on_log)
         try:

@@ -1,0 +1,47 @@
+"""`boxwise layout`: how a pipeline is laid out, and another layout of it."""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from boxwise_cli.errors import needs, reported
+from boxwise_export.arrangement import Layout
+
+
+def layout(
+    repository: Annotated[Path, typer.Argument(metavar="REPO", help="What `boxwise export` wrote.")],
+    to: Annotated[
+        Layout | None, typer.Argument(metavar="[LAYOUT]", help="ensemble, glued or fused; left out, only show what is.")
+    ] = None,
+    pipeline: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Which, where the repository has several.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print how it is laid out as JSON.")] = False,
+) -> None:
+    """Lay a published pipeline out anew, as its next revision; its weights are not needed, and its answers stay.
+
+    `fused` has the whole pipeline in one process a core, `ensemble` a model a stage, `glued` all in one but the
+    networks. A server that is running goes on with what it has loaded, until it is started again.
+    """
+    with needs("export"):
+        from boxwise_export.errors import ExportError
+        from boxwise_export.layouts import read_arrangement
+        from boxwise_export.manifest import find_manifest
+        from boxwise_export.publish import rearrange
+
+    with reported(ExportError):
+        manifest = find_manifest(repository, pipeline)
+        found = read_arrangement(repository, manifest.pipeline, manifest.revision().models)
+        if to is not None:
+            publication = rearrange(repository, manifest.pipeline, replace(found, layout=to))
+            for line in publication.lines():
+                typer.echo(line, err=as_json)
+            found = read_arrangement(repository, manifest.pipeline, publication.revision.models)
+    if as_json:
+        typer.echo(json.dumps({"pipeline": manifest.pipeline, **asdict(found)}, indent=2))
+        return
+    counts = ", ".join(f"{count} {stage}" for stage, count in found.instances.items())
+    typer.echo(f"{manifest.pipeline}: {found.layout} ({counts}; {found.threads} threads)")
