@@ -37,7 +37,7 @@ def tune(
     concurrency: Annotated[
         list[str], typer.Option(metavar="N[,N]", help="Requests in flight, of throughput; the best of them counts.")
     ] = ["4", "8"],  # noqa: B006 (typer's defaults are lists)
-    pairs: Annotated[int, typer.Option(min=4, help="Pairs of blocks for each candidate.")] = 6,
+    pairs: Annotated[int, typer.Option(min=6, help="Pairs of blocks for each candidate.")] = 6,
     block: Annotated[float, typer.Option(metavar="TIME", parser=duration, help="Of one block.")] = "1s",  # type: ignore[assignment]
     warm_up: WarmUp = "2s",  # type: ignore[assignment]
     budget: Annotated[

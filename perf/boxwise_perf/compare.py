@@ -11,7 +11,7 @@ import numpy as np
 
 from boxwise_perf.load import LoadError, Samples
 from boxwise_perf.result import Block, Comparison, Result, ResultError, Trial
-from boxwise_perf.stats import CONFIDENCE, Estimate, mean
+from boxwise_perf.stats import CONFIDENCE, Estimate, paired_mean
 
 LEAST = 6  # pairs, or starts: fewer have intervals that say nothing
 PICTURES_APART = 7  # between the first pictures of two pairs, so that the pairs see different ones
@@ -69,12 +69,12 @@ def pooled(pairs: Sequence[tuple[Block, Block]]) -> tuple[Block, Block]:
 
 
 def ratio(a: Sequence[float], b: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
-    """B / A over pairs: the geometric mean of the pairs' own ratios, its interval by bootstrap-t of their logarithms.
+    """B / A over pairs: the geometric mean of the pairs' own ratios, its interval that of their logarithms.
 
     What disturbs both blocks of a pair alike cancels. Pairs are independent where the drift of the machine is slow
-    against a pair; see `stats.mean` for the interval.
+    against a pair; see `stats.paired_mean` for the interval.
     """
-    logs = mean(np.log(np.asarray(b)) - np.log(np.asarray(a)), confidence)
+    logs = paired_mean(np.log(np.asarray(b)) - np.log(np.asarray(a)), confidence)
     low, high = (None if bound is None else float(np.exp(bound)) for bound in (logs.low, logs.high))
     return Estimate(float(np.exp(logs.value)), low, high)
 

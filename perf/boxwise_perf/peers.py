@@ -33,10 +33,11 @@ from boxwise_perf.baselines.frameworks import FrameworkError
 from boxwise_perf.baselines.in_process import BARE
 from boxwise_perf.baselines.raw import nullify_raw, read_raw
 from boxwise_perf.baselines.read import digests, read_recipe
+from boxwise_perf.compare import ratio
 from boxwise_perf.measure import machine
 from boxwise_perf.null import OBJECTS, nullify
 from boxwise_perf.pictures import from_folder
-from boxwise_perf.stats import Estimate, mean
+from boxwise_perf.stats import Estimate
 from boxwise_runtime.cache import cache_folder
 
 FORMAT = 1  # of the JSON
@@ -128,17 +129,13 @@ def measure_peers(
             name=name,
             concurrency=best[name],
             rate=medians[name],
-            ratio=_ratio(own, reference),
+            ratio=ratio(reference, own),
             alone_ms=statistics.median(alone[name]),
             client_ms=statistics.median(client[name]) * 1e3,
-            bare=_ratio(unburdened[name], rates[BARE]) if name.startswith(OURS) else None,
+            bare=ratio(rates[BARE], unburdened[name]) if name.startswith(OURS) else None,
         )
         for name, own in rates.items()
     ]
-
-
-def _ratio(own: Sequence[float], reference: Sequence[float]) -> Estimate:
-    return mean([one / other for one, other in zip(own, reference, strict=True)])
 
 
 def _must_agree(peers: Sequence[Peer], pictures: Sequence[bytes]) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from boxwise_perf.calibrate import binomial_tail
-from boxwise_perf.stats import Estimate, mean, percentile, rate, trend
+from boxwise_perf.stats import Estimate, mean, paired_mean, percentile, rate, trend
 
 TRIALS = 400
 
@@ -65,6 +65,33 @@ def test_a_mean_s_interval_covers_as_often_as_promised(count: int, skewed: bool)
         assert found.high is not None
         missed += not found.low <= 0 <= found.high
     assert binomial_tail(missed, TRIALS, 0.05) > 0.01
+
+
+@pytest.mark.parametrize("count", [6, 8, 12, 20])
+@pytest.mark.parametrize("tails", ["normal", "heavy", "spikes"])
+def test_paired_differences_cover_as_often_as_promised_whatever_disturbs_them(count: int, tails: str) -> None:
+    random = np.random.default_rng(3)
+    draw = {
+        "normal": lambda: random.normal(size=count),
+        "heavy": lambda: random.standard_t(3, size=count),
+        "spikes": lambda: random.normal(size=count) * np.where(random.random(count) < 0.1, 8, 1),
+    }[tails]
+    missed = 0
+    for _ in range(TRIALS):
+        found = paired_mean(draw())
+        assert found.low is not None
+        assert found.high is not None
+        missed += not found.low <= 0 <= found.high
+    assert binomial_tail(missed, TRIALS, 0.05) > 0.01
+
+
+def test_few_or_equal_pairs() -> None:
+    assert paired_mean([1.0]) == Estimate(1.0)
+    assert paired_mean([1.0, 2.0, 3.0, 4.0, 5.0]) == Estimate(3.0)  # 31 subsamples: the outermost is not rare enough
+    assert paired_mean([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]) == Estimate(3.5, 1.0, 6.0)
+    equal = paired_mean([3.0] * 12)
+    assert (equal.low, equal.high) == pytest.approx((3.0, 3.0))
+    assert paired_mean(range(30)) == paired_mean(range(30))
 
 
 @pytest.mark.parametrize("values", [[3.0], [3.0, 3.0], [3.0] * 5])
