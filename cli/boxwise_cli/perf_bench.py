@@ -90,7 +90,7 @@ class Bench:
         with Client(server.url, pipeline=server.pipeline) as client:
             digests = {name: str(digest) for name, digest in client.info().digests.items()}
         target = Target(server.pipeline, str(repository) if repository else None, url, digests)
-        return Endpoint(server.url, server.pipeline, server.pid), target
+        return Endpoint(server.url, server.pipeline, server.pid, server.metrics), target
 
     def trial(self, endpoint: "Endpoint", load: "Load", plan: "Plan") -> "Trial":
         """Measure one load, saying so on stderr."""
@@ -98,7 +98,7 @@ class Bench:
         from boxwise_perf.triton_statistics import TritonStatistics
 
         typer.echo(f"{load}: {plan.warm_up_s:g} s of warm-up, {plan.seconds:g} s measured", err=True)
-        with TritonStatistics(endpoint.url, endpoint.pipeline) as statistics:
+        with TritonStatistics(endpoint.url, endpoint.pipeline, endpoint.metrics) as statistics:
             return measure(self.generator, statistics, endpoint, load, plan, self.gpus)
 
     def _null(self, repository: Path) -> Path:

@@ -13,11 +13,12 @@ DEFAULT_PIPELINE = "boxwise"
 
 
 class Served(NamedTuple):
-    """HOST:PORT of a server, the pipeline's name, and the server's process id where we started it."""
+    """HOST:PORT of a server, the pipeline's name, and where we started it its process id and its metrics' address."""
 
     url: str
     pipeline: str
-    pid: int | None
+    pid: int | None = None
+    metrics: str | None = None
 
 
 def one_of(repository: Path | None, url: str | None) -> None:
@@ -36,7 +37,7 @@ def served(repository: Path | None, url: str | None, pipeline: str | None) -> It
         pipeline: its name; None for the only one of the repository.
     """
     if repository is None:
-        yield Served(url or "", pipeline or DEFAULT_PIPELINE, None)
+        yield Served(url or "", pipeline or DEFAULT_PIPELINE)
         return
     from boxwise_runtime.launcher import LaunchError, ServerOptions, TritonProcess, pipelines
 
@@ -49,4 +50,5 @@ def served(repository: Path | None, url: str | None, pipeline: str | None) -> It
             fail(f"{repository}: holds {', '.join(names)}; say which with --pipeline", USAGE)
         typer.echo(f"starting Triton on {repository}", err=True)
         with TritonProcess.start(options) as server:
-            yield Served(options.grpc_url, pipeline or names[0], server.pid)
+            metrics = f"http://{options.reachable_host}:{options.metrics_port}/metrics"
+            yield Served(options.grpc_url, pipeline or names[0], server.pid, metrics)

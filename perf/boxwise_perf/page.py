@@ -51,6 +51,8 @@ def _result(result: Result) -> Iterator[str]:
             f"<p><small>{html.escape(str(result.pictures))}. Latency counts from the scheduled send to the last byte; "
             f"95 % intervals are in brackets. The first {first.warm_up_s:g} s of each load were discarded.</small></p>"
         )
+        notes = dict.fromkeys(note for trial in trials for note in trial.notes)  # each once
+        yield from (f"<p><small>{html.escape(note)}.</small></p>" for note in notes)
         yield from (f'<p class="bad">{html.escape(line)}</p>' for trial in trials for line in _warnings(trial))
     if result.tuning:
         yield from _tuning(result.tuning)

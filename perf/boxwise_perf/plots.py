@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ _PARTS = {"queue": "#ff9f0e", "input": "#9ecae1", "infer": "#1f77b4", "output": 
 _PERCENTILES = {"p50": "#1f77b4", "p99": "#d62728"}
 _WIDTH_IN, _DPI = 8.0, 110
 _BAR = 0.4  # of a row's width
+_WAIT_MS = 0.05  # of a pipeline, from which on it is shown: an ensemble itself does not wait
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,13 @@ def _curve(axes: Any, trials: Sequence[Trial], percentile: str, colour: str, lin
 
 
 def _stages(number: int, name: str, trial: Trial) -> Iterator[Plot]:
-    stages = [stage for stage in trial.stages if stage.name] or list(trial.stages)
+    # The pipeline is the sum of its stages, but for the wait that one model has for all of them.
+    whole = [stage for stage in trial.stages if not stage.name]
+    inside = [stage for stage in trial.stages if stage.name]
+    waiting = [
+        replace(stage, input_ms=0.0, infer_ms=0.0, output_ms=0.0) for stage in whole if stage.queue_ms > _WAIT_MS
+    ]
+    stages = [*waiting, *inside] if inside else whole
     if not stages:
         return
 

@@ -20,16 +20,18 @@ from boxwise_perf.triton_statistics import Counters, StatisticsError, TritonStat
 from boxwise_perf.usage import Gpus, cpu_seconds, server_use
 
 FRAME_S = 1 / 30
+ONE_MODEL = "the stages are inside one model (layout fused), and are counted in its metrics, which --url does not name"
 NOT_OURS = "CPU and memory of the server are not known: it is not ours (--url)"
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A server to measure: its address, the pipeline, and its process id where it is ours."""
+    """A server to measure: its address, the pipeline, and where it is ours its process id and its metrics' address."""
 
     url: str
     pipeline: str
     pid: int | None
+    metrics: str | None = None
 
 
 @dataclass(frozen=True)
@@ -60,12 +62,14 @@ def measure(
     outcome = generator.end()
     figures = summarize(outcome, load, plan)
     answered = round(figures.images_per_s.value * plan.seconds)
+    seen_stages = stages(endpoint.pipeline, before, after)
+    notes = (note, ONE_MODEL if len(seen_stages) == 1 else None, None if endpoint.pid else NOT_OURS)
     return replace(
         figures,
-        stages=stages(endpoint.pipeline, before, after),
+        stages=seen_stages,
         server=server_use(endpoint.pid, used, plan.seconds, answered) if endpoint.pid else None,
         gpus=seen,
-        notes=tuple(filter(None, (note, None if endpoint.pid else NOT_OURS))),
+        notes=tuple(filter(None, notes)),
     )
 
 

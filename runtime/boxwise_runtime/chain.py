@@ -5,6 +5,7 @@ image -> preprocess -> detector -> objects -> classifiers -> assemble -> the out
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from boxwise_runtime.metrics import SECONDS_OF
 from boxwise_runtime.session import OnnxGraph
 from boxwise_runtime.stages import Assemble, Preprocess, Suppress, WholePicture
 
@@ -67,18 +69,25 @@ class Chain:
         )
 
     def __call__(self, request: Mapping[str, NDArray[Any]], go_on: Callable[[], None] = _go_on) -> Tensors:
-        """The inputs of the contract (`image` or `raw_frame`, thresholds) -> its outputs, and the crops on the way.
+        """The inputs of the contract (`image` or `raw_frame`, thresholds) -> its outputs, and what came on the way.
+
+        That is the crops, and what `metrics` counts: the seconds of each stage among it.
 
         Args:
             request: tensors by name.
             go_on: called before each graph; raises where nobody waits for the reply any more.
         """
         tensors: Tensors = dict(request)
+        seconds = _Seconds()
         if self.preprocess and self.detector:
             tensors = self.preprocess(tensors)
+            seconds.spent_on("preprocess")
+            seconds.spent["decode_seconds"] = tensors["decode_seconds"]
             go_on()
             tensors |= self.detector({"canvas": tensors["canvas"]})
+            seconds.spent_on("detector")
         objects = self.objects(tensors)
+        seconds.spent_on("nms" if self.detector else "whole_picture")
         said: Tensors = dict(objects)
         for name, classifier in self.classifiers.items():
             # Where nothing is to be asked about, an ensemble asks about a blank crop; here nobody need be asked.
@@ -88,7 +97,10 @@ class Chain:
             else:
                 labels = _no_labels(self.top_k[name])
             said |= {f"{name}_{part}": values for part, values in labels.items()}
-        return objects | Assemble(tuple(self.classifiers))(said)
+            seconds.spent_on(f"classifier_{name}")
+        assembled = Assemble(tuple(self.classifiers))(said)
+        seconds.spent_on("assemble")
+        return objects | assembled | seconds.spent
 
 
 @dataclass
@@ -116,6 +128,20 @@ class Fused:
 
     def _graph(self, name: str) -> Graph:
         return OnnxGraph(self.folder / "stages" / name / "model.onnx", threads=self.threads, chunk=self.chunk)
+
+
+class _Seconds:
+    """A stopwatch that is read after each stage."""
+
+    def __init__(self) -> None:
+        self.spent: Tensors = {}
+        self._since = time.perf_counter()
+
+    def spent_on(self, stage: str) -> None:
+        """Put down what went by since the last stage."""
+        now = time.perf_counter()
+        self.spent[SECONDS_OF + stage] = np.array(now - self._since)
+        self._since = now
 
 
 def _no_labels(top_k: int) -> Tensors:

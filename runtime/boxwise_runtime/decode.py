@@ -47,7 +47,7 @@ class EncodedPicture:
 
     def __init__(self, encoded: NDArray[np.uint8], max_pixels: int) -> None:
         if encoded.size == 0:
-            raise InvalidInput("image: empty; expected the bytes of a JPEG, PNG, WebP or BMP file")
+            raise InvalidInput("image: empty; expected the bytes of a JPEG, PNG, WebP or BMP file", "empty")
         self._encoded, self._picture = encoded, _open(encoded)
         width, height = self._picture.size
         check_size("image", height, width, max_pixels)
@@ -86,7 +86,9 @@ class EncodedPicture:
         try:
             return _to_rgb(ImageOps.exif_transpose(picture))
         except Exception as error:  # decoders raise OSError, SyntaxError, struct.error and more
-            raise InvalidInput(f"image: the {picture.format} file is truncated or corrupt ({error})") from error
+            raise InvalidInput(
+                f"image: the {picture.format} file is truncated or corrupt ({error})", "corrupt"
+            ) from error
 
 
 def check_size(name: str, height: int, width: int, max_pixels: int) -> None:
@@ -96,11 +98,12 @@ def check_size(name: str, height: int, width: int, max_pixels: int) -> None:
         InvalidInput: names the input, its size and the limit.
     """
     if height < 1 or width < 1:
-        raise InvalidInput(f"{name}: {width} x {height} pixels; expected at least 1 x 1")
+        raise InvalidInput(f"{name}: {width} x {height} pixels; expected at least 1 x 1", "empty")
     if height * width > max_pixels:
         raise InvalidInput(
             f"{name}: {width} x {height} is {height * width / MEGAPIXEL:.1f} megapixels; "
-            f"at most {max_pixels / MEGAPIXEL:g} are accepted, so make it smaller before sending it"
+            f"at most {max_pixels / MEGAPIXEL:g} are accepted, so make it smaller before sending it",
+            "size",
         )
 
 
@@ -113,7 +116,7 @@ def _open(encoded: NDArray[np.uint8]) -> Image.Image:
     except Exception as error:
         start = bytes(encoded[:8]).hex(" ")
         raise InvalidInput(
-            f"image: not a JPEG, PNG, WebP or BMP file ({encoded.size} bytes, starting with {start})"
+            f"image: not a JPEG, PNG, WebP or BMP file ({encoded.size} bytes, starting with {start})", "format"
         ) from error
 
 

@@ -12,7 +12,6 @@ def suppress(
     scores: NDArray[np.float32],
     class_ids: NDArray[np.int32],
     iou_threshold: float,
-    max_detections: int,
 ) -> NDArray[np.intp]:
     """Keep the best box of each heap of boxes of one class.
 
@@ -24,7 +23,6 @@ def suppress(
         scores: float32 [n].
         class_ids: int32 [n], not negative.
         iou_threshold: 0 to 1; at 1 nothing is dropped.
-        max_detections: at most this many are kept.
 
     Returns:
         intp [m], indices of the kept boxes, best score first; of equal scores, the first came first.
@@ -36,4 +34,4 @@ def suppress(
     rectangles[:, 2:] -= rectangles[:, :2]
     every = -1.0  # the score threshold: none
     kept = cv2.dnn.NMSBoxesBatched(rectangles, scores, class_ids, every, iou_threshold)  # type: ignore[arg-type]
-    return np.asarray(kept, np.intp)[:max_detections]
+    return np.asarray(kept, np.intp)

@@ -12,6 +12,7 @@ Without a detector, WholePicture stands for the first three. A stage's fields ar
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,10 +82,13 @@ class Preprocess:
             geometry: float32 [6], see `canvas.Geometry`
             thresholds: float32 [3], score, IoU, the most detections
             class_filter: int32 [f], empty for all
+            decode_seconds: float64 [], of this request, for `metrics`
         """
         settings = read_settings(inputs, Settings(self.score_threshold, self.iou_threshold, self.max_detections))
         class_filter = read_class_filter(inputs, self.class_count)
+        start = time.perf_counter()
         frame, geometry = self._read(inputs)
+        decode_seconds = time.perf_counter() - start
         canvas = np.empty((1, self.canvas_height, self.canvas_width, 3), np.uint8)
         draw(
             frame,
@@ -102,6 +106,7 @@ class Preprocess:
                 [settings.score_threshold, settings.iou_threshold, settings.max_detections], np.float32
             ),
             "class_filter": class_filter,
+            "decode_seconds": np.array(decode_seconds),
         }
 
     def _read(self, inputs: Tensors) -> tuple[NDArray[np.uint8], Geometry]:
@@ -134,16 +139,20 @@ class WholePicture:
         self._croppers = {name: Crop(**fields) for name, fields in self.crops.items()}
 
     def __call__(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
-        """The inputs of Preprocess -> boxes, scores, class_ids, image_size of one row, and the classifiers' crops."""
+        """The inputs of Preprocess -> what Suppress returns, of one row, and decode_seconds."""
         read_settings(inputs, Settings(score_threshold=0, iou_threshold=0, max_detections=1))
         read_class_filter(inputs, class_count=0)
+        start = time.perf_counter()
         frame = read_frame(inputs, self.max_pixels)
+        decode_seconds = time.perf_counter() - start
         height, width = frame.shape[:2]
         picture = {
             "boxes": np.array([[0, 0, width, height]], np.float32),
             "scores": np.ones(1, np.float32),
             "class_ids": np.full(1, -1, np.int32),
             "image_size": np.array([height, width], np.int32),
+            "dropped": np.array(0),
+            "decode_seconds": np.array(decode_seconds),
         }
         return picture | _crops(self._croppers, frame, picture)
 
@@ -193,6 +202,7 @@ class Suppress:
             scores: float32 [n]
             class_ids: int32 [n]
             image_size: int32 [2], height, width
+            dropped: int64 [], detections beyond the most that the request allows, for `metrics`
             c_crops, c_rows: for each classifier c, see `Crop`
         """
         score_threshold, iou_threshold, max_detections = inputs["thresholds"].tolist()
@@ -206,16 +216,17 @@ class Suppress:
         # What lies wholly in the padding is no object of the picture.
         seen = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
         canvas_boxes, boxes, scores, class_ids = canvas_boxes[seen], boxes[seen], scores[seen], class_ids[seen]
-        most = int(max_detections)
         if self.nms:
-            kept = suppress(canvas_boxes, scores, class_ids, iou_threshold, most)
+            found = suppress(canvas_boxes, scores, class_ids, iou_threshold)
         else:
-            kept = np.argsort(-scores, kind="stable")[:most]
+            found = np.argsort(-scores, kind="stable")
+        kept = found[: int(max_detections)]
         detections = {
             "boxes": boxes[kept],
             "scores": scores[kept],
             "class_ids": class_ids[kept],
             "image_size": np.array([geometry.height, geometry.width], np.int32),
+            "dropped": np.array(len(found) - len(kept)),
         }
         return detections | _crops(self._croppers, inputs.get("frame"), detections)
 
@@ -314,6 +325,7 @@ def read_frame(inputs: Tensors, max_pixels: int) -> NDArray[np.uint8]:
     if "image" not in inputs:
         raise InvalidInput(
             "image: missing; send the bytes of a JPEG, PNG, WebP or BMP file, "
-            "or to the raw ensemble `frame`, RGB pixels [height, width, 3]"
+            "or to the raw ensemble `frame`, RGB pixels [height, width, 3]",
+            "empty",
         )
     return decode(inputs["image"], max_pixels)

@@ -18,7 +18,7 @@ def test_exactly_one_of_both(repository: Path | None, url: str | None, capsys: p
 def test_a_running_server_is_taken_as_it_is() -> None:
     one_of(None, "localhost:8001")
     with served(None, "localhost:8001", None) as server:
-        assert server == ("localhost:8001", "boxwise", None)
+        assert server == ("localhost:8001", "boxwise", None, None)
     with served(None, "localhost:8001", "street") as server:
         assert server.pipeline == "street"
 

@@ -142,7 +142,7 @@ def detections(server: Triton) -> int:
 def test_the_chain_of_any_layout_is_the_same(repository: Path, relaid: Path) -> None:
     frame = make_dots(7).draw()
     one, two = (load_chain(each, "dots")({"raw_frame": frame}) for each in (repository, relaid))
-    assert_same(one, two)
+    assert_same(*({name: each[name] for name in each if "seconds" not in name} for each in (one, two)))
     assert len(one["boxes"]) == 7
 
 

@@ -26,10 +26,11 @@ from boxwise_perf.generator import Generator
 from boxwise_perf.null import nullify
 from boxwise_perf.pictures import requests, synthetic
 from boxwise_perf.result import load
+from boxwise_perf.trial import NOT_OURS, ONE_MODEL
 from boxwise_perf.tune import Objective, neighbours_of
 from boxwise_perf.tuner import Tuner
 from boxwise_runtime.cache import cache_folder
-from boxwise_runtime.launcher import ServerOptions
+from boxwise_runtime.launcher import ServerOptions, TritonProcess
 from boxwise_runtime.launcher.binary import locate
 
 SMALL = ("--synthetic", "64x48", "--seed", "1")
@@ -80,6 +81,24 @@ def test_a_sweep_of_a_repository(null: Path, tmp_path: Path) -> None:
         assert trial.server is not None
         assert trial.server.cpu_cores > 0
         assert trial.server.memory_mib > 100
+
+
+def test_the_stages_inside_a_fused_pipeline(null: Path, tmp_path: Path) -> None:
+    shutil.copytree(null, tmp_path / "fused")
+    rearrange(tmp_path / "fused", None, Arrangement("fused"))
+    options = ServerOptions.on_free_ports(tmp_path / "fused")
+    with TritonProcess.start(options):
+        for server in (("--url", options.grpc_url), (tmp_path / "fused",)):
+            found = document("run", *server, *SMALL, "--concurrency", 2, "--duration", "2.5s", "--warm-up", "1.5s")
+            (trial,) = found["trials"]
+            stages = [stage["name"] for stage in trial["stages"]]
+            if server[0] == "--url":  # whose metrics are anywhere
+                assert stages == [""]
+                assert trial["notes"] == [ONE_MODEL, NOT_OURS]
+            else:
+                assert stages == ["", "preprocess", "detector", "nms", "classifier_imagenet", "assemble"]
+                assert sum(stage["infer_ms"] for stage in trial["stages"][1:]) < trial["stages"][0]["infer_ms"] * 1.2
+                assert trial["notes"] == []
 
 
 def test_boxes_of_a_stated_distribution(null: Path) -> None:

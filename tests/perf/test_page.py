@@ -57,6 +57,11 @@ def test_the_page() -> None:
         assert words in page
 
 
+def test_what_could_not_be_seen_is_said_once() -> None:
+    results = [replace(EMPTY, trials=tuple(replace(trial(Closed(n)), notes=("no GPU & no <b>",)) for n in (1, 2)))]
+    assert render(results, []).count("<small>no GPU &amp; no &lt;b&gt;.</small>") == 1
+
+
 def test_a_search_is_its_table_and_what_won() -> None:
     fused = Arrangement("fused", {"fused": 2}, threads=1)
     tried = Tried(fused, "layout fused", 700.0, Estimate(1.55, 1.5, 1.6), taken=True)

@@ -2,12 +2,34 @@
 
 import pytest
 
-from boxwise_perf.triton_statistics import PARTS, Counters, stages
+from boxwise_perf.triton_statistics import PARTS, Counters, stages, stages_inside
 
 
 def counters(requests: int, rows: int, executions: int, ms: float, batches: dict[int, int], most: int = 0) -> Counters:
     ns = {part: int(ms * 1e6 * requests) for part in PARTS}
     return Counters(requests, rows, executions, ns | {"total": sum(ns.values())}, batches, most)
+
+
+METRICS = """
+# TYPE boxwise_images_total counter
+boxwise_images_total{model="street"} 4
+boxwise_images_total{model="street_2"} 7
+boxwise_stage_seconds_total{model="street",stage="nms"} 0.002
+boxwise_stage_seconds_total{model="street",stage="detector"} 1.6e-01
+boxwise_stage_seconds_total{model="street_2",stage="detector"} 9
+nv_inference_count{model="street",version="1"} 4
+"""
+
+
+def test_the_stages_inside_one_model_are_read_from_its_metrics() -> None:
+    assert stages_inside("street", "") == {}
+    found = stages_inside("street", METRICS)
+    assert list(found) == ["street_nms", "street_detector"]
+    assert [(each.requests, each.ns["total"]) for each in found.values()] == [(4, 2_000_000), (4, 160_000_000)]
+    assert [(each.name, each.infer_ms, each.queue_ms) for each in stages("street", {}, found)] == [
+        ("detector", 40, 0),
+        ("nms", 0.5, 0),
+    ]
 
 
 def test_no_models() -> None:

@@ -1,0 +1,72 @@
+"""What the tensors of a reply say for Triton's metrics; `triton.py` hands it over."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from numpy.typing import NDArray
+
+FAMILIES = {
+    "boxwise_images_total": "Pictures whose boxes were made.",
+    "boxwise_boxes_total": "Boxes in replies.",
+    "boxwise_boxes_dropped_total": "Boxes that were left out, since a reply had as many as its request allows.",
+    "boxwise_crops_total": "Boxes that a classifier was asked about.",
+    "boxwise_decode_seconds_total": "Seconds that files took to be decoded.",
+    "boxwise_stage_seconds_total": "Seconds of each stage of a pipeline that is laid out as one model.",
+    "boxwise_refusals_total": "Requests that were refused with INVALID_ARGUMENT, by the reason.",
+}
+
+
+SECONDS_OF = "seconds."  # and a stage: what it took, among the outputs of a chain
+
+
+class Series(NamedTuple):
+    """One counter: a name of `FAMILIES`, and a label and its value where the family has one."""
+
+    family: str
+    label: str = ""
+    value: str = ""
+
+
+def counts(outputs: Mapping[str, NDArray[Any]]) -> Iterator[tuple[Series, float]]:
+    """What one request adds, by the outputs of a stage or of a chain."""
+    if "decode_seconds" in outputs:
+        yield Series("boxwise_decode_seconds_total"), float(outputs["decode_seconds"])
+    if "boxes" in outputs:
+        yield Series("boxwise_images_total"), 1
+        yield Series("boxwise_boxes_total"), len(outputs["boxes"])
+    if "dropped" in outputs:
+        yield Series("boxwise_boxes_dropped_total"), float(outputs["dropped"])
+    for name, tensor in outputs.items():
+        if name.endswith("_rows"):
+            yield Series("boxwise_crops_total", "classifier", name.removesuffix("_rows")), len(tensor)
+        elif name.startswith(SECONDS_OF):
+            yield Series("boxwise_stage_seconds_total", "stage", name.removeprefix(SECONDS_OF)), float(tensor)
+
+
+class Tally:
+    """Counts of many threads, until they are taken: adding costs nothing here, and 16 microseconds in Triton."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[Series] = Counter()
+        self._lock = threading.Lock()
+
+    def add(self, outputs: Mapping[str, NDArray[Any]]) -> None:
+        """Count a request that was answered."""
+        with self._lock:
+            for series, amount in counts(outputs):
+                self._counts[series] += amount  # type: ignore[assignment]
+
+    def add_refusal(self, reason: str) -> None:
+        """Count a request that was refused."""
+        with self._lock:
+            self._counts[Series("boxwise_refusals_total", "reason", reason)] += 1
+
+    def take(self) -> Mapping[Series, float]:
+        """What was counted since the last time."""
+        with self._lock:
+            taken, self._counts = self._counts, Counter()
+        return taken

@@ -1,0 +1,89 @@
+"""Metrics of our own, as Prometheus reads them from the real server, in every layout."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from contract_support.calls import Triton
+from contract_support.synthetic import make_dots
+
+from boxwise_export.arrangement import LAYOUTS, Arrangement, Layout
+from boxwise_export.publish import rearrange
+from boxwise_runtime.launcher import ServerOptions, TritonProcess
+
+Values = dict[tuple[str, ...], float]
+
+
+@pytest.fixture(params=LAYOUTS)
+def layout(request: pytest.FixtureRequest) -> Layout:
+    return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def options(repository: Path, layout: Layout, tmp_path: Path) -> Iterator[ServerOptions]:
+    """A server of the pipeline dots alone, that nobody has asked yet."""
+    (tmp_path / "repository").mkdir()
+    for path in repository.glob("dots*"):
+        (shutil.copytree if path.is_dir() else shutil.copy)(path, tmp_path / "repository" / path.name)
+    rearrange(tmp_path / "repository", "dots", Arrangement(layout))
+    options = ServerOptions.on_free_ports(tmp_path / "repository")
+    with TritonProcess.start(options):
+        yield options
+
+
+def png(frame: np.ndarray) -> bytes:
+    return bytes(cv2.imencode(".png", frame[..., ::-1])[1].tobytes())
+
+
+def read(options: ServerOptions) -> Values:
+    """(family, label values but the model's) -> value, of our own."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{options.metrics_port}/metrics") as reply:
+        lines = reply.read().decode().splitlines()
+    values: Values = {}
+    for line in lines:
+        if found := re.fullmatch(r"(boxwise_\w+)\{(.*)\} (\S+)", line):
+            labels = dict(re.findall(r'(\w+)="([^"]*)"', found[2]))
+            assert labels.pop("model").startswith("dots")
+            values[(found[1], *labels.values())] = float(found[3])
+    return values
+
+
+def test_what_requests_were_is_counted(options: ServerOptions, layout: Layout) -> None:
+    server = Triton(options.grpc_url, "")
+    server.predict("dots", png(make_dots(0).draw()))
+    server.predict("dots", png(make_dots(5).draw()), max_detections=2)
+    server.predict_raw("dots", make_dots(3).draw())
+    server.refusal("dots", {"image": np.zeros(0, np.uint8)})
+    server.refusal("dots", {"image": np.frombuffer(b"no picture", np.uint8)})
+    server.refusal("dots", {"image": np.frombuffer(png(make_dots(1).draw())[:-50], np.uint8)})
+    server.refusal("dots", {"image": np.zeros(1, np.uint8), "score_threshold": np.float32([2])})
+
+    deadline = time.monotonic() + 10
+    while (values := read(options)).get(("boxwise_images_total",)) != 3 or len(values) < (9, 15)[layout != "ensemble"]:
+        assert time.monotonic() < deadline, values
+        time.sleep(0.2)
+    seconds = {key: value for key, value in values.items() if "seconds" in key[0]}
+    assert {key: value for key, value in values.items() if key not in seconds} == {
+        ("boxwise_images_total",): 3,
+        ("boxwise_boxes_total",): 5,
+        ("boxwise_boxes_dropped_total",): 3,
+        ("boxwise_crops_total", "shade"): 5,
+        ("boxwise_crops_total", "reds"): 2,  # every third dot is red
+        ("boxwise_crops_total", "vivid"): 5,
+        **{("boxwise_refusals_total", reason): 1 for reason in ("empty", "format", "corrupt", "option")},
+    }
+    stages = {key[1] for key in seconds if key[0] == "boxwise_stage_seconds_total"}
+    ours = {"preprocess", "detector", "nms", "classifier_shade", "classifier_reds", "classifier_vivid", "assemble"}
+    assert stages == (set() if layout == "ensemble" else ours)
+    assert seconds.keys() - {("boxwise_stage_seconds_total", stage) for stage in ours} == {
+        ("boxwise_decode_seconds_total",)
+    }
+    assert all(value > 0 for value in seconds.values())
