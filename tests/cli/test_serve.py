@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from boxwise_runtime.launcher import free_ports
-from boxwise_runtime.launcher.stubs import stubs_of
+from boxwise_runtime.stubs import stubs_of
 
 BOXWISE = str(Path(sys.executable).with_name("boxwise"))
 CONFIG = """

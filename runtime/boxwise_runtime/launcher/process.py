@@ -19,7 +19,7 @@ from boxwise_runtime.launcher import guard, log
 from boxwise_runtime.launcher.binary import locate
 from boxwise_runtime.launcher.command import ALLOCATOR, arguments
 from boxwise_runtime.launcher.options import LaunchError, ServerOptions, check_endpoints, check_repository, check_target
-from boxwise_runtime.launcher.stubs import group_runs, stubs_of
+from boxwise_runtime.stubs import group_runs, stubs_of
 
 READY_POLL_S = 0.05
 LOG_LINES = 2000  # kept in memory; a start of a dozen models writes some hundred

@@ -18,7 +18,7 @@ from tritonclient.utils import InferenceServerException
 
 from boxwise_runtime.launcher import LaunchError, ServerOptions, TritonProcess, process
 from boxwise_runtime.launcher.binary import locate
-from boxwise_runtime.launcher.stubs import Stub, stubs_of
+from boxwise_runtime.stubs import Stub, stubs_of
 
 SLEEPY = """
 import time

