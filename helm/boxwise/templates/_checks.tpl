@@ -58,8 +58,8 @@
 {{- fail (printf "repository.image.subPath needs Kubernetes 1.33, and this is %s" .Capabilities.KubeVersion.Version) -}}
 {{- end -}}
 {{- end -}}
-{{- if lt (int (include "boxwise.grace" .)) (add (int $v.drain) 5 | int) -}}
-{{- fail (printf "terminationGracePeriodSeconds %s is shorter than its parts: a sleep of %s, an exit timeout of %s and 5 to end; raise it to %d, or lower drain" (include "boxwise.grace" .) (include "boxwise.sleep" .) (include "boxwise.exitTimeout" .) (add (int $v.drain) 5)) -}}
+{{- if lt (int (include "boxwise.grace" .)) (int (include "boxwise.leastGrace" .)) -}}
+{{- fail (printf "terminationGracePeriodSeconds %s is shorter than its parts: a sleep of %s, an exit timeout of %s and 25 for connections to close; raise it to %s, or lower drain" (include "boxwise.grace" .) (include "boxwise.sleep" .) (include "boxwise.exitTimeout" .) (include "boxwise.leastGrace" .)) -}}
 {{- end -}}
 {{- if and $v.tls.enabled (not $v.tls.secretName) -}}
 {{- fail "tls.enabled needs tls.secretName: a Secret with tls.crt and tls.key" -}}

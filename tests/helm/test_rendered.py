@@ -1,0 +1,390 @@
+"""What is rendered is executed: the server's pod, its probes and hooks, and what `helm test` runs, on a real Triton."""
+
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import requests
+import trustme
+from contract_support.synthetic import make_dots
+from helm_support.chart import NAMESPACE, RELEASE, merged, only, render
+from helm_support.pod import LEFT_OUT, Pod, Ports, image, running, helm_test
+from helm_support.repository import add_slow_model, write_repository
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from boxwise import TLS, Client
+from boxwise_runtime.launcher import command
+from boxwise_runtime.launcher.options import ServerOptions
+from boxwise_runtime.stubs import stubs_of
+
+PIPELINE = "dots"
+HEADER = "boxwise-admin"
+
+
+@pytest.fixture(scope="module")
+def bin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return image(tmp_path_factory.mktemp("image"))
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_repository(tmp_path_factory.mktemp("dots"), PIPELINE)
+
+
+def values(repository: Path, ports: Ports, **more: Any) -> dict[str, Any]:
+    """What makes a pod of this machine: no GPU, on loopback. The rest is as the chart has it."""
+    here = {
+        "gpu": {"count": 0},
+        "pipeline": {"name": PIPELINE},
+        "triton": {"listenAddress": "127.0.0.1"},
+        "repository": {"mountPath": str(repository)},
+        "drain": 15,
+        **ports.values,
+    }
+    return merged(here, more)
+
+
+@pytest.fixture(scope="module")
+def ports() -> Ports:
+    return Ports.free()
+
+
+@pytest.fixture(scope="module")
+def pod(repository: Path, ports: Ports, bin: Path) -> Iterator[Pod]:
+    """One server for what does not change it."""
+    rendered = render(values(repository, ports, triton={"clientSharedMemory": False}))
+    with running(Pod(rendered, bin, str(ports.http))) as server:
+        yield server
+
+
+class TestCommand:
+    def test_every_flag_that_the_server_knows_is_passed(self, repository: Path, bin: Path) -> None:
+        """And the few that it does not are in LEFT_OUT, and nothing else is there."""
+        everything = values(
+            repository,
+            Ports.free(),
+            tls={"enabled": True, "secretName": "tls", "clientCertificates": True},
+            triton={"http": False, "clientSharedMemory": True, "responseCacheMiB": 1},
+            target="onnxruntime",
+        )
+        container = Pod(render(everything), bin, "x").container
+        asked = subprocess.run([bin / "tritonserver", "--help"], capture_output=True, text=True)
+        known = {line.split()[0] for line in (asked.stdout + asked.stderr).splitlines() if line.strip().startswith("--")}
+        flags = {each.partition("=")[0] for each in container["args"]}
+        assert len(flags) > 15
+        assert flags - known == LEFT_OUT.keys()
+
+    def test_arguments_are_those_of_the_launcher(self, repository: Path, ports: Ports, bin: Path) -> None:
+        """`boxwise serve` and the chart start the same server; what differs is named."""
+        pod = Pod(render(values(repository, ports, triton={"responseCacheMiB": 8})), bin, "x")
+        options = ServerOptions(
+            repository, grpc_port=ports.grpc, http_port=ports.http, metrics_port=ports.metrics, response_cache_mb=8
+        )
+        served = set(command.arguments(options, pod.prefix))
+        # Of `drain`; 5 of the least drain, as DRAIN_S is.
+        assert f"--exit-timeout-secs={command.DRAIN_S}" in served
+        rendered = {word for word in pod.command if word.startswith("--")}
+        assert served - rendered == set()
+        assert {each.partition("=")[0] for each in rendered - served} == {
+            "--model-control-mode",  # said, though it is Triton's own default
+            "--grpc-restricted-protocol",
+            "--http-restricted-api",
+        }
+        assert command.ALLOCATOR.items() <= pod.variables.items()
+
+    def test_the_server_takes_the_place_of_its_shell(self, pod: Pod) -> None:
+        assert pod.process is not None
+        assert Path(f"/proc/{pod.process.pid}/comm").read_text().strip() == "tritonserver"
+
+    def test_what_a_killed_container_left_in_shm_is_removed(self, repository: Path, bin: Path) -> None:
+        ports = Ports.free()
+        pod = Pod(render(values(repository, ports)), bin, str(ports.http))
+        left = Path("/dev/shm") / f"{pod.prefix}left-behind"
+        left.write_bytes(b"x")
+        with running(pod):
+            assert not left.exists()
+
+
+class TestProbes:
+    def test_all_pass_on_a_server_that_answers(self, pod: Pod) -> None:
+        for kind in ("startup", "readiness", "liveness"):
+            assert pod.probe(kind), pod.said
+
+    def test_all_fail_while_a_slow_model_loads(self, repository: Path, bin: Path, tmp_path: Path) -> None:
+        slow = tmp_path / "repository"
+        shutil.copytree(repository, slow)
+        add_slow_model(slow, 4)
+        ports = Ports.free()
+        pod = Pod(render(values(slow, ports)), bin, str(ports.http))
+        try:
+            started = time.monotonic()
+            pod.start()
+            while time.monotonic() < started + 3:
+                for kind in ("startup", "readiness", "liveness"):
+                    assert not pod.probe(kind)
+                    assert "the server does not answer" in pod.said
+            pod.wait_until_started()
+            assert time.monotonic() > started + 4
+            assert pod.probe("readiness")
+            assert pod.probe("liveness")
+        finally:
+            pod.kill()
+
+    def test_a_dead_stage_is_seen_though_the_server_says_ready(self, repository: Path, bin: Path) -> None:
+        ports = Ports.free()
+        with running(Pod(render(values(repository, ports)), bin, str(ports.http))) as pod:
+            assert pod.process is not None
+            (stub,) = [each for each in stubs_of(pod.process.pid) if each.model == f"{PIPELINE}_assemble"]
+            os.kill(stub.pid, signal.SIGKILL)
+            wait_for(lambda: not pod.probe("readiness"))
+            assert "a stage died" in pod.said
+            assert not pod.probe("liveness")
+            assert requests.get(f"http://127.0.0.1:{ports.http}/v2/health/ready", timeout=5).status_code == 200
+            # What the probe sees where it cannot look at processes: the answer itself.
+            pod.variables["BOXWISE_SERVER_PID"] = "1"
+            pod.process, process = None, pod.process
+            assert not pod.probe("readiness")
+            assert "not healthy" in pod.said
+            pod.process = process
+
+    def test_a_busy_server_is_not_a_broken_one(self, pod: Pod, ports: Ports) -> None:
+        """Pictures that wait longer than the probe does, while others are answered."""
+        picture = picture_of(1500)
+        probe = {**pod.container["readinessProbe"]["exec"]}
+        words = probe["command"].copy()
+        words[words.index("--timeout") + 1] = "0.05"  # nothing is answered so soon under this load
+        with Load(ports, threads=24, picture=picture) as load:
+            wait_for(lambda: load.answered > 5)
+            passed = [subprocess.run(words, env=pod.environment, capture_output=True).returncode for _ in range(10)]
+        assert sum(passed) <= 5, "a busy server was called broken"
+        assert not load.failures
+
+    def test_what_does_not_answer_at_all_fails(self, repository: Path, bin: Path) -> None:
+        ports = Ports.free()
+        with running(Pod(render(values(repository, ports)), bin, str(ports.http))) as pod:
+            assert pod.process is not None
+            os.kill(pod.process.pid, signal.SIGSTOP)
+            try:
+                command = pod.container["livenessProbe"]["exec"]["command"].copy()
+                command[command.index("--timeout") + 1] = "1"
+                done = subprocess.run(command, env=pod.environment, capture_output=True, text=True)
+            finally:
+                os.kill(pod.process.pid, signal.SIGCONT)
+            assert done.returncode == 1
+            assert "did not answer within 1 s" in done.stdout
+
+
+class TestDrain:
+    def test_no_request_is_lost(self, repository: Path, bin: Path) -> None:
+        """preStop and SIGTERM under load, from clients that hear a moment after the pod began to go.
+
+        They stay connected, so the server takes 20 s longer to end (`boxwise.leastGrace`).
+        """
+        ports = Ports.free()
+        with running(Pod(render(values(repository, ports)), bin, str(ports.http))) as pod:
+            with Load(ports, threads=4, picture=picture_of(400)) as load, ThreadPoolExecutor(1) as kubelet:
+                wait_for(lambda: load.answered > 20)
+                before, started = load.answered, time.monotonic()
+                code = kubelet.submit(pod.stop)
+                time.sleep(3)  # what load balancers take to hear of it
+                load.stop.set()
+                assert code.result() == 0, "".join(pod.log)
+                assert time.monotonic() - started < pod.spec["terminationGracePeriodSeconds"]
+            assert load.answered > before + 20
+            assert load.failures == []
+
+
+class TestRestrictedProtocols:
+    """Inference, health and metadata for everybody; the rest for who has the token."""
+
+    CLOSED = {
+        "RepositoryIndex": service_pb2.RepositoryIndexRequest(),
+        "RepositoryModelLoad": service_pb2.RepositoryModelLoadRequest(model_name="x"),
+        "RepositoryModelUnload": service_pb2.RepositoryModelUnloadRequest(model_name="x"),
+        "ModelConfig": service_pb2.ModelConfigRequest(name=PIPELINE),
+        "ModelStatistics": service_pb2.ModelStatisticsRequest(),
+        "SystemSharedMemoryStatus": service_pb2.SystemSharedMemoryStatusRequest(),
+        "SystemSharedMemoryRegister": service_pb2.SystemSharedMemoryRegisterRequest(name="x", key="/x", byte_size=1),
+        "CudaSharedMemoryStatus": service_pb2.CudaSharedMemoryStatusRequest(),
+        "TraceSetting": service_pb2.TraceSettingRequest(),
+        "LogSettings": service_pb2.LogSettingsRequest(),
+    }
+    OPEN = {
+        "ServerLive": service_pb2.ServerLiveRequest(),
+        "ServerReady": service_pb2.ServerReadyRequest(),
+        "ModelReady": service_pb2.ModelReadyRequest(name=PIPELINE),
+        "ServerMetadata": service_pb2.ServerMetadataRequest(),
+        "ModelMetadata": service_pb2.ModelMetadataRequest(name=PIPELINE),
+        "ModelInfer": service_pb2.ModelInferRequest(model_name=f"{PIPELINE}_info"),
+    }
+
+    def ask(self, ports: Ports, method: str, request: Any, token: str | None = None) -> Any:
+        with grpc.insecure_channel(f"127.0.0.1:{ports.grpc}") as channel:
+            stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+            metadata = [(f"triton-grpc-protocol-{HEADER}", token)] if token is not None else []
+            return getattr(stub, method)(request, metadata=metadata, timeout=20)
+
+    @pytest.mark.parametrize("method", CLOSED)
+    @pytest.mark.parametrize("token", [None, "", "guess"])
+    def test_grpc_refuses(self, pod: Pod, ports: Ports, method: str, token: str | None) -> None:
+        with pytest.raises(grpc.RpcError) as refused:
+            self.ask(ports, method, self.CLOSED[method], token)
+        assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+        assert "restricted" in refused.value.details()
+
+    @pytest.mark.parametrize("method", OPEN)
+    def test_grpc_answers_everybody(self, pod: Pod, ports: Ports, method: str) -> None:
+        self.ask(ports, method, self.OPEN[method])
+
+    @pytest.mark.parametrize("method", ["RepositoryIndex", "ModelConfig", "ModelStatistics", "LogSettings"])
+    def test_grpc_answers_who_has_the_token(self, pod: Pod, ports: Ports, method: str) -> None:
+        self.ask(ports, method, self.CLOSED[method], pod.token)
+
+    @pytest.mark.parametrize(
+        ("verb", "path"),
+        [
+            ("POST", "repository/index"),
+            ("POST", "repository/models/x/load"),
+            ("GET", f"models/{PIPELINE}/config"),
+            ("GET", "models/stats"),
+            ("GET", "systemsharedmemory/status"),
+            ("GET", "cudasharedmemory/status"),
+            ("GET", "trace/setting"),
+            ("GET", "logging"),
+        ],
+    )
+    def test_http_refuses_all_but_who_has_the_token(self, pod: Pod, ports: Ports, verb: str, path: str) -> None:
+        url = f"http://127.0.0.1:{ports.http}/v2/{path}"
+        for headers in ({}, {HEADER: "guess"}):
+            reply = requests.request(verb, url, headers=headers, timeout=20)
+            assert (reply.status_code, "restricted" in reply.text) == (403, True)
+        assert "restricted" not in requests.request(verb, url, headers={HEADER: pod.token}, timeout=20).text
+
+    def test_models_cannot_be_changed_even_with_the_token(self, pod: Pod, ports: Ports) -> None:
+        with pytest.raises(grpc.RpcError, match="explicit"):
+            self.ask(ports, "RepositoryModelUnload", self.CLOSED["RepositoryModelUnload"], pod.token)
+
+
+class TestHelmTest:
+    def run(self, pod: Pod, ports: Ports, folder: Path, **more: Any) -> subprocess.CompletedProcess[str]:
+        rendered = render(values(Path(pod.command[4].partition("=")[2]), ports, **more))
+        service = f"{only(rendered, 'Deployment')['metadata']['name']}.{NAMESPACE}.svc"
+        command, environment = helm_test(rendered, folder, pod.bin, {service: "127.0.0.1"})
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100)
+
+    def test_it_passes(self, pod: Pod, ports: Ports, tmp_path: Path) -> None:
+        done = self.run(pod, ports, tmp_path, test={"minBoxes": 1})
+        assert done.returncode == 0, done.stderr
+        assert f"{PIPELINE}: " in done.stdout
+
+    def test_it_sends_the_picture_it_is_given(self, pod: Pod, ports: Ports, tmp_path: Path) -> None:
+        picture = base64.b64encode(png(make_dots(7).draw())).decode()
+        done = self.run(pod, ports, tmp_path, test={"minBoxes": 7, "picture": picture})
+        assert done.returncode == 0, done.stderr
+        assert f"{PIPELINE}: 7 boxes in a picture of 512 x 512" in done.stdout
+        done = self.run(pod, ports, tmp_path, test={"minBoxes": 8, "picture": picture})
+        assert done.returncode == 1
+        assert "FAILED: 7 boxes, where 8 are the least" in done.stderr
+
+    def test_it_fails_when_the_pipeline_is_broken(self, repository: Path, bin: Path, tmp_path: Path) -> None:
+        ports = Ports.free()
+        with running(Pod(render(values(repository, ports)), bin, str(ports.http))) as pod:
+            assert pod.process is not None
+            (stub,) = [each for each in stubs_of(pod.process.pid) if each.model == f"{PIPELINE}_nms"]
+            os.kill(stub.pid, signal.SIGKILL)
+            assert self.run(pod, ports, tmp_path).returncode == 1
+
+
+class TestTls:
+    def test_grpc_is_encrypted_and_http_is_for_the_probes_alone(self, repository: Path, bin: Path, tmp_path: Path) -> None:
+        authority = trustme.CA()
+        own, another = authority.issue_cert("localhost", f"{RELEASE}-boxwise.{NAMESPACE}.svc"), authority.issue_cert("c")
+        authority.cert_pem.write_to_path(tmp_path / "ca.crt")
+        own.cert_chain_pems[0].write_to_path(tmp_path / "tls.crt")
+        own.private_key_pem.write_to_path(tmp_path / "tls.key")
+        another.private_key_and_cert_chain_pem.write_to_path(tmp_path / "client.pem")
+        ports = Ports.free()
+        secure = values(
+            repository,
+            ports,
+            triton={"http": False},
+            tls={"enabled": True, "secretName": "tls", "clientCertificates": True},
+        )
+        rendered = render(secure)
+        pod = Pod(rendered, bin, str(ports.http), {"/tls/": f"{tmp_path}/"})
+        with running(pod):
+            assert "--http-address=127.0.0.1" in pod.command
+            target = f"localhost:{ports.grpc}"
+            known = TLS(ca=tmp_path / "ca.crt", certificate=tmp_path / "client.pem")
+            with Client(target, pipeline=PIPELINE, tls=known) as client:
+                assert len(client.predict(png(make_dots(3).draw()))) == 3
+            for tls in (False, TLS(ca=tmp_path / "ca.crt")):  # plain, and without a certificate
+                with Client(target, pipeline=PIPELINE, tls=tls, timeout_s=3) as client, pytest.raises(Exception):
+                    client.predict(picture_of(64))
+            hosts = {f"{RELEASE}-boxwise.{NAMESPACE}.svc": "localhost", "/tls/": f"{tmp_path}/"}
+            command, environment = helm_test(rendered, tmp_path, bin, hosts)
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100)
+            assert done.returncode == 0, done.stderr
+
+
+def png(frame: Any) -> bytes:
+    import cv2
+
+    return cv2.imencode(".png", frame[..., ::-1])[1].tobytes()
+
+
+def picture_of(side: int) -> bytes:
+    return png(make_dots(20).draw(side, side) if side >= 512 else make_dots(20).draw()[:side, :side])
+
+
+def wait_for(holds: Any, seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come"
+        time.sleep(0.05)
+
+
+class Load:
+    """Clients that ask without a pause and never ask again, until `stop` is set."""
+
+    def __init__(self, ports: Ports, threads: int, picture: bytes) -> None:
+        self.stop = threading.Event()
+        self.answered = 0
+        self.failures: list[str] = []
+        self._client = Client(f"127.0.0.1:{ports.grpc}", pipeline=PIPELINE, retry=None, timeout_s=60, connections=threads)
+        self._picture = picture
+        self._threads = [threading.Thread(target=self._ask) for _ in range(threads)]
+        self._lock = threading.Lock()
+
+    def _ask(self) -> None:
+        while not self.stop.is_set():
+            try:
+                self._client.predict(self._picture)
+            except Exception as error:
+                self.failures.append(repr(error))
+            else:
+                with self._lock:
+                    self.answered += 1
+
+    def __enter__(self) -> Load:
+        for each in self._threads:
+            each.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        for each in self._threads:
+            each.join()
+        self._client.close()
