@@ -6,10 +6,10 @@ Exit code 0 when it does; 1, and a sentence that kubelet puts into the pod's eve
 `/v2/health/ready` is not asked: a model whose Python process has died still reports ready there, for ever.
 
 A server that is busy is not broken, and must be neither restarted nor taken out while others are as busy. So a full
-queue passes, and so does a picture that is still waiting while others are being answered (its count of successes grows).
+queue passes, and so does a picture that is still waiting while others are answered (its count of successes grows).
 
-It runs every few seconds, so it imports next to nothing and speaks just enough HTTP: 0.04 s of CPU, most of it Python's
-start, beside what the picture costs the server.
+It runs every few seconds, so it imports next to nothing and speaks just enough HTTP: 0.04 s of CPU beside what the
+picture costs the server, most of it Python's start. Importing the SDK alone takes 0.16.
 """
 
 import os

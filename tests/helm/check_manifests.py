@@ -1,8 +1,8 @@
 """Hold manifests to schemas: `python tests/helm/check_manifests.py < [[VERSION, MANIFEST], ...]`, run in .venv-helm.
 
-Prints a JSON list with a sentence for each that does not hold. Kubernetes' own kinds are validated strictly (unknown keys
-are errors) against the schemas of that very version; custom resources against the models of their operators, which
-ignore keys that they do not know, so what goes in is compared with what comes out.
+Prints a JSON list with a sentence for each that does not hold. Kubernetes' own kinds are validated strictly (unknown
+keys are errors) against the schemas of that very version; custom resources against the models of their operators,
+which ignore keys that they do not know, so what goes in is compared with what comes out.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _lost(given: Any, known: Any, path: str) -> set[str]:
         }
     if isinstance(given, list) and isinstance(known, list) and len(given) == len(known):
         return {lost for i, value in enumerate(given) for lost in _lost(value, known[i], f"{path}[{i}]")}
-    return set() if given == known or not isinstance(known, type(given)) and str(given) == str(known) else {path}
+    return set() if given == known or (not isinstance(known, type(given)) and str(given) == str(known)) else {path}
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from helm_support.chart import NAMESPACE, only, render
 from helm_support.pod import Pod, Ports, image, running
 from helm_support.repository import write_repository
 
-from boxwise import Client
+from boxwise import BoxwiseError, Client
 
 PIPELINE = "dots"
 ADDRESSES = ("127.0.0.2", "127.0.0.3", "127.0.0.4")
@@ -46,7 +46,7 @@ def answered(address: str, ports: Ports) -> int:
 
 @pytest.mark.timeout(200)
 def test_a_server_that_is_drained_under_load_fails_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    repository, bin, ports = write_repository(tmp_path / "dots", PIPELINE), image(tmp_path / "image"), Ports.free()
+    repository, programs, ports = write_repository(tmp_path / "dots", PIPELINE), image(tmp_path / "image"), Ports.free()
     pods = {}
     for address in ADDRESSES:
         values = {
@@ -57,7 +57,7 @@ def test_a_server_that_is_drained_under_load_fails_nobody(tmp_path: Path, monkey
             "drain": 15,
             **ports.values,
         }
-        pods[address] = Pod(render(values), bin, f"{address}-{ports.http}")
+        pods[address] = Pod(render(values), programs, f"{address}-{ports.http}")
     service = only(next(iter(pods.values())).manifests, "Service", "-headless")
     (port,) = [each["port"] for each in service["spec"]["ports"] if each["name"] == "grpc"]
     name = f"{service['metadata']['name']}.{NAMESPACE}"
@@ -70,7 +70,7 @@ def test_a_server_that_is_drained_under_load_fails_nobody(tmp_path: Path, monkey
         while not stop.is_set():
             try:
                 client.predict(frame)
-            except Exception as error:
+            except BoxwiseError as error:
                 failures.append(repr(error))
 
     with ExitStack() as stack:

@@ -108,7 +108,12 @@ def test_no_build_tools_are_left(image: Image) -> None:
 
 
 def test_engines_can_be_built_where_there_is_a_gpu(gpu: Image) -> None:
-    assert "11.3.0" in run(gpu, "python3", "-c", "import importlib.metadata as m; print(m.version('tensorrt_cu13_bindings'))").stdout
+    assert (
+        "11.3.0"
+        in run(
+            gpu, "python3", "-c", "import importlib.metadata as m; print(m.version('tensorrt_cu13_bindings'))"
+        ).stdout
+    )
     answer = run(gpu, "boxwise", "build-engines", "--help")
     assert answer.returncode == 0
     for option in ("--pipeline", "--workspace", "--no-check", "--calibration"):

@@ -1,4 +1,4 @@
-"""Every rule and every query of the dashboard, asked of a real Prometheus that scrapes a real server while it serves the demo."""
+"""Every rule and every panel, asked of a real Prometheus that scrapes a real server while it serves the demo."""
 
 from __future__ import annotations
 
@@ -229,7 +229,9 @@ def test_a_broken_stage_raises_its_alerts(served: Served) -> None:
 @pytest.mark.parametrize("name", ["hpa", "glued", "loadbalancer"])
 def test_promtool_finds_nothing_wrong(name: str, tmp_path: Path) -> None:
     done = subprocess.run(
-        [TOOLS / "promtool", "check", "rules", write_rules(render(CASES[name]), tmp_path)], capture_output=True, text=True
+        [TOOLS / "promtool", "check", "rules", write_rules(render(CASES[name]), tmp_path)],
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
 
@@ -293,14 +295,18 @@ def test_each_alert_fires_on_what_it_is_for_and_on_nothing_else(tmp_path: Path) 
                     {
                         "expr": f'count by (alertname) (ALERTS{{alertstate="firing",alertname="{alert}"}})',
                         "eval_time": "25m",
-                        "exp_samples": [{"labels": f'{{alertname="{alert}"}}', "value": 1}] if alert in expected else [],
+                        "exp_samples": [{"labels": f'{{alertname="{alert}"}}', "value": 1}]
+                        if alert in expected
+                        else [],
                     }
                     for alert in alerts
                 ],
             }
         )
     (tmp_path / "tests.yaml").write_text(
-        yaml.safe_dump({"rule_files": [str(write_rules(manifests, tmp_path))], "evaluation_interval": "1m", "tests": tests})
+        yaml.safe_dump(
+            {"rule_files": [str(write_rules(manifests, tmp_path))], "evaluation_interval": "1m", "tests": tests}
+        )
     )
     done = subprocess.run(
         [TOOLS / "promtool", "test", "rules", tmp_path / "tests.yaml"], capture_output=True, text=True
@@ -310,7 +316,9 @@ def test_each_alert_fires_on_what_it_is_for_and_on_nothing_else(tmp_path: Path) 
 
 def test_every_alert_has_its_runbook() -> None:
     page = (ROOT / "docs" / "kubernetes.md").read_text()
-    anchors = {line.lstrip("# ").strip().lower().replace(" ", "-") for line in page.splitlines() if line.startswith("#")}
+    anchors = {
+        line.lstrip("# ").strip().lower().replace(" ", "-") for line in page.splitlines() if line.startswith("#")
+    }
     for rule in rules(render(CASES["hpa"])):
         if "alert" in rule:
             link = rule["annotations"]["runbook_url"]

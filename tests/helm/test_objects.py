@@ -6,9 +6,30 @@ import base64
 from typing import Any
 
 import pytest
-from helm_support.chart import CASES, NAMESPACE, RELEASE, Manifest, containers, merged, of_kind, only, pod_of, pods, render
+from helm_support.chart import (
+    CASES,
+    NAMESPACE,
+    RELEASE,
+    Manifest,
+    containers,
+    merged,
+    of_kind,
+    only,
+    pod_of,
+    pods,
+    render,
+)
 
-RESTRICTED_VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
+RESTRICTED_VOLUMES = {
+    "configMap",
+    "csi",
+    "downwardAPI",
+    "emptyDir",
+    "ephemeral",
+    "persistentVolumeClaim",
+    "projected",
+    "secret",
+}
 # Not made by the chart: the values name them, and the README says what they hold.
 GIVEN = {
     "Secret": {"boxwise-tls", "boxwise-admin-token", "storage", "tls", "registry"},
@@ -166,7 +187,9 @@ def test_scaling_never_asks_how_busy_a_gpu_is(manifests: list[Manifest]) -> None
 
 def test_the_hpa_reads_what_is_recorded() -> None:
     rendered = render(CASES["hpa"])
-    recorded = {rule.get("record") for group in only(rendered, "PrometheusRule")["spec"]["groups"] for rule in group["rules"]}
+    recorded = {
+        rule.get("record") for group in only(rendered, "PrometheusRule")["spec"]["groups"] for rule in group["rules"]
+    }
     asked = {each["pods"]["metric"]["name"] for each in only(rendered, "HorizontalPodAutoscaler")["spec"]["metrics"]}
     assert asked <= recorded
 
@@ -225,13 +248,17 @@ def test_a_gpu_is_asked_for_when_there_is_one(manifests: list[Manifest]) -> None
     spec = pod_of(only(manifests, "Deployment"))["spec"]
     (server,) = spec["containers"]
     devices = [name for name in server["resources"]["limits"] if "/" in name]
-    assert bool(devices) == ("--model-config-name=onnxruntime" in server["args"] or "--model-config-name=tensorrt" in server["args"])
+    assert bool(devices) == (
+        "--model-config-name=onnxruntime" in server["args"] or "--model-config-name=tensorrt" in server["args"]
+    )
     assert bool(devices) == ("tolerations" in spec)
     assert not [name for name in server["resources"]["requests"] if "/" in name]
 
 
 def test_without_a_gpu_nothing_of_gpus_is_left() -> None:
-    spec = str(pod_of(only(render(merged(CASES["cpu"], {"gpu": {"runtimeClassName": "nvidia"}})), "Deployment"))["spec"])
+    spec = str(
+        pod_of(only(render(merged(CASES["cpu"], {"gpu": {"runtimeClassName": "nvidia"}})), "Deployment"))["spec"]
+    )
     assert "nvidia" not in spec
     assert "model-config-name" not in spec
 

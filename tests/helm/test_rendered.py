@@ -20,11 +20,11 @@ import requests
 import trustme
 from contract_support.synthetic import make_dots
 from helm_support.chart import NAMESPACE, RELEASE, merged, only, render
-from helm_support.pod import LEFT_OUT, Pod, Ports, image, running, helm_test
+from helm_support.pod import LEFT_OUT, Pod, Ports, helm_test, image, running
 from helm_support.repository import add_slow_model, write_repository
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from boxwise import TLS, Client
+from boxwise import TLS, BoxwiseError, Client
 from boxwise_runtime.launcher import command
 from boxwise_runtime.launcher.options import ServerOptions
 from boxwise_runtime.stubs import stubs_of
@@ -34,7 +34,7 @@ HEADER = "boxwise-admin"
 
 
 @pytest.fixture(scope="module")
-def bin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return image(tmp_path_factory.mktemp("image"))
 
 
@@ -62,15 +62,15 @@ def ports() -> Ports:
 
 
 @pytest.fixture(scope="module")
-def pod(repository: Path, ports: Ports, bin: Path) -> Iterator[Pod]:
+def pod(repository: Path, ports: Ports, programs: Path) -> Iterator[Pod]:
     """One server for what does not change it."""
     rendered = render(values(repository, ports, triton={"clientSharedMemory": False}))
-    with running(Pod(rendered, bin, str(ports.http))) as server:
+    with running(Pod(rendered, programs, str(ports.http))) as server:
         yield server
 
 
 class TestCommand:
-    def test_every_flag_that_the_server_knows_is_passed(self, repository: Path, bin: Path) -> None:
+    def test_every_flag_that_the_server_knows_is_passed(self, repository: Path, programs: Path) -> None:
         """And the few that it does not are in LEFT_OUT, and nothing else is there."""
         everything = values(
             repository,
@@ -79,16 +79,18 @@ class TestCommand:
             triton={"http": False, "clientSharedMemory": True, "responseCacheMiB": 1},
             target="onnxruntime",
         )
-        container = Pod(render(everything), bin, "x").container
-        asked = subprocess.run([bin / "tritonserver", "--help"], capture_output=True, text=True)
-        known = {line.split()[0] for line in (asked.stdout + asked.stderr).splitlines() if line.strip().startswith("--")}
+        container = Pod(render(everything), programs, "x").container
+        asked = subprocess.run([programs / "tritonserver", "--help"], capture_output=True, text=True)
+        known = {
+            line.split()[0] for line in (asked.stdout + asked.stderr).splitlines() if line.strip().startswith("--")
+        }
         flags = {each.partition("=")[0] for each in container["args"]}
         assert len(flags) > 15
         assert flags - known == LEFT_OUT.keys()
 
-    def test_arguments_are_those_of_the_launcher(self, repository: Path, ports: Ports, bin: Path) -> None:
+    def test_arguments_are_those_of_the_launcher(self, repository: Path, ports: Ports, programs: Path) -> None:
         """`boxwise serve` and the chart start the same server; what differs is named."""
-        pod = Pod(render(values(repository, ports, triton={"responseCacheMiB": 8})), bin, "x")
+        pod = Pod(render(values(repository, ports, triton={"responseCacheMiB": 8})), programs, "x")
         options = ServerOptions(
             repository, grpc_port=ports.grpc, http_port=ports.http, metrics_port=ports.metrics, response_cache_mb=8
         )
@@ -108,9 +110,9 @@ class TestCommand:
         assert pod.process is not None
         assert Path(f"/proc/{pod.process.pid}/comm").read_text().strip() == "tritonserver"
 
-    def test_what_a_killed_container_left_in_shm_is_removed(self, repository: Path, bin: Path) -> None:
+    def test_what_a_killed_container_left_in_shm_is_removed(self, repository: Path, programs: Path) -> None:
         ports = Ports.free()
-        pod = Pod(render(values(repository, ports)), bin, str(ports.http))
+        pod = Pod(render(values(repository, ports)), programs, str(ports.http))
         left = Path("/dev/shm") / f"{pod.prefix}left-behind"
         left.write_bytes(b"x")
         with running(pod):
@@ -122,12 +124,12 @@ class TestProbes:
         for kind in ("startup", "readiness", "liveness"):
             assert pod.probe(kind), pod.said
 
-    def test_all_fail_while_a_slow_model_loads(self, repository: Path, bin: Path, tmp_path: Path) -> None:
+    def test_all_fail_while_a_slow_model_loads(self, repository: Path, programs: Path, tmp_path: Path) -> None:
         slow = tmp_path / "repository"
         shutil.copytree(repository, slow)
         add_slow_model(slow, 4)
         ports = Ports.free()
-        pod = Pod(render(values(slow, ports)), bin, str(ports.http))
+        pod = Pod(render(values(slow, ports)), programs, str(ports.http))
         try:
             started = time.monotonic()
             pod.start()
@@ -142,9 +144,9 @@ class TestProbes:
         finally:
             pod.kill()
 
-    def test_a_dead_stage_is_seen_though_the_server_says_ready(self, repository: Path, bin: Path) -> None:
+    def test_a_dead_stage_is_seen_though_the_server_says_ready(self, repository: Path, programs: Path) -> None:
         ports = Ports.free()
-        with running(Pod(render(values(repository, ports)), bin, str(ports.http))) as pod:
+        with running(Pod(render(values(repository, ports)), programs, str(ports.http))) as pod:
             assert pod.process is not None
             (stub,) = [each for each in stubs_of(pod.process.pid) if each.model == f"{PIPELINE}_assemble"]
             os.kill(stub.pid, signal.SIGKILL)
@@ -171,9 +173,9 @@ class TestProbes:
         assert sum(passed) <= 5, "a busy server was called broken"
         assert not load.failures
 
-    def test_what_does_not_answer_at_all_fails(self, repository: Path, bin: Path) -> None:
+    def test_what_does_not_answer_at_all_fails(self, repository: Path, programs: Path) -> None:
         ports = Ports.free()
-        with running(Pod(render(values(repository, ports)), bin, str(ports.http))) as pod:
+        with running(Pod(render(values(repository, ports)), programs, str(ports.http))) as pod:
             assert pod.process is not None
             os.kill(pod.process.pid, signal.SIGSTOP)
             try:
@@ -187,13 +189,13 @@ class TestProbes:
 
 
 class TestDrain:
-    def test_no_request_is_lost(self, repository: Path, bin: Path) -> None:
+    def test_no_request_is_lost(self, repository: Path, programs: Path) -> None:
         """preStop and SIGTERM under load, from clients that hear a moment after the pod began to go.
 
         They stay connected, so the server takes 20 s longer to end (`boxwise.leastGrace`).
         """
         ports = Ports.free()
-        with running(Pod(render(values(repository, ports)), bin, str(ports.http))) as pod:
+        with running(Pod(render(values(repository, ports)), programs, str(ports.http))) as pod:
             with Load(ports, threads=4, picture=picture_of(400)) as load, ThreadPoolExecutor(1) as kubelet:
                 wait_for(lambda: load.answered > 20)
                 before, started = load.answered, time.monotonic()
@@ -206,29 +208,30 @@ class TestDrain:
             assert load.failures == []
 
 
+CLOSED = {
+    "RepositoryIndex": service_pb2.RepositoryIndexRequest(),
+    "RepositoryModelLoad": service_pb2.RepositoryModelLoadRequest(model_name="x"),
+    "RepositoryModelUnload": service_pb2.RepositoryModelUnloadRequest(model_name="x"),
+    "ModelConfig": service_pb2.ModelConfigRequest(name=PIPELINE),
+    "ModelStatistics": service_pb2.ModelStatisticsRequest(),
+    "SystemSharedMemoryStatus": service_pb2.SystemSharedMemoryStatusRequest(),
+    "SystemSharedMemoryRegister": service_pb2.SystemSharedMemoryRegisterRequest(name="x", key="/x", byte_size=1),
+    "CudaSharedMemoryStatus": service_pb2.CudaSharedMemoryStatusRequest(),
+    "TraceSetting": service_pb2.TraceSettingRequest(),
+    "LogSettings": service_pb2.LogSettingsRequest(),
+}
+OPEN = {
+    "ServerLive": service_pb2.ServerLiveRequest(),
+    "ServerReady": service_pb2.ServerReadyRequest(),
+    "ModelReady": service_pb2.ModelReadyRequest(name=PIPELINE),
+    "ServerMetadata": service_pb2.ServerMetadataRequest(),
+    "ModelMetadata": service_pb2.ModelMetadataRequest(name=PIPELINE),
+    "ModelInfer": service_pb2.ModelInferRequest(model_name=f"{PIPELINE}_info"),
+}
+
+
 class TestRestrictedProtocols:
     """Inference, health and metadata for everybody; the rest for who has the token."""
-
-    CLOSED = {
-        "RepositoryIndex": service_pb2.RepositoryIndexRequest(),
-        "RepositoryModelLoad": service_pb2.RepositoryModelLoadRequest(model_name="x"),
-        "RepositoryModelUnload": service_pb2.RepositoryModelUnloadRequest(model_name="x"),
-        "ModelConfig": service_pb2.ModelConfigRequest(name=PIPELINE),
-        "ModelStatistics": service_pb2.ModelStatisticsRequest(),
-        "SystemSharedMemoryStatus": service_pb2.SystemSharedMemoryStatusRequest(),
-        "SystemSharedMemoryRegister": service_pb2.SystemSharedMemoryRegisterRequest(name="x", key="/x", byte_size=1),
-        "CudaSharedMemoryStatus": service_pb2.CudaSharedMemoryStatusRequest(),
-        "TraceSetting": service_pb2.TraceSettingRequest(),
-        "LogSettings": service_pb2.LogSettingsRequest(),
-    }
-    OPEN = {
-        "ServerLive": service_pb2.ServerLiveRequest(),
-        "ServerReady": service_pb2.ServerReadyRequest(),
-        "ModelReady": service_pb2.ModelReadyRequest(name=PIPELINE),
-        "ServerMetadata": service_pb2.ServerMetadataRequest(),
-        "ModelMetadata": service_pb2.ModelMetadataRequest(name=PIPELINE),
-        "ModelInfer": service_pb2.ModelInferRequest(model_name=f"{PIPELINE}_info"),
-    }
 
     def ask(self, ports: Ports, method: str, request: Any, token: str | None = None) -> Any:
         with grpc.insecure_channel(f"127.0.0.1:{ports.grpc}") as channel:
@@ -240,17 +243,17 @@ class TestRestrictedProtocols:
     @pytest.mark.parametrize("token", [None, "", "guess"])
     def test_grpc_refuses(self, pod: Pod, ports: Ports, method: str, token: str | None) -> None:
         with pytest.raises(grpc.RpcError) as refused:
-            self.ask(ports, method, self.CLOSED[method], token)
+            self.ask(ports, method, CLOSED[method], token)
         assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
         assert "restricted" in refused.value.details()
 
     @pytest.mark.parametrize("method", OPEN)
     def test_grpc_answers_everybody(self, pod: Pod, ports: Ports, method: str) -> None:
-        self.ask(ports, method, self.OPEN[method])
+        self.ask(ports, method, OPEN[method])
 
     @pytest.mark.parametrize("method", ["RepositoryIndex", "ModelConfig", "ModelStatistics", "LogSettings"])
     def test_grpc_answers_who_has_the_token(self, pod: Pod, ports: Ports, method: str) -> None:
-        self.ask(ports, method, self.CLOSED[method], pod.token)
+        self.ask(ports, method, CLOSED[method], pod.token)
 
     @pytest.mark.parametrize(
         ("verb", "path"),
@@ -274,14 +277,14 @@ class TestRestrictedProtocols:
 
     def test_models_cannot_be_changed_even_with_the_token(self, pod: Pod, ports: Ports) -> None:
         with pytest.raises(grpc.RpcError, match="explicit"):
-            self.ask(ports, "RepositoryModelUnload", self.CLOSED["RepositoryModelUnload"], pod.token)
+            self.ask(ports, "RepositoryModelUnload", CLOSED["RepositoryModelUnload"], pod.token)
 
 
 class TestHelmTest:
     def run(self, pod: Pod, ports: Ports, folder: Path, **more: Any) -> subprocess.CompletedProcess[str]:
         rendered = render(values(Path(pod.command[4].partition("=")[2]), ports, **more))
         service = f"{only(rendered, 'Deployment')['metadata']['name']}.{NAMESPACE}.svc"
-        command, environment = helm_test(rendered, folder, pod.bin, {service: "127.0.0.1"})
+        command, environment = helm_test(rendered, folder, pod.programs, {service: "127.0.0.1"})
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100)
 
     def test_it_passes(self, pod: Pod, ports: Ports, tmp_path: Path) -> None:
@@ -298,9 +301,9 @@ class TestHelmTest:
         assert done.returncode == 1
         assert "FAILED: 7 boxes, where 8 are the least" in done.stderr
 
-    def test_it_fails_when_the_pipeline_is_broken(self, repository: Path, bin: Path, tmp_path: Path) -> None:
+    def test_it_fails_when_the_pipeline_is_broken(self, repository: Path, programs: Path, tmp_path: Path) -> None:
         ports = Ports.free()
-        with running(Pod(render(values(repository, ports)), bin, str(ports.http))) as pod:
+        with running(Pod(render(values(repository, ports)), programs, str(ports.http))) as pod:
             assert pod.process is not None
             (stub,) = [each for each in stubs_of(pod.process.pid) if each.model == f"{PIPELINE}_nms"]
             os.kill(stub.pid, signal.SIGKILL)
@@ -308,9 +311,14 @@ class TestHelmTest:
 
 
 class TestTls:
-    def test_grpc_is_encrypted_and_http_is_for_the_probes_alone(self, repository: Path, bin: Path, tmp_path: Path) -> None:
+    def test_grpc_is_encrypted_and_http_is_for_the_probes_alone(
+        self, repository: Path, programs: Path, tmp_path: Path
+    ) -> None:
         authority = trustme.CA()
-        own, another = authority.issue_cert("localhost", f"{RELEASE}-boxwise.{NAMESPACE}.svc"), authority.issue_cert("c")
+        own, another = (
+            authority.issue_cert("localhost", f"{RELEASE}-boxwise.{NAMESPACE}.svc"),
+            authority.issue_cert("c"),
+        )
         authority.cert_pem.write_to_path(tmp_path / "ca.crt")
         own.cert_chain_pems[0].write_to_path(tmp_path / "tls.crt")
         own.private_key_pem.write_to_path(tmp_path / "tls.key")
@@ -323,7 +331,7 @@ class TestTls:
             tls={"enabled": True, "secretName": "tls", "clientCertificates": True},
         )
         rendered = render(secure)
-        pod = Pod(rendered, bin, str(ports.http), {"/tls/": f"{tmp_path}/"})
+        pod = Pod(rendered, programs, str(ports.http), {"/tls/": f"{tmp_path}/"})
         with running(pod):
             assert "--http-address=127.0.0.1" in pod.command
             target = f"localhost:{ports.grpc}"
@@ -331,10 +339,10 @@ class TestTls:
             with Client(target, pipeline=PIPELINE, tls=known) as client:
                 assert len(client.predict(png(make_dots(3).draw()))) == 3
             for tls in (False, TLS(ca=tmp_path / "ca.crt")):  # plain, and without a certificate
-                with Client(target, pipeline=PIPELINE, tls=tls, timeout_s=3) as client, pytest.raises(Exception):
+                with Client(target, pipeline=PIPELINE, tls=tls, timeout_s=3) as client, pytest.raises(BoxwiseError):
                     client.predict(picture_of(64))
             hosts = {f"{RELEASE}-boxwise.{NAMESPACE}.svc": "localhost", "/tls/": f"{tmp_path}/"}
-            command, environment = helm_test(rendered, tmp_path, bin, hosts)
+            command, environment = helm_test(rendered, tmp_path, programs, hosts)
             done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100)
             assert done.returncode == 0, done.stderr
 
@@ -363,7 +371,9 @@ class Load:
         self.stop = threading.Event()
         self.answered = 0
         self.failures: list[str] = []
-        self._client = Client(f"127.0.0.1:{ports.grpc}", pipeline=PIPELINE, retry=None, timeout_s=60, connections=threads)
+        self._client = Client(
+            f"127.0.0.1:{ports.grpc}", pipeline=PIPELINE, retry=None, timeout_s=60, connections=threads
+        )
         self._picture = picture
         self._threads = [threading.Thread(target=self._ask) for _ in range(threads)]
         self._lock = threading.Lock()
@@ -372,7 +382,7 @@ class Load:
         while not self.stop.is_set():
             try:
                 self._client.predict(self._picture)
-            except Exception as error:
+            except BoxwiseError as error:
                 self.failures.append(repr(error))
             else:
                 with self._lock:

@@ -69,5 +69,7 @@ def test_an_unknown_key_and_an_unknown_kind_are_found() -> None:
     for kind, spoil in spoils.items():
         manifest = next(each for each in manifests if each["kind"] == kind)
         spoiled.append((NEWEST, manifest | {"spec": manifest["spec"] | spoil}))
-    spoiled.append((NEWEST, {"apiVersion": "autoscaling/v2beta2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "x"}}))
+    spoiled.append(
+        (NEWEST, {"apiVersion": "autoscaling/v2beta2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "x"}})
+    )
     assert len(check(spoiled)) == len(spoiled)

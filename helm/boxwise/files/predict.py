@@ -5,8 +5,9 @@ import io
 from pathlib import Path
 
 import numpy as np
-from boxwise import TLS, Client
 from PIL import Image
+
+from boxwise import TLS, Client
 
 
 def drawn() -> bytes:

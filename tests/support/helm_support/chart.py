@@ -93,7 +93,9 @@ CASES: dict[str, dict[str, Any]] = {
         "engines": {"cache": {"existingClaim": "plans"}},
     },
     "hpa": merged(MONITORING, {"autoscaling": {"hpa": {"enabled": True}}}),
-    "keda": {"autoscaling": {"keda": {"enabled": True, "prometheusAddress": "http://p:9090", "authenticationRef": "a"}}},
+    "keda": {
+        "autoscaling": {"keda": {"enabled": True, "prometheusAddress": "http://p:9090", "authenticationRef": "a"}}
+    },
     "glued": merged(MONITORING, {"pipeline": {"name": "street", "layout": "glued"}}),
     "tls": {"tls": {"enabled": True, "secretName": "tls"}, "triton": {"http": False}},
     "open": {

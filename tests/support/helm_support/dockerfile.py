@@ -1,7 +1,7 @@
 """A Dockerfile, and its steps executed on this machine, in a folder that stands for the image's root.
 
-The base image is a fresh environment of this Python; paths of the image are mapped into the folder. A COPY from an earlier
-stage takes nothing else of that stage along: all that is not copied is deleted, so that a step that needs it fails.
+The base image is a fresh environment of this Python; paths of the image are mapped into the folder. A COPY from an
+earlier stage takes nothing else of that stage along: what is not copied is deleted, so that a step that needs it fails.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Image:
     def environment(self) -> dict[str, str]:
         own = {key: self._here(value) for key, value in self.variables.items()}
         path = own.pop("PATH", "$PATH").replace("$PATH", f"{self.base / 'bin'}:/usr/bin:/bin")
-        kept = {key: value for key, value in os.environ.items() if key.startswith(("PIP_", "LD_")) or key in ("LANG",)}
+        kept = {key: value for key, value in os.environ.items() if key.startswith(("PIP_", "LD_")) or key == "LANG"}
         return {"HOME": str(self.root), **kept, **own, "PATH": path}
 
     def _here(self, text: str) -> str:

@@ -2,7 +2,7 @@
 
 What a container has for itself and this machine has not is mapped, and this is all of it:
 
-    image                  the environment of the tests, with deploy/tritonserver on PATH, as deploy/Dockerfile.cpu has it
+    image                  the environment of the tests, with deploy/tritonserver on PATH, as Dockerfile.cpu has it
     mounts                 folders of the test (a repository, /tls, /test)
     /dev/shm               shared by all pods here, so the prefix of the segments in it gets the pod's own name
     process 1              BOXWISE_SERVER_PID tells the probe which process that is
@@ -28,9 +28,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from helm_support.chart import ROOT, Manifest, of_kind, only, pod_of
-
 from boxwise_runtime.launcher import free_ports, guard
+from helm_support.chart import ROOT, Manifest, of_kind, only, pod_of
 
 LEFT_OUT = {"--allow-client-shm": "came with 26.04; before that, client shared memory cannot be turned off"}
 SHM_PREFIX = "boxwise-server-"
@@ -85,13 +84,13 @@ class Pod:
 
     Attributes:
         manifests: what was rendered.
-        bin: of `image`.
+        programs: of `image`.
         name: its own, in /dev/shm.
         mounts: what else is replaced in arguments, such as {"/tls/": "..."}.
     """
 
     manifests: list[Manifest]
-    bin: Path
+    programs: Path
     name: str
     mounts: Mapping[str, str] = field(default_factory=dict)
 
@@ -125,7 +124,7 @@ class Pod:
     @property
     def environment(self) -> dict[str, str]:
         pid = {"BOXWISE_SERVER_PID": str(self.process.pid)} if self.process else {}
-        return dict(os.environ) | {"PATH": f"{self.bin}:{os.environ['PATH']}"} | self.variables | pid
+        return dict(os.environ) | {"PATH": f"{self.programs}:{os.environ['PATH']}"} | self.variables | pid
 
     def start(self) -> None:
         self.process = subprocess.Popen(
@@ -141,7 +140,8 @@ class Pod:
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
-        assert self.process is not None and self.process.stdout is not None
+        assert self.process is not None
+        assert self.process.stdout is not None
         for line in self.process.stdout:
             self.log.append(line)
 
@@ -170,7 +170,7 @@ class Pod:
             time.sleep(0.2)
 
     def stop(self) -> int:
-        """End it as a kubelet does: preStop, SIGTERM, and SIGKILL when the grace period is over. Returns its exit code."""
+        """End it as a kubelet does: preStop, SIGTERM. Returns its exit code; out of grace, it fails."""
         assert self.process is not None
         deadline = time.monotonic() + self.spec["terminationGracePeriodSeconds"]
         hook = [expanded(word, self.variables) for word in self.container["lifecycle"]["preStop"]["exec"]["command"]]
@@ -196,7 +196,9 @@ def running(pod: Pod) -> Iterator[Pod]:
         pod.kill()
 
 
-def helm_test(manifests: list[Manifest], folder: Path, bin: Path, hosts: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
+def helm_test(
+    manifests: list[Manifest], folder: Path, programs: Path, hosts: Mapping[str, str]
+) -> tuple[list[str], dict[str, str]]:
     """What `helm test` runs, and its environment; `hosts` has what names in the cluster are here."""
     pod = only(manifests, "Pod")
     (container,) = pod["spec"]["containers"]
@@ -210,4 +212,4 @@ def helm_test(manifests: list[Manifest], folder: Path, bin: Path, hosts: Mapping
     words = [*container["command"], *container["args"]]
     for there, here in {"/test/": f"{mount}/", **hosts}.items():
         words = [word.replace(there, here) for word in words]
-    return words, dict(os.environ) | {"PATH": f"{bin}:{os.environ['PATH']}"}
+    return words, dict(os.environ) | {"PATH": f"{programs}:{os.environ['PATH']}"}

@@ -1,4 +1,4 @@
-"""The repository that rendered servers serve: dots that a detector finds, and their shade (contract_support/synthetic)."""
+"""What rendered servers serve: dots that a detector finds, and their shade (contract_support/synthetic)."""
 
 from __future__ import annotations
 
