@@ -19,12 +19,13 @@ import pytest
 import requests
 import trustme
 from contract_support.synthetic import make_dots
-from helm_support.chart import NAMESPACE, RELEASE, merged, only, render
+from helm_support.chart import CASES, NAMESPACE, RELEASE, merged, only, pod_of, render
 from helm_support.pod import LEFT_OUT, Pod, Ports, helm_test, image, running
 from helm_support.repository import add_slow_model, write_repository
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from boxwise import TLS, BoxwiseError, Client
+from boxwise_runtime import probe
 from boxwise_runtime.launcher import command
 from boxwise_runtime.launcher.options import ServerOptions
 from boxwise_runtime.stubs import stubs_of
@@ -162,16 +163,28 @@ class TestProbes:
             pod.process = process
 
     def test_a_busy_server_is_not_a_broken_one(self, pod: Pod, ports: Ports) -> None:
-        """Pictures that wait longer than the probe does, while others are answered."""
-        picture = picture_of(1500)
-        probe = {**pod.container["readinessProbe"]["exec"]}
-        words = probe["command"].copy()
-        words[words.index("--timeout") + 1] = "0.05"  # nothing is answered so soon under this load
-        with Load(ports, threads=24, picture=picture) as load:
-            wait_for(lambda: load.answered > 5)
-            passed = [subprocess.run(words, env=pod.environment, capture_output=True).returncode for _ in range(10)]
-        assert sum(passed) <= 5, "a busy server was called broken"
+        """Its picture waits for 2 s on 2 cores, longer than it has patience for, while others are answered."""
+        with Load(ports, threads=32, picture=picture_of(1500)) as load:
+            wait_for(lambda: load.answered > 10)
+            done = [self.impatient(pod, "0.5") for _ in range(4)]
+        assert [each.returncode for each in done] == [0] * 4, [each.stdout for each in done]
         assert not load.failures
+
+    def test_a_full_queue_is_not_broken_either(self, repository: Path, programs: Path, tmp_path: Path) -> None:
+        short = tmp_path / "repository"
+        shutil.copytree(repository, short)
+        with (short / f"{PIPELINE}_detector" / "config.pbtxt").open("a") as config:
+            config.write("\ndynamic_batching { default_queue_policy { max_queue_size: 1 } }\n")
+        ports = Ports.free()
+        with running(Pod(render(values(short, ports)), programs, str(ports.http))), ThreadPoolExecutor(16) as clients:
+            path = f"/v2/models/{PIPELINE}/infer"
+
+            def ask(_: int) -> tuple[int, bytes]:
+                return probe._exchange("127.0.0.1", ports.http, "POST", path, time.monotonic() + 30)
+
+            refused = [body for status, body in clients.map(ask, range(400)) if status != 200]
+        assert refused
+        assert all(any(words in body for words in probe.BUSY) for body in refused), set(refused)
 
     def test_what_does_not_answer_at_all_fails(self, repository: Path, programs: Path) -> None:
         ports = Ports.free()
@@ -179,13 +192,54 @@ class TestProbes:
             assert pod.process is not None
             os.kill(pod.process.pid, signal.SIGSTOP)
             try:
-                command = pod.container["livenessProbe"]["exec"]["command"].copy()
-                command[command.index("--timeout") + 1] = "1"
-                done = subprocess.run(command, env=pod.environment, capture_output=True, text=True)
+                done = self.impatient(pod, "1")
             finally:
                 os.kill(pod.process.pid, signal.SIGCONT)
             assert done.returncode == 1
             assert "did not answer within 1 s" in done.stdout
+
+    def impatient(self, pod: Pod, seconds: str) -> subprocess.CompletedProcess[str]:
+        """The probe, with less patience than was rendered."""
+        words = pod.container["readinessProbe"]["exec"]["command"].copy()
+        words[words.index("--timeout") + 1] = seconds
+        return subprocess.run(words, env=pod.environment, capture_output=True, text=True)
+
+    @pytest.mark.parametrize("layout", ["fused", "glued"])
+    def test_other_layouts_are_probed_and_tested_alike(self, layout: str, programs: Path, tmp_path: Path) -> None:
+        repository, ports = write_repository(tmp_path / "dots", PIPELINE, layout=layout), Ports.free()
+        rendered = values(repository, ports, pipeline={"layout": layout})
+        with running(Pod(render(rendered), programs, str(ports.http))) as pod:
+            assert pod.probe("readiness"), pod.said
+            assert TestHelmTest().run(pod, ports, tmp_path).returncode == 0
+
+    def test_a_pipeline_without_a_detector_is_probed_alike(self, programs: Path, tmp_path: Path) -> None:
+        repository = write_repository(tmp_path / "whole", PIPELINE, detector=None)
+        ports = Ports.free()
+        with running(Pod(render(values(repository, ports)), programs, str(ports.http))) as pod:
+            assert pod.probe("liveness"), pod.said
+            assert TestHelmTest().run(pod, ports, tmp_path, test={"minBoxes": 1}).returncode == 0
+
+
+class TestEngines:
+    def test_the_init_container_builds_into_the_pods_own_copy(self, repository: Path, tmp_path: Path) -> None:
+        """Its script is run; what stands for `boxwise` says what it was asked, since there is no GPU to build for."""
+        spec = pod_of(only(render(CASES["tensorrt"]), "Deployment"))["spec"]
+        (container,) = spec["initContainers"]
+        programs, models = tmp_path / "bin", tmp_path / "models"
+        programs.mkdir()
+        models.mkdir()
+        boxwise = programs / "boxwise"
+        boxwise.write_text('#!/bin/sh\necho "$BOXWISE_CACHE" "$@"\n')
+        boxwise.chmod(0o755)
+        own = {each["name"]: each["value"] for each in container["env"]} | {"MODELS": str(models)}
+        script = [word.replace("/source/", f"{repository}/") for word in container["command"]]
+        done = subprocess.run(
+            script, env={"PATH": f"{programs}:/usr/bin:/bin", **own}, capture_output=True, text=True, check=True
+        )
+        options = "--pipeline=boxwise --workspace=2 --calibration=/models/pictures"
+        assert done.stdout.strip() == f"/engines/boxwise build-engines {models} {options}"
+        here, there = ({path.relative_to(top) for path in top.rglob("*")} for top in (repository, models))
+        assert here == there
 
 
 class TestDrain:

@@ -14,7 +14,7 @@ _UNIT = {"mean": 0, "std": 255}
 
 
 def write_repository(folder: Path, name: str, **more: Any) -> Path:
-    """A pipeline of this name; `more` goes into its file."""
+    """A pipeline of this name; `more` goes into its file, and what is None comes out of it."""
     sources, out = folder / "sources", folder / "repository"
     sources.mkdir(parents=True)
     write_dots_detector(sources / "dots.onnx")
@@ -41,7 +41,9 @@ def write_repository(folder: Path, name: str, **more: Any) -> Path:
         ],
         **more,
     }
-    (sources / "pipeline.yaml").write_text(yaml.safe_dump(pipeline))
+    (sources / "pipeline.yaml").write_text(
+        yaml.safe_dump({key: value for key, value in pipeline.items() if value is not None})
+    )
     export(sources / "pipeline.yaml", out, cores=1)
     return out
 
