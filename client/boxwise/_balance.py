@@ -17,7 +17,7 @@ _REFUSED_S = 0.5
 # One that did not answer at all costs its probe a timeout, and is asked less often.
 _SILENT_S = 5.0
 _SILENT_TIMES = 3  # deadlines in a row after which a server counts as silent
-_RESOLVE_EVERY_S = 30.0
+_RESOLVE_EVERY_S = 10.0  # sooner than a pod stops that has left its name: the chart has it sleep for 20
 _RESOLVE_AFTER_FAILURE_S = 1.0
 
 

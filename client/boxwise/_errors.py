@@ -116,6 +116,8 @@ _CAUSES: tuple[tuple[str, str, type[BoxwiseError], str], ...] = (
     ("INVALID_ARGUMENT", r"^(image|frame):", InvalidImage, "{said}"),
     ("INVALID_ARGUMENT", "", InvalidArgument, "{said}"),
     ("OUT_OF_RANGE", "", InvalidArgument, "{said}"),
+    # Of a model that it knows: it is unloading it, and stops.
+    ("NOT_FOUND", r"has no available versions", Unavailable, "the server at {url} is not available: {said}"),
     ("NOT_FOUND", "", UnknownPipeline, "the server at {url} has no pipeline {pipeline!r}: {said}"),
     ("UNAVAILABLE", r"is restricted, expecting header", AccessDenied, "{url} does not let this client in: {said}"),
     ("UNAUTHENTICATED", "", AccessDenied, "{url} does not let this client in: {said}"),

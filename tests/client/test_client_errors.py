@@ -35,6 +35,12 @@ URL, SAID = "host:1", "the server at host:1"
         ("INVALID_ARGUMENT", "in ensemble 'a', in ensemble 'b', no", InvalidArgument, "no"),
         ("INVALID_ARGUMENT", "score_threshold: 2", InvalidArgument, "score_threshold: 2"),
         (
+            "NOT_FOUND",  # of a server that is stopping, and another may have it
+            "Request for unknown model: 'street' has no available versions",
+            Unavailable,
+            f"{SAID} is not available: Request for unknown model: 'street' has no available versions",
+        ),
+        (
             "NOT_FOUND",
             "Request for unknown model: 'street' is not found",
             UnknownPipeline,

@@ -7,6 +7,7 @@ which ignore keys that they do not know, so what goes in is compared with what c
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ import jsonschema
 import kubernetes_validate
 from cloudcoil.models.keda.v1alpha1 import ScaledObject
 from cloudcoil.models.prometheus_operator.v1 import PrometheusRule, ServiceMonitor
+from kubernetes_validate import utils
 
 MODELS = {
     ("keda.sh/v1alpha1", "ScaledObject"): ScaledObject,
@@ -25,6 +27,10 @@ MODELS = {
 # Newer than the model (KEDA 2.16); in KEDA's documents since 2.17.
 NEWER = {("ScaledObject", "spec.fallback.behavior")}
 SCHEMAS = {("gateway.networking.k8s.io/v1", "GRPCRoute"): Path(__file__).parent / "grpcroute.schema.json"}
+
+
+# Read for each manifest anew otherwise: megabytes of definitions, thousands of times.
+utils.schema_contents = functools.cache(utils.schema_contents)
 
 
 def failure(version: str, manifest: dict[str, Any]) -> str | None:

@@ -131,7 +131,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
                 assert time.monotonic() < deadline, "Prometheus did not start"
                 time.sleep(0.2)
             served = Served(pod, prometheus, ports, photos)
-            assert served.send(80) == 0
+            assert served.send(40) == 0
             time.sleep(2)  # two scrapes
             yield served
         finally:

@@ -65,9 +65,27 @@ def ports() -> Ports:
 @pytest.fixture(scope="module")
 def pod(repository: Path, ports: Ports, programs: Path) -> Iterator[Pod]:
     """One server for what does not change it."""
-    rendered = render(values(repository, ports, triton={"clientSharedMemory": False}))
-    with running(Pod(rendered, programs, str(ports.http))) as server:
+    server = Pod(render(values(repository, ports)), programs, str(ports.http))
+    left_behind(server).write_bytes(b"x")
+    with running(server):
         yield server
+
+
+def left_behind(pod: Pod) -> Path:
+    """A segment of a container that was killed."""
+    return Path("/dev/shm") / f"{pod.prefix}left-behind"
+
+
+@pytest.fixture(scope="module")
+def broken(repository: Path, programs: Path) -> Iterator[tuple[Pod, Ports]]:
+    """A server one of whose stages was killed."""
+    ports = Ports.free()
+    with running(Pod(render(values(repository, ports)), programs, str(ports.http))) as pod:
+        assert pod.process is not None
+        assert pod.probe("readiness")
+        (stub,) = [each for each in stubs_of(pod.process.pid) if each.model == f"{PIPELINE}_nms"]
+        os.kill(stub.pid, signal.SIGKILL)
+        yield pod, ports
 
 
 class TestCommand:
@@ -111,13 +129,10 @@ class TestCommand:
         assert pod.process is not None
         assert Path(f"/proc/{pod.process.pid}/comm").read_text().strip() == "tritonserver"
 
-    def test_what_a_killed_container_left_in_shm_is_removed(self, repository: Path, programs: Path) -> None:
-        ports = Ports.free()
-        pod = Pod(render(values(repository, ports)), programs, str(ports.http))
-        left = Path("/dev/shm") / f"{pod.prefix}left-behind"
-        left.write_bytes(b"x")
-        with running(pod):
-            assert not left.exists()
+    def test_what_a_killed_container_left_in_shm_is_removed(self, pod: Pod) -> None:
+        """`pod` starts with some there."""
+        assert not left_behind(pod).exists()
+        assert list(Path("/dev/shm").glob(f"{pod.prefix}*"))  # its own, under the prefix that it was given
 
 
 class TestProbes:
@@ -145,22 +160,17 @@ class TestProbes:
         finally:
             pod.kill()
 
-    def test_a_dead_stage_is_seen_though_the_server_says_ready(self, repository: Path, programs: Path) -> None:
-        ports = Ports.free()
-        with running(Pod(render(values(repository, ports)), programs, str(ports.http))) as pod:
-            assert pod.process is not None
-            (stub,) = [each for each in stubs_of(pod.process.pid) if each.model == f"{PIPELINE}_assemble"]
-            os.kill(stub.pid, signal.SIGKILL)
-            wait_for(lambda: not pod.probe("readiness"))
-            assert "a stage died" in pod.said
-            assert not pod.probe("liveness")
-            assert requests.get(f"http://127.0.0.1:{ports.http}/v2/health/ready", timeout=5).status_code == 200
-            # What the probe sees where it cannot look at processes: the answer itself.
-            pod.variables["BOXWISE_SERVER_PID"] = "1"
-            pod.process, process = None, pod.process
-            assert not pod.probe("readiness")
-            assert "not healthy" in pod.said
-            pod.process = process
+    def test_a_dead_stage_is_seen_though_the_server_says_ready(self, broken: tuple[Pod, Ports]) -> None:
+        pod, ports = broken
+        wait_for(lambda: not pod.probe("readiness"))
+        assert "a stage died" in pod.said
+        assert not pod.probe("liveness")
+        assert requests.get(f"http://127.0.0.1:{ports.http}/v2/health/ready", timeout=5).status_code == 200
+        # What the probe sees where it cannot look at processes: the answer itself.
+        words = pod.container["readinessProbe"]["exec"]["command"]
+        blind = pod.environment | {"BOXWISE_SERVER_PID": "1"}
+        done = subprocess.run(words, env=blind, capture_output=True, text=True)
+        assert (done.returncode, "not healthy" in done.stdout) == (1, True)
 
     def test_a_busy_server_is_not_a_broken_one(self, pod: Pod, ports: Ports) -> None:
         """Its picture waits for 2 s on 2 cores, longer than it has patience for, while others are answered."""
@@ -186,17 +196,15 @@ class TestProbes:
         assert refused
         assert all(any(words in body for words in probe.BUSY) for body in refused), set(refused)
 
-    def test_what_does_not_answer_at_all_fails(self, repository: Path, programs: Path) -> None:
-        ports = Ports.free()
-        with running(Pod(render(values(repository, ports)), programs, str(ports.http))) as pod:
-            assert pod.process is not None
-            os.kill(pod.process.pid, signal.SIGSTOP)
-            try:
-                done = self.impatient(pod, "1")
-            finally:
-                os.kill(pod.process.pid, signal.SIGCONT)
-            assert done.returncode == 1
-            assert "did not answer within 1 s" in done.stdout
+    def test_what_does_not_answer_at_all_fails(self, pod: Pod) -> None:
+        assert pod.process is not None
+        os.kill(pod.process.pid, signal.SIGSTOP)
+        try:
+            done = self.impatient(pod, "1")
+        finally:
+            os.kill(pod.process.pid, signal.SIGCONT)
+        assert done.returncode == 1
+        assert "did not answer within 1 s" in done.stdout
 
     def impatient(self, pod: Pod, seconds: str) -> subprocess.CompletedProcess[str]:
         """The probe, with less patience than was rendered."""
@@ -355,13 +363,10 @@ class TestHelmTest:
         assert done.returncode == 1
         assert "FAILED: 7 boxes, where 8 are the least" in done.stderr
 
-    def test_it_fails_when_the_pipeline_is_broken(self, repository: Path, programs: Path, tmp_path: Path) -> None:
-        ports = Ports.free()
-        with running(Pod(render(values(repository, ports)), programs, str(ports.http))) as pod:
-            assert pod.process is not None
-            (stub,) = [each for each in stubs_of(pod.process.pid) if each.model == f"{PIPELINE}_nms"]
-            os.kill(stub.pid, signal.SIGKILL)
-            assert self.run(pod, ports, tmp_path).returncode == 1
+    def test_it_fails_when_the_pipeline_is_broken(self, broken: tuple[Pod, Ports], tmp_path: Path) -> None:
+        done = self.run(*broken, tmp_path)
+        assert done.returncode == 1
+        assert "StageFailed" in done.stderr
 
 
 class TestTls:
