@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
+import subprocess
 
 import pytest
-from helm_support.chart import CHART, NEWEST, ROOT, helm
+import yaml
+from helm_support.chart import CHART, NEWEST, ROOT, TOOLS, helm, only, render
 
 PAGES = (ROOT / "docs" / "kubernetes.md", CHART / "README.md")
 NOT_OF_TEMPLATE = ("--create-namespace",)
@@ -25,6 +28,18 @@ def test_it_renders(command: str) -> None:
     arguments = [word for word in words if word not in NOT_OF_TEMPLATE]
     gateway = ["--set=grpcRoute.parentRefs[0].name=edge"] if "grpcRoute" in command else []
     assert "kind: Deployment" in helm("helm4", "template", *arguments, *gateway, f"--kube-version={NEWEST}")
+
+
+def test_the_pod_that_fills_a_claim_holds_to_its_schema() -> None:
+    (manifest,) = re.findall(r"apply -f - <<EOF\n(.*?)\nEOF", PAGES[0].read_text(), re.DOTALL)
+    pod = yaml.safe_load(manifest)
+    program = ROOT / "tests" / "helm" / "check_manifests.py"
+    done = subprocess.run(
+        [TOOLS / "python", program], input=json.dumps([[NEWEST, pod]]), capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout) == []
+    made = only(render({}), "PersistentVolumeClaim")["metadata"]["name"]
+    assert pod["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"] == made
 
 
 def test_there_are_some() -> None:

@@ -244,6 +244,29 @@ def test_the_server_has_its_own_shm_and_tmp(manifests: list[Manifest]) -> None:
     assert writable == {"/dev/shm", "/tmp"}
 
 
+def test_no_volume_of_the_node_is_without_a_limit(manifests: list[Manifest]) -> None:
+    for volume in pod_of(only(manifests, "Deployment"))["spec"]["volumes"]:
+        assert "sizeLimit" in volume.get("emptyDir", {"sizeLimit": "none of the node's"})
+
+
+def test_pods_reach_names_and_what_they_fetch_from_alone() -> None:
+    for name, ports in {"default": {53}, "s3": {53, 443, 80, 988}, "init": {53, 443, 80, 988}, "nfs": {53}}.items():
+        rules = only(render(CASES[name]), "NetworkPolicy")["spec"]["egress"]
+        assert {port["port"] for rule in rules for port in rule["ports"]} == ports
+        for rule in rules:
+            if {"port": 80} in rule["ports"]:
+                assert all("ipBlock" in each for each in rule["to"])
+
+
+def test_clients_share_memory_only_where_that_is_asked() -> None:
+    for name, values in CASES.items():
+        (server,) = pod_of(only(render(values), "Deployment"))["spec"]["containers"]
+        restricted = [each for each in server["args"] if "-restricted-" in each]
+        closed = all("shared-memory" in each for each in restricted)
+        assert closed == (name != "shared-memory") or not restricted
+        assert ("--allow-client-shm=true" in server["args"]) == (name == "shared-memory")
+
+
 def test_a_gpu_is_asked_for_when_there_is_one(manifests: list[Manifest]) -> None:
     spec = pod_of(only(manifests, "Deployment"))["spec"]
     (server,) = spec["containers"]

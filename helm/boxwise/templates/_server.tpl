@@ -203,7 +203,8 @@ failureThreshold: {{ .probe.failureThreshold }}
     sizeLimit: {{ $v.tmpSize }}
 {{- if or (eq $v.repository.source "init") (include "boxwise.builds" .) }}
 - name: models
-  emptyDir: {}
+  emptyDir:
+    sizeLimit: {{ $v.repository.copySize }}
 {{- end }}
 {{- if eq $v.repository.source "pvc" }}
 - name: repository
