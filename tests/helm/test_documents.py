@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 import yaml
-from helm_support.chart import CHART, NEWEST, ROOT, TOOLS, helm, only, render
+from helm_support.chart import CASES, CHART, NAMESPACE, NEWEST, RELEASE, ROOT, TOOLS, helm, of_kind, only, render
 
 PAGES = (ROOT / "docs" / "kubernetes.md", CHART / "README.md")
 NOT_OF_TEMPLATE = ("--create-namespace",)
@@ -40,6 +40,24 @@ def test_the_pod_that_fills_a_claim_holds_to_its_schema() -> None:
     assert json.loads(done.stdout) == []
     made = only(render({}), "PersistentVolumeClaim")["metadata"]["name"]
     assert pod["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"] == made
+
+
+@pytest.mark.parametrize("name", ["default", "gpu", "cpu", "hardened", "kind", "names"])
+def test_notes_name_what_is_there(name: str) -> None:
+    said = helm(
+        "helm4", "install", RELEASE, str(CHART), f"--namespace={NAMESPACE}", "--dry-run=client", values=CASES[name]
+    )
+    notes = said.partition("\nNOTES:\n")[2]
+    manifests = render(CASES[name])
+    assert "<no value>" not in notes
+    assert f"deployment/{only(manifests, 'Deployment')['metadata']['name']}" in notes
+    services = {each["metadata"]["name"] for each in of_kind(manifests, "Service")}
+    assert set(re.findall(r"service/(\S+)", notes)) | set(re.findall(r"dns:///([^.]+)", notes)) == services
+    asked = re.findall(r"get secret (\S+)", notes)
+    used = str(only(manifests, "Deployment"))
+    assert asked
+    assert all(f"'name': '{secret}'" in used for secret in asked)
+    assert ("WARNING" in notes) == (name == "kind")
 
 
 def test_there_are_some() -> None:
