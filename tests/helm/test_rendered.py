@@ -341,6 +341,16 @@ class TestRestrictedProtocols:
         with pytest.raises(grpc.RpcError, match="explicit"):
             self.ask(ports, "RepositoryModelUnload", CLOSED["RepositoryModelUnload"], pod.token)
 
+    def test_models_can_be_changed_where_that_is_asked(self, repository: Path, programs: Path) -> None:
+        ports = Ports.free()
+        explicit = values(repository, ports, triton={"modelControl": "explicit"})
+        with running(Pod(render(explicit), programs, str(ports.http))) as pod:
+            raw = service_pb2.RepositoryModelUnloadRequest(model_name=f"{PIPELINE}_raw")
+            with pytest.raises(grpc.RpcError, match="restricted"):
+                self.ask(ports, "RepositoryModelUnload", raw)
+            self.ask(ports, "RepositoryModelUnload", raw, pod.token)
+            assert pod.probe("readiness"), pod.said
+
 
 class TestHelmTest:
     def run(self, pod: Pod, ports: Ports, folder: Path, **more: Any) -> subprocess.CompletedProcess[str]:

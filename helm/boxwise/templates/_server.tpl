@@ -9,6 +9,10 @@ The server's arguments. Their reasons are those of runtime/boxwise_runtime/launc
 - --model-config-name={{ $target }}
 {{- end }}
 - --model-control-mode={{ $v.triton.modelControl }}
+{{- if eq $v.triton.modelControl "explicit" }}
+# All that is there, to begin with: left to itself, `explicit` loads nothing.
+- --load-model=*
+{{- end }}
 - --grpc-address={{ $v.triton.listenAddress }}
 - --http-address={{ include "boxwise.httpAddress" . }}
 - --metrics-address={{ $v.triton.listenAddress }}
