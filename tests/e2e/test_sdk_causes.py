@@ -23,6 +23,7 @@ import cv2
 import numpy as np
 import psutil
 import pytest
+import tritonclient.grpc
 import yaml
 from contract_support.either import CLIENTS
 from contract_support.synthetic import make_dots, write_dots_detector
@@ -94,6 +95,18 @@ def test_a_full_queue_is_an_overload(connect: Any, small: Path, tmp_path: Path) 
     for error in errors:
         assert isinstance(error, Overloaded), error
         assert (error.code, error.retryable) == ("UNAVAILABLE", True)
+
+
+def test_a_pipeline_that_was_unloaded_is_unavailable_there(connect: Any, small: Path) -> None:
+    """What a server says of its pipelines while it stops: another server may have them."""
+    options = ServerOptions.on_free_ports(small)
+    options = replace(options, extra_args=("--model-control-mode=explicit", "--load-model=*"))
+    with TritonProcess.start(options), connect(options.grpc_url, pipeline="dots", timeout_s=20) as client:
+        client.predict(PNG)
+        tritonclient.grpc.InferenceServerClient(options.grpc_url).unload_model("dots")
+        with pytest.raises(Unavailable, match="has no available versions") as caught:
+            client.predict(PNG)
+        assert (caught.value.code, caught.value.retryable) == ("NOT_FOUND", True)
 
 
 def test_a_dead_stage_is_said_to_be_dead(connect: Any, small: Path) -> None:
