@@ -7,7 +7,7 @@ class InvalidInput(ValueError):
     Triton sends it as INVALID_ARGUMENT; nothing else is disturbed.
 
     Attributes:
-        reason: a word for its kind, by which refusals are counted: "option", "empty", "format", "size" or "corrupt".
+        reason: a word for its kind, one of `metrics.REASONS`, by which refusals are counted.
     """
 
     def __init__(self, message: str, reason: str = "option") -> None:

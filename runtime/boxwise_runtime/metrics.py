@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
+REASONS = ("empty", "format", "size", "corrupt", "option")  # of `InvalidInput`
+_REFUSALS = "boxwise_refusals_total"
 FAMILIES = {
     "boxwise_images_total": "Pictures whose boxes were made.",
     "boxwise_boxes_total": "Boxes in replies.",
@@ -16,10 +18,8 @@ FAMILIES = {
     "boxwise_crops_total": "Boxes that a classifier was asked about.",
     "boxwise_decode_seconds_total": "Seconds that files took to be decoded.",
     "boxwise_stage_seconds_total": "Seconds of each stage of a pipeline that is laid out as one model.",
-    "boxwise_refusals_total": "Requests that were refused with INVALID_ARGUMENT, by the reason.",
+    _REFUSALS: "Requests that were refused with INVALID_ARGUMENT, by the reason.",
 }
-
-
 SECONDS_OF = "seconds."  # and a stage: what it took, among the outputs of a chain
 
 
@@ -48,10 +48,15 @@ def counts(outputs: Mapping[str, NDArray[Any]]) -> Iterator[tuple[Series, float]
 
 
 class Tally:
-    """Counts of many threads, until they are taken: adding costs nothing here, and 16 microseconds in Triton."""
+    """Counts of many threads, until they are taken: adding costs nothing here, and 16 microseconds in Triton.
 
-    def __init__(self) -> None:
-        self._counts: Counter[Series] = Counter()
+    Args:
+        refuses: whether requests can be refused here.
+    """
+
+    def __init__(self, *, refuses: bool = False) -> None:
+        # Nothing of a kind is said as well: what first appears as 10 has no rate.
+        self._counts = Counter({Series(_REFUSALS, "reason", reason): 0 for reason in REASONS} if refuses else {})
         self._lock = threading.Lock()
 
     def add(self, outputs: Mapping[str, NDArray[Any]]) -> None:
@@ -63,7 +68,7 @@ class Tally:
     def add_refusal(self, reason: str) -> None:
         """Count a request that was refused."""
         with self._lock:
-            self._counts[Series("boxwise_refusals_total", "reason", reason)] += 1
+            self._counts[Series(_REFUSALS, "reason", reason)] += 1
 
     def take(self) -> Mapping[Series, float]:
         """What was counted since the last time."""

@@ -40,7 +40,7 @@ class StageModel:
         parameters = {name: value["string_value"] for name, value in config["parameters"].items()}
         folder = Path(args["model_repository"]) / args["model_version"]
         self._stage: Any = build_stage(self.stage_type, parameters, folder)
-        self._tally = Tally()
+        self._tally = Tally(refuses="image" in self._inputs)
         threading.Thread(target=_hand_over, args=(self._tally, args["model_name"]), name="metrics", daemon=True).start()
 
     def execute(self, requests: list[Any]) -> list[Any] | None:
@@ -174,7 +174,6 @@ def _hand_over(tally: Tally, model: str) -> None:
     families: dict[str, Any] = {}
     counters: dict[Series, Any] = {}
     while True:
-        time.sleep(_HANDED_OVER_EVERY_S)
         for series, amount in tally.take().items():
             if series not in counters:
                 name = series.family
@@ -183,6 +182,7 @@ def _hand_over(tally: Tally, model: str) -> None:
                 labels = {"model": model} | ({series.label: series.value} if series.label else {})
                 counters[series] = families[name].Metric(labels=labels)
             counters[series].increment(amount)
+        time.sleep(_HANDED_OVER_EVERY_S)
 
 
 _CANDIDATES = ["candidate_boxes", "candidate_scores", "candidate_classes"]

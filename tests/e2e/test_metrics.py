@@ -67,7 +67,7 @@ def test_what_requests_were_is_counted(options: ServerOptions, layout: Layout) -
     server.refusal("dots", {"image": np.zeros(1, np.uint8), "score_threshold": np.float32([2])})
 
     deadline = time.monotonic() + 10
-    while (values := read(options)).get(("boxwise_images_total",)) != 3 or len(values) < (9, 15)[layout != "ensemble"]:
+    while not _complete(values := read(options)):
         assert time.monotonic() < deadline, values
         time.sleep(0.2)
     seconds = {key: value for key, value in values.items() if "seconds" in key[0]}
@@ -79,6 +79,7 @@ def test_what_requests_were_is_counted(options: ServerOptions, layout: Layout) -
         ("boxwise_crops_total", "reds"): 2,  # every third dot is red
         ("boxwise_crops_total", "vivid"): 5,
         **{("boxwise_refusals_total", reason): 1 for reason in ("empty", "format", "corrupt", "option")},
+        ("boxwise_refusals_total", "size"): 0,
     }
     stages = {key[1] for key in seconds if key[0] == "boxwise_stage_seconds_total"}
     ours = {"preprocess", "detector", "nms", "classifier_shade", "classifier_reds", "classifier_vivid", "assemble"}
@@ -87,3 +88,10 @@ def test_what_requests_were_is_counted(options: ServerOptions, layout: Layout) -
         ("boxwise_decode_seconds_total",)
     }
     assert all(value > 0 for value in seconds.values())
+
+
+def _complete(values: Values) -> bool:
+    """Whether all that was asked has been handed over, by each process."""
+    refused = sum(value for key, value in values.items() if key[0] == "boxwise_refusals_total")
+    decoded = ("boxwise_decode_seconds_total",) in values
+    return (values.get(("boxwise_images_total",)), refused, decoded) == (3, 4, True)

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from helm_support.chart import CASES, CHART, MONITORING, NAMESPACE, ROOT, TOOLS,
 from helm_support.pod import Pod, Ports, image, running
 
 from boxwise import Client
+from boxwise_export.arrangement import Arrangement, Layout
 from boxwise_export.demo import prepare_demo
+from boxwise_export.publish import rearrange
 from boxwise_runtime.cache import cache_folder
 from boxwise_runtime.launcher import free_ports
 from boxwise_runtime.stubs import stubs_of
@@ -28,6 +31,7 @@ from boxwise_runtime.stubs import stubs_of
 DASHBOARD = json.loads((CHART / "dashboards" / "boxwise.json").read_text())
 PANELS = [(panel["title"], target["expr"]) for panel in DASHBOARD["panels"] for target in panel["targets"]]
 NO_GPU = {"GPU", "GPU memory"}  # of which this machine has none: the queries are parsed, and find nothing
+ONE_MODEL = "Stages inside one model"  # an ensemble has none
 
 
 def rules(manifests: list[Manifest]) -> list[dict[str, Any]]:
@@ -105,13 +109,21 @@ class Served:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    folder = tmp_path_factory.mktemp("demo")
+    """The demo as an ensemble, asked about its photos."""
+    with serving(tmp_path_factory.mktemp("demo"), "ensemble") as served:
+        yield served
+
+
+@contextmanager
+def serving(folder: Path, layout: Layout) -> Iterator[Served]:
     photos = prepare_demo(cache_folder(), folder / "repository", lambda line: None)
+    rearrange(folder / "repository", None, Arrangement(layout))
     ports = Ports.free()
     values = merged(
         MONITORING,
         {
             "gpu": {"count": 0},
+            "pipeline": {"layout": layout},
             "triton": {"listenAddress": "127.0.0.1"},
             "repository": {"mountPath": str(folder / "repository")},
             **ports.values,
@@ -132,7 +144,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
                 time.sleep(0.2)
             served = Served(pod, prometheus, ports, photos)
             assert served.send(40) == 0
-            time.sleep(2)  # two scrapes
+            time.sleep(3)  # two scrapes of what was handed over a second later
             yield served
         finally:
             prometheus.stop()
@@ -154,7 +166,7 @@ def asked(expr: str) -> str:
 @pytest.mark.parametrize(("panel", "expr"), PANELS, ids=[f"{title}-{i}" for i, (title, _) in enumerate(PANELS)])
 def test_every_query_of_the_dashboard_finds_something(served: Served, panel: str, expr: str) -> None:
     found = served.prometheus.ask(asked(expr))
-    assert bool(found) == (panel not in NO_GPU)
+    assert bool(found) == (panel not in NO_GPU | {ONE_MODEL})
     assert all(each >= 0 and math.isfinite(each) for each in found)
 
 
@@ -163,9 +175,22 @@ def test_the_dashboard_shows_every_stage(served: Served) -> None:
     found = served.prometheus.get("query", query=asked(latency))["result"]
     stages = {"boxwise", "boxwise_preprocess", "boxwise_detector", "boxwise_nms", "boxwise_assemble"}
     assert {each["metric"]["model"] for each in found} >= stages
-    (boxes,) = [expr for title, expr in PANELS if title == "Boxes per picture"]
+    boxes, asked_of = [expr for title, expr in PANELS if title == "Boxes per picture"]
     (per_picture,) = served.prometheus.ask(asked(boxes))
-    assert 0.5 < per_picture < 10  # of the demo's photos
+    (per_classifier,) = served.prometheus.ask(asked(asked_of))
+    assert 0.5 < per_classifier < per_picture < 10  # a person, in one of the demo's four photos, goes to no classifier
+
+
+def test_a_pipeline_that_is_one_model_is_seen_as_well(tmp_path: Path) -> None:
+    with serving(tmp_path, "fused") as served:
+        for panel, expr in PANELS:
+            assert bool(served.prometheus.ask(asked(expr))) == (panel not in NO_GPU), panel
+        for name, rule in served.prometheus.rules().items():
+            assert not rule.get("alerts"), name
+        (inside,) = [expr for title, expr in PANELS if title == ONE_MODEL]
+        found = served.prometheus.get("query", query=asked(inside))["result"]
+        stages = {"preprocess", "detector", "nms", "classifier_imagenet", "assemble"}
+        assert {each["metric"]["stage"] for each in found} == stages
 
 
 def test_the_dashboards_variables_find_release_and_pipeline(served: Served) -> None:
@@ -192,8 +217,7 @@ def test_what_scaling_reads_is_recorded(served: Served) -> None:
         assert series["metric"] == {"__name__": name, "namespace": NAMESPACE, "pod": "street-boxwise-0"}
     # A queue is seen while there is one.
     with Client(f"127.0.0.1:{served.ports.grpc}") as client:
-        waiting = [client.submit(photo) for photo in served.photos * 8]
-        time.sleep(0.5)
+        waiting = [client.submit(photo) for photo in served.photos * 40]  # for some scrapes
         deadline = time.monotonic() + 10
         while not any(each > 2 for each in served.prometheus.ask("max_over_time(boxwise_pending_requests[10s])")):
             assert time.monotonic() < deadline

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from boxwise_runtime.metrics import FAMILIES, Series, Tally, counts
+from boxwise_runtime.metrics import FAMILIES, REASONS, Series, Tally, counts
 
 REPLY = {
     "boxes": np.zeros((3, 4), np.float32),
@@ -35,6 +35,12 @@ def test_a_stage_counts_what_it_knows() -> None:
         Series("boxwise_images_total"): 1,
         Series("boxwise_boxes_total"): 0,
     }
+
+
+def test_what_can_refuse_says_so_before_it_does() -> None:
+    tally = Tally(refuses=True)
+    assert tally.take() == {Series("boxwise_refusals_total", "reason", reason): 0 for reason in REASONS}
+    assert tally.take() == {}
 
 
 def test_what_is_taken_is_not_taken_again() -> None:
