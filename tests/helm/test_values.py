@@ -30,7 +30,8 @@ SENTENCES: list[tuple[Values, str]] = [
         {"target": "tensorrt", "repository": {"source": "objectStore", "objectStore": {"url": "s3://a/b"}}},
         "use repository.source init",
     ),
-    ({"target": "tensorrt", "pipeline": {"layout": "fused"}}, "use layout ensemble or glued"),
+    ({"target": "tensorrt", "pipeline": {"layout": "fused"}}, "for tensorrt lay the models out by `boxwise layout"),
+    ({"pipeline": {"layout": "fused"}}, "for onnxruntime lay the models out by `boxwise layout"),
     ({"repository": {"pvc": {"accessModes": ["ReadWriteOnce"]}}}, "2 pods are on several"),
     (
         {

@@ -24,8 +24,8 @@
 {{- if and (eq $target "tensorrt") (eq $v.repository.source "objectStore") -}}
 {{- fail "target tensorrt builds its plans into files, and repository.source objectStore has Triton read the store itself: use repository.source init, which fetches them" -}}
 {{- end -}}
-{{- if and (eq $target "tensorrt") (eq $v.pipeline.layout "fused") -}}
-{{- fail "pipeline.layout fused runs its networks on the CPU: use layout ensemble or glued for target tensorrt" -}}
+{{- if and (ne $target "embedded") (eq $v.pipeline.layout "fused") -}}
+{{- fail (printf "pipeline.layout fused runs its networks on the CPU, whatever the target: for %s lay the models out by `boxwise layout REPO ensemble`, or set gpu.count to 0" $target) -}}
 {{- end -}}
 {{- if and $many (eq $v.repository.source "pvc") (not $v.repository.pvc.existingClaim) -}}
 {{- if not (without $v.repository.pvc.accessModes "ReadWriteOnce" "ReadWriteOncePod") -}}
