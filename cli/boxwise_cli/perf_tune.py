@@ -105,14 +105,14 @@ class _Search:
         from boxwise_export.manifest import find_manifest
         from boxwise_export.plan import available_cores
         from boxwise_perf.generator import Generator
-        from boxwise_perf.tune import climb, describe, neighbours_of
+        from boxwise_perf.tune import climb, neighbours_of
         from boxwise_perf.tuner import Tuner
 
         manifest = find_manifest(repository, pipeline)
         name, models = manifest.pipeline, manifest.revision().models
         first = read_arrangement(repository, name, models)
         stages = [stage for stage in stage_folders(repository, name, models) if stage != "info"]
-        typer.echo(f"{self.objective}; from {describe(first)}", err=True)
+        typer.echo(f"{self.objective}; from {first.describe()}", err=True)
         with (
             Generator(requests) as generator,
             Tuner(repository, name, generator, self.objective, self._options, pairs=self.pairs, block_s=self.block,
@@ -145,7 +145,6 @@ def _times(tried: "Tried") -> str:
 
 def _show(found: "Tuning") -> None:
     from boxwise_cli.perf_show import console
-    from boxwise_perf.tune import describe
 
     table = Table("tried", "against the best so far", "", title=found.objective, title_justify="left")
     for each in found.tried:
@@ -155,10 +154,10 @@ def _show(found: "Tuning") -> None:
     if not found.complete:
         typer.echo("the time was up before every neighbour was tried: allow more with --budget")
     if found.best == found.first:
-        typer.echo(f"nothing is surely better than {describe(found.first)}")
+        typer.echo(f"nothing is surely better than {found.first.describe()}")
         return
     low = found.gain.low or found.gain.value
-    typer.echo(f"best: {describe(found.best)}, {found.gain.value:.2f} times what was served (at least {low:.2f})")
+    typer.echo(f"best: {found.best.describe()}, {found.gain.value:.2f} times what was served (at least {low:.2f})")
     typer.echo("for the pipeline file:\n" + pipeline_lines(found.best))
 
 

@@ -74,5 +74,5 @@ def _print_ready(server: TritonProcess) -> None:
     host = options.reachable_host
     typer.echo(
         f"ready: {what} on grpc {host}:{options.grpc_port}, http://{host}:{options.http_port}, "
-        f"metrics http://{host}:{options.metrics_port}/metrics"
+        f"metrics {options.metrics_url}"
     )

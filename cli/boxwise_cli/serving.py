@@ -50,5 +50,4 @@ def served(repository: Path | None, url: str | None, pipeline: str | None) -> It
             fail(f"{repository}: holds {', '.join(names)}; say which with --pipeline", USAGE)
         typer.echo(f"starting Triton on {repository}", err=True)
         with TritonProcess.start(options) as server:
-            metrics = f"http://{options.reachable_host}:{options.metrics_port}/metrics"
-            yield Served(options.grpc_url, pipeline or names[0], server.pid, metrics)
+            yield Served(options.grpc_url, pipeline or names[0], server.pid, options.metrics_url)

@@ -34,3 +34,9 @@ class Arrangement:
     queue_delay_us: int | None = None
     max_batch_size: int | None = None
     response_cache: bool = False
+
+    def describe(self) -> str:
+        """The layout, the processes, the threads and what is in flight, in a line."""
+        said = ", ".join(f"{count} {stage}" for stage, count in self.instances.items())
+        flying = f", {self.in_flight} in flight each" if self.in_flight else ""
+        return f"{self.layout} ({said}; {self.threads} threads{flying})"

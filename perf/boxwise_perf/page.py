@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from boxwise_perf.plots import Plot, every_trial, name_of
 from boxwise_perf.result import Result, Trial
 from boxwise_perf.stats import Estimate
-from boxwise_perf.tune import Tuning, describe
+from boxwise_perf.tune import Tuning
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #222 }
@@ -67,9 +67,9 @@ def _result(result: Result) -> Iterator[str]:
 
 def _tuning(found: Tuning) -> Iterator[str]:
     yield f"<h2>Tuning: {html.escape(found.objective)}</h2>"
-    best = f"best: {describe(found.best)}, {found.gain.value:.2f} times what was served"
+    best = f"best: {found.best.describe()}, {found.gain.value:.2f} times what was served"
     if found.best == found.first:
-        best = f"nothing is surely better than {describe(found.first)}"
+        best = f"nothing is surely better than {found.first.describe()}"
     yield f"<p><strong>{html.escape(best)}</strong>.</p>"
     rows = [
         (each.change, f"{each.score:.1f}", _interval(each.ratio, 3), "taken" if each.taken else "")

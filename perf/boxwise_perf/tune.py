@@ -153,13 +153,6 @@ def climb(
     return Tuning(objective, first, best, gain, tuple(tried), complete)
 
 
-def describe(arrangement: Arrangement) -> str:
-    """An arrangement in a line."""
-    said = ", ".join(f"{count} {stage}" for stage, count in arrangement.instances.items())
-    flying = f", {arrangement.in_flight} in flight each" if arrangement.in_flight else ""
-    return f"{arrangement.layout} ({said}; {arrangement.threads} threads{flying})"
-
-
 def neighbours_of(
     stages: Sequence[str], cores: int, target: str
 ) -> Callable[[Arrangement], Iterator[tuple[str, Arrangement]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -56,14 +56,14 @@ class Tally:
 
     def __init__(self, *, refuses: bool = False) -> None:
         # Nothing of a kind is said as well: what first appears as 10 has no rate.
-        self._counts = Counter({Series(_REFUSALS, "reason", reason): 0 for reason in REASONS} if refuses else {})
+        self._counts = defaultdict(float, {Series(_REFUSALS, "reason", reason): 0.0 for reason in REASONS if refuses})
         self._lock = threading.Lock()
 
     def add(self, outputs: Mapping[str, NDArray[Any]]) -> None:
         """Count a request that was answered."""
         with self._lock:
             for series, amount in counts(outputs):
-                self._counts[series] += amount  # type: ignore[assignment]
+                self._counts[series] += amount
 
     def add_refusal(self, reason: str) -> None:
         """Count a request that was refused."""
@@ -73,5 +73,5 @@ class Tally:
     def take(self) -> Mapping[Series, float]:
         """What was counted since the last time."""
         with self._lock:
-            taken, self._counts = self._counts, Counter()
+            taken, self._counts = self._counts, defaultdict(float)
         return taken

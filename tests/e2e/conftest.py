@@ -9,7 +9,8 @@ import pytest
 import yaml
 from contract_support.calls import Triton
 from contract_support.synthetic import (
-    THRESHOLD,
+    DOTS,
+    SHADE,
     write_dots_detector,
     write_mean_classifier,
     write_pixels_classifier,
@@ -29,34 +30,17 @@ SHARED_DATA = ROOT.parent / "shared" / "data"
 DEMO_PIPELINE = ROOT / "export" / "boxwise_export" / "demo.yaml"
 FIGURES = pytest.StashKey[list[str]]()
 
-_UNIT = {"mean": 0, "std": 255}
-_DOTS = {
-    "weights": "dots.onnx",
-    "labels": ["red", "green", "blue"],
-    "score_threshold": THRESHOLD,
-    "canvas": {"pad_value": 0},  # grey would be objects
-    "normalize": _UNIT,
-}
-_SHADE = {
-    "name": "shade",  # a dot's exact colour: which crop went to which row
-    "weights": "mean.onnx",
-    "labels": ["red", "green", "blue"],
-    "activation": "none",
-    "top_k": 3,
-    "crop": {"size": 4, "interpolation": "nearest"},
-    "normalize": _UNIT,
-}
 SYNTHETIC = {
     "dots": {
-        "detector": _DOTS,
+        "detector": DOTS,
         "classifiers": [
-            _SHADE,
-            _SHADE | {"name": "reds", "only": ["red"], "activation": "softmax", "top_k": 1},
-            _SHADE | {"name": "vivid", "weights": "mean_8.onnx", "activation": "sigmoid", "threshold": 0.99},
+            SHADE,
+            SHADE | {"name": "reds", "only": ["red"], "activation": "softmax", "top_k": 1},
+            SHADE | {"name": "vivid", "weights": "mean_8.onnx", "activation": "sigmoid", "threshold": 0.99},
         ],
     },
-    "scaled": {"detector": _DOTS | {"canvas": {"pad_value": 0, "scaled_decoding": True}}},
-    "thousand": {"detector": _DOTS | {"max_detections": 1000}, "classifiers": [_SHADE]},
+    "scaled": {"detector": DOTS | {"canvas": {"pad_value": 0, "scaled_decoding": True}}},
+    "thousand": {"detector": DOTS | {"max_detections": 1000}, "classifiers": [SHADE]},
     "whole": {
         "max_megapixels": 0.1,
         "classifiers": [

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import pytest
 from contract_support.calls import Answer, Triton, assert_same, assert_well_formed
-from contract_support.synthetic import CANVAS, Dots, make_dots
+from contract_support.synthetic import CANVAS, Dots, make_dots, png
 from numpy.typing import NDArray
 
 DOTS = {"shade": 3, "reds": 1, "vivid": 3}
 THOUSAND = {"shade": 3}
 RED, GREEN, BLUE = range(3)
-
-
-def png(frame: NDArray[np.uint8]) -> bytes:
-    return cv2.imencode(".png", frame[..., ::-1])[1].tobytes()
 
 
 def rows_of(answer: Answer, dots: Dots) -> NDArray[np.intp]:

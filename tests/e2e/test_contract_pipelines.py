@@ -13,7 +13,7 @@ import pytest
 import requests
 import yaml
 from contract_support.calls import OPTION_TYPES, Answer, Triton, assert_same, assert_well_formed
-from contract_support.synthetic import CANVAS, make_dots, read_pixels
+from contract_support.synthetic import CANVAS, make_dots, png, read_pixels
 from numpy.typing import NDArray
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,10 +26,6 @@ PIPELINES = {
     "thousand": {"shade": 3},
     "whole": {"stretched": 768, "centred": 192},
 }
-
-
-def png(frame: NDArray[np.uint8]) -> bytes:
-    return cv2.imencode(".png", frame[..., ::-1])[1].tobytes()
 
 
 def information(triton: Triton, pipeline: str) -> dict[str, Any]:

@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 import pytest
 from contract_support.calls import Triton, assert_same
-from contract_support.synthetic import make_dots
+from contract_support.servers import copy_pipeline
+from contract_support.synthetic import make_dots, png
 
 from boxwise import Cancelled, Client, InvalidArgument, InvalidImage
 from boxwise_export.arrangement import LAYOUTS, Arrangement, Layout
@@ -45,10 +46,6 @@ def other(relaid: Path) -> Iterator[Triton]:
     options = ServerOptions.on_free_ports(relaid)
     with TritonProcess.start(options):
         yield Triton(options.grpc_url, f"http://{options.reachable_host}:{options.http_port}")
-
-
-def png(frame: np.ndarray) -> bytes:
-    return bytes(cv2.imencode(".png", frame[..., ::-1])[1].tobytes())
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES)
@@ -159,11 +156,9 @@ def test_the_way_back_is_what_was_there(repository: Path, relaid: Path, tmp_path
 def test_a_picture_that_comes_again_is_answered_from_memory_where_asked_for(
     repository: Path, which: Layout, tmp_path: Path
 ) -> None:
-    (tmp_path / "repository").mkdir()
-    for path in repository.glob("dots*"):
-        (shutil.copytree if path.is_dir() else shutil.copy)(path, tmp_path / "repository" / path.name)
-    rearrange(tmp_path / "repository", "dots", Arrangement(which, response_cache=True))
-    options = replace(ServerOptions.on_free_ports(tmp_path / "repository"), response_cache_mb=16)
+    own = copy_pipeline(repository, "dots", tmp_path / "repository")
+    rearrange(own, "dots", Arrangement(which, response_cache=True))
+    options = replace(ServerOptions.on_free_ports(own), response_cache_mb=16)
     with TritonProcess.start(options):
         server = Triton(options.grpc_url, "")
         picture = png(make_dots(5).draw())

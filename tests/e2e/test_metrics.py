@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-import shutil
 import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from contract_support.calls import Triton
-from contract_support.synthetic import make_dots
+from contract_support.servers import copy_pipeline
+from contract_support.synthetic import make_dots, png
 
 from boxwise_export.arrangement import LAYOUTS, Arrangement, Layout
 from boxwise_export.publish import rearrange
@@ -30,22 +29,16 @@ def layout(request: pytest.FixtureRequest) -> Layout:
 @pytest.fixture
 def options(repository: Path, layout: Layout, tmp_path: Path) -> Iterator[ServerOptions]:
     """A server of the pipeline dots alone, that nobody has asked yet."""
-    (tmp_path / "repository").mkdir()
-    for path in repository.glob("dots*"):
-        (shutil.copytree if path.is_dir() else shutil.copy)(path, tmp_path / "repository" / path.name)
-    rearrange(tmp_path / "repository", "dots", Arrangement(layout))
-    options = ServerOptions.on_free_ports(tmp_path / "repository")
+    own = copy_pipeline(repository, "dots", tmp_path / "repository")
+    rearrange(own, "dots", Arrangement(layout))
+    options = ServerOptions.on_free_ports(own)
     with TritonProcess.start(options):
         yield options
 
 
-def png(frame: np.ndarray) -> bytes:
-    return bytes(cv2.imencode(".png", frame[..., ::-1])[1].tobytes())
-
-
 def read(options: ServerOptions) -> Values:
     """(family, label values but the model's) -> value, of our own."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{options.metrics_port}/metrics") as reply:
+    with urllib.request.urlopen(options.metrics_url) as reply:
         lines = reply.read().decode().splitlines()
     values: Values = {}
     for line in lines:

@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 from contract_support.calls import Triton
+from contract_support.servers import write_tritonserver
 
 from boxwise_export.arrangement import Arrangement
 from boxwise_export.demo import prepare_demo
@@ -31,7 +32,6 @@ from boxwise_perf.tune import Objective, neighbours_of
 from boxwise_perf.tuner import Tuner
 from boxwise_runtime.cache import cache_folder
 from boxwise_runtime.launcher import ServerOptions, TritonProcess
-from boxwise_runtime.launcher.binary import locate
 
 SMALL = ("--synthetic", "64x48", "--seed", "1")
 PERF = (str(Path(sys.executable).with_name("boxwise")), "perf")
@@ -165,15 +165,11 @@ def test_queue_delays_and_batches_of_a_target_that_batches_reach_its_server(null
         config = (repository / model / "1" / "config.pbtxt").read_text()
         batching = config + "dynamic_batching { max_queue_delay_microseconds: 100 }\n"
         (repository / model / "1" / "configs" / "onnxruntime.pbtxt").write_text(batching)
-    bundled = locate(ServerOptions(repository))
-    own = " ".join(f"{name}={bundled.environment[name]}" for name in ("LD_LIBRARY_PATH", "PATH"))
-    (tmp_path / "tritonserver").write_text(f'#!/bin/sh\n{own} exec {bundled.program} {bundled.arguments[0]} "$@"\n')
-    (tmp_path / "tritonserver").chmod(0o755)
-
+    program = write_tritonserver(tmp_path)
     started: list[ServerOptions] = []
 
     def options(folder: Path) -> ServerOptions:
-        server = replace(ServerOptions.on_free_ports(folder), target="onnxruntime", server=tmp_path / "tritonserver")
+        server = replace(ServerOptions.on_free_ports(folder), target="onnxruntime", server=program)
         started.append(server)
         return server
 

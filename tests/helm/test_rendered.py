@@ -18,7 +18,7 @@ import grpc
 import pytest
 import requests
 import trustme
-from contract_support.synthetic import make_dots
+from contract_support.synthetic import make_dots, png
 from helm_support.chart import CASES, NAMESPACE, RELEASE, merged, only, pod_of, render
 from helm_support.pod import LEFT_OUT, Pod, Ports, helm_test, image, running
 from helm_support.repository import add_slow_model, write_repository
@@ -414,12 +414,6 @@ class TestTls:
             command, environment = helm_test(rendered, tmp_path, programs, hosts)
             done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100)
             assert done.returncode == 0, done.stderr
-
-
-def png(frame: Any) -> bytes:
-    import cv2
-
-    return cv2.imencode(".png", frame[..., ::-1])[1].tobytes()
 
 
 def picture_of(side: int) -> bytes:

@@ -3,7 +3,7 @@
 {{- $v := .Values -}}
 {{- $many := gt (int (include "boxwise.mostReplicas" .)) 1 -}}
 {{- $target := include "boxwise.target" . -}}
-{{- if and (semverCompare "<26.7.0-0" (printf "%s.0" (regexReplaceAll "[.]0*" $v.triton.version "."))) (not $v.triton.acceptVulnerable) -}}
+{{- if and (semverCompare "<26.7.0-0" (include "boxwise.tritonSemver" .)) (not $v.triton.acceptVulnerable) -}}
 {{- fail (printf "triton.version %s has holes that NVIDIA has published (26.07 is the oldest accepted): build the image on 26.09, or set triton.acceptVulnerable=true on a cluster that nobody else reaches" $v.triton.version) -}}
 {{- end -}}
 {{- if and $v.autoscaling.hpa.enabled $v.autoscaling.keda.enabled -}}

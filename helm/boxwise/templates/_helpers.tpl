@@ -37,6 +37,11 @@ app.kubernetes.io/component: {{ .component }}
 {{- .Values.image.repository -}}:{{- $tag -}}{{- with .Values.image.digest -}}@{{- . -}}{{- end -}}
 {{- end -}}
 
+{{/* 26.07 as semver has it, 26.7.0: it allows no leading zeros. */}}
+{{- define "boxwise.tritonSemver" -}}
+{{- printf "%s.0" (regexReplaceAll "[.]0*" .Values.triton.version ".") -}}
+{{- end -}}
+
 {{- define "boxwise.serviceAccountName" -}}
 {{- default (ternary (include "boxwise.fullname" .) "default" .Values.serviceAccount.create) .Values.serviceAccount.name -}}
 {{- end -}}

@@ -31,7 +31,7 @@ The server's arguments. Their reasons are those of runtime/boxwise_runtime/launc
 {{- with $v.triton.responseCacheMiB }}
 - --cache-config=local,size={{ mul . 1048576 }}
 {{- end }}
-{{- if and $v.triton.clientSharedMemory (semverCompare ">=26.4.0-0" (printf "%s.0" (regexReplaceAll "[.]0*" $v.triton.version "."))) }}
+{{- if and $v.triton.clientSharedMemory (semverCompare ">=26.4.0-0" (include "boxwise.tritonSemver" .)) }}
 # Since 26.04 off by default.
 - --allow-client-shm=true
 {{- end }}

@@ -52,6 +52,11 @@ class ServerOptions:
         return f"{self.reachable_host}:{self.grpc_port}"
 
     @property
+    def metrics_url(self) -> str:
+        """The address of its metrics, for a reader on this machine."""
+        return f"http://{self.reachable_host}:{self.metrics_port}/metrics"
+
+    @property
     def ports(self) -> dict[str, int]:
         """The three ports by the name of their endpoint."""
         return {"grpc": self.grpc_port, "http": self.http_port, "metrics": self.metrics_port}

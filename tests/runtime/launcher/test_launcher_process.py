@@ -14,10 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from contract_support.servers import write_tritonserver
 from tritonclient.utils import InferenceServerException
 
 from boxwise_runtime.launcher import LaunchError, ServerOptions, TritonProcess, process
-from boxwise_runtime.launcher.binary import locate
 from boxwise_runtime.stubs import Stub, stubs_of
 
 SLEEPY = """
@@ -278,12 +278,8 @@ def test_an_own_server_gets_the_target_and_the_extra_arguments(write_model, on_f
     config = (repository / "echo" / "config.pbtxt").read_text()
     (repository / "echo" / "configs").mkdir()
     (repository / "echo" / "configs" / "tensorrt.pbtxt").write_text(config.replace("-1", "3"))
-    bundled = locate(ServerOptions(repository))
-    script = tmp_path / "tritonserver"
-    own = " ".join(f"{name}={bundled.environment[name]}" for name in ("LD_LIBRARY_PATH", "PATH"))
-    script.write_text(f'#!/bin/sh\n{own} exec {bundled.program} {bundled.arguments[0]} "$@"\n')
-    script.chmod(0o755)
-    options = on_free_ports(repository, target="tensorrt", server=script, extra_args=("--id=ours",))
+    server = write_tritonserver(tmp_path)
+    options = on_free_ports(repository, target="tensorrt", server=server, extra_args=("--id=ours",))
     with TritonProcess.start(options), urllib.request.urlopen(f"http://127.0.0.1:{options.http_port}/v2") as reply:
         assert json.load(reply)["name"] == "ours"
         with urllib.request.urlopen(f"http://127.0.0.1:{options.http_port}/v2/models/echo") as described:

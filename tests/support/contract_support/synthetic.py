@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import onnx
 from numpy.typing import NDArray
@@ -20,6 +22,26 @@ CELL = 4
 # Below the dots pipelines' score threshold: the two weaker channels of a dot carry its number.
 _DIGIT = 40
 THRESHOLD = 0.2
+
+_UNIT = {"mean": 0, "std": 255}
+DOTS: dict[str, Any] = {
+    "weights": "dots.onnx",
+    "labels": ["red", "green", "blue"],
+    "score_threshold": THRESHOLD,
+    "canvas": {"pad_value": 0},  # grey would be objects
+    "normalize": _UNIT,
+}
+"""The detector in a pipeline file."""
+SHADE: dict[str, Any] = {
+    "name": "shade",  # a dot's exact colour: which crop went to which row
+    "weights": "mean.onnx",
+    "labels": ["red", "green", "blue"],
+    "activation": "none",
+    "top_k": 3,
+    "crop": {"size": 4, "interpolation": "nearest"},
+    "normalize": _UNIT,
+}
+"""A classifier in a pipeline file."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +82,11 @@ def make_dots(
         colors[i, strongest] = 85 if count > 1 and i == count - 1 else 255 - i * 160 // max(count, 160)
         colors[i, (strongest + 1) % 3], colors[i, (strongest + 2) % 3] = i % _DIGIT, i // _DIGIT
     return Dots(boxes, colors)
+
+
+def png(frame: NDArray[np.uint8]) -> bytes:
+    """RGB uint8 [height, width, 3] as a PNG file."""
+    return bytes(cv2.imencode(".png", frame[..., ::-1])[1].tobytes())
 
 
 def write_dots_detector(path: Path) -> None:

@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from contract_support.synthetic import THRESHOLD, write_dots_detector, write_mean_classifier
+from contract_support.synthetic import DOTS, SHADE, write_dots_detector, write_mean_classifier
 
 from boxwise_export.export import export
-
-_UNIT = {"mean": 0, "std": 255}
 
 
 def write_repository(folder: Path, name: str, **more: Any) -> Path:
@@ -19,28 +17,7 @@ def write_repository(folder: Path, name: str, **more: Any) -> Path:
     sources.mkdir(parents=True)
     write_dots_detector(sources / "dots.onnx")
     write_mean_classifier(sources / "mean.onnx")
-    pipeline = {
-        "name": name,
-        "detector": {
-            "weights": "dots.onnx",
-            "labels": ["red", "green", "blue"],
-            "score_threshold": THRESHOLD,
-            "canvas": {"pad_value": 0},
-            "normalize": _UNIT,
-        },
-        "classifiers": [
-            {
-                "name": "shade",
-                "weights": "mean.onnx",
-                "labels": ["red", "green", "blue"],
-                "activation": "none",
-                "top_k": 3,
-                "crop": {"size": 4, "interpolation": "nearest"},
-                "normalize": _UNIT,
-            }
-        ],
-        **more,
-    }
+    pipeline = {"name": name, "detector": DOTS, "classifiers": [SHADE], **more}
     (sources / "pipeline.yaml").write_text(
         yaml.safe_dump({key: value for key, value in pipeline.items() if value is not None})
     )
