@@ -132,9 +132,15 @@ class TritonProcess:
         """
         if self._stopped:
             return
-        if self._process.poll() is None and timeout_s > 0:
-            self._process.terminate()
-            self._wait_for_drain(timeout_s)
+        try:
+            if self._process.poll() is None and timeout_s > 0:
+                self._process.terminate()
+                self._wait_for_drain(timeout_s)
+        finally:  # Ctrl-C while it waits kills at once
+            self._kill()
+
+    def _kill(self) -> None:
+        """End what still runs, and wait until nothing does."""
         guard.end(self.pid, self._shm_prefix)
         self._process.wait()
         self._wait_for_group()

@@ -94,6 +94,21 @@ def test_a_request_between_two_steps_is_refused_rather_than_cut_off(write_model,
             reply.result()
 
 
+def test_a_stop_that_is_interrupted_leaves_nothing_either(echo_options, infer, nothing_left) -> None:
+    """Ctrl-C while it waits for requests under way: they are given up, and the server is gone when it raises."""
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    server = TritonProcess.start(echo_options)
+    try:
+        assert infer(echo_options, 0) == [0]
+        signal.setitimer(signal.ITIMER_REAL, 0.3)  # a stop takes a second
+        with pytest.raises(KeyboardInterrupt):
+            server.stop()
+        nothing_left(echo_options)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        server.stop(timeout_s=0)
+
+
 def test_a_request_that_does_not_end_is_cut_off(echo_options, infer, nothing_left) -> None:
     with concurrent.futures.ThreadPoolExecutor(1) as pool, TritonProcess.start(echo_options) as server:
         reply = pool.submit(infer, echo_options, 30_000, timeout_s=20)
