@@ -1,6 +1,6 @@
 # The commands of the README. Each sets up its own environment in .venv: no root, no Docker, no Node, no GPU.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-torch test-fiftyone test-peers test-helm helm-readme lint format bench bench-memory bench-client clean
+.PHONY: help demo test test-torch test-fiftyone test-peers test-helm test-trials soak helm-readme lint format bench bench-memory bench-client clean
 
 # The bundled Triton has stubs for these two, and onnxruntime and numpy < 2 meet on them.
 PYTHON ?= $(firstword $(foreach p,python3 python3.12 python3.11,$(shell $(p) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $(p))))
@@ -62,6 +62,13 @@ test-peers: .venv/.dev .venv-peers/.dev  ## Run the tests of the serving framewo
 
 test-helm: .venv/.dev .venv-helm/.tools  ## Run the tests of the chart and the images, without a cluster (5 minutes)
 	.venv/bin/pytest tests/helm
+
+test-trials: .venv/.dev  ## Run the trials of tests/chaos and tests/fuzz in their short form (10 minutes)
+	.venv/bin/pytest tests/fuzz tests/chaos
+
+HOURS ?= 1.5
+soak: .venv/.dev  ## Run the trials in their long form, the soak for HOURS=1.5, and write their figures to soak.jsonl
+	.venv/bin/pytest tests/fuzz tests/chaos --long --hours $(HOURS) --figures soak.jsonl --timeout 0
 
 helm-readme: .venv/.dev  ## Write the chart's table of values anew
 	.venv/bin/python helm/readme.py

@@ -1,17 +1,33 @@
 """What all tests share, and which run where: those of the frameworks need an environment of their own."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from contract_support.trials import Trial
 
 ELSEWHERE = {
     Path(__file__).parent / "frameworks": "`make test-torch`, in .venv-torch",
     Path(__file__).parent / "fiftyone": "`make test-fiftyone`, in .venv-fiftyone",
     Path(__file__).parent / "helm": "`make test-helm`, with the tools of .venv-helm",
     Path(__file__).parent / "peers": "`make test-peers`, against servers in .venv-peers",
+    Path(__file__).parent / "chaos": "`make test-trials`, long by `make soak`",
+    Path(__file__).parent / "fuzz": "`make test-trials`, long by `make soak`",
 }
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 _LEFT_OUT = pytest.StashKey[list[Path]]()
+_FIGURES = pytest.StashKey[list[str]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    trials = parser.getgroup("trials", "tests/chaos and tests/fuzz")
+    trials.addoption("--long", action="store_true", help="run the trials in their long form")
+    trials.addoption("--hours", type=float, default=1.5, help="how long the soak takes in its long form (1.5)")
+    trials.addoption("--figures", type=Path, metavar="FILE", help="add what the trials measure to FILE, a JSON a line")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_FIGURES] = []
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -23,6 +39,10 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if figures := config.stash[_FIGURES]:
+        terminalreporter.section("what was measured")
+        for figure in figures:
+            terminalreporter.line(figure)
     if left_out := config.stash.get(_LEFT_OUT, []):
         terminalreporter.section("what runs elsewhere")
         for folder in left_out:
@@ -36,3 +56,22 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"no evaluation data: {SHARED_DATA} (COCO photos and yolox_nano) is not on this machine")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def figures(pytestconfig: pytest.Config) -> list[str]:
+    """Lines for the end of the run: what is measured."""
+    return pytestconfig.stash[_FIGURES]
+
+
+@pytest.fixture
+def trial(request: pytest.FixtureRequest, figures: list[str]) -> Iterator[Trial]:
+    """This run of this trial; what it measured is said at the end, of one that failed too."""
+    options = request.config.option
+    trial = Trial(request.node.name.removeprefix("test_"), options.long, options.hours)
+    yield trial
+    if trial.figures:
+        figures.append(trial.line())
+        if options.figures:
+            with options.figures.open("a") as file:
+                file.write(trial.document() + "\n")

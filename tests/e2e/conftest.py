@@ -28,7 +28,6 @@ from boxwise_runtime.launcher import ServerOptions, TritonProcess
 ROOT = Path(__file__).resolve().parents[2]
 SHARED_DATA = ROOT.parent / "shared" / "data"
 DEMO_PIPELINE = ROOT / "export" / "boxwise_export" / "demo.yaml"
-FIGURES = pytest.StashKey[list[str]]()
 
 SYNTHETIC = {
     "dots": {
@@ -63,23 +62,6 @@ SYNTHETIC = {
         ],
     },
 }
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.stash[FIGURES] = []
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if figures := config.stash.get(FIGURES, []):
-        terminalreporter.section("measured by the contract tests, not asserted")
-        for figure in figures:
-            terminalreporter.line(figure)
-
-
-@pytest.fixture(scope="session")
-def figures(pytestconfig: pytest.Config) -> list[str]:
-    """Lines for the end of the run: what is measured and not asserted."""
-    return pytestconfig.stash.setdefault(FIGURES, [])
 
 
 @pytest.fixture(scope="session")
