@@ -75,7 +75,7 @@ def export(
     plan = make_plan(pipeline, cores=cores, fp16=precision == "fp16", report=report)
     pictures = pictures_of(calibration, report)
     if precision == "int8":
-        frames = [read_picture(path, plan.max_pixels) for path in spread(pictures, _MOST_CALIBRATION)]
+        frames = [read_picture(path, plan.limits.max_pixels) for path in spread(pictures, _MOST_CALIBRATION)]
         with staged(plan) as exact:
             plan = quantized(plan, exact, frames, report)
     parity, accuracy = _judged(pipeline, plan, pictures, dataset, report)

@@ -25,6 +25,7 @@ from boxwise_export.pipeline import MAX_CANDIDATES, Classifier, Detector, Labels
 from boxwise_export.sources import Source
 from boxwise_runtime.canvas import ColorOrder, Interpolation, Resize
 from boxwise_runtime.crop import CropSpec
+from boxwise_runtime.decode import MEGA, PictureLimits
 
 # More processes than this share caches and memory bandwidth and gain nothing; the cores left over become threads.
 _MOST_INSTANCES = 8
@@ -95,7 +96,7 @@ class Plan:
         name: of the pipeline.
         detector: or None.
         classifiers: any number.
-        max_pixels: the most pixels of a picture.
+        limits: of a picture.
         instances: processes of each stage that is worth more than one.
         threads: of each model instance.
         precision: of the graphs.
@@ -105,7 +106,7 @@ class Plan:
     name: str
     detector: DetectorPlan | None
     classifiers: tuple[ClassifierPlan, ...]
-    max_pixels: int
+    limits: PictureLimits
     instances: int
     threads: int
     precision: Precision = "fp32"
@@ -145,7 +146,11 @@ def make_plan(
         name=pipeline.name,
         detector=detector,
         classifiers=tuple(classifiers),
-        max_pixels=round(pipeline.max_megapixels * 1_000_000),
+        limits=PictureLimits(
+            max_pixels=round(pipeline.max_megapixels * MEGA),
+            max_bytes=round(pipeline.max_megabytes * MEGA),
+            max_aspect=pipeline.max_aspect,
+        ),
         instances=instances,
         threads=max(1, cores // instances),
         precision="fp16" if fp16 else "fp32",

@@ -58,7 +58,7 @@ def information(plan: Plan, digests: Mapping[str, str]) -> dict[str, Any]:
             }
             for classifier in plan.classifiers
         ],
-        "limits": {"max_pixels": plan.max_pixels, "max_detections": plan.max_detections},
+        "limits": {**asdict(plan.limits), "max_detections": plan.max_detections},
         "digests": digests,
     }
 
@@ -83,7 +83,7 @@ def _preprocess(plan: Plan, detector: DetectorPlan) -> ModelFolder:
             "iou_threshold": detector.spec.iou_threshold,
             "max_detections": detector.spec.max_detections,
             "scaled_decoding": detector.spec.canvas.scaled_decoding,
-            "max_pixels": plan.max_pixels,
+            **asdict(plan.limits),
         },
     )
     return _folder("preprocess", config.name, {"config.pbtxt": template.render(config)})
@@ -94,7 +94,7 @@ def _whole_picture(plan: Plan) -> ModelFolder:
     config = template.copy(f"{plan.name}_whole_picture")
     config.instance_group[0].count = plan.instances
     aliases = _crops(config, plan)
-    set_parameters(config, {"max_pixels": plan.max_pixels, "crops": _crop_fields(plan)})
+    set_parameters(config, {**asdict(plan.limits), "crops": _crop_fields(plan)})
     return _folder("whole_picture", config.name, {"config.pbtxt": template.render(config, aliases)})
 
 

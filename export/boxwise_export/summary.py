@@ -44,5 +44,5 @@ def document(plan: Plan) -> dict[str, Any]:
             }
             for classifier in plan.classifiers
         ],
-        "max_pixels": plan.max_pixels,
+        "limits": asdict(plan.limits),
     }

@@ -21,7 +21,7 @@ from boxwise_perf.null import nullify
 from boxwise_perf.pictures import noise
 from boxwise_runtime.cache import cache_folder
 from boxwise_runtime.chain import Chain
-from boxwise_runtime.decode import decode
+from boxwise_runtime.decode import PictureLimits, decode
 
 SIZES = ((640, 480), (1280, 720), (1920, 1080), (4000, 3000))
 _MANY, _FEW = 20, 5  # boxes, whose difference is what one costs
@@ -65,7 +65,7 @@ def _cost(chain: Chain, width: int, height: int) -> Cost:
     assert preprocess  # noqa: S101 - the demo has a detector
     assert detector  # noqa: S101
     file = np.frombuffer(noise(width, height, seed=0), np.uint8)
-    frame = decode(file, width * height)
+    frame = decode(file, PictureLimits(max_pixels=width * height))
     laid = preprocess({"raw_frame": frame})
     candidates = {**laid, **detector({"canvas": laid["canvas"]})}
 
@@ -77,7 +77,7 @@ def _cost(chain: Chain, width: int, height: int) -> Cost:
     return Cost(
         width,
         height,
-        decode_ms=_ms(lambda: decode(file, width * height)),
+        decode_ms=_ms(lambda: decode(file, PictureLimits(max_pixels=width * height))),
         canvas_ms=_ms(lambda: preprocess({"raw_frame": frame})),
         nms_ms=max(0.0, few - _FEW * crop_ms),
         crop_ms=crop_ms,

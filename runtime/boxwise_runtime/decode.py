@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import math
 import warnings
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -13,7 +15,7 @@ from PIL import ExifTags, Image, ImageOps
 from boxwise_runtime.errors import InvalidInput
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
-MEGAPIXEL = 1_000_000
+MEGA = 1_000_000
 _SCALED = {1: 0, 2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
 _LYING = (5, 6, 7, 8)  # EXIF 2.32, tag Orientation: the rows of the file are columns of the picture
 
@@ -23,7 +25,22 @@ Image.MAX_IMAGE_PIXELS = None
 Image.init()
 
 
-def decode(encoded: NDArray[np.uint8], max_pixels: int) -> NDArray[np.uint8]:
+@dataclass(kw_only=True)
+class PictureLimits:
+    """What a picture is held to before a pixel of it is decoded.
+
+    Attributes:
+        max_pixels: height x width, of a file or a frame.
+        max_bytes: of an encoded file.
+        max_aspect: the longer side / the shorter.
+    """
+
+    max_pixels: int
+    max_bytes: float = math.inf
+    max_aspect: float = math.inf
+
+
+def decode(encoded: NDArray[np.uint8], limits: PictureLimits) -> NDArray[np.uint8]:
     """Decode one JPEG, PNG, WebP or BMP file.
 
     EXIF orientation is applied, transparency is laid on white, grey and palette pictures become RGB, 16-bit ones
@@ -31,7 +48,7 @@ def decode(encoded: NDArray[np.uint8], max_pixels: int) -> NDArray[np.uint8]:
 
     Args:
         encoded: uint8 [bytes], the file.
-        max_pixels: the most pixels a picture may have, checked from the header before any is decoded.
+        limits: checked from the header.
 
     Returns:
         uint8 [height, width, 3], RGB.
@@ -39,18 +56,24 @@ def decode(encoded: NDArray[np.uint8], max_pixels: int) -> NDArray[np.uint8]:
     Raises:
         InvalidInput: the file is empty, of another kind, too large, truncated or corrupt.
     """
-    return EncodedPicture(encoded, max_pixels).pixels()
+    return EncodedPicture(encoded, limits).pixels()
 
 
 class EncodedPicture:
     """A file whose header was read, and no pixel yet; the arguments and the errors are those of `decode`."""
 
-    def __init__(self, encoded: NDArray[np.uint8], max_pixels: int) -> None:
+    def __init__(self, encoded: NDArray[np.uint8], limits: PictureLimits) -> None:
         if encoded.size == 0:
             raise InvalidInput("image: empty; expected the bytes of a JPEG, PNG, WebP or BMP file", "empty")
+        if encoded.size > limits.max_bytes:
+            raise InvalidInput(
+                f"image: a file of {encoded.size / MEGA:.1f} MB; at most {limits.max_bytes / MEGA:g} are accepted, "
+                "so make the picture smaller or compress it more",
+                "size",
+            )
         self._encoded, self._picture = encoded, _open(encoded)
         width, height = self._picture.size
-        check_size("image", height, width, max_pixels)
+        check_size("image", height, width, limits)
 
     @property
     def scalable(self) -> bool:
@@ -91,18 +114,24 @@ class EncodedPicture:
             ) from error
 
 
-def check_size(name: str, height: int, width: int, max_pixels: int) -> None:
-    """Refuse a picture of no pixels, or of more than `max_pixels`.
+def check_size(name: str, height: int, width: int, limits: PictureLimits) -> None:
+    """Refuse a picture of no pixels, of too many, or of an aspect beyond the limit.
 
     Raises:
         InvalidInput: names the input, its size and the limit.
     """
     if height < 1 or width < 1:
         raise InvalidInput(f"{name}: {width} x {height} pixels; expected at least 1 x 1", "empty")
-    if height * width > max_pixels:
+    if height * width > limits.max_pixels:
         raise InvalidInput(
-            f"{name}: {width} x {height} is {height * width / MEGAPIXEL:.1f} megapixels; "
-            f"at most {max_pixels / MEGAPIXEL:g} are accepted, so make it smaller before sending it",
+            f"{name}: {width} x {height} is {height * width / MEGA:.1f} megapixels; "
+            f"at most {limits.max_pixels / MEGA:g} are accepted, so make it smaller before sending it",
+            "size",
+        )
+    if max(height, width) > limits.max_aspect * min(height, width):
+        raise InvalidInput(
+            f"{name}: {width} x {height}, one side over {limits.max_aspect:g} times the other; "
+            "send a part of it, or several",
             "size",
         )
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from boxwise_runtime.canvas import ColorOrder, Geometry, Interpolation, Resize, decoded_scale, draw, fit, to_picture
 from boxwise_runtime.crop import CropSpec, crop
-from boxwise_runtime.decode import EncodedPicture, check_size, decode
+from boxwise_runtime.decode import EncodedPicture, PictureLimits, check_size, decode
 from boxwise_runtime.errors import InvalidInput
 from boxwise_runtime.nms import suppress
 from boxwise_runtime.session import OnnxGraph
@@ -38,8 +38,8 @@ class Stage(Protocol):
     def __call__(self, inputs: Tensors) -> dict[str, NDArray[Any]]: ...
 
 
-@dataclass(frozen=True)
-class Preprocess:
+@dataclass
+class Preprocess(PictureLimits):
     """The request is read: the picture becomes a frame and a canvas, the thresholds are checked and filled in.
 
     Everything that a request can be refused for is refused here, before a model runs.
@@ -55,7 +55,6 @@ class Preprocess:
         score_threshold: the default of a request.
         iou_threshold: the default of a request.
         max_detections: the default of a request, and the most it can ask for.
-        max_pixels: the most pixels of a picture, as a file or a frame.
         scaled_decoding: whether a JPEG that is at least twice as large as the canvas is decoded at a fraction of its
             size; the frame is then smaller than the picture.
     """
@@ -70,7 +69,6 @@ class Preprocess:
     score_threshold: float
     iou_threshold: float
     max_detections: int
-    max_pixels: int
     scaled_decoding: bool = False
 
     def __call__(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
@@ -112,11 +110,11 @@ class Preprocess:
     def _read(self, inputs: Tensors) -> tuple[NDArray[np.uint8], Geometry]:
         """The frame, and where the picture lies on the canvas."""
         if self.scaled_decoding and "raw_frame" not in inputs and "image" in inputs:
-            file = EncodedPicture(inputs["image"], self.max_pixels)
+            file = EncodedPicture(inputs["image"], self)
             if file.scalable:
                 geometry = self._fit(*file.size)
                 return file.pixels(decoded_scale(geometry)), geometry
-        frame = read_frame(inputs, self.max_pixels)
+        frame = read_frame(inputs, self)
         return frame, self._fit(*frame.shape[:2])
 
     def _fit(self, height: int, width: int) -> Geometry:
@@ -124,15 +122,13 @@ class Preprocess:
 
 
 @dataclass
-class WholePicture:
+class WholePicture(PictureLimits):
     """Without a detector, the whole picture is the one box: class -1, score 1.
 
     Attributes:
-        max_pixels: the most pixels of a picture, as a file or a frame.
         crops: classifier -> fields of its `Crop`.
     """
 
-    max_pixels: int
     crops: Mapping[str, Mapping[str, Any]]
 
     def __post_init__(self) -> None:
@@ -143,7 +139,7 @@ class WholePicture:
         read_settings(inputs, Settings(score_threshold=0, iou_threshold=0, max_detections=1))
         read_class_filter(inputs, class_count=0)
         start = time.perf_counter()
-        frame = read_frame(inputs, self.max_pixels)
+        frame = read_frame(inputs, self)
         decode_seconds = time.perf_counter() - start
         height, width = frame.shape[:2]
         picture = {
@@ -312,15 +308,15 @@ class Info:
         return {"info": np.array([document], np.object_)}
 
 
-def read_frame(inputs: Tensors, max_pixels: int) -> NDArray[np.uint8]:
+def read_frame(inputs: Tensors, limits: PictureLimits) -> NDArray[np.uint8]:
     """The picture of a request, uint8 [H, W, 3] RGB: `image` decoded, or `raw_frame` as it is.
 
     Raises:
-        InvalidInput: it is no picture, or a larger one than `max_pixels`.
+        InvalidInput: it is no picture, or not within `limits`.
     """
     raw = inputs.get("raw_frame")
     if raw is not None:
-        check_size("frame", raw.shape[0], raw.shape[1], max_pixels)
+        check_size("frame", raw.shape[0], raw.shape[1], limits)
         return raw
     if "image" not in inputs:
         raise InvalidInput(
@@ -328,4 +324,4 @@ def read_frame(inputs: Tensors, max_pixels: int) -> NDArray[np.uint8]:
             "or to the raw ensemble `frame`, RGB pixels [height, width, 3]",
             "empty",
         )
-    return decode(inputs["image"], max_pixels)
+    return decode(inputs["image"], limits)

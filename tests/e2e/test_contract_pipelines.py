@@ -146,13 +146,18 @@ def test_the_information_names_every_label(triton: Triton) -> None:
     assert {coco[i] for i in imagenet["only"]} == set(demo["classifiers"][0]["only"])
     stated = {name: demo["detector"][name] for name in ("family", "score_threshold", "iou_threshold")}
     assert document["detector"] == stated | {"labels": coco, "max_detections": 100}
-    assert document["limits"] == {"max_pixels": 25_000_000, "max_detections": 100}
+    assert document["limits"] == {
+        "max_pixels": 25_000_000,
+        "max_bytes": 50_000_000,
+        "max_aspect": 200,
+        "max_detections": 100,
+    }
 
 
 def test_the_information_of_the_other_shapes(triton: Triton) -> None:
     whole = information(triton, "whole")
     assert whole["detector"] is None
-    assert whole["limits"] == {"max_pixels": 100_000, "max_detections": 1}
+    assert whole["limits"]["max_pixels"] == 100_000
     dots = information(triton, "dots")
     assert {c["name"]: c["only"] for c in dots["classifiers"]} == {"shade": None, "reds": [0], "vivid": None}
     assert information(triton, "thousand")["limits"]["max_detections"] == 1000

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from boxwise_runtime.decode import EncodedPicture, check_size, decode
+from boxwise_runtime.decode import EncodedPicture, PictureLimits, check_size, decode
 from boxwise_runtime.errors import InvalidInput
 
-LIMIT = 25_000_000
+LIMIT = PictureLimits(max_pixels=25_000_000)
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
 
@@ -173,8 +173,26 @@ def test_the_pixel_limit_is_checked_from_the_header() -> None:
         decode(header[:64], LIMIT)
 
 
+def test_a_file_over_the_limit_is_refused_unread() -> None:
+    limits = PictureLimits(max_pixels=25_000_000, max_bytes=1000)
+    file = encoded(Image.new("RGB", (3, 3), RED), "BMP")
+    assert decode(np.append(file, np.zeros(1000 - file.size, np.uint8)), limits).shape == (3, 3, 3)
+    with pytest.raises(InvalidInput, match=r"image: a file of 0\.0 MB; at most 0\.001 are accepted") as refused:
+        decode(np.zeros(1001, np.uint8), limits)
+    assert refused.value.reason == "size"
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 200), (200, 1), (2, 400)])
+def test_the_aspect_has_a_limit(height: int, width: int) -> None:
+    limits = PictureLimits(max_pixels=25_000_000, max_aspect=200)
+    check_size("frame", height, width, limits)
+    longer = (height + 1, width) if height > width else (height, width + 1)
+    with pytest.raises(InvalidInput, match=r"one side over 200 times the other"):
+        check_size("frame", *longer, limits)
+
+
 def test_check_size_table() -> None:
-    check_size("frame", 1, 1, 1)
+    check_size("frame", 1, 1, PictureLimits(max_pixels=1))
     check_size("frame", 5000, 5000, LIMIT)
     with pytest.raises(InvalidInput, match="frame: 3 x 0 pixels; expected at least 1 x 1"):
         check_size("frame", 0, 3, LIMIT)

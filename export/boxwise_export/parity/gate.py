@@ -16,7 +16,7 @@ from boxwise_export.parity.report import ParityReport, Step
 from boxwise_export.plan import Plan
 from boxwise_runtime.canvas import resize_to
 from boxwise_runtime.chain import Chain
-from boxwise_runtime.decode import decode
+from boxwise_runtime.decode import PictureLimits, decode
 from boxwise_runtime.errors import InvalidInput
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
@@ -37,7 +37,7 @@ def check_parity(plan: Plan, chain: Chain, pictures: Sequence[Path], limits: Lim
         ExportError: a picture cannot be read.
     """
     chosen = spread(pictures, _MOST_PICTURES)
-    frames = [read_picture(path, plan.max_pixels) for path in chosen]
+    frames = [read_picture(path, plan.limits.max_pixels) for path in chosen]
     steps: list[Step] = []
     if plan.detector:
         steps += check_detector(plan.detector, chain, frames, limits)
@@ -70,7 +70,7 @@ def spread(pictures: Sequence[Path], most: int) -> list[Path]:
 def read_picture(path: Path, max_pixels: int) -> NDArray[np.uint8]:
     """RGB uint8 [H, W, 3], decoded as the pipeline decodes a request, and shrunk to the largest that it takes."""
     try:
-        frame = decode(np.fromfile(path, np.uint8), _MOST_PIXELS)
+        frame = decode(np.fromfile(path, np.uint8), PictureLimits(max_pixels=_MOST_PIXELS))
     except (InvalidInput, OSError) as error:
         raise ExportError(f"{path}: not a picture that the pipeline can read ({error}); take it out") from error
     height, width = frame.shape[:2]
