@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 import pytest
+import trustme
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from front_support.front import Front, Keys, running
 from front_support.server import ADMIN_KEY, PICTURE, Server
@@ -48,10 +49,25 @@ def test_a_token_for_another_service_is_denied(kind: Any, front: Front, keys: Ke
     assert caught.value.code == "PERMISSION_DENIED"
 
 
+def test_client_certificates_are_asked_for_by_the_lines_that_are_comments(
+    front_with: Callable[..., Front], keys: Keys, tmp_path: Path
+) -> None:
+    ours, theirs = trustme.CA(), trustme.CA()
+    ours.cert_pem.write_to_path(keys.folder / "tls" / "clients-ca.crt")
+    front = front_with({f"# {line}": line for line in ("validation_context:", "require_client_certificate:")})
+    for authority, let_in in ((ours, True), (theirs, False)):
+        certificate = tmp_path / "client.pem"
+        authority.issue_cert("client").private_key_and_cert_chain_pem.write_to_path(certificate)
+        with front.client(certificate=certificate, timeout_s=2) as client:
+            assert client.live() is let_in
+    with front.client(timeout_s=2) as client:
+        assert not client.live()
+
+
 def test_who_speaks_no_tls_gets_nothing(front: Front) -> None:
     with Wire(front.port) as wire:
         wire.flush()
-        wire.seconds_until_closed(5)
+        wire.wait_until_closed(5)
 
 
 @pytest.mark.parametrize("method", ["", *METHODS, "ModelInferX", "modelinfer"])

@@ -42,7 +42,7 @@ def test_a_connection_that_never_asks_is_closed(front_with: Callable[..., Front]
     front = front_with(IDLE)
     with Wire(front.port, front.ca) as wire:
         wire.flush()
-        wire.seconds_until_closed(5)
+        wire.wait_until_closed(5)
 
 
 def test_headers_that_never_end_are_cut_off_and_the_connection_with_them(front_with: Callable[..., Front]) -> None:
@@ -50,7 +50,7 @@ def test_headers_that_never_end_are_cut_off_and_the_connection_with_them(front_w
     with Wire(front.port, front.ca) as wire:
         wire.flush()
         wire.send_frame(HEADERS, 0, 1, header_block(INFER, "localhost", "https")[:20])
-        wire.seconds_until_closed(5)
+        wire.wait_until_closed(5)
 
 
 def test_a_message_that_never_ends_is_cut_off_and_triton_never_hears_of_it(
@@ -61,6 +61,17 @@ def test_a_message_that_never_ends_is_cut_off_and_triton_never_hears_of_it(
         stream = wire.open(INFER, message(bytes(100_000)), keys.bearer(), end=False)
         assert wire.answer(stream)["grpc-status"] == "4"
     assert "upstream_rq_total: 0" in _stats(front)
+
+
+REFUSED = {"a method": (SERVICE + "TraceSetting", (), "7"), "gzip": (INFER, (("grpc-encoding", "gzip"),), "12")}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_refused_by_its_headers_is_not_waited_for(name: str, front: Front, keys: Keys) -> None:
+    path, headers, status = REFUSED[name]
+    with Wire(front.port, front.ca) as wire:
+        stream = wire.open(path, message(bytes(100_000)), keys.bearer(), *headers, end=False)
+        assert wire.answer(stream)["grpc-status"] == status
 
 
 GRPC_TIMEOUTS = {"none": (), "zero": ("0m",), "shorter": ("100m",), "longer": ("1H",)}

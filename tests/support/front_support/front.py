@@ -69,10 +69,13 @@ class Front:
     def ca(self) -> Path:
         return self.keys.folder / "ca.pem"
 
-    def client(self, kind: Any = Client, token: str | None = None, **options: Any) -> Any:
+    def client(
+        self, kind: Any = Client, token: str | None = None, certificate: Path | None = None, **options: Any
+    ) -> Any:
         """The SDK, with a token that is good unless it is given."""
         token = self.keys.token() if token is None else token
-        return kind(self.url, pipeline=PIPELINE, tls=TLS(ca=self.ca), token=token or None, **options)
+        tls = TLS(ca=self.ca, certificate=certificate)
+        return kind(self.url, pipeline=PIPELINE, tls=tls, token=token or None, **options)
 
     def logged(self, **fields: object) -> dict[str, Any]:
         """The line of the access log with these fields, when it is there."""

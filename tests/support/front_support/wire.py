@@ -15,7 +15,6 @@ from boxwise._http2 import Http2, Stream
 
 SERVICE = "/inference.GRPCInferenceService/"
 HEADERS = 1
-_DATA, _END_STREAM = 0, 1
 
 
 class Wire:
@@ -45,7 +44,7 @@ class Wire:
     def open(self, path: str, body: bytes, *headers: tuple[str, str], end: bool = True) -> Stream:
         """Send a call, all of it that the other side takes now; headers may come twice.
 
-        Without `end` it never ends: what says so is left out.
+        Without `end` it never ends: the last piece of a body, which has to be of more than 64 KiB, stays here.
         """
         scheme = "https" if self._tls else "http"
         block = header_block(path, "localhost", scheme) + b"".join(header(*each) for each in headers)
@@ -87,8 +86,8 @@ class Wire:
         """Send a frame by hand."""
         self._socket.sendall(struct.pack(">IBI", len(payload) << 8 | kind, flags, stream) + payload)
 
-    def seconds_until_closed(self, at_most: float) -> float:
-        """How long the other side leaves the connection open; fails when it is longer."""
+    def wait_until_closed(self, at_most: float) -> None:
+        """Fails when the other side leaves the connection open for longer than so many seconds."""
         start = time.monotonic()
         self._socket.settimeout(at_most)
         try:
@@ -98,7 +97,6 @@ class Wire:
             pass
         except TimeoutError as error:
             raise AssertionError(f"still open after {at_most} s") from error
-        return time.monotonic() - start
 
 
 def message(payload: bytes, *, compressed: bool = False) -> bytes:
