@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -39,9 +40,14 @@ class Server:
         """It answers nothing until the block ends."""
         os.kill(self.pid, signal.SIGSTOP)
         try:
+            while any("\tT (" not in (each / "status").read_text() for each in self._threads()):
+                time.sleep(0.01)  # they stop one after the other
             yield
         finally:
             os.kill(self.pid, signal.SIGCONT)
+
+    def _threads(self) -> list[Path]:
+        return list(Path(f"/proc/{self.pid}/task").iterdir())
 
 
 @contextmanager
