@@ -1,0 +1,97 @@
+"""Requests are cancelled at random moments, from their submission to twice the usual time of an answer.
+
+A quarter of all is given such a moment; of about half of these the answer comes first, and a tenth of all is cancelled.
+
+Half are sent by threads, whose cancelled calls close their connections, and half on an event loop, whose calls reset
+their streams. Afterwards the processes are the same, no model has a request waiting, and every picture is answered.
+Both forms assert the same: 5,000 requests of each layout or 100,000.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+import urllib.request
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from contract_support.either import CLIENTS
+from contract_support.memory import segment_bytes
+from contract_support.null_pipeline import BOXES, flat
+from contract_support.trials import Trial
+
+from boxwise import Cancelled, Client
+from boxwise_perf.measure import closed_loop
+from boxwise_perf.memory import held_mib
+from boxwise_runtime.launcher import ServerOptions, TritonProcess
+from boxwise_runtime.stubs import stubs_of
+
+SHARE = 0.25
+CANCELLED = 0.1
+IN_FLIGHT = 16
+EMPTY_S = 10.0
+DEADLINE_S = 30.0
+PICTURES = [flat(320, 240), flat(640, 480), flat(1280, 720)]
+
+
+class Impatient:
+    """Calls of one client, a share of which is given up."""
+
+    def __init__(self, client: Any, usual_s: float) -> None:
+        self._client, self._usual_s = client, usual_s
+        self._chance = random.Random(0)
+        self.cancelled = 0
+
+    def __call__(self, picture: bytes) -> None:
+        call = self._client.submit(picture, timeout_s=DEADLINE_S)
+        if self._chance.random() < SHARE:
+            with suppress(TimeoutError):
+                call.result(self._chance.uniform(0, self._usual_s))
+            call.cancel()
+        try:
+            assert len(call.result()) == BOXES
+        except Cancelled:
+            self.cancelled += 1  # the interpreter's lock makes it exact enough for a figure
+
+
+def test_a_tenth_of_the_requests_cancelled(trial: Trial, repository: Path) -> None:
+    requests, chunk = trial.of(short=5_000, long=100_000), 2_500
+    options = ServerOptions.on_free_ports(repository)
+    with TritonProcess.start(options) as server, Client(options.grpc_url) as plain:
+        usual_s = 2 * closed_loop(plain.predict, PICTURES, IN_FLIGHT, requests=500).median_ms / 1e3
+        stubs, held, segments = stubs_of(server.pid), held_mib(server.pid), segment_bytes(options)
+        cancelled, sent = 0, 0
+        while sent < requests:
+            kind = sorted(CLIENTS)[sent // chunk % 2]
+            with CLIENTS[kind](options.grpc_url, connections=IN_FLIGHT) as client:
+                calls = Impatient(client, usual_s)
+                closed_loop(calls, PICTURES, IN_FLIGHT, requests=chunk)
+            cancelled += calls.cancelled
+            sent += chunk
+            trial.progress(sent, requests, "requests")
+        ended = time.monotonic()
+        while (waiting := pending(options)) and time.monotonic() - ended < EMPTY_S:
+            time.sleep(0.05)
+        trial.measured(
+            requests=sent,
+            cancelled=cancelled,
+            waiting_at_the_end=waiting,
+            queues_empty_after_s=time.monotonic() - ended,
+            memory_mib=held_mib(server.pid) - held,
+            shm_mib=(segment_bytes(options) - segments) / 2**20,
+        )
+        assert server.failure() is None
+        assert stubs_of(server.pid) == stubs
+        assert waiting == 0
+        assert cancelled >= sent * CANCELLED
+        closed_loop(plain.predict, PICTURES, IN_FLIGHT, requests=100)
+
+
+def pending(options: ServerOptions) -> int:
+    """Requests that wait, over all models, by Triton's own gauge."""
+    with urllib.request.urlopen(options.metrics_url) as reply:
+        lines = reply.read().decode().splitlines()
+    waiting = [line for line in lines if line.startswith("nv_inference_pending_request_count{")]
+    assert waiting, "Triton says nothing of its queues"
+    return sum(int(float(line.rsplit(" ", 1)[1])) for line in waiting)

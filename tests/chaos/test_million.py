@@ -1,0 +1,60 @@
+"""A million requests, of pictures of one pixel up to the 25 megapixels that are the limit: does memory grow?
+
+Ten times as many of the largest as are in flight come first, so that every process has seen them, several at once;
+then a thousand pictures of mixed sizes, over and over, the largest among them. At each hundredth of the way the PSS of
+all processes and the sizes of the segments in /dev/shm are read, and a line is laid through them by least squares.
+
+The long form asserts 10 MB for each 100,000 requests at most, and no byte more in /dev/shm. Over the 20,000 of the short
+form a heap that is still settling looks like a slope: it asserts 10 times as much, 20 MB in all, and for /dev/shm the
+same as the long form.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from contract_support.memory import Growth
+from contract_support.null_pipeline import BOXES, LARGEST, flat, mixed
+from contract_support.trials import Trial
+
+from boxwise import Client
+from boxwise_perf.measure import closed_loop
+from boxwise_runtime.launcher import ServerOptions, TritonProcess
+
+IN_FLIGHT = 4
+READINGS = 100
+MOST_MB = 10.0
+MB = 1e6 / 2**20
+
+
+def test_memory_over_a_million_requests(trial: Trial, repository: Path) -> None:
+    requests = trial.of(short=20_000, long=1_000_000)
+    step = requests // READINGS
+    pictures, growth = mixed(), Growth()
+    options = ServerOptions.on_free_ports(repository)
+    with TritonProcess.start(options) as server, Client(options.grpc_url, timeout_s=60) as client:
+
+        def ask(picture: bytes) -> None:
+            assert len(client.predict(picture)) == BOXES
+
+        closed_loop(ask, [flat(*LARGEST)], IN_FLIGHT, requests=10 * IN_FLIGHT)
+        seconds = 0.0
+        for sent in range(0, requests, step):
+            growth.read(server, sent)
+            turn = sent % len(pictures)
+            seconds += closed_loop(ask, pictures[turn:] + pictures[:turn], IN_FLIGHT, requests=step).seconds
+            trial.progress(sent + step, requests, "requests")
+        growth.read(server, requests)
+        assert server.failure() is None
+    slope, shm_slope = growth.slope(growth.held) / MB, growth.slope(growth.segments) / MB
+    trial.measured(
+        requests=requests,
+        requests_per_s=requests / seconds,
+        memory_mib_after_the_largest=growth.held[0],
+        memory_mib_at_the_end=growth.held[-1],
+        memory_mb_per_100_000=slope,
+        shm_mib=growth.segments[-1],
+        shm_mb_per_100_000=shm_slope,
+    )
+    assert slope <= MOST_MB * trial.of(short=10, long=1)
+    assert growth.segments[-1] == growth.segments[0]
