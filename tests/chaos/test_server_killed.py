@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 from contract_support.background import Background
 from contract_support.null_pipeline import BOXES, flat
 from contract_support.servers import served
@@ -28,6 +29,7 @@ BACK_S = 10.0
 PICTURE = flat(640, 480)
 
 
+@pytest.mark.parametrize("layout", ["fused"], indirect=True)  # it is the client that is tried
 def test_one_of_two_servers_killed(trial: Trial, repository: Path) -> None:
     kills, window = trial.of(short=1, long=12), float(trial.of(short=5, long=10))
     moments = []

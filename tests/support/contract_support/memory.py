@@ -37,6 +37,7 @@ class Growth:
         self.held.append(held_mib(server.pid))
         self.segments.append(segment_bytes(server.options) / MIB)
 
-    def slope(self, values: Sequence[float]) -> float:
-        """MiB for each 100,000 requests: the line of least squares through `held` or `segments`."""
-        return float(np.polyfit(self.requests, values, 1)[0]) * 100_000
+    def slope(self, values: Sequence[float], *, of: float = 1.0) -> float:
+        """MiB for each 100,000 requests: the line of least squares through the last part `of` `held` or `segments`."""
+        first = round(len(values) * (1 - of))
+        return float(np.polyfit(self.requests[first:], values[first:], 1)[0]) * 100_000
