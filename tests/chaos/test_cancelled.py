@@ -1,10 +1,9 @@
-"""Requests are cancelled at random moments, from their submission to twice the usual time of an answer.
-
-A quarter of all is given such a moment; of about half of these the answer comes first, and a tenth of all is cancelled.
+"""A tenth of all requests is cancelled, at random moments from their submission to twice the usual time of an answer.
 
 Half are sent by threads, whose cancelled calls close their connections, and half on an event loop, whose calls reset
-their streams. Afterwards the processes are the same, no model has a request waiting, and every picture is answered.
-Both forms assert the same: 5,000 requests of each layout or 100,000.
+their streams. Requests whose answer comes before their moment are not counted as cancelled: others are, in their place.
+Afterwards the processes are the same, no model has a request waiting, and every picture is answered. Both forms assert
+the same, of 5,000 requests of each layout or of 100,000.
 """
 
 from __future__ import annotations
@@ -27,8 +26,7 @@ from boxwise_perf.memory import held_mib
 from boxwise_runtime.launcher import ServerOptions, TritonProcess
 from boxwise_runtime.stubs import stubs_of
 
-SHARE = 0.25
-CANCELLED = 0.1
+SHARE = 0.1
 IN_FLIGHT = 16
 EMPTY_S = 10.0
 DEADLINE_S = 30.0
@@ -36,30 +34,31 @@ PICTURES = [flat(320, 240), flat(640, 480), flat(1280, 720)]
 
 
 class Impatient:
-    """Calls of one client, a share of which is given up."""
+    """Calls of one client, of which it cancels a tenth; the interpreter's lock makes its counts exact enough."""
 
     def __init__(self, client: Any, usual_s: float) -> None:
         self._client, self._usual_s = client, usual_s
         self._chance = random.Random(0)
-        self.cancelled = 0
+        self.begun = self.cancelled = 0
 
     def __call__(self, picture: bytes) -> None:
+        self.begun += 1
         call = self._client.submit(picture, timeout_s=DEADLINE_S)
-        if self._chance.random() < SHARE:
+        if self.cancelled < SHARE * self.begun and self._chance.random() < 0.5:
             with suppress(TimeoutError):
-                call.result(self._chance.uniform(0, self._usual_s))
+                call.result(self._chance.uniform(0, 2 * self._usual_s))
             call.cancel()
         try:
             assert len(call.result()) == BOXES
         except Cancelled:
-            self.cancelled += 1  # the interpreter's lock makes it exact enough for a figure
+            self.cancelled += 1
 
 
 def test_a_tenth_of_the_requests_cancelled(trial: Trial, repository: Path) -> None:
     requests, chunk = trial.of(short=5_000, long=100_000), 2_500
     options = ServerOptions.on_free_ports(repository)
     with TritonProcess.start(options) as server, Client(options.grpc_url) as plain:
-        usual_s = 2 * closed_loop(plain.predict, PICTURES, IN_FLIGHT, requests=500).median_ms / 1e3
+        usual_s = closed_loop(plain.predict, PICTURES, IN_FLIGHT, requests=500).median_ms / 1e3
         stubs, held, segments = stubs_of(server.pid), held_mib(server.pid), segment_bytes(options)
         cancelled, sent = 0, 0
         while sent < requests:
@@ -84,7 +83,7 @@ def test_a_tenth_of_the_requests_cancelled(trial: Trial, repository: Path) -> No
         assert server.failure() is None
         assert stubs_of(server.pid) == stubs
         assert waiting == 0
-        assert cancelled >= sent * CANCELLED
+        assert cancelled >= 0.95 * SHARE * sent
         closed_loop(plain.predict, PICTURES, IN_FLIGHT, requests=100)
 
 
