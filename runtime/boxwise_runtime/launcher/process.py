@@ -261,7 +261,7 @@ class TritonProcess:
 
 
 def _allow_files(pid: int) -> None:
-    """Let a process open as many files as it may: a thousand idle connections use up the 1,024 that shells start with."""
+    """Let a process open as many files as it may: a thousand idle connections use up the usual 1,024."""
     with suppress(OSError):  # it has ended
         most = resource.prlimit(pid, resource.RLIMIT_NOFILE)[1]
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (most, most))
