@@ -2,8 +2,8 @@
 
 No request may fail: the SDK sends those of the dead server to the other. p99 is back once the requests of the 10th to
 the 20th second after a kill have that of the 10 s before it: the long form kills twelve times, and the ratio of both,
-over the kills, is 1.1 at most with 95 % confidence. A few seconds of one kill on a busy machine say little, so the
-short form asks for 3 times and 20 ms more at most: less than what a request waits for a server that is gone.
+over the kills, is at most 1.1: the lower end of its 95 % interval. A few seconds of one kill on a busy machine say
+little, so the short form asks for 3 times and 200 ms more at most, less than any wait for a server that is gone.
 """
 
 from __future__ import annotations
@@ -75,4 +75,4 @@ def test_one_of_two_servers_killed(trial: Trial, repository: Path) -> None:
         trial.measured(p99_ratio_low=rise.low, p99_ratio_high=rise.high or 0.0)
         assert rise.low <= 1.1
     else:
-        assert after[0] <= 3 * before[0] + 20
+        assert after[0] <= 3 * before[0] + 200
