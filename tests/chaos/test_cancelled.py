@@ -5,7 +5,7 @@ their streams. Requests whose answer comes before their moment are not counted a
 Afterwards no model has a request waiting, and every picture is answered. Both forms assert the same, of 5,000 requests
 of each layout or of 100,000.
 
-Triton 2.51 has a race between a cancel and the answer that it comes too late for, and dies of it in one of some 10,000
+Triton 2.51 has a race between a cancel and the answer that it comes too late for, and died of it twice in some 50,000
 cancels (triton-inference-server/server#8034, mended in March 2025 by #8078). So the server is run by `boxwise serve`,
 and what is asserted is that nothing else dies, that it is served again within 30 s, that requests fail in that time
 only, and that it happens to one in 1,000 at most.
