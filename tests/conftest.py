@@ -1,5 +1,6 @@
 """What all tests share, and which run where: those of the frameworks need an environment of their own."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,10 +67,16 @@ def figures(pytestconfig: pytest.Config) -> list[str]:
 
 
 @pytest.fixture
-def trial(request: pytest.FixtureRequest, figures: list[str]) -> Iterator[Trial]:
+def trial(request: pytest.FixtureRequest, figures: list[str], capsys: pytest.CaptureFixture[str]) -> Iterator[Trial]:
     """This run of this trial; what it measured is said at the end, of one that failed too."""
+
+    def say(line: str) -> None:
+        with capsys.disabled():
+            sys.stdout.write(f"\n{line}")
+            sys.stdout.flush()
+
     options = request.config.option
-    trial = Trial(request.node.name.removeprefix("test_"), options.long, options.hours)
+    trial = Trial(request.node.name.removeprefix("test_"), options.long, options.hours, say=say)
     yield trial
     if trial.figures:
         figures.append(trial.line())

@@ -108,7 +108,7 @@ class Connection:
     @property
     def usable(self) -> bool:
         """Whether another call can be made after this one."""
-        return self._http2.usable and self._socket.fileno() >= 0
+        return not self._aborted and self._http2.usable and self._socket.fileno() >= 0
 
     def fileno(self) -> int:
         return self._socket.fileno()

@@ -130,6 +130,7 @@ def drive(
     seed: int = 0,
     first: int = 0,
     on_start: Callable[[float], None] = lambda _: None,
+    stop: threading.Event | None = None,
 ) -> Samples:
     """Send requests in turn for so long, and wait for the last answer.
 
@@ -141,12 +142,13 @@ def drive(
         seed: of Poisson arrivals.
         first: the one to begin with.
         on_start: called with the `time.perf_counter()` of second 0.
+        stop: once set, no more requests are begun.
 
     Raises:
         LoadError: every request failed; it says with what.
     """
     times = arrivals(load, seconds, seed) if isinstance(load, Open) else None
-    run = _Run(call, requests, times, seconds, first)
+    run = _Run(call, requests, times, seconds, first, stop)
     senders = load.concurrency if isinstance(load, Closed) else min(SENDERS, len(run.times or ()) or 1)
     threads = [threading.Thread(target=run.send) for _ in range(senders)]
     for thread in threads:
@@ -169,8 +171,10 @@ class _Run(Generic[T]):
         times: NDArray[np.float64] | None,
         seconds: float,
         first: int,
+        stop: threading.Event | None,
     ) -> None:
-        self.call, self.requests, self.seconds, self.first = call, requests, seconds, first
+        self.call, self.requests, self.seconds, self.first, self.stop = call, requests, seconds, first, stop
+        self.sleep = stop.wait if stop else time.sleep  # the latter is the cheaper one
         self.times = None if times is None else times.tolist()
         self.turn = count()
         self.start = 0.0
@@ -189,8 +193,10 @@ class _Run(Generic[T]):
             elif number < len(self.times):
                 scheduled = self.times[number]
                 if (early := scheduled - self._now()) > 0:
-                    time.sleep(early)
+                    self.sleep(early)
             else:
+                return
+            if self.stop and self.stop.is_set():
                 return
             sent = scheduled if self.times is None else self._now()
             if sent >= self.seconds + (0 if self.times is None else GRACE_S):

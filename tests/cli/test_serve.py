@@ -4,19 +4,16 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from contract_support.servers import server_of, serving
 
 from boxwise_runtime.launcher import free_ports
 from boxwise_runtime.stubs import stubs_of
 
-BOXWISE = str(Path(sys.executable).with_name("boxwise"))
 CONFIG = """
 backend: "python"
 input { name: "x" data_type: TYPE_INT32 dims: 1 }
@@ -45,37 +42,9 @@ def repository(tmp_path: Path) -> Path:
     return tmp_path / "repository"
 
 
-@contextmanager
-def serving(repository: Path, ports: list[int], *more: str) -> Iterator[subprocess.Popen[str]]:
-    """The command in a process group of its own, as a shell runs it; killed at the end if it still runs."""
-    grpc, http, metrics = map(str, ports)
-    command = [BOXWISE, "serve", str(repository), "--grpc-port", grpc, "--http-port", http, "--metrics-port", metrics]
-    environment = os.environ | {"BOXWISE_CACHE": str(repository.parent / "cache")}
-    with subprocess.Popen(
-        [*command, *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0, env=environment
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
 def first_line(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     return process.stdout.readline()
-
-
-def server_of(process: subprocess.Popen[str]) -> int:
-    """The process id of the tritonserver that a command runs."""
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                name, _, rest = (entry / "stat").read_text().partition("(")[2].rpartition(")")
-            except OSError:
-                continue
-            if name == "tritonserver" and int(rest.split()[1]) == process.pid:
-                return int(entry.name)
-    raise AssertionError("no tritonserver runs")
 
 
 def kill_a_stage(process: subprocess.Popen[str]) -> None:

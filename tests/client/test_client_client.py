@@ -31,6 +31,7 @@ from boxwise import (
     Unavailable,
     UnknownPipeline,
 )
+from boxwise._blocking import Connection
 
 NOBODY = "localhost:1"  # a port that no one listens on
 
@@ -290,6 +291,22 @@ def test_a_submitted_call_is_waited_for_or_cancelled(connect: Any, server: Any) 
             pending.result(2)
         assert time.monotonic() - started < 1
         server.delay_s = 0.0
+        assert len(client.predict(b"jpeg")) == 2
+
+
+def test_a_cancel_that_comes_too_late_ends_no_other_call(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer is there, and its connection not yet handed to the next call."""
+    answered = Connection.call
+
+    def call_and_abort(connection: Connection, *args: Any) -> memoryview:
+        answer = answered(connection, *args)
+        connection.abort()
+        return answer
+
+    with Client(server.url, pipeline="street") as client:
+        with monkeypatch.context() as patch:
+            patch.setattr(Connection, "call", call_and_abort)
+            assert len(client.predict(b"jpeg")) == 2
         assert len(client.predict(b"jpeg")) == 2
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -32,6 +33,7 @@ from boxwise_runtime.stubs import stubs_of
 
 PIPELINE = "dots"
 HEADER = "boxwise-admin"
+USUAL_FILES = 1024
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +69,10 @@ def pod(repository: Path, ports: Ports, programs: Path) -> Iterator[Pod]:
     """One server for what does not change it."""
     server = Pod(render(values(repository, ports)), programs, str(ports.http))
     left_behind(server).write_bytes(b"x")
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (USUAL_FILES, files[1]))
     with running(server):
+        resource.setrlimit(resource.RLIMIT_NOFILE, files)
         yield server
 
 
@@ -128,6 +133,12 @@ class TestCommand:
     def test_the_server_takes_the_place_of_its_shell(self, pod: Pod) -> None:
         assert pod.process is not None
         assert Path(f"/proc/{pod.process.pid}/comm").read_text().strip() == "tritonserver"
+
+    def test_the_server_may_open_as_many_files_as_the_container(self, pod: Pod) -> None:
+        """A connection is one; the limit that programs start with is 1,024 on many nodes."""
+        assert pod.process is not None
+        soft, hard = resource.prlimit(pod.process.pid, resource.RLIMIT_NOFILE)
+        assert soft == hard > USUAL_FILES
 
     def test_what_a_killed_container_left_in_shm_is_removed(self, pod: Pod) -> None:
         """`pod` starts with some there."""

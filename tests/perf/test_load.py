@@ -56,6 +56,17 @@ def test_a_closed_loop_keeps_so_many_in_flight_and_takes_turns() -> None:
     assert found.answered.all()
 
 
+@pytest.mark.parametrize("load", [Closed(2), Open(100)])
+def test_a_load_that_is_stopped_begins_no_more(load: Closed | Open) -> None:
+    stop = threading.Event()
+    began = time.perf_counter()
+    threading.Timer(0.2, stop.set).start()
+    found = drive(lambda _: time.sleep(0.01) or 1, [b"a"], load, 60.0, stop=stop)
+    assert time.perf_counter() - began < 5
+    assert found.answered.all()
+    assert found.sent.max() < 1
+
+
 def test_an_open_loop_charges_a_stall_to_all_who_waited() -> None:
     """One sender's request takes 0.2 s; those of other senders go out meanwhile, at their time."""
     stalled = threading.Event()

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from boxwise_runtime.launcher import ServerOptions
 from boxwise_runtime.launcher.binary import locate
+
+BOXWISE = str(Path(sys.executable).with_name("boxwise"))
 
 
 def write_tritonserver(folder: Path) -> Path:
@@ -25,3 +35,77 @@ def copy_pipeline(repository: Path, pipeline: str, to: Path) -> Path:
     for path in repository.glob(f"{pipeline}*"):
         (shutil.copytree if path.is_dir() else shutil.copy)(path, to / path.name)
     return to
+
+
+@contextmanager
+def serving(repository: Path, ports: Sequence[int], *more: str) -> Iterator[subprocess.Popen[str]]:
+    """The command in a process group of its own, as a shell runs it; killed at the end if it still runs."""
+    grpc, http, metrics = map(str, ports)
+    command = [BOXWISE, "serve", str(repository), "--grpc-port", grpc, "--http-port", http, "--metrics-port", metrics]
+    environment = os.environ | {"BOXWISE_CACHE": str(repository.parent / "cache")}
+    with subprocess.Popen(
+        [*command, *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0, env=environment
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def server_of(process: subprocess.Popen[str]) -> int:
+    """The process id of the tritonserver that a command runs."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                name, _, rest = (entry / "stat").read_text().partition("(")[2].rpartition(")")
+            except OSError:
+                continue
+            if name == "tritonserver" and int(rest.split()[1]) == process.pid:
+                return int(entry.name)
+    raise AssertionError("no tritonserver runs")
+
+
+class Command:
+    """`boxwise serve` in a process, and what it said when.
+
+    Attributes:
+        options: where it serves.
+        process: the command's, not the server's.
+        said: (the `time.perf_counter()`, a line) of stdout and stderr.
+    """
+
+    def __init__(self, options: ServerOptions, process: subprocess.Popen[str]) -> None:
+        self.options, self.process = options, process
+        self.said: list[tuple[float, str]] = []
+        for stream in (process.stdout, process.stderr):
+            assert stream is not None
+            threading.Thread(target=self._listen, args=(stream,), daemon=True).start()
+
+    @property
+    def server(self) -> int:
+        """The process id of the tritonserver that it runs now."""
+        return server_of(self.process)
+
+    def wait_for(self, words: str, *, since: float = 0.0, timeout_s: float = 60) -> float:
+        """The moment, after `since`, that it said a line with these words."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            for moment, line in tuple(self.said):
+                if moment > since and words in line:
+                    return moment
+            assert time.monotonic() < deadline, f"{words!r} was not said within {timeout_s:g} s: {self.said}"
+            time.sleep(0.02)
+
+    def _listen(self, stream: IO[str]) -> None:
+        for line in stream:
+            self.said.append((time.perf_counter(), line.rstrip("\n")))
+
+
+@contextmanager
+def served(repository: Path, *more: str) -> Iterator[Command]:
+    """A repository served on free ports as users serve it, by the command; ready."""
+    options = ServerOptions.on_free_ports(repository)
+    with serving(repository, tuple(options.ports.values()), *more) as process:
+        command = Command(options, process)
+        command.wait_for("ready: ")
+        yield command

@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
+SAY_EVERY_S = 60
 
 
 @dataclass
@@ -24,13 +26,16 @@ class Trial:
         long: whether it takes its long form.
         hours: how long the soak takes, in its long form.
         figures: what was measured, by a name that says its unit.
+        say: shows a line at once.
     """
 
     name: str
     long: bool
     hours: float
     figures: dict[str, float | int | str] = field(default_factory=dict)
+    say: Callable[[str], None] = lambda line: None
     _since: float = field(default_factory=time.monotonic)
+    _said: float = field(default_factory=time.monotonic)
 
     def of(self, *, short: int, long: int) -> int:
         """So many cases, or seconds, in the form that is run."""
@@ -39,6 +44,13 @@ class Trial:
     def measured(self, **figures: float | int | str) -> None:
         """Add figures."""
         self.figures |= figures
+
+    def progress(self, done: float, of: float, what: str) -> None:
+        """Say how far it is, once a minute."""
+        now = time.monotonic()
+        if now - self._said >= SAY_EVERY_S:
+            self._said = now
+            self.say(f"{self.name}: {done:g} of {of:g} {what}, {now - self._since:.0f} s")
 
     def line(self) -> str:
         """What a person reads at the end."""

@@ -1,0 +1,119 @@
+"""A soak: hours of mixed sizes, whose answers are known, and a server that is as fast at its end as one that is new.
+
+The pipeline finds the dots of pictures of 0.1 to 9 megapixels with cheap models that work, so that each answer can be
+checked. What a shared machine does over hours is larger than 5 %, so that the old server is not held against its own
+youth: blocks of load on it alternate with blocks on a server that is started anew every ten pairs, in an order that is
+drawn for each pair, with the same requests at the same times.
+
+Both forms assert that every request is answered, and rightly. The long form takes --hours, in pairs of blocks of 30 s,
+and asserts of the pairs in its second half that the p99 of the old server is at most 1.05 times that of the new: the
+lower end of the 95 % interval of the ratio, over the pairs. The short form has two pairs of blocks of 2 s, and asserts
+no more than that the better of them is below 3.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from contract_support.memory import segment_bytes
+from contract_support.null_pipeline import write_dots_repository
+from contract_support.synthetic import make_dots, png
+from contract_support.trials import Trial
+
+from boxwise import Client
+from boxwise_export.arrangement import Layout
+from boxwise_perf.compare import interleave, ratio
+from boxwise_perf.generator import Generator, Job
+from boxwise_perf.load import Open, Samples
+from boxwise_perf.measure import closed_loop
+from boxwise_perf.memory import held_mib
+from boxwise_perf.pictures import requests
+from boxwise_runtime.launcher import ServerOptions, TritonProcess
+
+DOTS = 12
+LOAD = Open(60)
+PAIRS_OF_ONE = 10
+IN_FLIGHT = 4
+WARM_UP_S = 1.0
+# Of a thousand pictures, so many are this many times as large as dots that lie in 512 pixels by this many.
+_MIX = {(1, 256): 400, (1, 512): 400, (2, 512): 160, (4, 512): 39, (6, 512): 1}
+
+
+@cache
+def pictures() -> list[bytes]:
+    """A thousand, shuffled: 0.1, 0.3, 1 and 4 megapixels, and one of 9."""
+    found = []
+    for (scale, height), count in _MIX.items():
+        frame = make_dots(DOTS, height=height).draw(512 * scale, height * scale, scale)
+        found += [png(frame)] * count
+    random.Random(0).shuffle(found)
+    return found
+
+
+@pytest.fixture(scope="module")
+def working(layout: Layout, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dots_repository(tmp_path_factory.mktemp(layout), layout)
+
+
+def test_a_soak_of_mixed_sizes(trial: Trial, working: Path) -> None:
+    seconds = trial.of(short=2, long=30)
+    pairs = round(trial.hours * 3600 / 2 / seconds) if trial.long else 2
+    found: list[tuple[Samples, Samples]] = []
+    with ExitStack() as stack, Generator(requests(pictures())) as generator:
+        old = stack.enter_context(warm(working, generator))
+        held, segments = held_mib(old.pid), segment_bytes(old.options)
+        for first in range(0, pairs, PAIRS_OF_ONE):
+            with warm(working, generator) as new:
+
+                def block(side: int, pair: int, servers: Sequence[TritonProcess] = (new, old)) -> Samples:
+                    job = Job(servers[side].options.grpc_url, "boxwise", LOAD, seconds, seed=pair, first=37 * pair)
+                    return generator.run(job).samples
+
+                for pair in range(first, min(pairs, first + PAIRS_OF_ONE)):
+                    found += interleave(lambda side, _, pair=pair: block(side, pair), 1, seed=pair)
+                    trial.progress(pair + 1, pairs, "pairs of blocks")
+        assert old.failure() is None
+        trial.measured(memory_mib=held_mib(old.pid) - held, shm_mib=(segment_bytes(old.options) - segments) / 2**20)
+    runs = [samples for pair in found for samples in pair]
+    wrong = sum(int((run.boxes[run.answered] != DOTS).sum()) for run in runs)
+    errors = Counter(error for run in runs for error in run.errors if error)
+    late = found[len(found) // 2 :]
+    drift = ratio([p99_ms(new) for new, _ in late], [p99_ms(old) for _, old in late])
+    trial.measured(
+        requests=sum(len(run.sent) for run in runs),
+        failed=errors.total(),
+        wrong=wrong,
+        p99_ms_at_first=p99_ms(found[0][1]),
+        p99_ms_at_last=p99_ms(found[-1][1]),
+        p99_old_to_new=drift.value,
+    )
+    assert not errors, [run.messages for run in runs if run.messages]
+    assert wrong == 0
+    if trial.long:
+        assert drift.low is not None
+        trial.measured(p99_ratio_low=drift.low, p99_ratio_high=drift.high or 0.0)
+        assert drift.low <= 1.05
+    else:
+        assert min(p99_ms(old) / p99_ms(new) for new, old in found) < 3
+
+
+@contextmanager
+def warm(repository: Path, generator: Generator) -> Iterator[TritonProcess]:
+    """A server that has seen every size."""
+    options = ServerOptions.on_free_ports(repository)
+    with TritonProcess.start(options) as server, Client(options.grpc_url, timeout_s=60) as client:
+        largest = max(pictures(), key=len)
+        closed_loop(client.predict, [largest], IN_FLIGHT, requests=2 * IN_FLIGHT)
+        generator.run(Job(options.grpc_url, "boxwise", LOAD, WARM_UP_S))
+        yield server
+
+
+def p99_ms(samples: Samples) -> float:
+    return float(np.percentile(samples.latencies, 99)) * 1e3

@@ -1,0 +1,63 @@
+"""A pipeline that answers constants, and pictures of every size for it: all that is left is the server."""
+
+from __future__ import annotations
+
+import io
+import random
+from pathlib import Path
+
+import yaml
+from PIL import Image
+
+from boxwise_export.arrangement import Arrangement, Layout
+from boxwise_export.export import export
+from boxwise_export.publish import rearrange
+from boxwise_perf.null import OBJECTS, nullify
+from contract_support.synthetic import DOTS, SHADE, write_dots_detector, write_mean_classifier
+
+BOXES = OBJECTS
+"""In each of its replies."""
+LARGEST = (5000, 5000)
+"""Width and height of 25 megapixels, the limit that a pipeline has where its file says nothing."""
+# Of a thousand pictures so many have this size: the cheap ones mostly.
+_MIX = {
+    (1, 1): 100,
+    (64, 64): 300,
+    (320, 240): 400,
+    (640, 480): 150,
+    (1280, 720): 40,
+    (1920, 1080): 8,
+    (4000, 3000): 1,
+    LARGEST: 1,
+}
+
+
+def write_dots_repository(folder: Path, layout: Layout) -> Path:
+    """The pipeline `boxwise` that finds dots, its models cheap ones that work; returns the repository in `folder`."""
+    write_dots_detector(folder / "dots.onnx")
+    write_mean_classifier(folder / "mean.onnx")
+    pipeline = {"name": "boxwise", "detector": DOTS, "classifiers": [SHADE]}
+    (folder / "boxwise.yaml").write_text(yaml.safe_dump(pipeline))
+    export(folder / "boxwise.yaml", folder / "dots")
+    rearrange(folder / "dots", "boxwise", Arrangement(layout))
+    return folder / "dots"
+
+
+def write_null_repository(folder: Path, layout: Layout) -> Path:
+    """The same, its models replaced by constants: each picture has `BOXES` boxes, and all have labels."""
+    nullify(write_dots_repository(folder, layout), folder / "null")
+    return folder / "null"
+
+
+def flat(width: int, height: int) -> bytes:
+    """A JPEG of one colour: cheap to decode for its size."""
+    file = io.BytesIO()
+    Image.new("RGB", (width, height), (90, 120, 150)).save(file, "JPEG")
+    return file.getvalue()
+
+
+def mixed() -> list[bytes]:
+    """A thousand pictures of one pixel up to the limit, shuffled; those of one size are one object."""
+    pictures = [picture for size, count in _MIX.items() for picture in [flat(*size)] * count]
+    random.Random(0).shuffle(pictures)
+    return pictures
