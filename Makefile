@@ -1,6 +1,6 @@
 # The commands of the README. Each sets up its own environment in .venv: no root, no Docker, no Node, no GPU.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-torch test-fiftyone test-peers test-helm test-front test-trials soak helm-readme lint format lock bench bench-memory bench-client clean
+.PHONY: help demo test test-torch test-fiftyone test-peers test-helm test-front test-trials soak helm-readme lint format lock licences audit release bench bench-memory bench-client clean
 
 # The bundled Triton has stubs for these two, and onnxruntime and numpy < 2 meet on them.
 PYTHON ?= $(firstword $(foreach p,python3 python3.12 python3.11,$(shell $(p) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $(p))))
@@ -54,7 +54,7 @@ $(eval $(call environment,.venv-release/.dev,release))
 demo: .venv/.demo  ## Serve real models on this machine and look at three photos
 	@$(BOXWISE) demo
 
-test: .venv/.dev  ## Run every test, the contract through a real Triton included
+test: .venv/.dev .venv-release/.dev  ## Run every test, the contract through a real Triton included
 	.venv/bin/pytest
 
 test-torch: .venv-torch/.dev  ## Run the tests of sources that need torchvision, timm, ultralytics, transformers (6 GB)
@@ -111,6 +111,15 @@ lock: .venv-release/.dev  ## Write requirements/*.txt anew from pyproject.toml; 
 	$(COMPILE) --group front -o requirements/front.txt
 	$(COMPILE) --group release -o requirements/release.txt
 	@sed -i "s/ ; $(EVERYWHERE) / /" requirements/*.txt
+
+licences: .venv/.demo .venv-release/.dev  ## Write the licences of what the demo installs anew
+	.venv-release/bin/python -m boxwise_release licences
+
+audit: .venv-release/.dev  ## Ask for known vulnerabilities of every lock (needs the internet)
+	.venv-release/bin/python -m boxwise_release audit
+
+release: .venv/.demo .venv-release/.dev  ## Build sdist, wheel, SBOM and checksums of the last commit into dist/
+	.venv-release/bin/python -m boxwise_release release
 
 bench: .venv/.dev .venv-peers/.dev  ## Measure boxwise beside other ways to serve the same pipeline (15 minutes)
 	.venv/bin/python -m boxwise_perf.peers
