@@ -43,9 +43,6 @@ $(eval $(call environment,.venv-release/.dev,release))
 	  $(PIP) --require-hashes -r requirements/torch-cuda.txt; }
 	@touch $@
 
-# The build of FiftyOne's database would fetch MongoDB, which no hash covers and no test needs.
-.venv-fiftyone/.dev: export FODB_SYSTEM := none
-
 # helm, promtool and the schemas of nine Kubernetes: programs that the tests run, and nothing that is imported.
 .venv-helm/.tools: .venv-helm/.dev tests/helm/tools.py
 	.venv-helm/bin/python tests/helm/tools.py
@@ -105,9 +102,9 @@ lock: .venv-release/.dev  ## Write requirements/*.txt anew from pyproject.toml; 
 	$(LOCK) -c requirements/demo.txt --extra container -o requirements/container.txt
 	$(COMPILE) -c requirements/demo.txt requirements/torch.in -o requirements/torch-cuda.txt
 	$(LOCK) $(patsubst %,--extra %,cli export eval torchvision timm ultralytics transformers trt-check test) -o requirements/frameworks.txt
-	$(LOCK) --extra test --group fiftyone -o requirements/fiftyone.txt
+	$(LOCK) --extra test --group fiftyone --excludes requirements/unused.in -o requirements/fiftyone.txt
 	$(LOCK) --extra peers -o requirements/peers.txt
-	$(COMPILE) --group helm --excludes requirements/aws.in -o requirements/helm.txt
+	$(COMPILE) --group helm --excludes requirements/unused.in -o requirements/helm.txt
 	$(COMPILE) --group front -o requirements/front.txt
 	$(COMPILE) --group release -o requirements/release.txt
 	@sed -i "s/ ; $(EVERYWHERE) / /" requirements/*.txt
