@@ -118,7 +118,7 @@ def check_size(name: str, height: int, width: int, max_pixels: int) -> None:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Without Pillow's warnings about odd metadata, which is no reason to refuse a picture: EXIF can cause thousands."""
+    """Without Pillow's warnings of odd metadata, which is no reason to refuse a picture: EXIF can cause thousands."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -8,26 +8,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from contract_support.calls import Answer, Triton, assert_same
-from contract_support.synthetic import DOTS, SHADE, make_dots, png, write_dots_detector, write_mean_classifier
 
 from boxwise_export.export import export
 from boxwise_runtime.launcher import ServerOptions, TritonProcess
 from boxwise_runtime.stubs import stubs_of
+from contract_support.calls import Answer, Triton, assert_same
+from contract_support.synthetic import DOTS, SHADE, make_dots, png, write_dots_detector, write_mean_classifier
 
 PIPELINES = ("dots", "fused")
 """The dots detector and the classifier of shades, as an ensemble and as one model."""
 GOOD = png(make_dots(20).draw())
 
 
-def export_dots(folder: Path) -> Path:
+def export_dots(folder: Path, max_megapixels: int = 25) -> Path:
     """A new repository of `PIPELINES`."""
     write_dots_detector(folder / "dots.onnx")
     write_mean_classifier(folder / "mean.onnx")
     out = folder / "repository"
     for name, layout in zip(PIPELINES, ("ensemble", "fused"), strict=True):
         file = folder / f"{name}.yaml"
-        file.write_text(yaml.safe_dump({"name": name, "layout": layout, "detector": DOTS, "classifiers": [SHADE]}))
+        pipeline = {"detector": DOTS, "classifiers": [SHADE], "max_megapixels": max_megapixels}
+        file.write_text(yaml.safe_dump({"name": name, "layout": layout, **pipeline}))
         export(file, out, cores=2)
     return out
 

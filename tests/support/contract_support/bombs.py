@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import struct
 import zlib
@@ -87,6 +88,7 @@ def overlapping_exif(entries: int, size: int) -> bytes:
     return b"II*\0" + struct.pack("<IH", 8, entries) + table + bytes(4) + bytes(size)
 
 
+@functools.cache
 def over_the_limit() -> dict[str, bytes]:
     """Files of more than 25 megapixels, by what they are."""
     lying = bytearray(saved("JPEG"))
@@ -106,6 +108,7 @@ def over_the_limit() -> dict[str, bytes]:
     }
 
 
+@functools.cache
 def of_too_many_parts() -> dict[str, bytes]:
     """Files of a few pixels or of 25 megapixels, and up to a megabyte, that no decoder should walk to their end."""
     return {
@@ -124,6 +127,7 @@ def of_too_many_parts() -> dict[str, bytes]:
     }
 
 
+@functools.cache
 def of_much_to_inflate() -> dict[str, bytes]:
     """Pictures of a few pixels, and of much beside them that nobody asked for: they are seen as any other."""
     hundred_mb = zlib.compress(bytes(100 << 20), 9)
