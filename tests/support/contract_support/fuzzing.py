@@ -6,6 +6,7 @@ answered as before, to the last bit, among all the others.
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import threading
@@ -28,7 +29,15 @@ from contract_support.trials import Trial
 DEADLINE_S = 30
 IN_FLIGHT = 6
 GOOD_EVERY = 100  # cases of a thread
+_BYTES = {"FP32": 4, "INT32": 4, "FP16": 2, "BF16": 2, "FP64": 8, "INT64": 8, "UINT64": 8}
+OF_TRITON = {
+    "NOT_FOUND": ("unknown model", "Unable to find shared memory region"),  # another name or version; no such region
+    "UNIMPLEMENTED": ("string correlation ID cannot be longer than 128 characters",),  # a `sequence_id` of text
+    "INTERNAL": ("Unable to parse request",),  # bytes that are no message
+}
 INFER = "/inference.GRPCInferenceService/ModelInfer"
+# A connection of its own, and room for sentences that say a caller's long names back.
+_CHANNEL = [("grpc.use_local_subchannel_pool", 1), ("grpc.absolute_max_metadata_size", 1 << 20)]
 _TYPES = {"FP32": np.float32, "INT32": np.int32, "UINT8": np.uint8}
 
 
@@ -65,6 +74,30 @@ def image_request(model: str, file: bytes) -> pb.ModelInferRequest:
     request = pb.ModelInferRequest(model_name=model, raw_input_contents=[file])
     request.inputs.add(name="image", datatype="UINT8", shape=[len(file)])
     return request
+
+
+def wraps_around(request: pb.ModelInferRequest) -> bool:
+    """Whether a shape is so large that Triton 2.51, which counts in 64 bits, takes it for the bytes that were sent.
+
+    The stage that gets it dies: numpy says that the array is too big, and the Python backend does not catch it.
+    """
+    for tensor, raw in zip(request.inputs, request.raw_input_contents, strict=False):
+        size = math.prod(tensor.shape) * _BYTES.get(tensor.datatype, 1)
+        if size != len(raw) and size % 2**64 == len(raw):
+            return True
+    return False
+
+
+def refused(reply: Reply) -> str:
+    """How it was refused, in a word; it is INVALID_ARGUMENT, or one of `OF_TRITON`.
+
+    Raises:
+        AssertionError: it is neither.
+    """
+    if any(words in reply.sentence for words in OF_TRITON.get(reply.status, ())):
+        return f"refused by Triton, {reply.status}"
+    assert reply.status == "INVALID_ARGUMENT", reply
+    return "refused"
 
 
 def assert_a_reply_of_the_contract(answer: Answer) -> None:
@@ -111,26 +144,32 @@ def fuzz(
     only = os.environ.get("BOXWISE_FUZZ_CASE")
     numbers = iter([int(only)] if only else range(cases))
 
+    under_way: dict[int, tuple[int, bytes]] = {}  # thread -> its case
+
+    def fail(number: int, why: str) -> None:
+        """Say what failed, and write down all that was under way: what killed a stage is not what says so."""
+        for other, case in (*under_way.values(),):
+            (folder / f"case-{seed}-{other}").write_bytes(case)
+        run.failure = run.failure or (
+            f"case {number} of seed {seed}: {why}\n"
+            f"Alone: BOXWISE_FUZZ_SEED={seed} BOXWISE_FUZZ_CASE={number}. What was under way: {folder}/case-*\n"
+            + "\n".join(target.server.log[-5:])
+        )
+
     def work() -> None:
-        # Channels are shared between those of the same arguments, unless they are told not to.
-        with grpc.insecure_channel(target.triton.grpc_url, [("grpc.use_local_subchannel_pool", 1)]) as channel:
+        with grpc.insecure_channel(target.triton.grpc_url, _CHANNEL) as channel:
             expected, own = _good(channel), 0
             while not run.failure:
                 with lock:
                     number = next(numbers, None)
                 if number is None:
-                    return
+                    return None
                 case, about = make(random.Random(f"{seed}-{number}"))
+                under_way[threading.get_ident()] = (number, case)
                 try:
                     what = send(channel, case, about)
                 except Exception as error:  # noqa: BLE001 - said with the case
-                    file = folder / f"case-{seed}-{number}"
-                    file.write_bytes(case)
-                    run.failure = (
-                        f"case {number} of seed {seed} (BOXWISE_FUZZ_SEED={seed} BOXWISE_FUZZ_CASE={number}), "
-                        f"{file} of {len(case)} bytes, {about}: {type(error).__name__}: {error}"
-                    )
-                    return
+                    return fail(number, f"{about}: {type(error).__name__}: {error}")
                 own += 1
                 with lock:
                     run.statuses[what] += 1
@@ -139,12 +178,12 @@ def fuzz(
                     try:
                         replies = _good(channel)
                     except AssertionError as error:
-                        run.failure = f"after case {number} of seed {seed}, a good request: {error}"
-                        return
+                        return fail(number, f"a good request after it: {error}")
+                    if replies != expected:
+                        return fail(number, "a good request after it was answered otherwise")
                     with lock:
                         run.good += len(replies)
-                    if replies != expected:
-                        run.failure = f"after case {number} of seed {seed} a good request was answered otherwise"
+            return None
 
     with ThreadPoolExecutor(IN_FLIGHT) as pool:
         for future in [pool.submit(work) for _ in range(IN_FLIGHT)]:

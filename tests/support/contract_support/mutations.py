@@ -13,13 +13,15 @@ from PIL import Image
 
 from contract_support.bombs import chunk, runs
 
+_CHUNKS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"eXIf", b"tRNS", b"PLTE", b"gAMA", b"acTL", b"fcTL", b"fdAT")
+_METADATA = (b"Exif\0\0", b"Exif\0\0II*\0\x08\0\0\0", b"MPF\0MM", b"ICC_PROFILE\0", b"Photoshop 3.0\x008BIM", b"")
 ODD = (0, 1, 2, 3, 7, 8, 127, 128, 255, 256, 1000, 4097, 32767, 32768, 65535, 65536, 2**24, 2**31 - 1, 2**31, 2**32 - 1)
 
 
 def seeds() -> list[bytes]:
     """Small pictures of every kind that is accepted."""
     noise = np.random.default_rng(11)
-    smooth = np.stack(np.meshgrid(np.arange(48), np.arange(40)) + [np.full((40, 48), 90)], -1).astype(np.uint8)
+    smooth = np.stack([*np.meshgrid(np.arange(48), np.arange(40)), np.full((40, 48), 90)], -1).astype(np.uint8)
     rgb, grey = Image.fromarray(smooth), Image.fromarray(smooth[..., 0])
     sharp = Image.fromarray(noise.integers(0, 256, (9, 13, 4)).astype(np.uint8), "RGBA")
     palette = rgb.quantize(16)
@@ -54,11 +56,11 @@ def mutated(rng: random.Random, files: list[bytes]) -> bytes:
     """One of the files, changed once to four times."""
     file = rng.choice(files)
     for _ in range(rng.choice((1, 1, 2, 4))):
-        file = rng.choice((_bytes, _bytes, _parts))(rng, file, files)
+        file = rng.choice((other_bytes, other_bytes, _parts))(rng, file, files)
     return file
 
 
-def _bytes(rng: random.Random, file: bytes, files: list[bytes]) -> bytes:
+def other_bytes(rng: random.Random, file: bytes, files: list[bytes]) -> bytes:
     """Whatever the format is."""
     if not file:
         return rng.randbytes(rng.randrange(64))
@@ -95,7 +97,7 @@ def _parts(rng: random.Random, file: bytes, files: list[bytes]) -> bytes:
     for magic, change in _FORMATS.items():
         if file.startswith(magic):
             return change(rng, file)
-    return _bytes(rng, file, files)
+    return other_bytes(rng, file, files)
 
 
 def _png(rng: random.Random, file: bytes) -> bytes:
