@@ -45,7 +45,7 @@ def good_request(rng: random.Random) -> Request:
         if rng.random() < 0.3:
             add(request, name, option(rng, name).astype(kind))
     if rng.random() < 0.2:
-        for name in rng.sample(OUTPUTS, rng.randint(2, 6)):
+        for name in rng.sample(OUTPUTS, rng.randint(1, 6)):
             request.outputs.add(name=name)
     return request
 
