@@ -21,7 +21,22 @@ _CANNOT = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """One at a time changes what lies in the folder's parent; a change that was cut off before is cleared away."""
+    """One at a time changes what lies in the folder's parent; a change that was cut off before is cleared away.
+
+    Raises:
+        RepositoryError: the system does not let it be changed: the disk is full, somebody else owns it.
+    """
+    try:
+        with _locked(folder):
+            yield
+    except OSError as error:
+        # copytree goes on to the end, and says what failed of each file.
+        reason = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror or error
+        raise RepositoryError(f"{folder}: cannot be written ({reason}), and stays as it was") from error
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = os.open(folder.parent, os.O_RDONLY)
     try:

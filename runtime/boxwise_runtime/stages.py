@@ -282,7 +282,7 @@ class Assemble:
     classifiers: tuple[str, ...]
 
     def __call__(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
-        """`count` int32 [1] (n), and for each classifier c: `c_rows` [m], `c_label_ids` and `c_label_scores` [max(m, 1), k].
+        """`count` int32 [1], n; for each classifier c: `c_rows` [m], `c_label_ids` and `c_label_scores` [max(m, 1), k].
 
         Returns:
             c_ids: int32 [n, k], -1 where c was not asked
