@@ -30,8 +30,11 @@ def locked(folder: Path) -> Iterator[None]:
         with _locked(folder):
             yield
     except OSError as error:
-        # copytree goes on to the end, and says what failed of each file.
-        reason = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror or error
+        reason = error.strerror or str(error)
+        if isinstance(
+            error, shutil.Error
+        ):  # copytree's, of every file: "[Errno 28] No space left on device: 'a' -> 'b'"
+            reason = str(error.args[0][0][2]).partition("] ")[2].partition(":")[0]
         raise RepositoryError(f"{folder}: cannot be written ({reason}), and stays as it was") from error
 
 

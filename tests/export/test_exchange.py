@@ -43,7 +43,7 @@ def test_a_full_disk_is_said_in_a_sentence(tmp_path: Path, failing: str) -> None
     with (
         mock.patch.object(exchange, failing, side_effect=full),
         pytest.raises(
-            RepositoryError, match=r"folder: cannot be written \(.*No space left on device\), and stays as it was"
+            RepositoryError, match=r"folder: cannot be written \(No space left on device\), and stays as it was"
         ),
     ):
         change(folder, "two")

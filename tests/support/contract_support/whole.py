@@ -19,11 +19,8 @@ def assert_whole(repository: Path) -> int:
         for model, digests in revision.digests.items():
             version = place(repository, manifest.pipeline, model) / str(revision.models[model])
             for path, digest in digests.items():
-                assert hashlib.sha256((version / path).read_bytes()).hexdigest() == digest, (
-                    revision.number,
-                    version,
-                    path,
-                )
+                content = (version / path).read_bytes()
+                assert hashlib.sha256(content).hexdigest() == digest, (revision.number, version, path)
     served = manifest.revision()
     assert {path.parent.name for path in repository.glob("*/config.pbtxt")} == set(served.models)
     for model, version in served.models.items():
