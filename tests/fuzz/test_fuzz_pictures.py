@@ -34,7 +34,6 @@ def test_pictures_with_anything_changed_in_them(trial: Trial, target: Attacked, 
 
     run = fuzz(trial, target, tmp_path, trial.of(short=10_000, long=500_000), make, send)
     assert min(run.statuses["seen"], run.statuses["refused"]) > run.done // 20, run.statuses
-    assert float(trial.figures["mib_after"]) - float(trial.figures["mib_before"]) < MEMORY_MIB
 
 
 def test_every_seed_is_a_picture(target: Attacked) -> None:

@@ -29,6 +29,7 @@ from contract_support.trials import Trial
 DEADLINE_S = 30
 IN_FLIGHT = 6
 GOOD_EVERY = 100  # cases of a thread
+MEMORY_MIB = 300  # more than requests of 2 megapixels take of the server's processes, however many come
 _BYTES = {"FP32": 4, "INT32": 4, "FP16": 2, "BF16": 2, "FP64": 8, "INT64": 8, "UINT64": 8}
 OF_TRITON = {
     "NOT_FOUND": ("unknown model", "Unable to find shared memory region"),  # another name or version; no such region
@@ -193,5 +194,6 @@ def fuzz(
         cases=run.done, good_requests=run.good, seed=seed, mib_before=before, mib_after=after, **run.statuses
     )
     assert not run.failure, run.failure
+    assert after - before < MEMORY_MIB, (before, after)
     target.assert_unharmed()
     return run
