@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -65,14 +66,16 @@ def serve(
 
 
 def _to_stderr(line: str) -> None:
-    typer.echo(line, err=True)
+    with suppress(OSError):  # a full disk, or nobody that reads it: no reason to stop serving
+        typer.echo(line, err=True)
 
 
 def _print_ready(server: TritonProcess) -> None:
     options = server.options
     what = ", ".join(pipelines(options.repository)) or options.repository.name
     host = options.reachable_host
-    typer.echo(
-        f"ready: {what} on grpc {host}:{options.grpc_port}, http://{host}:{options.http_port}, "
-        f"metrics {options.metrics_url}"
-    )
+    with suppress(OSError):
+        typer.echo(
+            f"ready: {what} on grpc {host}:{options.grpc_port}, http://{host}:{options.http_port}, "
+            f"metrics {options.metrics_url}"
+        )

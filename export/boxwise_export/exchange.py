@@ -21,7 +21,25 @@ _CANNOT = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """One at a time changes what lies in the folder's parent; a change that was cut off before is cleared away."""
+    """One at a time changes what lies in the folder's parent; a change that was cut off before is cleared away.
+
+    Raises:
+        RepositoryError: the system does not let it be changed: the disk is full, somebody else owns it.
+    """
+    try:
+        with _locked(folder):
+            yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if isinstance(
+            error, shutil.Error
+        ):  # copytree's, of every file: "[Errno 28] No space left on device: 'a' -> 'b'"
+            reason = str(error.args[0][0][2]).partition("] ")[2].partition(":")[0]
+        raise RepositoryError(f"{folder}: cannot be written ({reason}), and stays as it was") from error
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = os.open(folder.parent, os.O_RDONLY)
     try:

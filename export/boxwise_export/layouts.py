@@ -280,21 +280,22 @@ def _steps(outline: _Outline, *, raw: bool) -> Iterator[Step]:
     """The wiring, tensor by tensor: where a stage's name for a tensor differs from the ensemble's, both are said."""
     request, prefix, names = _request(raw=raw), f"{outline.pipeline}_", list(outline.top_k)
     crops = _same(f"{name}_{part}" for name in names for part in ("crops", "rows"))
+    rows = _same(("rows",)) if names else {}
     if outline.detects:
         middle = _same(("geometry", "thresholds")) | {"class_filter": "classes_kept"}
         candidates = _same(CANDIDATES)
         frame = _same(("frame",)) if names else {}
         yield (prefix + "preprocess", request, middle | {"canvas": "canvas"} | ({} if raw else frame))
         yield (prefix + "detector", {"canvas": "canvas"}, candidates)
-        yield (prefix + "nms", candidates | middle | frame, _same(DETECTIONS) | crops)
+        yield (prefix + "nms", candidates | middle | frame, _same(DETECTIONS) | rows | crops)
     else:
-        yield (prefix + "whole_picture", request, _same(DETECTIONS) | crops)
+        yield (prefix + "whole_picture", request, _same(DETECTIONS) | rows | crops)
     for name in names:
         yield (f"{prefix}classifier_{name}", {"crops": f"{name}_crops"}, {part: f"{name}_{part}" for part in LABELS})
     if names:
         said = _same(f"{name}_{part}" for name in names for part in ("rows", *LABELS))
         outputs = _same(f"{name}_{part}" for name in names for part in ("ids", "scores"))
-        yield (prefix + "assemble", {"class_ids": "class_ids"} | said, outputs)
+        yield (prefix + "assemble", rows | said, outputs)
 
 
 def _same(names: Iterable[str]) -> dict[str, str]:

@@ -146,6 +146,7 @@ def _nms(plan: Plan, detector: DetectorPlan) -> ModelFolder:
         config.instance_group[0].count = plan.instances
     else:
         remove(config.input, "frame")
+        remove(config.output, "rows")
     aliases = _crops(config, plan)
     set_parameters(config, {"nms": detector.reading.nms, "crops": _crop_fields(plan)})
     return _folder("nms", config.name, {"config.pbtxt": template.render(config, aliases)})

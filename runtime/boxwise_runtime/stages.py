@@ -146,6 +146,7 @@ class WholePicture(PictureLimits):
             "boxes": np.array([[0, 0, width, height]], np.float32),
             "scores": np.ones(1, np.float32),
             "class_ids": np.full(1, -1, np.int32),
+            "rows": np.zeros(1, np.int32),
             "image_size": np.array([height, width], np.int32),
             "dropped": np.array(0),
             "decode_seconds": np.array(decode_seconds),
@@ -197,6 +198,7 @@ class Suppress:
             boxes: float32 [n, 4], xyxy, pixels of the picture, best score first
             scores: float32 [n]
             class_ids: int32 [n]
+            rows: int32 [n], 0 to n - 1
             image_size: int32 [2], height, width
             dropped: int64 [], detections beyond the most that the request allows, for `metrics`
             c_crops, c_rows: for each classifier c, see `Crop`
@@ -221,6 +223,7 @@ class Suppress:
             "boxes": boxes[kept],
             "scores": scores[kept],
             "class_ids": class_ids[kept],
+            "rows": np.arange(len(kept), dtype=np.int32),
             "image_size": np.array([geometry.height, geometry.width], np.int32),
             "dropped": np.array(len(found) - len(kept)),
         }
@@ -275,13 +278,13 @@ class Assemble:
     classifiers: tuple[str, ...]
 
     def __call__(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
-        """`class_ids` [n], and for each classifier c: `c_rows` [m], `c_label_ids` and `c_label_scores` [max(m, 1), k].
+        """`rows` int32 [n]; for each classifier c: `c_rows` [m], `c_label_ids` and `c_label_scores` [max(m, 1), k].
 
         Returns:
             c_ids: int32 [n, k], -1 where c was not asked
             c_scores: float32 [n, k], 0 where c was not asked
         """
-        count = len(inputs["class_ids"])
+        count = len(inputs["rows"])
         outputs: dict[str, NDArray[Any]] = {}
         for name in self.classifiers:
             rows, label_ids, label_scores = (inputs[f"{name}_{part}"] for part in ("rows", "label_ids", "label_scores"))

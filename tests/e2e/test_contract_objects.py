@@ -161,3 +161,12 @@ def test_the_last_request_leaves_nothing_behind(triton: Triton) -> None:
     alone = triton.predict("dots", few)
     triton.predict("dots", many, score_threshold=0.9, max_detections=50, class_filter=[RED])
     assert_same(triton.predict("dots", few), alone)
+
+
+@pytest.mark.parametrize("model", ["dots", "dots_raw", "scaled", "thousand", "whole"])
+def test_outputs_may_be_asked_for_alone(triton: Triton, model: str) -> None:
+    frame = make_dots(5).draw(300, 300)
+    request = {"frame": frame} if model.endswith("_raw") else {"image": np.frombuffer(png(frame), np.uint8)}
+    answer = triton.infer(model, request)
+    for name in answer:
+        assert_same(triton.infer(model, request, [name]), {name: answer[name]})

@@ -35,6 +35,22 @@ def test_what_is_not_touched_stays(
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
+@pytest.mark.parametrize("failing", ["share", "_sync", "_exchange"])
+def test_a_full_disk_is_said_in_a_sentence(tmp_path: Path, failing: str) -> None:
+    folder = tmp_path / "folder"
+    change(folder, "one")
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with (
+        mock.patch.object(exchange, failing, side_effect=full),
+        pytest.raises(
+            RepositoryError, match=r"folder: cannot be written \(No space left on device\), and stays as it was"
+        ),
+    ):
+        change(folder, "two")
+    assert (folder / "file").read_text() == "one"
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
 def test_a_mount_point_is_named(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     change(folder, "one")

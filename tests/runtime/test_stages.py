@@ -151,7 +151,7 @@ def test_every_classifier_gets_its_crops() -> None:
 def test_assemble_puts_labels_at_their_rows() -> None:
     outputs = Assemble(("a", "b"))(
         {
-            "class_ids": np.int32([5, 6, 7]),
+            "rows": np.int32([0, 1, 2]),
             "a_rows": np.int32([2, 0]),
             "a_label_ids": np.int32([[10, 11], [20, 21]]),
             "a_label_scores": np.float32([[0.9, 0.1], [0.8, 0.2]]),

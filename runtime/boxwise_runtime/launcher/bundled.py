@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from boxwise_runtime.launcher.binary import locate
+from boxwise_runtime.launcher.files import raise_open_files
 from boxwise_runtime.launcher.options import LaunchError, ServerOptions
 
 
@@ -19,6 +20,7 @@ def main(arguments: list[str]) -> None:
         binary = locate(ServerOptions(Path()))
     except LaunchError as error:
         raise SystemExit(f"tritonserver: {error}") from error
+    raise_open_files()
     os.execve(  # noqa: S606 (what is run is ours)
         binary.program, [str(binary.program), *binary.arguments, *arguments], dict(binary.environment)
     )

@@ -1,7 +1,7 @@
 """What a page of Triton's log says, as one sentence."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 # How Triton 2.51 says that it will not get ready, the cause before its consequences. A line of its log is
 # E1122 23:41:25.473608 6121 model_lifecycle.cc:642] "failed to load 'bad' version 1: Internal: ...\n\nAt: ..."
@@ -22,7 +22,27 @@ _LOADING = re.compile(r"\"loading: (?P<model>.+):-?\d+\"")
 _LOADED = re.compile(r"successfully loaded '(?P<model>[^']+)'")
 _CODE = re.compile(r"^(?:Internal|Invalid argument|Not found|Unavailable|Unsupported|Unknown|Already exists): ")
 _STUB_DIED = re.compile(r"Stub process '.*' is not healthy")
+_SHM_FULL = re.compile(r"shared memory (?:key|pool size).*No space left on dev")
+_SHM_NEEDED = (
+    "/dev/shm has no room for it, and each instance of a Python stage takes 1 MB there; "  # noqa: S108
+    "free some, or give the container more (--shm-size, an emptyDir of medium Memory)"
+)
 _HARMLESS = ("CudaDriverHelper", "NVML", "DCGM")  # said at every start on a machine without a GPU
+
+
+def without_repeats(lines: Iterable[str]) -> Iterator[str]:
+    """The lines of a log; of those that come again and again, the first, the second, the fourth, and so on.
+
+    A server that is out of file handles says so 200,000 times a second.
+
+    >>> list(without_repeats(["a", "b", "b", "b", "b", "a"]))
+    ['a', 'b', 'b (2 times)', 'b (4 times)', 'a']
+    """
+    last, times = None, 0
+    for line in lines:
+        last, times = line, times + 1 if line == last else 1
+        if times.bit_count() == 1:
+            yield f"{line} ({times} times)" if times > 1 else line
 
 
 def load_failure(lines: Sequence[str]) -> str | None:
@@ -37,6 +57,8 @@ def load_failure(lines: Sequence[str]) -> str | None:
                 model, reason = match.groupdict().get("model"), first_line(match["reason"])
                 if _STUB_DIED.search(reason):
                     reason = "its Python process died (crashed or killed; out of memory?)"
+                if _SHM_FULL.search(reason):
+                    reason = _SHM_NEEDED
                 return f"the model '{model}' failed to load: {reason}" if model else f"the models do not load: {reason}"
     return None
 

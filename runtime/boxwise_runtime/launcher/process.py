@@ -19,6 +19,7 @@ from typing import Self
 from boxwise_runtime.launcher import guard, log
 from boxwise_runtime.launcher.binary import locate
 from boxwise_runtime.launcher.command import ALLOCATOR, arguments
+from boxwise_runtime.launcher.files import check_open_files, raise_open_files
 from boxwise_runtime.launcher.options import LaunchError, ServerOptions, check_endpoints, check_repository, check_target
 from boxwise_runtime.stubs import group_runs, stubs_of
 
@@ -85,6 +86,7 @@ class TritonProcess:
         check_repository(options.repository)
         check_target(options)
         check_endpoints(options)
+        check_open_files()
         server = cls(options, on_log)
         try:
             server._wait_until_ready(timeout_s, stop or threading.Event())
@@ -164,7 +166,7 @@ class TritonProcess:
     def _spawn(self) -> subprocess.Popen[str]:
         binary = locate(self.options)
         try:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 [binary.program, *binary.arguments, *arguments(self.options, self._shm_prefix)],
                 env=ALLOCATOR | dict(binary.environment),
                 stdin=subprocess.DEVNULL,
@@ -176,12 +178,14 @@ class TritonProcess:
             )
         except OSError as error:
             raise LaunchError(f"{binary.program} cannot be run: {error.strerror}") from error
+        with suppress(OSError):  # it has ended already, and its log says why
+            raise_open_files(process.pid)
+        return process
 
     def _read_log(self) -> None:
         assert self._process.stdout is not None  # noqa: S101 (PIPE)
         with self._process.stdout as lines:
-            for line in lines:
-                text = line.rstrip("\n")
+            for text in log.without_repeats(line.rstrip("\n") for line in lines):
                 self._lines.append(text)
                 if _DRAINED in text:
                     self._drained.set()

@@ -1,6 +1,6 @@
 import pytest
 
-from boxwise_runtime.launcher.log import first_line, last_error, load_failure, still_loading
+from boxwise_runtime.launcher.log import first_line, last_error, load_failure, still_loading, without_repeats
 
 HARMLESS = 'E1122 23:36:53.598643 5264 server.cc:241] "CudaDriverHelper has not been initialized."'
 END = "error: creating server: Internal - failed to load all models"
@@ -26,6 +26,15 @@ END = "error: creating server: Internal - failed to load all models"
             ["E1 1 1 x.cc:642] \"failed to load 'm' version 1: Internal: Stub process 'm_0_1' is not healthy.\""],
             "the model 'm' failed to load: its Python process died (crashed or killed; out of memory?)",
         ),
+        (
+            [
+                "E1 1 1 x.cc:642] \"failed to load 'm' version 1: Internal: Unable to initialize shared memory key "
+                "'boxwise-8000-c2-e9' to requested size (1048576 bytes). If you are running Triton inside docker, use "
+                "'--shm-size' flag. Error: No space left on device\""
+            ],
+            "the model 'm' failed to load: /dev/shm has no room for it, and each instance of a Python stage takes 1 MB "
+            "there; free some, or give the container more (--shm-size, an emptyDir of medium Memory)",
+        ),
         (  # the cause goes before what follows from it
             [
                 "E1122 23:58:51.3 1 model_repository_manager.cc:703] \"Invalid argument: ensemble 'e' depends on 'm'\"",
@@ -41,6 +50,14 @@ END = "error: creating server: Internal - failed to load all models"
 )  # fmt: skip
 def test_load_failure_names_the_model_and_the_reason(lines: list[str], sentence: str | None) -> None:
     assert load_failure(lines) == sentence
+
+
+def test_a_line_that_comes_again_and_again_is_kept_ever_more_seldom() -> None:
+    lines = ["one", *["accept() failed"] * 1000, "two", "two", "one"]
+    kept = list(without_repeats(lines))
+    assert kept[:4] == ["one", "accept() failed", "accept() failed (2 times)", "accept() failed (4 times)"]
+    assert kept[-4:] == ["accept() failed (512 times)", "two", "two (2 times)", "one"]
+    assert list(without_repeats([])) == []
 
 
 def test_the_last_error_prefers_the_log_to_the_last_words() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,14 +40,15 @@ class Triton:
         self.http_url = http_url
         self.client = grpcclient.InferenceServerClient(grpc_url)
 
-    def infer(self, model: str, inputs: Mapping[str, Array]) -> Answer:
-        """Send these tensors; every output by name."""
+    def infer(self, model: str, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> Answer:
+        """Send these tensors; every output by name, or those that are asked for."""
         tensors = []
         for name, values in inputs.items():
             tensor = grpcclient.InferInput(name, values.shape, np_to_triton_dtype(values.dtype))
             tensor.set_data_from_numpy(values)
             tensors.append(tensor)
-        result = self.client.infer(model, tensors)
+        asked = [grpcclient.InferRequestedOutput(name) for name in outputs] if outputs else None
+        result = self.client.infer(model, tensors, outputs=asked)
         return {output.name: result.as_numpy(output.name) for output in result.get_response().outputs}
 
     def predict(self, pipeline: str, file: bytes, **options: Any) -> Answer:

@@ -1,0 +1,300 @@
+"""No room on the disk, none in /dev/shm, no file handle left: one clear sentence, or a refusal, and service goes on.
+
+The disk and /dev/shm are as large as ever; the C library says that they are full (`contract_support/faults.c`), which
+needs neither root nor a mount, and fails as a real tmpfs does: Triton asks for its memory with posix_fallocate.
+"""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import cv2
+import numpy as np
+import psutil
+import pytest
+from contract_support.attacked import GOOD, PIPELINES, Attacked, attacked, export_dots
+from contract_support.calls import Triton, assert_same
+from contract_support.faults import build_faults, with_faults
+from contract_support.publisher import Publisher
+from contract_support.trials import Trial
+from contract_support.whole import assert_whole
+from tritonclient.utils import InferenceServerException
+
+from boxwise_runtime.launcher import ServerOptions
+from boxwise_runtime.launcher.files import NEEDED
+from boxwise_runtime.stubs import stubs_of
+
+BOXWISE = str(Path(sys.executable).with_name("boxwise"))
+READY_S, STOP_S = 60, 30
+LOG_LINES = 1000  # a start and a stop write some 300
+OLD, NEW = range(2)
+EVERY = 3  # in the short form, so many changes lie between two moments at which the disk is full
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("exhaustion")
+
+
+@pytest.fixture(scope="module")
+def repository(folder: Path) -> Path:
+    return export_dots(folder)
+
+
+@pytest.fixture(scope="module")
+def faults(folder: Path) -> Path:
+    return build_faults(folder)
+
+
+@dataclass(frozen=True)
+class Command:
+    """`boxwise serve`, which runs."""
+
+    process: subprocess.Popen[str]
+    options: ServerOptions
+
+    @property
+    def triton(self) -> Triton:
+        return Triton(self.options.grpc_url, "")
+
+    @property
+    def stubs(self) -> set[int]:
+        (server,) = (each for each in psutil.Process(self.process.pid).children() if each.name() == "tritonserver")
+        return {stub.pid for stub in stubs_of(server.pid) if not stub.dead}
+
+    def stopped(self) -> int:
+        self.process.terminate()
+        return self.process.wait(STOP_S)
+
+
+@contextmanager
+def serving(
+    repository: Path,
+    *more: str,
+    environment: dict[str, str] | None = None,
+    files: int | None = None,
+    stdout: IO[str] | int = subprocess.PIPE,
+    stderr: IO[str] | int = subprocess.PIPE,
+) -> Iterator[Command]:
+    """`boxwise serve`, with a hard limit of open files where one is given."""
+    options = ServerOptions.on_free_ports(repository)
+    ports = [argument for name, port in options.ports.items() for argument in (f"--{name}-port", str(port))]
+    limited = [] if files is None else ["sh", "-c", f'ulimit -n {files} && exec "$@"', "sh"]
+    with subprocess.Popen(
+        [*limited, BOXWISE, "serve", repository, *ports, *more],
+        env=environment,
+        stdout=stdout,
+        stderr=stderr,
+        text=True,
+    ) as process:
+        try:
+            yield Command(process, options)
+        finally:
+            process.kill()
+
+
+def refused_to_start(repository: Path, **how: object) -> str:
+    """The one sentence that it ends with; it leaves nothing in /dev/shm."""
+    with serving(repository, **how) as command:  # type: ignore[arg-type]
+        output, errors = command.process.communicate(timeout=READY_S)
+    assert (command.process.returncode, output) == (1, "")
+    assert errors.startswith("error: ")
+    assert errors.count("\n") == 1, errors
+    assert not list(Path("/dev/shm").glob(f"boxwise-{command.options.http_port}-*"))
+    return errors
+
+
+def flat(megapixels: int) -> bytes:
+    """A small file of a large picture."""
+    return bytes(cv2.imencode(".png", np.zeros((megapixels * 1000, 1000, 3), np.uint8))[1].tobytes())
+
+
+# A disk without room
+
+
+def test_an_export_onto_a_full_disk_leaves_what_was_there(
+    trial: Trial, folder: Path, repository: Path, faults: Path
+) -> None:
+    """Full from the n-th write on, for one n after the other."""
+    write_new(folder)
+    place = folder / "full"
+    place.mkdir()
+    with Publisher(faults, place, [folder / "dots.yaml", folder / "new.yaml"]) as publisher:
+        assert publisher.publish(OLD, place / "base").status == 0
+        shutil.copytree(place / "base", place / "counted")
+        changes = publisher.publish(NEW, place / "counted").changes
+        moments = range(1, changes + 1, trial.of(short=EVERY, long=1))
+        refused = 0
+        for moment in moments:
+            shutil.rmtree(place)
+            place.mkdir()
+            assert publisher.publish(OLD, place / "repository").status == 0
+            ended = publisher.publish(NEW, place / "repository", full=moment)
+            assert ended.status in (0, 1), ended
+            if ended.status == 1:
+                refused += 1
+                assert ended.error.startswith(f"{place / 'repository'}: cannot be written ("), ended
+                assert "No space left on device" in ended.error
+                assert ended.error.endswith("and stays as it was")
+            assert assert_whole(place / "repository") == (1 if ended.status else 2)
+            assert [path.name for path in place.iterdir()] == ["repository"]
+            assert publisher.publish(NEW, place / "repository").status == 0
+            assert assert_whole(place / "repository") == 2
+    trial.measured(changes=changes, times_full=len(moments), refused=refused)
+    assert refused > len(moments) // 3
+
+
+@pytest.mark.parametrize("command", [["export", "new.yaml", "--out"], ["layout", "fused", "--pipeline", "dots"]])
+def test_a_command_on_a_full_disk_is_one_sentence(
+    folder: Path, repository: Path, faults: Path, command: list[str]
+) -> None:
+    write_new(folder)
+    own = folder / f"full-{command[0]}" / "repository"
+    shutil.copytree(repository, own)
+    line = [*command, own] if command[0] == "export" else [command[0], own, *command[1:]]
+    ended = subprocess.run(
+        [BOXWISE, *line],
+        cwd=folder,
+        env=with_faults(faults, under=own.parent, full=5),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1].startswith("error: "), ended.stderr
+    assert "No space left on device), and stays as it was" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert [path.name for path in own.parent.iterdir()] == ["repository"]
+
+
+def test_a_server_that_cannot_write_its_cache_says_so(repository: Path, folder: Path, faults: Path) -> None:
+    cache = folder / "no-cache"
+    environment = with_faults(faults, under=cache, full=1) | {"BOXWISE_CACHE": str(cache)}
+    assert "No space left on device): set BOXWISE_CACHE" in refused_to_start(repository, environment=environment)
+
+
+def test_a_server_whose_words_find_no_room_serves_all_the_same(repository: Path) -> None:
+    with Path("/dev/full").open("w") as full, serving(repository, stdout=full) as command:
+        assert len(answered(command)["boxes"]) == 20
+        assert command.stopped() == 0
+        assert command.process.stderr
+        assert command.process.stderr.read() == ""
+
+
+# /dev/shm without room
+
+
+def test_a_server_without_room_in_dev_shm_says_so(repository: Path, faults: Path) -> None:
+    sentence = refused_to_start(repository, environment=with_faults(faults, shm=5 << 20))
+    assert "failed to load: /dev/shm has no room for it" in sentence
+    assert "--shm-size" in sentence
+
+
+def test_a_server_whose_dev_shm_fills_up_refuses_what_is_too_large_for_it(
+    trial: Trial, repository: Path, faults: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in with_faults(faults, shm=24 << 20).items():
+        monkeypatch.setenv(name, value)
+    with attacked(repository) as target:
+        said: dict[str, int] = {}
+        for _ in range(trial.of(short=3, long=30)):
+            for megapixels in (1, 2, 4, 12, 24):
+                for pipeline in PIPELINES:
+                    word = _asked_of_much(target, pipeline, flat(megapixels))
+                    said[word] = said.get(word, 0) + 1
+                target.assert_unharmed()
+    trial.measured(**said)
+    assert said["refused"] > 0
+    assert said["answered"] > 0
+
+
+def _asked_of_much(target: Attacked, pipeline: str, file: bytes) -> str:
+    try:
+        target.triton.predict(pipeline, file)
+    except InferenceServerException as error:
+        refusal = error
+    else:
+        return "answered"
+    assert refusal.status() == "StatusCode.INTERNAL", refusal  # Triton's own
+    assert "Failed to increase the shared memory pool size" in refusal.message()
+    assert "No space left on device" in refusal.message()
+    return "refused"
+
+
+# File handles
+
+
+def test_a_server_with_too_few_file_handles_says_so(repository: Path) -> None:
+    for files in (256, NEEDED - 1):
+        sentence = refused_to_start(repository, files=files)
+        assert f"a server may have {files} files open here, and needs {NEEDED}" in sentence
+
+
+def test_a_server_without_a_file_handle_left_serves_the_connections_it_has(
+    trial: Trial, folder: Path, repository: Path
+) -> None:
+    """Those that come then are taken once others have gone, and its log does not grow meanwhile."""
+    connections = NEEDED + 100
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 2 * connections)), hard))
+    log = folder / "log"
+    with log.open("w") as stderr, serving(repository, "--verbose", files=NEEDED, stderr=stderr) as command:
+        answer, stubs, triton = answered(command), command.stubs, command.triton
+        assert_same(triton.predict("fused", GOOD), answer)
+        waited = []
+        for port in command.options.ports.values():
+            with ExitStack() as stack:
+                for _ in range(connections):
+                    stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
+                for _ in range(trial.of(short=20, long=500)):
+                    assert_same(triton.predict("fused", GOOD), answer)
+            began = time.monotonic()
+            assert_same(answered(command), answer)
+            waited.append(time.monotonic() - began)
+        assert command.stubs == stubs
+        assert command.stopped() == 0
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    lines = log.read_text().splitlines()
+    trial.measured(
+        connections=connections,
+        longest_wait_s_for_a_new_one_afterwards=max(waited),
+        log_lines=len(lines),
+        refusals_of_accept=max(_times(line) for line in lines if "Too many open files" in line),
+    )
+    assert len(lines) < LOG_LINES
+
+
+def _times(line: str) -> int:
+    """How often a line of the log came: `log.without_repeats`."""
+    return int(line.rpartition("(")[2].removesuffix(" times)")) if line.endswith(" times)") else 1
+
+
+def answered(command: Command) -> dict[str, np.ndarray]:
+    """What a new connection hears of the good picture, once the server is ready."""
+    deadline = time.monotonic() + READY_S
+    while True:
+        triton = command.triton
+        try:
+            return triton.predict("fused", GOOD)
+        except InferenceServerException:
+            assert command.process.poll() is None, command.process.stderr and command.process.stderr.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        finally:
+            triton.client.close()
+
+
+def write_new(folder: Path) -> None:
+    """The pipeline of `export_dots` with another threshold."""
+    text = (folder / "dots.yaml").read_text()
+    (folder / "new.yaml").write_text(text.replace("score_threshold: 0.2", "score_threshold: 0.95"))

@@ -1,0 +1,65 @@
+"""A small server for trials that attack it: one pipeline in two layouts, and what tells that it took no harm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from boxwise_export.export import export
+from boxwise_runtime.launcher import ServerOptions, TritonProcess
+from boxwise_runtime.stubs import stubs_of
+from contract_support.calls import Answer, Triton, assert_same
+from contract_support.synthetic import DOTS, SHADE, make_dots, png, write_dots_detector, write_mean_classifier
+
+PIPELINES = ("dots", "fused")
+"""The dots detector and the classifier of shades, as an ensemble and as one model."""
+GOOD = png(make_dots(20).draw())
+
+
+def export_dots(folder: Path, max_megapixels: int = 25) -> Path:
+    """A new repository of `PIPELINES`."""
+    write_dots_detector(folder / "dots.onnx")
+    write_mean_classifier(folder / "mean.onnx")
+    out = folder / "repository"
+    for name, layout in zip(PIPELINES, ("ensemble", "fused"), strict=True):
+        file = folder / f"{name}.yaml"
+        pipeline = {"detector": DOTS, "classifiers": [SHADE], "max_megapixels": max_megapixels}
+        file.write_text(yaml.safe_dump({"name": name, "layout": layout, **pipeline}))
+        export(file, out, cores=2)
+    return out
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """A server, its processes and its answers to a good picture, as they were before."""
+
+    server: TritonProcess
+    triton: Triton
+    stubs: frozenset[int]
+    answers: dict[str, Answer]
+
+    def assert_unharmed(self) -> None:
+        """The same processes run, and a good request is answered as before, to the last bit."""
+        assert self.server.failure() is None
+        assert _stubs(self.server) == self.stubs
+        for pipeline, answer in self.answers.items():
+            assert_same(self.triton.predict(pipeline, GOOD), answer)
+
+
+@contextmanager
+def attacked(repository: Path) -> Iterator[Attacked]:
+    """Serve what `export_dots` wrote."""
+    options = ServerOptions.on_free_ports(repository)
+    with TritonProcess.start(options) as server:
+        triton = Triton(options.grpc_url, f"http://{options.reachable_host}:{options.http_port}")
+        answers = {pipeline: triton.predict(pipeline, GOOD) for pipeline in PIPELINES}
+        assert all(len(answer["boxes"]) == 20 for answer in answers.values())
+        yield Attacked(server, triton, _stubs(server), answers)
+
+
+def _stubs(server: TritonProcess) -> frozenset[int]:
+    return frozenset(stub.pid for stub in stubs_of(server.pid) if not stub.dead)
