@@ -18,10 +18,10 @@ from contract_support.attacked import PIPELINES, Attacked, attacked, export_dots
 from contract_support.calls import Refusal
 from contract_support.trials import Trial
 
-from boxwise_runtime.decode import decode
+from boxwise_runtime.decode import PictureLimits, decode
 from boxwise_runtime.errors import InvalidInput
 
-LIMIT = 25_000_000
+LIMIT = PictureLimits(max_pixels=25_000_000)
 HEADER_MS = 5.0
 MORE_MB = 10.0
 REFUSED = bombs.over_the_limit() | bombs.of_too_many_parts()

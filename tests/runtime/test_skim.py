@@ -9,11 +9,11 @@ from contract_support.bombs import chunk, jpeg, png, saved, scans, segment
 from PIL import Image
 
 from boxwise_runtime import skim as skim_module
-from boxwise_runtime.decode import decode
+from boxwise_runtime.decode import PictureLimits, decode
 from boxwise_runtime.errors import InvalidInput
 from boxwise_runtime.skim import skim
 
-LIMIT = 25_000_000
+LIMIT = PictureLimits(max_pixels=25_000_000)
 NOISE = np.random.default_rng(7).integers(0, 256, 3_000_000).astype(np.uint8).tobytes()
 
 
