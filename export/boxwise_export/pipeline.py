@@ -262,7 +262,7 @@ class Pipeline(_Section):
     one with the networks inside, for CPUs.
 
     A picture is refused with more than `max_megapixels`, a file with more than `max_megabytes` (10^6 of each), and a
-    picture with one side over `max_aspect` times the other: at 200, the shorter is under 3 pixels of a canvas of 512.
+    picture with one side over `max_aspect` times the other, which no camera makes: 1 x 4,000 is still answered.
     """
 
     name: str = "boxwise"
@@ -272,7 +272,7 @@ class Pipeline(_Section):
     classifiers: list[Classifier] = []
     max_megapixels: Annotated[float, Field(gt=0, le=200)] = 25.0
     max_megabytes: Annotated[float, Field(gt=0, le=1000)] = 50.0
-    max_aspect: Annotated[float, Field(ge=1)] = 200.0
+    max_aspect: Annotated[float, Field(ge=1)] = 10_000.0
     tolerances: Tolerances = Tolerances()
 
     @field_validator("name")

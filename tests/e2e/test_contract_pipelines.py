@@ -149,7 +149,7 @@ def test_the_information_names_every_label(triton: Triton) -> None:
     assert document["limits"] == {
         "max_pixels": 25_000_000,
         "max_bytes": 50_000_000,
-        "max_aspect": 200,
+        "max_aspect": 10_000,
         "max_detections": 100,
     }
 

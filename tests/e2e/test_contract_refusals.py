@@ -167,6 +167,7 @@ def test_a_frame_over_the_limit(refuse, triton: Triton) -> None:
     refuse("whole_raw", {"frame": np.zeros((1001, 100, 3), np.uint8)}, "frame", "100 x 1001", "megapixels", "0.1")
     assert len(triton.infer("whole_raw", {"frame": np.zeros((1000, 100, 3), np.uint8)})["boxes"]) == 1
     refuse("dots_raw", {"frame": np.zeros((5001, 5000, 3), np.uint8)}, "frame", "5000 x 5001", "at most 25")
+    refuse("dots_raw", {"frame": np.zeros((1, 10_001, 3), np.uint8)}, "frame", "10001 x 1", "over 10000 times")
 
 
 @pytest.mark.parametrize("shape", [(0, 5, 3), (5, 0, 3), (0, 0, 3)])
