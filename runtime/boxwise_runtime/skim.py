@@ -64,7 +64,7 @@ def _skim_png(encoded: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if kind in _UNREAD:
             kept.append(file[begin:at])
             begin = end
-        at = end
+        at = end if kind != b"IEND" else len(file)  # what follows is not read
     else:
         raise InvalidInput(f"image: the PNG file of {len(file)} bytes has more than {most} chunks", "corrupt")
     if not kept:

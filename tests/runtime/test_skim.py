@@ -93,6 +93,11 @@ def test_what_needs_no_change_is_not_copied() -> None:
         assert skim(file) is file
 
 
+def test_what_follows_the_end_of_a_png_is_not_read() -> None:
+    file = saved("PNG")
+    np.testing.assert_array_equal(pixels(file + bytes(100_000)), pixels(file))
+
+
 def test_a_chunk_for_each_8_kb_is_not_too_many() -> None:
     pieces = [chunk(b"IDAT", bytes(8192)) for _ in range(3000)]
     skim(np.frombuffer(bombs.PNG + b"".join(pieces), np.uint8))
