@@ -2,7 +2,6 @@
 
 import http.client
 import os
-import resource
 import secrets
 import signal
 import socket
@@ -49,7 +48,6 @@ class TritonProcess:
         self._drained = threading.Event()
         self._stopped = False
         self._process = self._spawn()
-        _allow_files(self.pid)
         try:
             self._guard = subprocess.Popen(
                 [sys.executable, "-I", "-S", guard.__file__, str(self.pid), self._shm_prefix],
@@ -262,13 +260,6 @@ class TritonProcess:
         with suppress(ChildProcessError):
             while os.waitpid(-self.pid, os.WNOHANG)[0]:
                 pass
-
-
-def _allow_files(pid: int) -> None:
-    """Let a process open as many files as it may: a thousand idle connections use up the usual 1,024."""
-    with suppress(OSError):  # it has ended
-        most = resource.prlimit(pid, resource.RLIMIT_NOFILE)[1]
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (most, most))
 
 
 def _exit(code: int) -> str:

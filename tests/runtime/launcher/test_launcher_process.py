@@ -3,7 +3,6 @@
 import concurrent.futures
 import json
 import os
-import resource
 import signal
 import socket
 import subprocess
@@ -69,18 +68,6 @@ ENSEMBLE = """
             input_map { key: "x" value: "between" } output_map { key: "y" value: "y" } }
     }
 """
-
-
-def test_a_server_may_open_as_many_files_as_the_system_allows(echo_options) -> None:
-    """A connection is one, and shells start programs with a limit of 1,024."""
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
-    try:
-        with TritonProcess.start(echo_options) as server:
-            assert resource.prlimit(server.pid, resource.RLIMIT_NOFILE) == (before[1], before[1])
-            assert resource.getrlimit(resource.RLIMIT_NOFILE) == (256, before[1])
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_a_request_in_flight_is_answered_before_the_stop(echo_options, infer, nothing_left) -> None:
