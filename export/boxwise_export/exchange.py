@@ -31,9 +31,8 @@ def locked(folder: Path) -> Iterator[None]:
             yield
     except OSError as error:
         reason = error.strerror or str(error)
-        if isinstance(
-            error, shutil.Error
-        ):  # copytree's, of every file: "[Errno 28] No space left on device: 'a' -> 'b'"
+        if isinstance(error, shutil.Error):
+            # copytree's, of every file: "[Errno 28] No space left on device: 'a' -> 'b'"
             reason = str(error.args[0][0][2]).partition("] ")[2].partition(":")[0]
         raise RepositoryError(f"{folder}: cannot be written ({reason}), and stays as it was") from error
 

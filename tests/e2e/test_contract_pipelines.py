@@ -157,7 +157,12 @@ def test_the_information_names_every_label(triton: Triton) -> None:
 def test_the_information_of_the_other_shapes(triton: Triton) -> None:
     whole = information(triton, "whole")
     assert whole["detector"] is None
-    assert whole["limits"]["max_pixels"] == 100_000
+    assert whole["limits"] == {
+        "max_pixels": 100_000,
+        "max_bytes": 50_000_000,
+        "max_aspect": 10_000,
+        "max_detections": 1,
+    }
     dots = information(triton, "dots")
     assert {c["name"]: c["only"] for c in dots["classifiers"]} == {"shade": None, "reds": [0], "vivid": None}
     assert information(triton, "thousand")["limits"]["max_detections"] == 1000
