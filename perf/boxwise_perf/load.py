@@ -83,6 +83,11 @@ class Samples:
         return self.done - self.scheduled
 
     @property
+    def p99_ms(self) -> float:
+        """Of the latencies of all requests, of those that failed too."""
+        return float(np.percentile(self.latencies, 99)) * 1e3
+
+    @property
     def lag(self) -> NDArray[np.float64]:
         """Seconds that each was sent late: the generator's own fault, or that of a machine without a free core."""
         return self.sent - self.scheduled

@@ -53,8 +53,7 @@ class Objective:
 
     def _rate(self, samples: Samples, seconds: float) -> float:
         rate = float((samples.answered & (samples.done <= seconds)).sum()) / seconds
-        p99_ms = float(np.percentile(samples.latencies, 99)) * 1e3
-        return rate if self.p99_ms is None else rate * min(1.0, self.p99_ms / p99_ms) ** 2
+        return rate if self.p99_ms is None else rate * min(1.0, self.p99_ms / samples.p99_ms) ** 2
 
     def __str__(self) -> str:
         if self.goal == "latency":

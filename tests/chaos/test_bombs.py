@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 from contract_support import bombs
 from contract_support.attacked import PIPELINES, Attacked, attacked, export_dots
 from contract_support.calls import Refusal
+from contract_support.memory import Peak
 from contract_support.trials import Trial
 
 from boxwise_runtime.decode import PictureLimits, decode
@@ -24,27 +24,10 @@ from boxwise_runtime.errors import InvalidInput
 LIMIT = PictureLimits(max_pixels=25_000_000)
 HEADER_MS = 5.0
 MORE_MB = 10.0
+MB = 1e6
 REFUSED = bombs.over_the_limit() | bombs.of_too_many_parts()
 SEEN = bombs.of_much_to_inflate()
 PLAIN_MS_TIMES = 8  # what 100 scans of 25 megapixels may take of the time of one
-
-
-class Peak:
-    """The most memory that processes held since `Peak` was made, each by itself, in MB beyond what they held then."""
-
-    def __init__(self, *pids: int) -> None:
-        self._pids = pids
-        for pid in pids:
-            Path(f"/proc/{pid}/clear_refs").write_text("5")  # proc(5): VmHWM becomes what is held now
-        self._before = [self._most(pid) for pid in pids]
-
-    def more_mb(self) -> float:
-        return max(self._most(pid) - before for pid, before in zip(self._pids, self._before, strict=True))
-
-    @staticmethod
-    def _most(pid: int) -> float:
-        status = Path(f"/proc/{pid}/status").read_text()
-        return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
 
 
 def milliseconds(file: bytes) -> tuple[str, float]:
@@ -66,7 +49,7 @@ def test_bombs_are_refused_by_their_header_or_seen_without_what_they_hide(trial:
     for what, file in (REFUSED | SEEN).items():
         peak = Peak(os.getpid())
         said, times[what] = milliseconds(file)
-        memory[what] = peak.more_mb()
+        memory[what] = max(peak.more()) / MB
         assert bool(said) == (what in REFUSED), (what, said)
         assert said.startswith("image: ") or what in SEEN, (what, said)
         # EXIF is read before a picture is turned, 2,700 entries of it too
@@ -101,7 +84,7 @@ def test_a_server_answers_bombs_for_little_memory(trial: Trial, target: Attacked
         for pipeline in PIPELINES:
             peak = Peak(target.server.pid, *target.stubs)
             refusal = _ask(target, pipeline, file)
-            most[what] = max(most.get(what, 0), peak.more_mb())
+            most[what] = max(most.get(what, 0), max(peak.more()) / MB)
             assert (refusal is not None) == (what in REFUSED), what
             if refusal:
                 assert refusal.status == "INVALID_ARGUMENT", (what, refusal)

@@ -10,31 +10,30 @@ import resource
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 import cv2
 import numpy as np
-import psutil
 import pytest
-from contract_support.attacked import GOOD, PIPELINES, Attacked, attacked, export_dots
+from contract_support import servers
+from contract_support.attacked import GOOD, PIPELINES, Attacked, attacked, export_dots, living_stubs
 from contract_support.calls import Triton, assert_same
 from contract_support.faults import build_faults, with_faults
+from contract_support.memory import segments
 from contract_support.publisher import Publisher
+from contract_support.servers import BOXWISE, server_of
 from contract_support.trials import Trial
 from contract_support.whole import assert_whole
 from tritonclient.utils import InferenceServerException
 
 from boxwise_runtime.launcher import ServerOptions
 from boxwise_runtime.launcher.files import NEEDED
-from boxwise_runtime.stubs import stubs_of
 
-BOXWISE = str(Path(sys.executable).with_name("boxwise"))
 READY_S, STOP_S = 60, 30
 LOG_LINES = 1000  # a start and a stop write some 300
 OLD, NEW = range(2)
@@ -68,9 +67,8 @@ class Command:
         return Triton(self.options.grpc_url, "")
 
     @property
-    def stubs(self) -> set[int]:
-        (server,) = (each for each in psutil.Process(self.process.pid).children() if each.name() == "tritonserver")
-        return {stub.pid for stub in stubs_of(server.pid) if not stub.dead}
+    def stubs(self) -> frozenset[int]:
+        return living_stubs(server_of(self.process))
 
     def stopped(self) -> int:
         self.process.terminate()
@@ -78,39 +76,21 @@ class Command:
 
 
 @contextmanager
-def serving(
-    repository: Path,
-    *more: str,
-    environment: dict[str, str] | None = None,
-    files: int | None = None,
-    stdout: IO[str] | int = subprocess.PIPE,
-    stderr: IO[str] | int = subprocess.PIPE,
-) -> Iterator[Command]:
-    """`boxwise serve`, with a hard limit of open files where one is given."""
+def serving(repository: Path, *more: str, **how: Any) -> Iterator[Command]:
+    """`boxwise serve` on free ports; `how` as in `servers.serving`."""
     options = ServerOptions.on_free_ports(repository)
-    ports = [argument for name, port in options.ports.items() for argument in (f"--{name}-port", str(port))]
-    limited = [] if files is None else ["sh", "-c", f'ulimit -n {files} && exec "$@"', "sh"]
-    with subprocess.Popen(
-        [*limited, BOXWISE, "serve", repository, *ports, *more],
-        env=environment,
-        stdout=stdout,
-        stderr=stderr,
-        text=True,
-    ) as process:
-        try:
-            yield Command(process, options)
-        finally:
-            process.kill()
+    with servers.serving(repository, tuple(options.ports.values()), *more, **how) as process:
+        yield Command(process, options)
 
 
-def refused_to_start(repository: Path, **how: object) -> str:
+def refused_to_start(repository: Path, **how: Any) -> str:
     """The one sentence that it ends with; it leaves nothing in /dev/shm."""
-    with serving(repository, **how) as command:  # type: ignore[arg-type]
+    with serving(repository, **how) as command:
         output, errors = command.process.communicate(timeout=READY_S)
     assert (command.process.returncode, output) == (1, "")
     assert errors.startswith("error: ")
     assert errors.count("\n") == 1, errors
-    assert not list(Path("/dev/shm").glob(f"boxwise-{command.options.http_port}-*"))
+    assert not segments(command.options)
     return errors
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from contract_support.attacked import GOOD
 from contract_support.calls import Answer, Triton, assert_same
 from contract_support.faults import build_faults, with_faults
 from contract_support.publisher import Publisher
+from contract_support.servers import BOXWISE
 from contract_support.synthetic import DOTS, SHADE, write_dots_detector, write_mean_classifier
 from contract_support.trials import Trial
 from contract_support.whole import assert_whole
@@ -27,7 +27,6 @@ from boxwise_export.exchange import locked
 from boxwise_export.revisions import rollback
 from boxwise_runtime.launcher import ServerOptions, TritonProcess
 
-BOXWISE = Path(sys.executable).with_name("boxwise")
 OLD, NEW = range(2)
 EVERY = 3  # in the short form, so many changes lie between two kills; in the long one each has its own
 COMMANDS = 3  # in the short form, so many times `boxwise export` itself

@@ -71,8 +71,6 @@ def test_one_of_two_servers_killed(trial: Trial, repository: Path) -> None:
     assert samples.answered.all(), samples.messages
     assert set(samples.boxes) == {BOXES}
     if trial.long:
-        assert rise.low is not None
-        trial.measured(p99_ratio_low=rise.low, p99_ratio_high=rise.high or 0.0)
-        assert rise.low <= 1.1
+        trial.assert_at_most(rise, 1.1)
     else:
         assert after[0] <= 3 * before[0] + 200

@@ -5,12 +5,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from contract_support.servers import BOXWISE
 from typer.testing import CliRunner
 
 from boxwise_cli.app import COMMANDS, app
 from boxwise_cli.errors import fail, needs, reported
-
-BOXWISE = str(Path(sys.executable).with_name("boxwise"))
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

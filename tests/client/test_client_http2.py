@@ -6,6 +6,7 @@ import struct
 
 import hpack
 import pytest
+from contract_support.http2 import frame
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,10 +15,6 @@ from boxwise._http2 import Http2, ProtocolError
 
 BLOCK = header_block("/service/Method", "host:1", "http", [("key", "value")])
 DATA, HEADERS, RST, SETTINGS, PING, GOAWAY, WINDOW, CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
-
-
-def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
-    return struct.pack(">IBI", len(payload) << 8 | kind, flags, stream) + payload
 
 
 def settings(**values: int) -> bytes:

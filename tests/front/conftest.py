@@ -8,30 +8,14 @@ from pathlib import Path
 
 import pytest
 from contract_support.either import CLIENTS
+from contract_support.servers import write_repository
 from front_support.front import ENVOY, PIPELINE, Front, Keys, running
 from front_support.server import Server, serving
-from helm_support.repository import write_repository
-
-FIGURES = pytest.StashKey[list[str]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if not ENVOY.exists():
         raise pytest.UsageError("the Envoy of these tests is not there: make test-front")
-    config.stash[FIGURES] = []
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if figures := config.stash.get(FIGURES, []):
-        terminalreporter.section("measured by the front's tests")
-        for figure in figures:
-            terminalreporter.line(figure)
-
-
-@pytest.fixture(scope="session")
-def figures(pytestconfig: pytest.Config) -> list[str]:
-    """Lines for the end of the run."""
-    return pytestconfig.stash.setdefault(FIGURES, [])
 
 
 @pytest.fixture(scope="session")

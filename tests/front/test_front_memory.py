@@ -5,15 +5,17 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from contract_support.memory import Peak
 from front_support.front import Front, Keys, running
 from front_support.server import Server, serving
-from front_support.wire import SERVICE, Wire, message
+from front_support.wire import Wire, message
 
-INFER = SERVICE + "ModelInfer"
+from boxwise._protocol import INFER
+from boxwise_perf.memory import MIB
+
 SIZE = 256 << 20
 LIMIT_MIB = 10
 GZIP, DEFLATE = 31, 15  # zlib's window bits
@@ -54,22 +56,6 @@ def bodies() -> dict[str, bytes]:
     }
 
 
-@contextmanager
-def growth(*pids: int) -> Iterator[list[float]]:
-    """MiB by which each process had grown at its largest while the block ran."""
-    for pid in pids:
-        Path(f"/proc/{pid}/clear_refs").write_text("5")  # the peak is what it is now
-    before = [_mib(pid, "VmRSS") for pid in pids]
-    grown: list[float] = []
-    yield grown
-    grown += [_mib(pid, "VmHWM") - held for pid, held in zip(pids, before, strict=True)]
-
-
-def _mib(pid: int, name: str) -> float:
-    lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
-    return int(lines[name].split()[0]) / 1024
-
-
 @pytest.fixture
 def new(repository: Path, keys: Keys, tmp_path: Path) -> Iterator[tuple[Server, Front]]:
     """What an earlier test has freed would hide what a message takes."""
@@ -83,10 +69,12 @@ def test_a_heavy_message_is_refused_and_takes_no_memory(
 ) -> None:
     server, front = new
     body, headers, status = HEAVY[name]
-    with growth(server.pid, front.pid) as grown, Wire(front.port, front.ca) as wire:
+    peak = Peak(server.pid, front.pid)
+    with Wire(front.port, front.ca) as wire:
         start = time.perf_counter()
         reply = wire.call(INFER, bodies[body], keys.bearer(), *headers)
         milliseconds = (time.perf_counter() - start) * 1000
+    grown = [more / MIB for more in peak.more()]
     figures.append(f"{name}: refused in {milliseconds:.1f} ms; Triton {grown[0]:+.1f} MiB, Envoy {grown[1]:+.1f} MiB")
     assert reply["grpc-status"] == status, reply
     assert max(grown) < LIMIT_MIB
@@ -99,7 +87,9 @@ def test_without_the_front_it_is_the_servers_memory(
     """So the test above would see it."""
     server, _ = new
     body, headers, _ = HEAVY[name]
-    with growth(server.pid) as grown, Wire(server.port) as wire:
+    peak = Peak(server.pid)
+    with Wire(server.port) as wire:
         wire.call(INFER, bodies[body], *headers)
+    grown = [more / MIB for more in peak.more()]
     figures.append(f"{name}, {len(bodies[body]):,} bytes, without the front: Triton {grown[0]:+.1f} MiB")
-    assert grown[0] > 0.9 * SIZE / 2**20
+    assert grown[0] > 0.9 * SIZE / MIB

@@ -12,10 +12,11 @@ from typing import Any
 import grpc
 import pytest
 import trustme
+from contract_support.http2 import SERVICE
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from front_support.front import Front, Keys, running
 from front_support.server import ADMIN_KEY, PICTURE, Server
-from front_support.wire import SERVICE, Wire, message
+from front_support.wire import Wire, message
 from tritonclient.grpc import service_pb2
 
 from boxwise import AccessDenied, BoxwiseError, InvalidImage, Overloaded

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 import requests
+from contract_support.http2 import SERVICE
 from front_support.front import Front, Keys
 from front_support.server import PICTURE, Server
-from front_support.wire import HEADERS, SERVICE, Wire, message
+from front_support.wire import HEADERS, Wire, message
 
 from boxwise import DeadlineExceeded, Unavailable
 from boxwise._grpc import header_block

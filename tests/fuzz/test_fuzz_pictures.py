@@ -13,9 +13,6 @@ from contract_support.mutations import mutated, seeds
 from contract_support.trials import Trial
 
 SEEDS = seeds()
-MEMORY_MIB = (
-    300  # what pictures of 2 megapixels take of the server's processes at most, by ARCHITECTURE.md, and to spare
-)
 
 
 @pytest.mark.timeout(0)

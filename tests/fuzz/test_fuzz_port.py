@@ -16,7 +16,8 @@ from pathlib import Path
 import grpc
 import pytest
 from contract_support.attacked import GOOD, PIPELINES, Attacked
-from contract_support.fuzzing import DEADLINE_S, INFER, call, fuzz, image_request, refused, wraps_around
+from contract_support.fuzzing import DEADLINE_S, call, fuzz, image_request, refused, wraps_around
+from contract_support.http2 import SERVICE, frame
 from contract_support.mutations import ODD, other_bytes
 from contract_support.trials import Trial
 from google.protobuf.message import DecodeError
@@ -24,10 +25,10 @@ from tritonclient.grpc import service_pb2 as pb
 
 from boxwise._grpc import framed, header, header_block, timeout_header
 from boxwise._http2 import Http2
+from boxwise._protocol import INFER
 
 PATIENCE_S = 0.1  # then no more is sent, and the server has to see that
 GOOD_MESSAGES = [image_request(each, GOOD).SerializeToString() for each in PIPELINES]
-SERVICE = "/inference.GRPCInferenceService/"
 READING = ("ServerLive", "ModelReady", "ModelMetadata", "ModelConfig", "ModelStatistics", "RepositoryIndex", "Nothing")
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
 NO_MESSAGE = ("INTERNAL", "UNIMPLEMENTED", "UNAVAILABLE", "NOT_FOUND")  # of methods that are asked nothing of a picture
@@ -119,11 +120,6 @@ def said(address: tuple[str, int], case: bytes) -> tuple[str, bytes]:
         except (ConnectionResetError, BrokenPipeError):
             return "reset", reply
     return "answered and closed" if reply else "closed", reply
-
-
-def frame(kind: int, flags: int, stream: int, payload: bytes, length: int | None = None) -> bytes:
-    size = len(payload) if length is None else length
-    return struct.pack(">IBI", (size % 2**24) << 8 | kind, flags, stream % 2**32) + payload
 
 
 def conversation(message: bytes, *more: bytes, seconds: float = 2, body: bytes | None = None) -> bytes:

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 import requests
+from contract_support.servers import write_repository
 from contract_support.synthetic import make_dots
 from helm_support.chart import NAMESPACE, only, render
 from helm_support.pod import Pod, Ports, image, running
-from helm_support.repository import write_repository
 
 from boxwise import BoxwiseError, Client
 

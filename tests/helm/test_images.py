@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from contract_support.servers import write_repository
 from helm_support.chart import CHART, ROOT, TOOLS
 from helm_support.dockerfile import Image, read
 from helm_support.pod import Ports
-from helm_support.repository import write_repository
 
 from boxwise_runtime.launcher import guard
 

@@ -19,10 +19,11 @@ import grpc
 import pytest
 import requests
 import trustme
+from contract_support.servers import write_repository
 from contract_support.synthetic import make_dots, png
 from helm_support.chart import CASES, NAMESPACE, RELEASE, merged, only, pod_of, render
 from helm_support.pod import LEFT_OUT, Pod, Ports, helm_test, image, running
-from helm_support.repository import add_slow_model, write_repository
+from helm_support.repository import add_slow_model
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from boxwise import TLS, BoxwiseError, Client

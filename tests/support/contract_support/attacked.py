@@ -45,7 +45,7 @@ class Attacked:
     def assert_unharmed(self) -> None:
         """The same processes run, and a good request is answered as before, to the last bit."""
         assert self.server.failure() is None
-        assert _stubs(self.server) == self.stubs
+        assert living_stubs(self.server.pid) == self.stubs
         for pipeline, answer in self.answers.items():
             assert_same(self.triton.predict(pipeline, GOOD), answer)
 
@@ -58,8 +58,9 @@ def attacked(repository: Path) -> Iterator[Attacked]:
         triton = Triton(options.grpc_url, f"http://{options.reachable_host}:{options.http_port}")
         answers = {pipeline: triton.predict(pipeline, GOOD) for pipeline in PIPELINES}
         assert all(len(answer["boxes"]) == 20 for answer in answers.values())
-        yield Attacked(server, triton, _stubs(server), answers)
+        yield Attacked(server, triton, living_stubs(server.pid), answers)
 
 
-def _stubs(server: TritonProcess) -> frozenset[int]:
-    return frozenset(stub.pid for stub in stubs_of(server.pid) if not stub.dead)
+def living_stubs(server: int) -> frozenset[int]:
+    """The process ids of a tritonserver's stages."""
+    return frozenset(stub.pid for stub in stubs_of(server) if not stub.dead)

@@ -21,6 +21,7 @@ import numpy as np
 import psutil
 from tritonclient.grpc import service_pb2 as pb
 
+from boxwise._protocol import INFER
 from boxwise_perf.memory import held_mib
 from contract_support.attacked import GOOD, PIPELINES, Attacked
 from contract_support.calls import Answer, assert_well_formed
@@ -36,7 +37,6 @@ OF_TRITON = {
     "UNIMPLEMENTED": ("string correlation ID cannot be longer than 128 characters",),  # a `sequence_id` of text
     "INTERNAL": ("Unable to parse request",),  # bytes that are no message
 }
-INFER = "/inference.GRPCInferenceService/ModelInfer"
 # A connection of its own, and room for sentences that say a caller's long names back.
 _CHANNEL = [("grpc.use_local_subchannel_pool", 1), ("grpc.absolute_max_metadata_size", 1 << 20)]
 _TYPES = {"FP32": np.float32, "INT32": np.int32, "UINT8": np.uint8}

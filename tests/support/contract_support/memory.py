@@ -1,4 +1,4 @@
-"""What a server has in /dev/shm, and how memory grows with requests."""
+"""What a server has in /dev/shm, what processes held at most, and how memory grows with requests."""
 
 from __future__ import annotations
 
@@ -13,9 +13,33 @@ from boxwise_perf.memory import MIB
 from boxwise_runtime.launcher import ServerOptions, TritonProcess
 
 
+def segments(options: ServerOptions) -> list[Path]:
+    """What a server has in /dev/shm."""
+    return list(Path("/dev/shm").glob(f"boxwise-{options.http_port}-*"))
+
+
 def segment_bytes(options: ServerOptions) -> int:
-    """The sizes of a server's segments in /dev/shm, together."""
-    return sum(segment.stat().st_size for segment in Path("/dev/shm").glob(f"boxwise-{options.http_port}-*"))
+    """The sizes of a server's segments, together."""
+    return sum(segment.stat().st_size for segment in segments(options))
+
+
+class Peak:
+    """The most memory that processes held since `Peak` was made."""
+
+    def __init__(self, *pids: int) -> None:
+        self._pids = pids
+        for pid in pids:
+            Path(f"/proc/{pid}/clear_refs").write_text("5")  # proc(5): VmHWM becomes what is held now
+        self._before = [self._most(pid) for pid in pids]
+
+    def more(self) -> list[int]:
+        """Of each process, the bytes beyond what it held then."""
+        return [self._most(pid) - before for pid, before in zip(self._pids, self._before, strict=True)]
+
+    @staticmethod
+    def _most(pid: int) -> int:
+        status = Path(f"/proc/{pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 def own_mib(pid: int) -> float:

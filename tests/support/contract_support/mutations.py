@@ -14,7 +14,6 @@ from PIL import Image
 from contract_support.bombs import chunk, runs
 
 _CHUNKS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"eXIf", b"tRNS", b"PLTE", b"gAMA", b"acTL", b"fcTL", b"fdAT")
-_METADATA = (b"Exif\0\0", b"Exif\0\0II*\0\x08\0\0\0", b"MPF\0MM", b"ICC_PROFILE\0", b"Photoshop 3.0\x008BIM", b"")
 ODD = (0, 1, 2, 3, 7, 8, 127, 128, 255, 256, 1000, 4097, 32767, 32768, 65535, 65536, 2**24, 2**31 - 1, 2**31, 2**32 - 1)
 
 
@@ -125,9 +124,7 @@ def _png(rng: random.Random, file: bytes) -> bytes:
     elif how == 3:
         rng.shuffle(parts)
     elif how == 4:
-        odd = rng.choice(
-            (b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"eXIf", b"tRNS", b"PLTE", b"gAMA", b"acTL", b"fcTL", b"fdAT")
-        )
+        odd = rng.choice(_CHUNKS)
         stuff = rng.choice((b"", rng.randbytes(30), b"k\0\0" + zlib.compress(bytes(10_000)), rng.randbytes(769)))
         parts.insert(which, (odd, stuff))
     elif kind == b"IDAT":  # other pixels, properly packed

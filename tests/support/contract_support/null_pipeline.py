@@ -6,14 +6,11 @@ import io
 import random
 from pathlib import Path
 
-import yaml
 from PIL import Image
 
-from boxwise_export.arrangement import Arrangement, Layout
-from boxwise_export.export import export
-from boxwise_export.publish import rearrange
+from boxwise_export.arrangement import Layout
 from boxwise_perf.null import OBJECTS, nullify
-from contract_support.synthetic import DOTS, SHADE, write_dots_detector, write_mean_classifier
+from contract_support.servers import write_repository
 
 BOXES = OBJECTS
 """In each of its replies."""
@@ -34,13 +31,7 @@ _MIX = {
 
 def write_dots_repository(folder: Path, layout: Layout) -> Path:
     """The pipeline `boxwise` that finds dots, its models cheap ones that work; returns the repository in `folder`."""
-    write_dots_detector(folder / "dots.onnx")
-    write_mean_classifier(folder / "mean.onnx")
-    pipeline = {"name": "boxwise", "detector": DOTS, "classifiers": [SHADE]}
-    (folder / "boxwise.yaml").write_text(yaml.safe_dump(pipeline))
-    export(folder / "boxwise.yaml", folder / "dots")
-    rearrange(folder / "dots", "boxwise", Arrangement(layout))
-    return folder / "dots"
+    return write_repository(folder, "boxwise", cores=None, layout=layout)
 
 
 def write_null_repository(folder: Path, layout: Layout) -> Path:

@@ -8,13 +8,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
+import yaml
+
+from boxwise_export.export import export
 from boxwise_runtime.launcher import ServerOptions
 from boxwise_runtime.launcher.binary import locate
+from contract_support.synthetic import DOTS, SHADE, write_dots_detector, write_mean_classifier
 
 BOXWISE = str(Path(sys.executable).with_name("boxwise"))
 
@@ -29,6 +33,27 @@ def write_tritonserver(folder: Path) -> Path:
     return script
 
 
+def write_repository(folder: Path, name: str, *, cores: int | None = 1, **more: Any) -> Path:
+    """Dots that a detector finds, and their shade, as a pipeline of this name; returns the repository in `folder`.
+
+    Args:
+        folder: for the repository and its sources.
+        name: of the pipeline.
+        cores: as in `export`.
+        more: goes into the pipeline's file, and what is None comes out of it.
+    """
+    sources, out = folder / "sources", folder / "repository"
+    sources.mkdir(parents=True)
+    write_dots_detector(sources / "dots.onnx")
+    write_mean_classifier(sources / "mean.onnx")
+    pipeline = {"name": name, "detector": DOTS, "classifiers": [SHADE], **more}
+    (sources / "pipeline.yaml").write_text(
+        yaml.safe_dump({key: value for key, value in pipeline.items() if value is not None})
+    )
+    export(sources / "pipeline.yaml", out, cores=cores)
+    return out
+
+
 def copy_pipeline(repository: Path, pipeline: str, to: Path) -> Path:
     """A new repository with one pipeline of another; returns it."""
     to.mkdir()
@@ -38,13 +63,36 @@ def copy_pipeline(repository: Path, pipeline: str, to: Path) -> Path:
 
 
 @contextmanager
-def serving(repository: Path, ports: Sequence[int], *more: str) -> Iterator[subprocess.Popen[str]]:
-    """The command in a process group of its own, as a shell runs it; killed at the end if it still runs."""
+def serving(
+    repository: Path,
+    ports: Sequence[int],
+    *more: str,
+    environment: Mapping[str, str] | None = None,
+    files: int | None = None,
+    stdout: IO[str] | int = subprocess.PIPE,
+    stderr: IO[str] | int = subprocess.PIPE,
+) -> Iterator[subprocess.Popen[str]]:
+    """The command in a process group of its own, as a shell runs it; killed at the end if it still runs.
+
+    Args:
+        repository: to serve.
+        ports: gRPC, HTTP, metrics.
+        more: of its arguments.
+        environment: left out, ours with a cache beside the repository.
+        files: the hard limit of open files, where there is to be one.
+        stdout: as in Popen.
+        stderr: the same.
+    """
     grpc, http, metrics = map(str, ports)
+    limited = [] if files is None else ["sh", "-c", f'ulimit -n {files} && exec "$@"', "sh"]
     command = [BOXWISE, "serve", str(repository), "--grpc-port", grpc, "--http-port", http, "--metrics-port", metrics]
-    environment = os.environ | {"BOXWISE_CACHE": str(repository.parent / "cache")}
     with subprocess.Popen(
-        [*command, *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0, env=environment
+        [*limited, *command, *more],
+        env=environment or os.environ | {"BOXWISE_CACHE": str(repository.parent / "cache")},
+        stdout=stdout,
+        stderr=stderr,
+        text=True,
+        process_group=0,
     ) as process:
         try:
             yield process

@@ -9,24 +9,19 @@ from contextlib import suppress
 from itertools import islice
 from types import TracebackType
 
-import hpack
+from boxwise._grpc import header_block
+from boxwise._protocol import INFER
+from contract_support.http2 import frame
 
 _BEAT_S = 1.0  # between two bytes of a slow body
 _BODY = 1 << 20  # bytes that a request promises
-_PATH = "/inference.GRPCInferenceService/ModelInfer"
-
-
-def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
-    return len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload
 
 
 def _grpc_openings() -> tuple[bytes, ...]:
-    headers = [(":method", "POST"), (":scheme", "http"), (":path", _PATH), (":authority", "localhost")]
-    headers += [("content-type", "application/grpc"), ("te", "trailers")]
     preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-    settings = _frame(4, 0, 0, b"")
-    begun = preface + settings + _frame(1, 4, 1, hpack.Encoder().encode(headers))
-    return b"", preface[:12], begun, begun + _frame(0, 0, 1, b"\0" + _BODY.to_bytes(4, "big"))
+    settings = frame(4, 0, 0)
+    begun = preface + settings + frame(1, 4, 1, header_block(INFER, "localhost", "http"))
+    return b"", preface[:12], begun, begun + frame(0, 0, 1, b"\0" + _BODY.to_bytes(4, "big"))
 
 
 def _http_openings() -> tuple[bytes, ...]:
@@ -83,7 +78,7 @@ class SlowConnections:
 
 def _kinds(grpc: tuple[str, int], http: tuple[str, int]) -> Iterator[tuple[tuple[str, int], bytes, bytes]]:
     """Where to, what is said at once, and what is said each second; over and over."""
-    beats = (_frame(0, 0, 1, b"\0"), b"\0")
+    beats = (frame(0, 0, 1, b"\0"), b"\0")
     while True:
         for kind in range(4):
             for address, openings, beat in zip((grpc, http), (_grpc_openings(), _http_openings()), beats, strict=True):

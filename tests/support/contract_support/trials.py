@@ -12,6 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from boxwise_perf.stats import Estimate
 
 ROOT = Path(__file__).resolve().parents[3]
 SAY_EVERY_S = 60
@@ -44,6 +48,12 @@ class Trial:
     def measured(self, **figures: float | int | str) -> None:
         """Add figures."""
         self.figures |= figures
+
+    def assert_at_most(self, p99_ratio: Estimate, most: float) -> None:
+        """Of the p99 of some blocks to that of others: the lower end of its interval, which is a figure too."""
+        assert p99_ratio.low is not None
+        self.measured(p99_ratio_low=p99_ratio.low, p99_ratio_high=p99_ratio.high or 0.0)
+        assert p99_ratio.low <= most, p99_ratio
 
     def progress(self, done: float, of: float, what: str) -> None:
         """Say how far it is, once a minute."""

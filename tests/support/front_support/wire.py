@@ -10,10 +10,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from contract_support.http2 import frame
+
 from boxwise._grpc import header, header_block
 from boxwise._http2 import Http2, Stream
 
-SERVICE = "/inference.GRPCInferenceService/"
 HEADERS = 1
 
 
@@ -84,7 +85,7 @@ class Wire:
 
     def send_frame(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         """Send a frame by hand."""
-        self._socket.sendall(struct.pack(">IBI", len(payload) << 8 | kind, flags, stream) + payload)
+        self._socket.sendall(frame(kind, flags, stream, payload))
 
     def wait_until_closed(self, at_most: float) -> None:
         """Fails when the other side leaves the connection open for longer than so many seconds."""
