@@ -19,9 +19,18 @@ def layout(
     pipeline: Annotated[
         str | None, typer.Option(metavar="NAME", help="Which, where the repository has several.")
     ] = None,
+    max_queue: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="N", help="Requests that may wait in each process; the next is refused."),
+    ] = None,
+    max_wait_ms: Annotated[
+        int | None, typer.Option(min=1, metavar="MS", help="How long one may wait; who would wait longer is refused.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print how it is laid out as JSON.")] = False,
 ) -> None:
     """Lay a published pipeline out anew, as its next revision; its weights are not needed, and its answers stay.
+
+    Or change how many may wait for it, and for how long.
 
     `fused` has the whole pipeline in one process a core, `ensemble` a model a stage, `glued` all in one but the
     networks. A server that is running goes on with what it has loaded, until it is started again.
@@ -35,8 +44,14 @@ def layout(
     with reported(ExportError):
         manifest = find_manifest(repository, pipeline)
         found = read_arrangement(repository, manifest.pipeline, manifest.revision().models)
-        if to is not None:
-            publication = rearrange(repository, manifest.pipeline, replace(found, layout=to))
+        wanted = replace(
+            found,
+            layout=to or found.layout,
+            max_queue=found.max_queue if max_queue is None else max_queue,
+            max_wait_ms=found.max_wait_ms if max_wait_ms is None else max_wait_ms,
+        )
+        if to is not None or wanted != found:
+            publication = rearrange(repository, manifest.pipeline, wanted)
             for line in publication.lines():
                 typer.echo(line, err=as_json)
             found = read_arrangement(repository, manifest.pipeline, publication.revision.models)

@@ -110,8 +110,8 @@ class ServerError(BoxwiseError):
 CANCELLED_HERE = "cancelled by this client"
 
 # gRPC status, what its message says -> the error, its sentence. The first that fits is taken.
-# Triton 2.51 says UNAVAILABLE for a full queue, for a restricted protocol and while it stops, and INTERNAL for a dead
-# stage: the words tell them apart (tests/e2e/test_sdk_causes.py asks the real server for each).
+# A full queue, ours or Triton's, a restricted protocol and a server that stops are all UNAVAILABLE, and a dead stage is
+# INTERNAL: the words tell them apart (tests/e2e/test_sdk_causes.py asks the real server for each).
 _CAUSES: tuple[tuple[str, str, type[BoxwiseError], str], ...] = (
     ("INVALID_ARGUMENT", r"^(image|frame):", InvalidImage, "{said}"),
     ("INVALID_ARGUMENT", "", InvalidArgument, "{said}"),
@@ -123,7 +123,12 @@ _CAUSES: tuple[tuple[str, str, type[BoxwiseError], str], ...] = (
     ("UNAUTHENTICATED", "", AccessDenied, "{url} does not let this client in: {said}"),
     ("PERMISSION_DENIED", "", AccessDenied, "{url} does not let this client in: {said}"),
     ("UNAVAILABLE", r"is not at ready state", UnknownPipeline, "{url} does not serve pipeline {pipeline!r}: {said}"),
-    ("UNAVAILABLE", r"maximum queue size|max_queue_size", Overloaded, "the server at {url} is overloaded: {said}"),
+    (
+        "UNAVAILABLE",
+        r"\(max_(queue|wait_ms) |maximum queue size",
+        Overloaded,
+        "the server at {url} is overloaded: {said}",
+    ),
     ("RESOURCE_EXHAUSTED", "", Overloaded, "the server at {url} is overloaded: {said}"),
     ("UNAVAILABLE", "", Unavailable, "the server at {url} is not available: {said}"),
     ("INTERNAL", r"is not healthy", StageFailed, "a stage of pipeline {pipeline!r} at {url} died: {said}"),

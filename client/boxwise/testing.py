@@ -45,10 +45,10 @@ __all__ = ["FakeRequest", "FakeServer"]
 
 _Box: TypeAlias = "tuple[float, float, float, float]"
 
-# What Triton 2.51 says, word for word: tests/e2e/test_sdk_causes.py asks a real one.
+# What a server says, word for word: tests/e2e/test_sdk_causes.py asks a real one.
 _AS_TRITON_SAYS: dict[type[BoxwiseError], tuple[str, str]] = {
     AccessDenied: ("UNAVAILABLE", "This protocol is restricted, expecting header 'triton-grpc-protocol-key'"),
-    Overloaded: ("UNAVAILABLE", "Exceeds maximum queue size"),
+    Overloaded: ("UNAVAILABLE", "the queue is full (max_queue 64): send fewer at once, or try again"),
     Unavailable: (
         "UNAVAILABLE",
         "Server is stopping to serve requests.",

@@ -24,6 +24,8 @@ class Arrangement:
         in_flight: requests of one glued instance at once.
         queue_delay_us: how long a network waits for a batch to fill, microseconds, in the targets that batch.
         max_batch_size: of the detector, in the targets that batch.
+        max_queue: requests that may wait in each process of a stage, beside those that it works on.
+        max_wait_ms: milliseconds that a request may wait there.
         response_cache: whether replies to the same request are remembered.
     """
 
@@ -33,10 +35,13 @@ class Arrangement:
     in_flight: int | None = None
     queue_delay_us: int | None = None
     max_batch_size: int | None = None
+    max_queue: int | None = None
+    max_wait_ms: int | None = None
     response_cache: bool = False
 
     def describe(self) -> str:
-        """The layout, the processes, the threads and what is in flight, in a line."""
+        """The layout, the processes, the threads, what is in flight and what may wait, in a line."""
         said = ", ".join(f"{count} {stage}" for stage, count in self.instances.items())
         flying = f", {self.in_flight} in flight each" if self.in_flight else ""
-        return f"{self.layout} ({said}; {self.threads} threads{flying})"
+        waiting = f"; {self.max_queue} may wait in each, {self.max_wait_ms} ms" if self.max_queue is not None else ""
+        return f"{self.layout} ({said}; {self.threads} threads{flying}{waiting})"

@@ -10,6 +10,7 @@ from boxwise_export.configs import read_config
 from boxwise_export.layouts import CHUNK, stage_folders
 from boxwise_export.manifest import find_manifest
 from boxwise_runtime.chain import Chain, Graph
+from boxwise_runtime.line import QueueLimits
 from boxwise_runtime.parameters import read_parameters
 from boxwise_runtime.session import OnnxGraph
 
@@ -29,7 +30,9 @@ def load_chain(repository: Path, pipeline: str, threads: int = 1) -> Chain:
     configs = {name: read_config(folder / "config.pbtxt") for name, folder in folders.items()}
 
     def fields(name: str) -> Mapping[str, Any]:
-        return read_parameters({key: value.string_value for key, value in configs[name].parameters.items()})
+        parameters = {key: value.string_value for key, value in configs[name].parameters.items()}
+        QueueLimits.take(parameters)
+        return read_parameters(parameters)
 
     def graph(name: str) -> Graph:
         return OnnxGraph(folders[name] / "model.onnx", threads=threads, chunk=CHUNK)

@@ -16,6 +16,7 @@ from boxwise_export.arrangement import IN_FLIGHT, Arrangement, Layout
 from boxwise_export.configs import Template, model_py, per_classifier, read_config, remove
 from boxwise_export.manifest import Revision
 from boxwise_export.versions import ModelFolder, version_files
+from boxwise_runtime.line import QUEUE_LIMITS
 
 OPTIONS = ("score_threshold", "iou_threshold", "max_detections", "class_filter")
 DETECTIONS = ("boxes", "scores", "class_ids", "image_size")
@@ -112,16 +113,21 @@ def read_arrangement(repository: Path, pipeline: str, versions: Mapping[str, int
         if (config := read_config(path)).HasField("dynamic_batching")
     ]
     in_flight = joined.parameters["in_flight"].string_value if layout == "glued" else ""
-    threads = [
-        int(each.parameters["threads"].string_value) for each in configs.values() if "threads" in each.parameters
-    ]
+
+    def number(key: str) -> int | None:
+        """Of a parameter that all stages who have it have alike."""
+        texts = (each.parameters[key].string_value for each in configs.values() if key in each.parameters)
+        return next((int(text) for text in texts), None)
+
     return Arrangement(
         layout,
         instances,
-        threads=threads[0],
+        threads=number("threads"),
         in_flight=int(in_flight) if in_flight else None,
         queue_delay_us=batching[0].dynamic_batching.max_queue_delay_microseconds if batching else None,
         max_batch_size=batching[0].max_batch_size if batching else None,
+        max_queue=number("max_queue"),
+        max_wait_ms=number("max_wait_ms"),
         response_cache=joined.response_cache.enable,
     )
 
@@ -136,6 +142,9 @@ def arranged(name: str, folder: ModelFolder, arrangement: Arrangement) -> ModelF
             config.instance_group[0].count = arrangement.instances[name]
         if arrangement.threads is not None and "threads" in config.parameters:
             config.parameters["threads"].string_value = str(arrangement.threads)
+        for limit in QUEUE_LIMITS:
+            if (value := getattr(arrangement, limit)) is not None and limit in config.parameters:
+                config.parameters[limit].string_value = str(value)
         if arrangement.queue_delay_us is not None and config.HasField("dynamic_batching"):
             config.dynamic_batching.max_queue_delay_microseconds = arrangement.queue_delay_us
         if arrangement.max_batch_size is not None and name == "detector" and config.HasField("dynamic_batching"):
@@ -190,8 +199,9 @@ def _joined(outline: _Outline, stages: Stages, arrangement: Arrangement, version
     for part, stage in parts.items():
         own = Template.read(stages[stage].configs["config.pbtxt"])
         for key in own.config.parameters:
-            config.parameters[f"{part}.{key}"].CopyFrom(own.config.parameters[key])
-            comments["parameters", f"{part}.{key}"] = own.comments.get(("parameters", key), "")
+            name = key if key in QUEUE_LIMITS else f"{part}.{key}"
+            config.parameters[name].CopyFrom(own.config.parameters[key])
+            comments["parameters", name] = own.comments.get(("parameters", key), "")
 
     count = arrangement.instances.get(layout, _count(stages, outline))
     config.instance_group[0].count = count
@@ -206,7 +216,7 @@ def _joined(outline: _Outline, stages: Stages, arrangement: Arrangement, version
         values |= {f"versions.{network}": versions[model] for network, model in models.items()}
         values |= {"in_flight": arrangement.in_flight or IN_FLIGHT}
         files = _packed({stage: folder for stage, folder in stages.items() if stage not in outline.networks})
-    for key in template.config.parameters:
+    for key in set(template.config.parameters) - set(QUEUE_LIMITS):
         del config.parameters[key]
     for key, value in values.items():
         config.parameters[key].string_value = str(value)

@@ -237,6 +237,8 @@ class Tolerances(_Section):
 
 
 Count = Annotated[int, Field(ge=1, le=64)]
+MaxQueue = Annotated[int, Field(ge=0, le=10_000)]
+MaxWait = Annotated[int, Field(ge=1, le=3_600_000)]
 
 
 class Serving(_Section):
@@ -244,14 +246,18 @@ class Serving(_Section):
 
     `instances` of the stages by name: preprocess, detector, nms, classifier_<name>, whole_picture, glued, fused.
     `threads` of each network's run on the CPU. `in_flight`: requests of one glued instance at once. `queue_delay_us`:
-    how long a network waits for a batch to fill, in the targets that batch. `response_cache`: whether a picture that
-    comes again is answered from memory, where the server has some for it (`boxwise serve --response-cache MB`).
+    how long a network waits for a batch to fill, in the targets that batch. `max_queue`: requests that may wait in each
+    process, beside those that it works on; the next is refused at once. `max_wait_ms`: how long one may wait; who would
+    wait longer is refused at once. `response_cache`: whether a picture that comes again is answered from memory, where
+    the server has some for it (`boxwise serve --response-cache MB`).
     """
 
     instances: dict[str, Count] = {}
     threads: Count | None = None
     in_flight: Count | None = None
     queue_delay_us: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    max_queue: MaxQueue | None = None
+    max_wait_ms: MaxWait | None = None
     response_cache: bool = False
 
 

@@ -14,6 +14,7 @@ from boxwise_export.graph.light import serialized
 from boxwise_export.layouts import CHUNK, Stages
 from boxwise_export.plan import ClassifierPlan, DetectorPlan, Plan
 from boxwise_export.versions import ModelFolder
+from boxwise_runtime.line import QueueLimits
 
 CONTRACT_VERSION = 1
 TARGETS = ("onnxruntime", "tensorrt")
@@ -84,6 +85,7 @@ def _preprocess(plan: Plan, detector: DetectorPlan) -> ModelFolder:
             "max_detections": detector.spec.max_detections,
             "scaled_decoding": detector.spec.canvas.scaled_decoding,
             **asdict(plan.limits),
+            **asdict(QueueLimits()),
         },
     )
     return _folder("preprocess", config.name, {"config.pbtxt": template.render(config)})
@@ -94,7 +96,7 @@ def _whole_picture(plan: Plan) -> ModelFolder:
     config = template.copy(f"{plan.name}_whole_picture")
     config.instance_group[0].count = plan.instances
     aliases = _crops(config, plan)
-    set_parameters(config, {**asdict(plan.limits), "crops": _crop_fields(plan)})
+    set_parameters(config, {**asdict(plan.limits), **asdict(QueueLimits()), "crops": _crop_fields(plan)})
     return _folder("whole_picture", config.name, {"config.pbtxt": template.render(config, aliases)})
 
 
@@ -131,7 +133,8 @@ def _model(
                 set_shape(tensors, tensor.name, shapes[tensor.name])
         if config.backend == "python":
             config.instance_group[0].count = plan.instances
-            set_parameters(config, {"threads": plan.threads, "chunk": min(CHUNK, model.max_batch_size)})
+            run = {"threads": plan.threads, "chunk": min(CHUNK, model.max_batch_size)}
+            set_parameters(config, {**run, **asdict(QueueLimits())})
         texts[file] = template.render(config)
     return _folder(stage, name, texts, {"model.onnx": serialized(model.graph)})
 

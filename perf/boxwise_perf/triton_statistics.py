@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import re
-import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any
 
 from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
+from boxwise_perf.prometheus import Sample, scrape
+
 PARTS = ("queue", "compute_input", "compute_infer", "compute_output")
 # In the order a request meets them; others come last, by name.
 _ORDER = ("preprocess", "detector", "whole_picture", "nms", "classifier", "assemble")
 _TIMEOUT_S = 5
-_OWN = re.compile(
-    r'^(boxwise_images_total|boxwise_stage_seconds_total)\{model="([^"]*)"(?:,stage="([^"]*)")?\} (\S+)$', re.MULTILINE
-)
 
 
 @dataclass(frozen=True)
@@ -108,12 +105,13 @@ class TritonStatistics(AbstractContextManager["TritonStatistics"]):
             for each in ours:
                 one = _counters(each, self._max_batch(each.name))
                 counters[each.name] = _sum(counters[each.name], one) if each.name in counters else one
-            inside = stages_inside(self._pipeline, _text_of(self._metrics)) if self._metrics else {}
+            own = scrape(self._metrics, _TIMEOUT_S) if self._metrics else []
         except InferenceServerException as error:
             raise StatisticsError(f"no statistics of the stages: {error.message()}") from error
         except OSError as error:
             raise StatisticsError(f"no metrics at {self._metrics}: {error}") from error
-        return inside | counters
+        inside = stages_inside(self._pipeline, own)
+        return inside | with_lines(self._pipeline, counters, inside, own)
 
     def _max_batch(self, model: str) -> int:
         if model not in self._limits:
@@ -128,26 +126,37 @@ class TritonStatistics(AbstractContextManager["TritonStatistics"]):
         self._client.close()
 
 
-def stages_inside(pipeline: str, metrics: str) -> dict[str, Counters]:
+def stages_inside(pipeline: str, metrics: Iterable[Sample]) -> dict[str, Counters]:
     """The stages that a pipeline which is one model has inside, as if they were models, by its own metrics.
 
     They are handed over once a second, so over ten seconds a tenth of the requests may be missing; the means are right.
     """
-    values = {
-        (family, stage): float(value) for family, model, stage, value in _OWN.findall(metrics) if model == pipeline
-    }
-    images = round(values.get(("boxwise_images_total", ""), 0))
+    ours = [each for each in metrics if each.labels.get("model") == pipeline]
+    images = round(sum(each.value for each in ours if each.name == "boxwise_images_total"))
     counters = {}
-    for (_, stage), seconds in values.items():
-        if stage:
-            spent = dict.fromkeys(PARTS, 0) | dict.fromkeys(("total", "compute_infer"), round(seconds * 1e9))
-            counters[f"{pipeline}_{stage}"] = Counters(images, images, images, spent, {})
+    for each in ours:
+        if each.name == "boxwise_stage_seconds_total":
+            spent = dict.fromkeys(PARTS, 0) | dict.fromkeys(("total", "compute_infer"), round(each.value * 1e9))
+            counters[f"{pipeline}_{each.labels['stage']}"] = Counters(images, images, images, spent, {})
     return counters
 
 
-def _text_of(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as reply:  # noqa: S310 - an address of our own server
-        return str(reply.read().decode())
+def with_lines(
+    pipeline: str, counters: Mapping[str, Counters], inside: Mapping[str, Counters], metrics: Iterable[Sample]
+) -> dict[str, Counters]:
+    """What Triton counted, with what requests waited in lines of ours, and what was done for them there.
+
+    Of a request that waits in a line Triton counts no more than the way there.
+    """
+    waited = {each.labels["model"]: each.value for each in metrics if each.name == "boxwise_queue_seconds_total"}
+    longer = {}
+    for model, each in counters.items():
+        ns = dict(each.ns) | {"queue": each.ns["queue"] + round(waited.get(model, 0) * 1e9)}
+        if model == pipeline and inside:
+            ns["compute_infer"] = sum(stage.ns["total"] for stage in inside.values())
+            ns["total"] = sum(ns[part] for part in PARTS)
+        longer[model] = replace(each, ns=ns)
+    return longer
 
 
 def stages(pipeline: str, before: Mapping[str, Counters], after: Mapping[str, Counters]) -> tuple[Stage, ...]:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from numpy.typing import NDArray
 
+from boxwise_runtime.line import Line, Overload
+
 REASONS = ("empty", "format", "size", "corrupt", "option")  # of `InvalidInput`
+WAITING, QUEUE_SECONDS = "boxwise_waiting_requests", "boxwise_queue_seconds_total"
 _REFUSALS = "boxwise_refusals_total"
+_OVERLOADS = "boxwise_overload_refusals_total"
 FAMILIES = {
     "boxwise_images_total": "Pictures whose boxes were made.",
     "boxwise_boxes_total": "Boxes in replies.",
@@ -18,8 +22,12 @@ FAMILIES = {
     "boxwise_crops_total": "Boxes that a classifier was asked about.",
     "boxwise_decode_seconds_total": "Seconds that files took to be decoded.",
     "boxwise_stage_seconds_total": "Seconds of each stage of a pipeline that is laid out as one model.",
+    WAITING: "Requests that wait in a line of ours, now.",
+    QUEUE_SECONDS: "Seconds that requests waited in a line of ours.",
     _REFUSALS: "Requests that were refused with INVALID_ARGUMENT, by the reason.",
+    _OVERLOADS: "Requests that were refused with UNAVAILABLE, since others waited before them, by the reason.",
 }
+GAUGES = (WAITING,)  # the rest are counters
 SECONDS_OF = "seconds."  # and a stage: what it took, among the outputs of a chain
 
 
@@ -52,11 +60,16 @@ class Tally:
 
     Args:
         refuses: whether requests can be refused here.
+        line: where they wait here, if they do.
     """
 
-    def __init__(self, *, refuses: bool = False) -> None:
+    def __init__(self, *, refuses: bool = False, line: Line[Any] | None = None) -> None:
         # Nothing of a kind is said as well: what first appears as 10 has no rate.
-        self._counts = defaultdict(float, {Series(_REFUSALS, "reason", reason): 0.0 for reason in REASONS if refuses})
+        refusals = [Series(_REFUSALS, "reason", reason) for reason in REASONS if refuses]
+        overloads = [Series(_OVERLOADS, "reason", reason) for reason in get_args(Overload) if line]
+        self._counts = defaultdict(float, dict.fromkeys([*refusals, *overloads], 0.0))
+        self._line = line
+        self._line_said = {WAITING: 0.0, QUEUE_SECONDS: 0.0}
         self._lock = threading.Lock()
 
     def add(self, outputs: Mapping[str, NDArray[Any]]) -> None:
@@ -70,8 +83,17 @@ class Tally:
         with self._lock:
             self._counts[Series(_REFUSALS, "reason", reason)] += 1
 
+    def add_overload(self, reason: Overload) -> None:
+        """Count a request that others were before."""
+        with self._lock:
+            self._counts[Series(_OVERLOADS, "reason", reason)] += 1
+
     def take(self) -> Mapping[Series, float]:
-        """What was counted since the last time."""
+        """What was counted since the last time: of a gauge, how much it has risen or fallen."""
         with self._lock:
             taken, self._counts = self._counts, defaultdict(float)
+        if self._line:
+            now = {WAITING: float(self._line.waiting), QUEUE_SECONDS: self._line.waited_s}
+            taken |= {Series(name): value - self._line_said[name] for name, value in now.items()}
+            self._line_said = now
         return taken

@@ -25,8 +25,14 @@ PICTURE = bytes.fromhex(
     "0000000a49444154789c636800000082008177cd72b60000000049454e44ae426082"
 )
 SERVER_PID = "BOXWISE_SERVER_PID"  # of tritonserver; 1, as in its container, where it is not set
-# How Triton 2.51 says that a request did not find room, whatever became of the others.
-BUSY = (b"Exceeds maximum queue size", b"maximum queue size exceeded", b"Request timeout expired")
+# How a line of ours, and Triton 2.51, say that a request did not find room, whatever became of the others.
+BUSY = (
+    b"(max_queue ",
+    b"(max_wait_ms ",
+    b"Exceeds maximum queue size",
+    b"maximum queue size exceeded",
+    b"Request timeout expired",
+)
 REAPED_S = 0.5  # what Triton gets to reap a process that it ended itself
 
 

@@ -6,7 +6,6 @@ import json
 import threading
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,9 +17,11 @@ from numpy.typing import NDArray
 
 from boxwise_runtime.chain import Chain
 from boxwise_runtime.errors import InvalidInput
-from boxwise_runtime.metrics import FAMILIES, Series, Tally
+from boxwise_runtime.line import Line, Overload, QueueLimits
+from boxwise_runtime.metrics import FAMILIES, GAUGES, Series, Tally
 from boxwise_runtime.parameters import build_stage
 from boxwise_runtime.stages import OnnxStage, Tensors
+from boxwise_runtime.turns import Turns
 
 # Asking whether a caller is gone takes 0.13 ms: in a chain, it is done after so much work and no sooner.
 _ASK_EVERY_S = 0.005
@@ -38,18 +39,25 @@ class StageModel:
         config = json.loads(args["model_config"])
         self._inputs = [tensor["name"] for tensor in config["input"]]
         parameters = {name: value["string_value"] for name, value in config["parameters"].items()}
+        self._limits = QueueLimits.take(parameters)
         folder = Path(args["model_repository"]) / args["model_version"]
         self._stage: Any = build_stage(self.stage_type, parameters, folder)
-        self._tally = Tally(refuses="image" in self._inputs)
+        self._tally = Tally(refuses="image" in self._inputs, line=self._open_line(args))
         threading.Thread(target=_hand_over, args=(self._tally, args["model_name"]), name="metrics", daemon=True).start()
 
     def execute(self, requests: list[Any]) -> list[Any] | None:
         """Answer each request by itself, so that a wrong one disturbs no other."""
-        return [self._respond(request) for request in requests]
+        return [self._respond(request, self._read(request)) for request in requests]
 
-    def _respond(self, request: Any) -> Any:
+    def _open_line(self, args: dict[str, str]) -> Line[Any] | None:  # noqa: ARG002
+        """Where requests wait, if they do."""
+        return None
+
+    def _read(self, request: Any) -> Tensors:
         received = {name: pb_utils.get_input_tensor_by_name(request, name) for name in self._inputs}
-        inputs = {name: tensor.as_numpy() for name, tensor in received.items() if tensor is not None}
+        return {name: tensor.as_numpy() for name, tensor in received.items() if tensor is not None}
+
+    def _respond(self, request: Any, inputs: Tensors) -> Any:
         try:
             outputs = self._answer(request, inputs)
         except InvalidInput as error:
@@ -70,17 +78,75 @@ class StageModel:
         return outputs
 
 
-class ChainModel(StageModel):
-    """A Triton model that runs the whole pipeline: its parameters are the fields of what has its chain."""
+@dataclass(frozen=True)
+class _Waiting:
+    """A request in a line, read, and where its answer goes."""
+
+    request: Any
+    inputs: Tensors
+    sender: Any
+
+    def send(self, response: Any) -> None:
+        self.sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+
+
+class QueuedModel(StageModel):
+    """A stage that callers wait for, in a line with its limits (`line.py`), beside other processes of it (`turns.py`).
+
+    Triton hands a process its next request when `execute` returns, and bounds no queue of its own well: with
+    `max_queue_size`, 2.51 hands out requests up to half a second late.
+    """
+
+    @property
+    def workers(self) -> int:
+        """Requests of this process at once."""
+        return 1
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Build the stages."""
-        super().initialize(args)
+        """Build the stage, and open the line."""
         self._took_s = _ASK_EVERY_S  # the last request; nobody knows what the first takes
+        super().initialize(args)
+
+    def execute(self, requests: list[Any]) -> None:
+        """Let the requests in; their answers go out by themselves."""
+        for request in requests:
+            waiting = _Waiting(request, self._read(request), request.get_response_sender())
+            self._line.take(waiting, sum(tensor.nbytes for tensor in waiting.inputs.values()))
+        self._line.wait_for_turn()
+
+    def finalize(self) -> None:
+        """Answer those who wait."""
+        self._line.close()
+
+    def _open_line(self, args: dict[str, str]) -> Line[_Waiting]:
+        # .../stub MODEL.PY SEGMENT ...: a segment's name is the server's prefix and a UUID.
+        prefix = Path("/proc/self/cmdline").read_text().split("\0")[2][:-36]
+        file = Path(f"/dev/shm/{prefix}turns-{args['model_name']}-{args['model_version']}")  # noqa: S108
+        count = json.loads(args["model_config"])["instance_group"][0]["count"]
+        place = int(args["model_instance_name"].rpartition("_")[2])
+        turns = Turns(file, place, count)
+        self._line = Line(self._send, self._turn_away, self._limits, self.workers, turns)
+        return self._line
+
+    def _send(self, waiting: _Waiting) -> None:
+        start = time.perf_counter()
+        try:
+            response = self._respond(waiting.request, waiting.inputs)
+        except Exception as error:  # noqa: BLE001 (without an answer its caller would wait for ever)
+            response = _refusal(f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL)
+        waiting.send(response)
+        self._took_s = time.perf_counter() - start
+
+    def _turn_away(self, waiting: _Waiting, why: Overload) -> None:
+        self._tally.add_overload(why)
+        waiting.send(_refusal(self._limits.sentence(why), pb_utils.TritonError.UNAVAILABLE))
+
+
+class ChainModel(QueuedModel):
+    """A Triton model that runs the whole pipeline: its parameters are the fields of what has its chain."""
 
     def _answer(self, request: Any, inputs: Tensors) -> Mapping[str, NDArray[Any]]:
-        start = time.perf_counter()
-        asked = start - self._took_s  # where requests take long, one that waited may be nobody's any more
+        asked = time.perf_counter() - self._took_s  # where requests take long, one that waited may be nobody's any more
 
         def go_on() -> None:
             nonlocal asked
@@ -89,7 +155,6 @@ class ChainModel(StageModel):
                 _refuse_cancelled(request)
 
         outputs: Mapping[str, NDArray[Any]] = self._stage.chain(inputs, go_on)
-        self._took_s = time.perf_counter() - start
         return outputs
 
 
@@ -99,26 +164,10 @@ class GluedModel(ChainModel):
     While one request waits for a network, others go on in this process.
     """
 
-    def initialize(self, args: dict[str, str]) -> None:
-        """Build the stages, and start the threads."""
-        super().initialize(args)
-        self._threads = ThreadPoolExecutor(self._stage.in_flight, "boxwise")
-
-    def execute(self, requests: list[Any]) -> None:
-        """Begin each request; its answer is sent by the thread that has it."""
-        for request in requests:
-            self._threads.submit(self._send, request, request.get_response_sender())
-
-    def _send(self, request: Any, sender: Any) -> None:
-        try:
-            response = self._respond(request)
-        except Exception as error:  # noqa: BLE001 (without an answer its caller would wait for ever)
-            response = _refusal(f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL)
-        sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
-
-    def finalize(self) -> None:
-        """Answer what is under way."""
-        self._threads.shutdown()
+    @property
+    def workers(self) -> int:
+        """Requests of this process at once."""
+        return int(self._stage.in_flight)
 
 
 @dataclass
@@ -178,7 +227,8 @@ def _hand_over(tally: Tally, model: str) -> None:
             if series not in counters:
                 name = series.family
                 if name not in families:
-                    families[name] = pb_utils.MetricFamily(name, FAMILIES[name], pb_utils.MetricFamily.COUNTER)
+                    kind = pb_utils.MetricFamily.GAUGE if name in GAUGES else pb_utils.MetricFamily.COUNTER
+                    families[name] = pb_utils.MetricFamily(name, FAMILIES[name], kind)
                 labels = {"model": model} | ({series.label: series.value} if series.label else {})
                 counters[series] = families[name].Metric(labels=labels)
             counters[series].increment(amount)

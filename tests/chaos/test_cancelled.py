@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import random
 import time
-import urllib.request
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from contract_support.trials import Trial
 from boxwise import Cancelled, Client, Unavailable
 from boxwise_perf.measure import closed_loop
 from boxwise_perf.memory import held_mib
+from boxwise_perf.prometheus import scrape
 from boxwise_runtime.launcher import ServerOptions
 from boxwise_runtime.stubs import stubs_of
 
@@ -119,8 +119,6 @@ def deaths(command: Command) -> list[float]:
 
 def pending(options: ServerOptions) -> int:
     """Requests that wait, over all models, by Triton's own gauge."""
-    with urllib.request.urlopen(options.metrics_url) as reply:
-        lines = reply.read().decode().splitlines()
-    waiting = [line for line in lines if line.startswith("nv_inference_pending_request_count{")]
+    waiting = [each.value for each in scrape(options.metrics_url) if each.name == "nv_inference_pending_request_count"]
     assert waiting, "Triton says nothing of its queues"
-    return sum(int(float(line.rsplit(" ", 1)[1])) for line in waiting)
+    return int(sum(waiting))

@@ -119,6 +119,9 @@ def test_another_layout(folder: Path) -> None:
     assert json.loads(back.stdout) == before
     assert boxwise("layout", "models", "ensemble", cwd=folder).stdout.startswith("nothing changed: revision 3 stays\n")
     assert boxwise("layout", "models", "flat", cwd=folder).returncode == 2
+    queued = json.loads(boxwise("layout", "models", "--max-queue", "5", "--json", cwd=folder).stdout)
+    assert queued == before | {"max_queue": 5} != before
+    assert boxwise("layout", "models", "--max-queue", "-1", cwd=folder).returncode == 2
     assert boxwise("layout", "nowhere", "fused", cwd=folder).returncode == 1
 
 

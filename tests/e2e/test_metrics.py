@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from contract_support.synthetic import make_dots, png
 
 from boxwise_export.arrangement import LAYOUTS, Arrangement, Layout
 from boxwise_export.publish import rearrange
+from boxwise_perf.prometheus import scrape
 from boxwise_runtime.launcher import ServerOptions, TritonProcess
 
 Values = dict[tuple[str, ...], float]
@@ -38,15 +37,11 @@ def options(repository: Path, layout: Layout, tmp_path: Path) -> Iterator[Server
 
 def read(options: ServerOptions) -> Values:
     """(family, label values but the model's) -> value, of our own."""
-    with urllib.request.urlopen(options.metrics_url) as reply:
-        lines = reply.read().decode().splitlines()
-    values: Values = {}
-    for line in lines:
-        if found := re.fullmatch(r"(boxwise_\w+)\{(.*)\} (\S+)", line):
-            labels = dict(re.findall(r'(\w+)="([^"]*)"', found[2]))
-            assert labels.pop("model").startswith("dots")
-            values[(found[1], *labels.values())] = float(found[3])
-    return values
+    own = [each for each in scrape(options.metrics_url) if each.name.startswith("boxwise_")]
+    assert all(each.labels["model"].startswith("dots") for each in own)
+    return {
+        (each.name, *(value for label, value in each.labels.items() if label != "model")): each.value for each in own
+    }
 
 
 def test_what_requests_were_is_counted(options: ServerOptions, layout: Layout) -> None:
@@ -73,14 +68,18 @@ def test_what_requests_were_is_counted(options: ServerOptions, layout: Layout) -
         ("boxwise_crops_total", "vivid"): 5,
         **{("boxwise_refusals_total", reason): 1 for reason in ("empty", "format", "corrupt", "option")},
         ("boxwise_refusals_total", "size"): 0,
+        ("boxwise_overload_refusals_total", "queue"): 0,
+        ("boxwise_overload_refusals_total", "wait"): 0,
+        ("boxwise_waiting_requests",): 0,
     }
     stages = {key[1] for key in seconds if key[0] == "boxwise_stage_seconds_total"}
     ours = {"preprocess", "detector", "nms", "classifier_shade", "classifier_reds", "classifier_vivid", "assemble"}
     assert stages == (set() if layout == "ensemble" else ours)
     assert seconds.keys() - {("boxwise_stage_seconds_total", stage) for stage in ours} == {
-        ("boxwise_decode_seconds_total",)
+        ("boxwise_decode_seconds_total",),
+        ("boxwise_queue_seconds_total",),
     }
-    assert all(value > 0 for value in seconds.values())
+    assert all(value > 0 for key, value in seconds.items() if key != ("boxwise_queue_seconds_total",))
 
 
 def _complete(values: Values) -> bool:

@@ -273,11 +273,13 @@ FIRES = {
         f'nv_inference_request_failure{{{POD},model="boxwise_nms",reason="BACKEND"}}': "0+1x30",
     },
     "BoxwiseTurnsAway": {
-        f'nv_inference_request_failure{{{POD},model="boxwise_detector",reason="REJECTED"}}': "0+5x30",
+        f'boxwise_overload_refusals_total{{{POD},model="boxwise_detector",reason="queue"}}': "0+5x30",
+        f'nv_inference_request_failure{{{POD},model="boxwise_detector",reason="BACKEND"}}': "0+5x30",
     },
     "BoxwiseQueueing": {
         f'nv_inference_request_success{{{POD},model="boxwise"}}': "0+100x30",
-        f'nv_inference_queue_duration_us{{{POD},model="boxwise_detector"}}': "0+25000000x30",  # 250 ms
+        f'nv_inference_queue_duration_us{{{POD},model="boxwise_detector",version="1"}}': "0+15000000x30",  # 150 ms
+        f'boxwise_queue_seconds_total{{{POD},model="boxwise_detector"}}': "0+10x30",  # 100 ms
     },
     "BoxwiseSlow": {
         f'nv_inference_request_success{{{POD},model="boxwise"}}': "0+100x30",
@@ -289,7 +291,7 @@ QUIET = {
     f'nv_inference_request_success{{{POD},model="boxwise"}}': "0+100x30",
     f'nv_inference_request_success{{{POD},model="boxwise_raw"}}': "0x30",
     f'nv_inference_request_duration_us{{{POD},model="boxwise"}}': "0+50000000x30",  # 0.5 s
-    f'nv_inference_queue_duration_us{{{POD},model="boxwise_detector"}}': "0+1000000x30",  # 10 ms
+    f'nv_inference_queue_duration_us{{{POD},model="boxwise_detector",version="1"}}': "0+1000000x30",  # 10 ms
     # An ensemble's own queue is wrong, and left out.
     f'nv_inference_queue_duration_us{{{POD},model="boxwise"}}': "0+900000000x30",
     # Refused pictures, at half a percent; callers who left.

@@ -2,7 +2,8 @@
 
 import pytest
 
-from boxwise_perf.triton_statistics import PARTS, Counters, stages, stages_inside
+from boxwise_perf.prometheus import parse
+from boxwise_perf.triton_statistics import PARTS, Counters, stages, stages_inside, with_lines
 
 
 def counters(requests: int, rows: int, executions: int, ms: float, batches: dict[int, int], most: int = 0) -> Counters:
@@ -22,14 +23,27 @@ nv_inference_count{model="street",version="1"} 4
 
 
 def test_the_stages_inside_one_model_are_read_from_its_metrics() -> None:
-    assert stages_inside("street", "") == {}
-    found = stages_inside("street", METRICS)
+    assert stages_inside("street", []) == {}
+    found = stages_inside("street", parse(METRICS))
     assert list(found) == ["street_nms", "street_detector"]
     assert [(each.requests, each.ns["total"]) for each in found.values()] == [(4, 2_000_000), (4, 160_000_000)]
     assert [(each.name, each.infer_ms, each.queue_ms) for each in stages("street", {}, found)] == [
         ("detector", 40, 0),
         ("nms", 0.5, 0),
     ]
+
+
+def test_what_waits_in_a_line_of_ours_waits() -> None:
+    said = {"street": counters(4, 4, 4, 1, {}), "street_raw": counters(1, 1, 1, 1, {})}
+    metrics = parse('boxwise_queue_seconds_total{model="street"} 0.012')
+    assert with_lines("street", said, {}, []) == said
+    found = with_lines("street", said, {}, metrics)
+    assert found["street_raw"] == said["street_raw"]
+    assert found["street"].ns["queue"] == said["street"].ns["queue"] + 12_000_000
+    inside = stages_inside("street", parse(METRICS))
+    joined = with_lines("street", said, inside, metrics)["street"].ns
+    assert joined["compute_infer"] == 162_000_000
+    assert joined["total"] == sum(joined[part] for part in PARTS)
 
 
 def test_no_models() -> None:

@@ -1,6 +1,6 @@
 from boxwise_runtime.stages import OnnxStage
-from boxwise_runtime.triton import StageModel
+from boxwise_runtime.triton import QueuedModel
 
 
-class TritonPythonModel(StageModel):
+class TritonPythonModel(QueuedModel):
     stage_type = OnnxStage

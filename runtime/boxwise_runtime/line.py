@@ -1,0 +1,169 @@
+"""The line of those who wait for a worker: who finds no room in it, or would wait too long, is refused at once."""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Generic, Literal, TypeVar
+
+from boxwise_runtime.turns import Load, Turns
+
+T = TypeVar("T")
+Overload = Literal["queue", "wait"]  # as many wait as may; the wait is too long
+
+MAX_BYTES = 64 << 20  # that wait in one process; a single request may be larger
+_LATEST = 0.2  # the weight of the latest request in what one takes
+_LOOK_EVERY_S = 0.005  # at what other processes have to do, while they are to take the next request
+
+
+@dataclass(frozen=True)
+class QueueLimits:
+    """How many may wait, and for how long.
+
+    Attributes:
+        max_queue: requests that wait in one process, beside those that it works on.
+        max_wait_ms: milliseconds that one may wait. Who would wait longer, by what requests took of late, is refused
+            at once; who has waited longer all the same, then.
+    """
+
+    max_queue: int = 64
+    max_wait_ms: int = 10_000
+
+    @classmethod
+    def take(cls, parameters: dict[str, str]) -> QueueLimits:
+        """Those among a model's parameters, which are taken out: the rest are fields of its stage."""
+        return cls(**{name: int(parameters.pop(name)) for name in QUEUE_LIMITS if name in parameters})
+
+    def sentence(self, why: Overload) -> str:
+        """What a caller is told who is refused."""
+        if why == "queue":
+            return f"the queue is full (max_queue {self.max_queue}): send fewer at once, or try again"
+        return f"the queue takes too long (max_wait_ms {self.max_wait_ms}): send fewer at once, or try again"
+
+
+QUEUE_LIMITS = tuple(field.name for field in fields(QueueLimits))
+
+
+class Line(Generic[T]):
+    """Workers, and those who wait for them, first come first served.
+
+    Args:
+        work: answers one.
+        refuse: tells one that it will not be answered.
+        limits: of the line.
+        workers: threads that answer.
+        turns: of the processes that have such a line of the same model.
+
+    Attributes:
+        waited_s: seconds that all together have waited so far.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[T], None],
+        refuse: Callable[[T, Overload], None],
+        limits: QueueLimits,
+        workers: int,
+        turns: Turns,
+    ) -> None:
+        self._work, self._refuse, self._limits, self._turns = work, refuse, limits, turns
+        self._waiting: deque[tuple[int, int, T]] = deque()  # since when (ns), of how many bytes
+        self._bytes = 0
+        self._begun: list[int] = []  # when those were (ns) that are worked on
+        self._takes_s = 0.0  # a request, of late
+        self.waited_s = 0.0
+        self._closed = False
+        self._changed = threading.Condition()
+        self._workers = [threading.Thread(target=self._serve, daemon=True) for _ in range(workers)]
+        for worker in self._workers:
+            worker.start()
+
+    @property
+    def waiting(self) -> int:
+        """How many wait now."""
+        return len(self._waiting)
+
+    def take(self, one: T, size: int) -> None:
+        """Let one in, of so many bytes: it waits for a worker, or is refused here and now.
+
+        While another process is idle, nobody needs this thread to take the next one: then it answers this one itself.
+        """
+        begun = why = None
+        with self._changed:
+            if not self._load and self._turns.another_is_idle and len(self._workers) == 1:
+                begun = self._begin()
+            elif not (why := self._objection(size)):
+                self._waiting.append((time.monotonic_ns(), size, one))
+                self._bytes += size
+                self._tell()
+        if begun:
+            self._answer(one, begun)
+        elif why:
+            self._refuse(one, why)
+
+    def wait_for_turn(self) -> None:
+        """Return when it is this process's turn to take another."""
+        with self._changed:
+            while not self._turns.mine:
+                self._changed.wait(_LOOK_EVERY_S)
+
+    def close(self) -> None:
+        """Answer those who wait, and end the workers."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for worker in self._workers:
+            worker.join()
+
+    def _objection(self, size: int) -> Overload | None:
+        if self._load < len(self._workers):
+            return None
+        before = len(self._waiting)
+        if before >= self._limits.max_queue or (before and self._bytes + size > MAX_BYTES):
+            return "queue"
+        wait_s = (before + 1) * self._takes_s / len(self._workers)
+        return "wait" if wait_s * 1e3 > self._limits.max_wait_ms else None
+
+    def _serve(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._closed)
+                if not self._waiting:
+                    return
+                since, size, one = self._waiting.popleft()
+                self._bytes -= size
+                begun = self._begin()
+                waited_s = (begun - since) / 1e9
+                self.waited_s += waited_s
+            self._answer(one, begun, late=waited_s * 1e3 > self._limits.max_wait_ms)
+
+    def _answer(self, one: T, begun: int, *, late: bool = False) -> None:
+        try:
+            self._refuse(one, "wait") if late else self._work(one)
+        except Exception:  # noqa: BLE001 (the others still wait for this worker)
+            traceback.print_exc()
+        with self._changed:
+            self._begun.remove(begun)
+            if not late:
+                self._takes_s += _LATEST * ((time.monotonic_ns() - begun) / 1e9 - self._takes_s)
+            self._tell()
+
+    def _begin(self) -> int:
+        self._begun.append(time.monotonic_ns())
+        self._tell()
+        return self._begun[-1]
+
+    @property
+    def _load(self) -> int:
+        return len(self._begun) + len(self._waiting)
+
+    def _tell(self) -> None:
+        """Tell the other threads, and the other processes."""
+        beyond = self._load - len(self._workers)
+        since = self._begun[0] if self._begun else self._waiting[0][0] if self._waiting else 0
+        self._turns.say(Load(since, beyond) if beyond >= 0 else Load())
+        self._changed.notify_all()

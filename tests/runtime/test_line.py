@@ -1,0 +1,184 @@
+"""The line: who waits, who is answered in what order, and who is refused for what."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from boxwise_runtime.line import MAX_BYTES, Line, Overload, QueueLimits
+from boxwise_runtime.turns import Load, Turns
+
+
+@dataclass
+class Counter:
+    """A line whose worker answers one for each release.
+
+    Attributes:
+        answered: in their order.
+        refused: and why.
+    """
+
+    limits: QueueLimits
+    workers: int
+    turns: Turns
+    answered: list[str] = field(default_factory=list)
+    refused: list[tuple[str, Overload]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.begun, self.gate = threading.Semaphore(0), threading.Semaphore(0)
+        self.line = Line(
+            self._work, lambda one, why: self.refused.append((one, why)), self.limits, self.workers, self.turns
+        )
+
+    def _work(self, one: str) -> None:
+        self.begun.release()
+        self.gate.acquire()
+        self.answered.append(one)
+
+    def join(self, *names: str, size: int = 1) -> None:
+        for name in names:
+            self.line.take(name, size)
+
+    def begin(self, *names: str) -> None:
+        """Let these be worked for."""
+        for name in names:
+            self.join(name)
+            assert self.begun.acquire(timeout=5)
+
+    def end(self) -> None:
+        self.gate.release(1000)
+        self.line.close()
+
+
+@pytest.fixture
+def open_line(tmp_path: Path) -> Iterator[Callable[..., Counter]]:
+    lines: list[Counter] = []
+
+    def make(workers: int = 1, place: int = 0, count: int = 1, **limits: int) -> Counter:
+        lines.append(Counter(QueueLimits(**limits), workers, Turns(tmp_path / "turns", place, count)))
+        return lines[-1]
+
+    yield make
+    for each in lines:
+        each.end()
+
+
+def test_nobody_in_it(open_line: Callable[..., Counter]) -> None:
+    counter = open_line()
+    assert counter.turns.mine
+    counter.end()
+    assert (counter.answered, counter.refused) == ([], [])
+
+
+def test_first_come_first_served_and_the_rest_is_refused_at_once(open_line: Callable[..., Counter]) -> None:
+    counter = open_line(max_queue=2)
+    counter.begin("a")
+    counter.join("b", "c", "d", "e")
+    assert counter.refused == [("d", "queue"), ("e", "queue")]
+    assert counter.line.waiting == 2
+    counter.end()
+    assert counter.answered == ["a", "b", "c"]
+    assert counter.line.waiting == 0
+    assert counter.line.waited_s > 0
+
+
+def test_nobody_may_wait_and_each_worker_is_found(open_line: Callable[..., Counter]) -> None:
+    counter = open_line(workers=2, max_queue=0)
+    counter.begin("a", "b")
+    counter.join("c")
+    assert counter.refused == [("c", "queue")]
+
+
+def test_who_would_wait_too_long_is_refused_by_what_requests_took(open_line: Callable[..., Counter]) -> None:
+    counter = open_line(max_wait_ms=100)
+    counter.begin("slow")
+    time.sleep(0.3)  # of which a fifth counts
+    counter.gate.release()
+    counter.line.wait_for_turn()
+    while not counter.answered:
+        time.sleep(0.001)
+    counter.begin("a")
+    counter.join("b", "c")
+    assert counter.refused == [("c", "wait")]
+
+
+def test_who_has_waited_too_long_is_refused_late(open_line: Callable[..., Counter]) -> None:
+    counter = open_line(max_wait_ms=20)
+    counter.begin("a")
+    counter.join("b")
+    time.sleep(0.1)
+    counter.end()
+    assert (counter.answered, counter.refused) == (["a"], [("b", "wait")])
+
+
+def test_large_ones_fill_it_sooner_but_one_always_may_wait(open_line: Callable[..., Counter]) -> None:
+    counter = open_line()
+    counter.begin("a")
+    counter.join("huge", size=MAX_BYTES + 1)
+    counter.join("small")
+    assert counter.refused == [("small", "queue")]
+
+
+def test_a_worker_survives_what_its_work_raises(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    answered = threading.Event()
+
+    def work(one: str) -> None:
+        if one == "bad":
+            raise ValueError("of a bad one")
+        answered.set()
+
+    line = Line(work, lambda *_: None, QueueLimits(), 1, Turns(tmp_path / "turns", 0, 1))
+    line.take("bad", 1)
+    line.take("good", 1)
+    assert answered.wait(5)
+    line.close()
+    assert "ValueError: of a bad one" in capfd.readouterr().err
+
+
+def test_a_request_is_answered_in_this_thread_while_another_process_is_idle(
+    tmp_path: Path, open_line: Callable[..., Counter]
+) -> None:
+    threads = []
+    other = Turns(tmp_path / "turns", 1, 2)
+    line = Line(
+        lambda _: threads.append(threading.current_thread()),
+        lambda *_: None,
+        QueueLimits(),
+        1,
+        Turns(tmp_path / "turns", 0, 2),
+    )
+    line.take("a", 1)
+    assert threads == [threading.main_thread()]
+    other.say(Load(1))
+    line.take("b", 1)
+    line.close()
+    assert threads[1] is not threading.main_thread()
+
+
+def test_a_busy_process_waits_for_its_turn_while_another_is_idle(
+    tmp_path: Path, open_line: Callable[..., Counter]
+) -> None:
+    other = Turns(tmp_path / "turns", 1, 2)
+    other.say(Load(1))
+    counter = open_line(place=0, count=2)
+    counter.begin("a")
+    assert not counter.turns.mine  # the other began before
+    other.say(Load(2**62))
+    counter.line.wait_for_turn()  # now it is this one that is likely to be done first
+    other.say(Load())
+    waits = threading.Thread(target=counter.line.wait_for_turn)
+    waits.start()
+    waits.join(0.05)
+    assert waits.is_alive()
+    counter.gate.release()
+    waits.join(5)
+    assert not waits.is_alive()
+    assert counter.answered == ["a"]
+
+
+@pytest.mark.parametrize(("why", "key"), [("queue", "max_queue 64"), ("wait", "max_wait_ms 10000")])
+def test_a_caller_is_told_which_limit_it_was(why: Overload, key: str) -> None:
+    assert key in QueueLimits().sentence(why)
