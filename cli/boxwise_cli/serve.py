@@ -36,6 +36,10 @@ def serve(
         int,
         typer.Option(min=0, metavar="MB", help="Remember replies, of pipelines that are exported so; 0 for none."),
     ] = 0,
+    client_shm: Annotated[
+        bool, typer.Option("--client-shm", help="Let clients on this machine hand over frames in shared memory.")
+    ] = False,
+    reload: Annotated[bool, typer.Option("--reload", help="Let models be changed while they are served.")] = False,
     load_timeout: Annotated[
         float, typer.Option(min=1, metavar="SECONDS", help="How long the models may take to load.")
     ] = 120,
@@ -50,7 +54,16 @@ def serve(
     dies is restarted within seconds.
     """
     options = ServerOptions(
-        repository, target, host, grpc_port, http_port, metrics_port, server, response_cache_mb=response_cache
+        repository,
+        target,
+        host,
+        grpc_port,
+        http_port,
+        metrics_port,
+        server,
+        response_cache_mb=response_cache,
+        client_shm=client_shm,
+        reload=reload,
     )
     if server is None and not options.on_loopback:
         _to_stderr(

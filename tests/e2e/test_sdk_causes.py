@@ -57,7 +57,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(small: Path) -> Iterator[ServerOptions]:
     """One that tests leave as they found it."""
-    options = ServerOptions.on_free_ports(small)
+    options = replace(ServerOptions.on_free_ports(small), client_shm=True)
     with TritonProcess.start(options):
         yield options
 
@@ -99,11 +99,10 @@ def test_a_full_queue_is_an_overload(connect: Any, small: Path, tmp_path: Path) 
 
 def test_a_pipeline_that_was_unloaded_is_unavailable_there(connect: Any, small: Path) -> None:
     """What a server says of its pipelines while it stops: another server may have them."""
-    options = ServerOptions.on_free_ports(small)
-    options = replace(options, extra_args=("--model-control-mode=explicit", "--load-model=*"))
+    options = replace(ServerOptions.on_free_ports(small), reload=True)
     with TritonProcess.start(options), connect(options.grpc_url, pipeline="dots", timeout_s=20) as client:
         client.predict(PNG)
-        tritonclient.grpc.InferenceServerClient(options.grpc_url).unload_model("dots")
+        tritonclient.grpc.InferenceServerClient(options.grpc_url).unload_model("dots", options.admin_headers)
         with pytest.raises(Unavailable, match="has no available versions") as caught:
             client.predict(PNG)
         assert (caught.value.code, caught.value.retryable) == ("NOT_FOUND", True)
@@ -276,7 +275,7 @@ def test_a_program_that_closes_nothing_leaves_nothing(server: ServerOptions) -> 
 
 
 def test_a_restarted_server_is_told_of_the_slots_again(connect: Any, small: Path) -> None:
-    options = ServerOptions.on_free_ports(small)
+    options = replace(ServerOptions.on_free_ports(small), client_shm=True)
     with connect(options.grpc_url, pipeline="dots", transfer="shm") as client:
         for _ in range(2):
             with TritonProcess.start(options):
@@ -286,7 +285,6 @@ def test_a_restarted_server_is_told_of_the_slots_again(connect: Any, small: Path
 
 def test_a_server_that_allows_no_shared_memory_is_sent_frames_with_one_warning(connect: Any, small: Path) -> None:
     options = ServerOptions.on_free_ports(small)
-    options = replace(options, extra_args=("--grpc-restricted-protocol=shared-memory:admin-key=x",))
     with (
         TritonProcess.start(options),
         connect(options.grpc_url, pipeline="dots", transfer="shm") as client,

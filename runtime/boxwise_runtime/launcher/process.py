@@ -19,7 +19,14 @@ from boxwise_runtime.launcher import guard, log
 from boxwise_runtime.launcher.binary import locate
 from boxwise_runtime.launcher.command import ALLOCATOR, arguments
 from boxwise_runtime.launcher.files import check_open_files, raise_open_files
-from boxwise_runtime.launcher.options import LaunchError, ServerOptions, check_endpoints, check_repository, check_target
+from boxwise_runtime.launcher.options import (
+    LaunchError,
+    ServerOptions,
+    check_endpoints,
+    check_exposure,
+    check_repository,
+    check_target,
+)
 from boxwise_runtime.stubs import group_runs, stubs_of
 
 READY_POLL_S = 0.05
@@ -83,6 +90,7 @@ class TritonProcess:
         """
         check_repository(options.repository)
         check_target(options)
+        check_exposure(options)
         check_endpoints(options)
         check_open_files()
         server = cls(options, on_log)
@@ -220,7 +228,7 @@ class TritonProcess:
     def _answers(self) -> bool:
         """Whether GET /v2/health/ready says yes, and metrics, which Triton opens last, are there too."""
         options = self.options
-        host = options.reachable_host.strip("[]")
+        host = options.local_host
         connection = http.client.HTTPConnection(host, options.http_port, timeout=2)
         try:
             connection.request("GET", "/v2/health/ready")

@@ -17,7 +17,7 @@ import pytest
 from contract_support.servers import write_tritonserver
 from tritonclient.utils import InferenceServerException
 
-from boxwise_runtime.launcher import LaunchError, ServerOptions, TritonProcess, process
+from boxwise_runtime.launcher import LaunchError, TritonProcess, process
 from boxwise_runtime.stubs import Stub, stubs_of
 
 SLEEPY = """
@@ -214,12 +214,10 @@ def test_a_killed_server_is_noticed_and_cleaned_up_after(echo_options, nothing_l
 
 def test_an_unloaded_model_is_not_a_failure(echo_options) -> None:
     """A rollout unloads models: their stages go, and nothing has died."""
-    options = ServerOptions(
-        **vars(echo_options) | {"extra_args": ("--model-control-mode=explicit", "--load-model=echo")}
-    )
+    options = replace(echo_options, reload=True)
     with TritonProcess.start(options) as server:
         url = f"http://127.0.0.1:{options.http_port}/v2/repository/models/echo/unload"
-        urllib.request.urlopen(urllib.request.Request(url, b"{}"), timeout=5).close()
+        urllib.request.urlopen(urllib.request.Request(url, b"{}", options.admin_headers), timeout=5).close()
         deadline = time.monotonic() + 8
         while stubs_of(server.pid):
             assert server.failure() is None
