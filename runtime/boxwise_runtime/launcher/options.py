@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 import socket
+import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Self, get_args
@@ -186,10 +187,29 @@ def check_exposure(options: ServerOptions) -> None:
             "--public needs --tls-cert and --tls-key, since pictures would cross the network in the clear; where "
             "something before this server has TLS already, such as a front or a mesh, say so with --without-tls"
         )
-    for option, file in options.tls.files.items() if options.tls else ():
+    if options.tls:
+        _check_tls(options.tls)
+
+
+def _check_tls(tls: ServerTLS) -> None:
+    """Triton says of files that it cannot use that its port is in use."""
+    for option, file in tls.files.items():
         if not os.access(file, os.R_OK):
             why = "may not be read by this user" if file.exists() else "does not exist"
             raise LaunchError(f"{option} {file} {why}: give a PEM file")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(tls.certificate, tls.key, password="")
+    except ssl.SSLError as error:
+        raise LaunchError(
+            f"--tls-cert {tls.certificate} and --tls-key {tls.key} are not a certificate and its own key: give two PEM "
+            "files, the key without a password"
+        ) from error
+    if tls.client_ca:
+        try:
+            context.load_verify_locations(tls.client_ca)
+        except ssl.SSLError as error:
+            raise LaunchError(f"--tls-client-ca {tls.client_ca} holds no certificate: give a PEM file") from error
 
 
 def check_endpoints(options: ServerOptions) -> None:
