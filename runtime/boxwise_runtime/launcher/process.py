@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -96,6 +97,7 @@ class TritonProcess:
         server = cls(options, on_log)
         try:
             server._wait_until_ready(timeout_s, stop or threading.Event())
+            _hide(server.pid, options.admin_key)
         except BaseException:  # Ctrl-C too
             server.stop(timeout_s=0)
             raise
@@ -268,6 +270,21 @@ class TritonProcess:
         with suppress(ChildProcessError):
             while os.waitpid(-self.pid, os.WNOHANG)[0]:
                 pass
+
+
+def _hide(pid: int, secret: str) -> None:
+    """Blot a secret out of the arguments that everybody on the machine sees of a process, which has read them by now.
+
+    Triton takes it in no other way. A hardened kernel does not let us: SECURITY.md says what then remains.
+    """
+    with suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        start, end = int(fields[45]), int(fields[46])  # arg_start and arg_end of proc(5)
+        with Path(f"/proc/{pid}/mem").open("r+b", buffering=0) as memory:
+            memory.seek(start)
+            shown = memory.read(end - start)
+            memory.seek(start)
+            memory.write(shown.replace(secret.encode(), b"*" * len(secret)))
 
 
 def _exit(code: int) -> str:

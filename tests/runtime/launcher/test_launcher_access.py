@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -9,6 +10,7 @@ import requests
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from boxwise_runtime.launcher import ServerOptions, TritonProcess
+from boxwise_runtime.launcher.options import ADMIN_HEADER
 
 LOAD = ("RepositoryModelLoad", service_pb2.RepositoryModelLoadRequest(model_name="echo"))
 UNLOAD = ("RepositoryModelUnload", service_pb2.RepositoryModelUnloadRequest(model_name="echo"))
@@ -72,6 +74,9 @@ def test_what_changes_a_server_is_closed_but_to_who_has_its_key(echo_options: Se
         for asked in (LOAD, UNLOAD):  # there is nothing to be had with the key either
             assert "explicit" in ask(echo_options, asked, echo_options.admin_headers)
         assert echo_options.admin_key not in "\n".join(server.log)
+        shown = Path(f"/proc/{server.pid}/cmdline").read_text()
+        assert f"{ADMIN_HEADER}=***" in shown
+        assert echo_options.admin_key not in shown
     assert echo_options.admin_key not in repr(echo_options)
 
 
