@@ -98,6 +98,7 @@ class TritonProcess:
         try:
             server._wait_until_ready(timeout_s, stop or threading.Event())
             _hide(server.pid, options.admin_key)
+            server.close_segments()
         except BaseException:  # Ctrl-C too
             server.stop(timeout_s=0)
             raise
@@ -131,6 +132,15 @@ class TritonProcess:
                     stage = f"the stage '{model}'" if model else "a Python stage"
                     return f"{stage} died (its process {stub.pid} crashed or was killed; out of memory?)"
         return None
+
+    def close_segments(self) -> None:
+        """Let only our user read what stages hand on in /dev/shm: Triton makes it readable for all, umask or not.
+
+        `start` does it, and a Supervisor for models that are loaded later.
+        """
+        for segment in Path("/dev/shm").glob(f"{self._shm_prefix}*"):  # noqa: S108
+            with suppress(FileNotFoundError):
+                segment.chmod(0o600)
 
     def stop(self, timeout_s: float = 10) -> None:
         """End the server and its stages, and remove what they hold in /dev/shm. Stopping twice is fine.

@@ -55,6 +55,11 @@ def ask(options: ServerOptions, asked: tuple[str, Any], headers: dict[str, str] 
             return str(error.details())
 
 
+def segment_modes(options: ServerOptions) -> set[int]:
+    """Who may read and write what its stages hand on in /dev/shm."""
+    return {path.stat().st_mode & 0o777 for path in Path("/dev/shm").glob(f"boxwise-{options.http_port}-*")}
+
+
 def test_what_changes_a_server_is_closed_but_to_who_has_its_key(echo_options: ServerOptions) -> None:
     wrong = dict.fromkeys(echo_options.admin_headers, "guess")
     http = f"http://127.0.0.1:{echo_options.http_port}/v2"
@@ -84,14 +89,18 @@ def test_models_are_loaded_and_unloaded_where_that_is_asked(
     echo_options: ServerOptions, infer: Callable[..., list[int]]
 ) -> None:
     options = replace(echo_options, reload=True)
-    with TritonProcess.start(options):
+    with TritonProcess.start(options) as server:
         assert infer(options, 0) == [0]
+        assert segment_modes(options) == {0o600}
         assert "is restricted" in ask(options, UNLOAD)
         assert infer(options, 0) == [0]
         assert ask(options, UNLOAD, options.admin_headers) == ""
         assert "no available versions" in ask(options, ("ModelMetadata", service_pb2.ModelMetadataRequest(name="echo")))
         assert ask(options, LOAD, options.admin_headers) == ""
         assert infer(options, 0) == [0]
+        assert segment_modes(options) != {0o600}  # there are new ones
+        server.close_segments()
+        assert segment_modes(options) == {0o600}
 
 
 def test_clients_share_memory_where_that_is_asked(echo_options: ServerOptions) -> None:
