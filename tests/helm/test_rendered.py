@@ -27,6 +27,7 @@ from helm_support.repository import add_slow_model
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from boxwise import TLS, BoxwiseError, Client
+from boxwise_export.exchange import write_file
 from boxwise_runtime import probe
 from boxwise_runtime.launcher import command
 from boxwise_runtime.launcher.options import ServerOptions
@@ -196,8 +197,8 @@ class TestProbes:
     def test_a_full_queue_is_not_broken_either(self, repository: Path, programs: Path, tmp_path: Path) -> None:
         short = tmp_path / "repository"
         shutil.copytree(repository, short)
-        with (short / f"{PIPELINE}_detector" / "config.pbtxt").open("a") as config:
-            config.write("\ndynamic_batching { default_queue_policy { max_queue_size: 1 } }\n")
+        config = short / f"{PIPELINE}_detector" / "config.pbtxt"
+        write_file(config, config.read_bytes() + b"\ndynamic_batching { default_queue_policy { max_queue_size: 1 } }\n")
         ports = Ports.free()
         with running(Pod(render(values(short, ports)), programs, str(ports.http))), ThreadPoolExecutor(16) as clients:
             path = f"/v2/models/{PIPELINE}/infer"

@@ -163,7 +163,7 @@ failureThreshold: {{ .probe.failureThreshold }}
     - -ec
     - |
       {{- if ne $v.repository.source "init" }}
-      cp -RL /source/. "$MODELS"
+      cp -RLf /source/. "$MODELS"
       {{- end }}
       exec timeout {{ $v.engines.timeoutSeconds }} boxwise build-engines "$MODELS" "$@"
     - boxwise
