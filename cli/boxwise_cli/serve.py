@@ -66,7 +66,7 @@ def serve(
         typer.Option(
             metavar="ADDRESS",
             rich_help_panel=_FOR_WHOM,
-            help="Listen here, for 127.0.0.1, or for 0.0.0.0 where it is public.",
+            help="Where to listen; left out, 127.0.0.1, or 0.0.0.0 where it is public.",
         ),
     ] = None,
     tls_cert: Annotated[Path | None, _pem("Its certificate, with those of the authorities between.")] = None,
