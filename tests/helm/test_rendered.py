@@ -19,7 +19,7 @@ import grpc
 import pytest
 import requests
 import trustme
-from contract_support.servers import write_repository
+from contract_support.servers import on_ipv6, write_repository
 from contract_support.synthetic import make_dots, png
 from helm_support.chart import CASES, NAMESPACE, RELEASE, merged, only, pod_of, render
 from helm_support.pod import LEFT_OUT, Pod, Ports, helm_test, image, running
@@ -233,6 +233,16 @@ class TestProbes:
         with running(Pod(render(rendered), programs, str(ports.http))) as pod:
             assert pod.probe("readiness"), pod.said
             assert TestHelmTest().run(pod, ports, tmp_path).returncode == 0
+
+    @on_ipv6
+    def test_a_pod_of_ipv6_is_probed_alike(self, repository: Path, programs: Path) -> None:
+        ports = Ports.free()
+        rendered = render(values(repository, ports, triton={"listenAddress": "::"}))
+        with running(Pod(rendered, programs, str(ports.http))) as pod:
+            assert pod.probe("readiness"), pod.said
+            with grpc.insecure_channel(f"[::1]:{ports.grpc}") as channel:
+                stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+                assert stub.ServerReady(service_pb2.ServerReadyRequest(), timeout=20).ready
 
     def test_a_pipeline_without_a_detector_is_probed_alike(self, programs: Path, tmp_path: Path) -> None:
         repository = write_repository(tmp_path / "whole", PIPELINE, detector=None)

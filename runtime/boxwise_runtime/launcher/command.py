@@ -19,7 +19,7 @@ def arguments(options: ServerOptions, shm_prefix: str) -> list[str]:
         f"--model-repository={options.repository.absolute()}",
         *([] if options.target == "embedded" else [f"--model-config-name={options.target}"]),
         # Left out, each of them would listen on 0.0.0.0.
-        *(f"--{name}-address={host}" for name, host in options.hosts.items()),
+        *(f"--{name}-address={_address(name, host)}" for name, host in options.hosts.items()),
         *(f"--{name}-port={port}" for name, port in options.ports.items()),
         # `explicit` loads nothing by itself.
         *(["--model-control-mode=explicit", "--load-model=*"] if options.reload else ["--model-control-mode=none"]),
@@ -33,6 +33,13 @@ def arguments(options: ServerOptions, shm_prefix: str) -> list[str]:
         *_tls(options.tls),
         *options.extra_args,
     ]
+
+
+def _address(endpoint: str, host: str) -> str:
+    """A host as gRPC, or the library under the other two, wants to read it where it is one of IPv6."""
+    if ":" not in host:
+        return host
+    return f"[{host}]" if endpoint == "grpc" else f"ipv6:{host}"
 
 
 def _closed(options: ServerOptions) -> list[str]:

@@ -14,7 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from contract_support.servers import write_tritonserver
+import tritonclient.grpc
+from contract_support.servers import on_ipv6, write_tritonserver
 from tritonclient.utils import InferenceServerException
 
 from boxwise_runtime.launcher import LaunchError, TritonProcess, process
@@ -55,6 +56,18 @@ def test_a_server_answers_on_loopback_only_and_leaves_nothing(echo_options, infe
     for port in echo_options.ports.values():
         with pytest.raises(OSError, match="refused"):
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
+
+
+@on_ipv6
+@pytest.mark.parametrize("changes", [{"host": "::1"}, {"host": "::", "public": True, "without_tls": True}])
+def test_a_server_answers_over_ipv6(echo_options, changes: dict[str, object]) -> None:
+    options = replace(echo_options, **changes)
+    with TritonProcess.start(options):
+        assert options.grpc_url == f"[::1]:{options.grpc_port}"
+        with tritonclient.grpc.InferenceServerClient(options.grpc_url) as client:
+            assert client.is_model_ready("echo")
+        for url in (f"{options.http_url}/v2/health/ready", options.metrics_url):
+            urllib.request.urlopen(url, timeout=5).close()
 
 
 ENSEMBLE = """
