@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from boxwise_export.arrangement import IN_FLIGHT, Arrangement, Layout
 from boxwise_export.configs import Template, model_py, per_classifier, read_config, remove
 from boxwise_export.manifest import Revision
 from boxwise_export.versions import ModelFolder, version_files
-from boxwise_runtime.line import QUEUE_LIMITS
+from boxwise_runtime.line import QUEUE_LIMITS, QueueLimits
 
 OPTIONS = ("score_threshold", "iou_threshold", "max_detections", "class_filter")
 DETECTIONS = ("boxes", "scores", "class_ids", "image_size")
@@ -195,6 +195,8 @@ def _joined(outline: _Outline, stages: Stages, arrangement: Arrangement, version
     comments |= {key: text for key, text in public.comments.items() if key[0] == "output"}
     comments |= {key: text for key, text in first.comments.items() if key[0] == "input"}
 
+    for limit, value in asdict(QueueLimits()).items():  # of stages that were published before they had any
+        config.parameters[limit].string_value = str(value)
     parts = {"preprocess": "preprocess", "objects": "nms"} if outline.detects else {"objects": "whole_picture"}
     for part, stage in parts.items():
         own = Template.read(stages[stage].configs["config.pbtxt"])

@@ -27,7 +27,7 @@ class QueueLimits:
     Attributes:
         max_queue: requests that wait in one process, beside those that it works on.
         max_wait_ms: milliseconds that one may wait. Who would wait longer, by what requests took of late, is refused
-            at once; who has waited longer all the same, then.
+            at once; who has waited twice as long all the same, then.
     """
 
     max_queue: int = 64
@@ -139,7 +139,7 @@ class Line(Generic[T]):
                 begun = self._begin()
                 waited_s = (begun - since) / 1e9
                 self.waited_s += waited_s
-            self._answer(one, begun, late=waited_s * 1e3 > self._limits.max_wait_ms)
+            self._answer(one, begun, late=waited_s * 1e3 > 2 * self._limits.max_wait_ms)
 
     def _answer(self, one: T, begun: int, *, late: bool = False) -> None:
         try:
