@@ -110,8 +110,7 @@ class TritonStatistics(AbstractContextManager["TritonStatistics"]):
             raise StatisticsError(f"no statistics of the stages: {error.message()}") from error
         except OSError as error:
             raise StatisticsError(f"no metrics at {self._metrics}: {error}") from error
-        inside = stages_inside(self._pipeline, own)
-        return inside | with_lines(self._pipeline, counters, inside, own)
+        return stages_inside(self._pipeline, own) | with_lines(counters, own)
 
     def _max_batch(self, model: str) -> int:
         if model not in self._limits:
@@ -141,22 +140,19 @@ def stages_inside(pipeline: str, metrics: Iterable[Sample]) -> dict[str, Counter
     return counters
 
 
-def with_lines(
-    pipeline: str, counters: Mapping[str, Counters], inside: Mapping[str, Counters], metrics: Iterable[Sample]
-) -> dict[str, Counters]:
-    """What Triton counted, with what requests waited in lines of ours, and what was done for them there.
+def with_lines(counters: Mapping[str, Counters], metrics: Iterable[Sample]) -> dict[str, Counters]:
+    """What Triton counted, where our processes have lines with what they counted themselves.
 
-    Of a request that waits in a line Triton counts no more than the way there.
+    Triton's time of a request ends when the process has taken it, and its turn may come later.
     """
-    waited = {each.labels["model"]: each.value for each in metrics if each.name == "boxwise_queue_seconds_total"}
-    longer = {}
+    said = {(each.name, each.labels.get("model")): round(each.value * 1e9) for each in metrics}
+    corrected = dict(counters)
     for model, each in counters.items():
-        ns = dict(each.ns) | {"queue": each.ns["queue"] + round(waited.get(model, 0) * 1e9)}
-        if model == pipeline and inside:
-            ns["compute_infer"] = sum(stage.ns["total"] for stage in inside.values())
-            ns["total"] = sum(ns[part] for part in PARTS)
-        longer[model] = replace(each, ns=ns)
-    return longer
+        if work := said.get(("boxwise_work_seconds_total", model)):
+            queue = each.ns["queue"] + said[("boxwise_queue_seconds_total", model)]
+            ns = dict(each.ns) | {"queue": queue, "compute_infer": work}
+            corrected[model] = replace(each, ns=ns | {"total": sum(ns[part] for part in PARTS)})
+    return corrected
 
 
 def stages(pipeline: str, before: Mapping[str, Counters], after: Mapping[str, Counters]) -> tuple[Stage, ...]:

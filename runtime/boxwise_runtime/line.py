@@ -60,6 +60,7 @@ class Line(Generic[T]):
 
     Attributes:
         waited_s: seconds that all together have waited so far.
+        worked_s: seconds that they have been worked on, likewise.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class Line(Generic[T]):
         self._bytes = 0
         self._begun: list[int] = []  # when those were (ns) that are worked on
         self._takes_s = 0.0  # a request, of late
-        self.waited_s = 0.0
+        self.waited_s = self.worked_s = 0.0
         self._closed = False
         self._changed = threading.Condition()
         self._workers = [threading.Thread(target=self._serve, daemon=True) for _ in range(workers)]
@@ -148,8 +149,10 @@ class Line(Generic[T]):
             traceback.print_exc()
         with self._changed:
             self._begun.remove(begun)
+            took_s = (time.monotonic_ns() - begun) / 1e9
+            self.worked_s += took_s
             if not late:
-                self._takes_s += _LATEST * ((time.monotonic_ns() - begun) / 1e9 - self._takes_s)
+                self._takes_s += _LATEST * (took_s - self._takes_s)
             self._tell()
 
     def _begin(self) -> int:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from boxwise_runtime.line import Line, Overload
 
 REASONS = ("empty", "format", "size", "corrupt", "option")  # of `InvalidInput`
-WAITING, QUEUE_SECONDS = "boxwise_waiting_requests", "boxwise_queue_seconds_total"
+WAITING = "boxwise_waiting_requests"
+QUEUE_SECONDS, WORK_SECONDS = "boxwise_queue_seconds_total", "boxwise_work_seconds_total"
 _REFUSALS = "boxwise_refusals_total"
 _OVERLOADS = "boxwise_overload_refusals_total"
 FAMILIES = {
@@ -24,6 +25,7 @@ FAMILIES = {
     "boxwise_stage_seconds_total": "Seconds of each stage of a pipeline that is laid out as one model.",
     WAITING: "Requests that wait in a line of ours, now.",
     QUEUE_SECONDS: "Seconds that requests waited in a line of ours.",
+    WORK_SECONDS: "Seconds that requests were worked on, when their turn had come.",
     _REFUSALS: "Requests that were refused with INVALID_ARGUMENT, by the reason.",
     _OVERLOADS: "Requests that were refused with UNAVAILABLE, since others waited before them, by the reason.",
 }
@@ -69,7 +71,7 @@ class Tally:
         overloads = [Series(_OVERLOADS, "reason", reason) for reason in get_args(Overload) if line]
         self._counts = defaultdict(float, dict.fromkeys([*refusals, *overloads], 0.0))
         self._line = line
-        self._line_said = {WAITING: 0.0, QUEUE_SECONDS: 0.0}
+        self._line_said = dict.fromkeys((WAITING, QUEUE_SECONDS, WORK_SECONDS), 0.0)
         self._lock = threading.Lock()
 
     def add(self, outputs: Mapping[str, NDArray[Any]]) -> None:
@@ -93,7 +95,8 @@ class Tally:
         with self._lock:
             taken, self._counts = self._counts, defaultdict(float)
         if self._line:
-            now = {WAITING: float(self._line.waiting), QUEUE_SECONDS: self._line.waited_s}
+            line = self._line
+            now = {WAITING: float(line.waiting), QUEUE_SECONDS: line.waited_s, WORK_SECONDS: line.worked_s}
             taken |= {Series(name): value - self._line_said[name] for name, value in now.items()}
             self._line_said = now
         return taken

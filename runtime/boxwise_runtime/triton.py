@@ -6,16 +6,14 @@ import json
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import cv2
-import numpy as np
 import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
-from boxwise_runtime.chain import Chain
 from boxwise_runtime.errors import InvalidInput
 from boxwise_runtime.line import Line, Overload, QueueLimits
 from boxwise_runtime.metrics import FAMILIES, GAUGES, Series, Tally
@@ -63,7 +61,7 @@ class StageModel:
         except InvalidInput as error:
             self._tally.add_refusal(error.reason)
             return _refusal(str(error), pb_utils.TritonError.INVALID_ARG)
-        except _Refused as error:
+        except Refused as error:
             return _refusal(str(error), error.code)
         self._tally.add(outputs)
         wanted = set(request.requested_output_names())
@@ -158,66 +156,6 @@ class ChainModel(QueuedModel):
         return outputs
 
 
-class GluedModel(ChainModel):
-    """A Triton model that runs the whole pipeline but its networks, which are models of their own that it calls.
-
-    While one request waits for a network, others go on in this process.
-    """
-
-    @property
-    def workers(self) -> int:
-        """Requests of this process at once."""
-        return int(self._stage.in_flight)
-
-
-@dataclass
-class Glued:
-    """A chain whose networks are models of this server.
-
-    Attributes:
-        objects: as `Chain.build` has it.
-        models: which model is "detector", which "classifier_<name>".
-        versions: of these.
-        in_flight: requests of one instance at once.
-        preprocess: as `Chain.build` has it.
-        top_k: as `Chain.build` has it.
-    """
-
-    objects: Mapping[str, Any]
-    models: Mapping[str, str]
-    versions: Mapping[str, int]
-    in_flight: int
-    preprocess: Mapping[str, Any] = field(default_factory=dict)
-    top_k: Mapping[str, int] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.chain = Chain.build(
-            self.preprocess, self.objects, self.top_k, lambda name: _Network(self.models[name], self.versions[name])
-        )
-
-
-@dataclass(frozen=True)
-class _Network:
-    """A model of this server, called as the graph that it runs."""
-
-    model: str
-    version: int
-
-    def __call__(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        outputs = ["label_ids", "label_scores"] if "crops" in inputs else _CANDIDATES
-        request = pb_utils.InferenceRequest(
-            model_name=self.model,
-            model_version=self.version,
-            requested_output_names=outputs,
-            inputs=[pb_utils.Tensor(name, np.ascontiguousarray(tensor)) for name, tensor in inputs.items()],
-            preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU, 0),
-        )
-        response = request.exec()
-        if response.has_error():
-            raise _Refused(response.error().message(), response.error().code())
-        return {tensor.name(): tensor.as_numpy() for tensor in response.output_tensors()}
-
-
 def _hand_over(tally: Tally, model: str) -> None:
     """Add what is counted to Triton's metrics, for as long as the process lives."""
     families: dict[str, Any] = {}
@@ -235,10 +173,7 @@ def _hand_over(tally: Tally, model: str) -> None:
         time.sleep(_HANDED_OVER_EVERY_S)
 
 
-_CANDIDATES = ["candidate_boxes", "candidate_scores", "candidate_classes"]
-
-
-class _Refused(Exception):
+class Refused(Exception):
     """Why there is no answer, as a status of Triton."""
 
     def __init__(self, message: str, code: int) -> None:
@@ -252,7 +187,7 @@ def _refuse_cancelled(request: Any) -> None:
     Triton 2.51 goes on with an ensemble's steps all the same.
     """
     if request.is_cancelled():
-        raise _Refused("cancelled", pb_utils.TritonError.CANCELLED)
+        raise Refused("cancelled", pb_utils.TritonError.CANCELLED)
 
 
 def _refusal(message: str, code: int) -> Any:

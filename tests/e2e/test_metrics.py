@@ -78,6 +78,7 @@ def test_what_requests_were_is_counted(options: ServerOptions, layout: Layout) -
     assert seconds.keys() - {("boxwise_stage_seconds_total", stage) for stage in ours} == {
         ("boxwise_decode_seconds_total",),
         ("boxwise_queue_seconds_total",),
+        ("boxwise_work_seconds_total",),
     }
     assert all(value > 0 for key, value in seconds.items() if key != ("boxwise_queue_seconds_total",))
 

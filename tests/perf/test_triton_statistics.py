@@ -33,17 +33,19 @@ def test_the_stages_inside_one_model_are_read_from_its_metrics() -> None:
     ]
 
 
-def test_what_waits_in_a_line_of_ours_waits() -> None:
+def test_what_waits_and_works_in_our_processes_is_counted_by_them() -> None:
     said = {"street": counters(4, 4, 4, 1, {}), "street_raw": counters(1, 1, 1, 1, {})}
-    metrics = parse('boxwise_queue_seconds_total{model="street"} 0.012')
-    assert with_lines("street", said, {}, []) == said
-    found = with_lines("street", said, {}, metrics)
+    assert with_lines(said, []) == said
+    own = """
+boxwise_queue_seconds_total{model="street"} 0.012
+boxwise_work_seconds_total{model="street"} 0.1
+"""
+    found = with_lines(said, parse(own))
     assert found["street_raw"] == said["street_raw"]
-    assert found["street"].ns["queue"] == said["street"].ns["queue"] + 12_000_000
-    inside = stages_inside("street", parse(METRICS))
-    joined = with_lines("street", said, inside, metrics)["street"].ns
-    assert joined["compute_infer"] == 162_000_000
-    assert joined["total"] == sum(joined[part] for part in PARTS)
+    ns = found["street"].ns
+    assert ns["queue"] == said["street"].ns["queue"] + 12_000_000
+    assert ns["compute_infer"] == 100_000_000
+    assert ns["total"] == sum(ns[part] for part in PARTS)
 
 
 def test_no_models() -> None:

@@ -113,6 +113,12 @@ model=~"{{ $p }}{{ ternary "_.+" "(_.+)?" (eq .Values.pipeline.layout "ensemble"
 {{- if eq .Values.pipeline.layout "ensemble" -}}model=~"{{ $p }}(_raw)?"{{- else -}}model="{{ $p }}"{{- end -}}
 {{- end -}}
 
+{{/* Milliseconds of the models that are asked, a second. Triton's own end when a process of ours has taken a request. */}}
+{{- define "boxwise.query.spent" -}}
+{{- $of := printf "%s,%s" (include "boxwise.series" .) (include "boxwise.requests" .) -}}
+sum(sum by (model) (rate(nv_inference_queue_duration_us{ {{- $of -}} }[5m])) / 1000 + sum by (model) (rate(boxwise_queue_seconds_total{ {{- $of -}} }[5m]) + rate(boxwise_work_seconds_total{ {{- $of -}} }[5m])) * 1000 or sum by (model) (rate(nv_inference_request_duration_us{ {{- $of -}} }[5m])) / 1000)
+{{- end -}}
+
 {{/* This release's series, as the ServiceMonitor labels them: job is the Service's name. */}}
 {{- define "boxwise.series" -}}
 namespace="{{ .Release.Namespace }}",job="{{ include "boxwise.fullname" . }}"

@@ -1,4 +1,4 @@
-from boxwise_runtime.triton import Glued, GluedModel
+from boxwise_runtime.glued import Glued, GluedModel
 
 
 class TritonPythonModel(GluedModel):
