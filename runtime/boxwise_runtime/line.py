@@ -6,7 +6,8 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Generic, Literal, TypeVar
 
@@ -88,22 +89,27 @@ class Line(Generic[T]):
         """How many wait now."""
         return len(self._waiting)
 
-    def take(self, one: T, size: int) -> None:
-        """Let one in, of so many bytes: it waits for a worker, or is refused here and now.
-
-        While another process is idle, nobody needs this thread to take the next one: then it answers this one itself.
-        """
-        begun = why = None
+    @contextmanager
+    def here(self) -> Iterator[bool]:
+        """Whether this thread is to answer what has come, inside: nobody waits, and another process takes what comes next."""
         with self._changed:
-            if not self._load and self._turns.another_is_idle and len(self._workers) == 1:
-                begun = self._begin()
-            elif not (why := self._objection(size)):
+            nobody = not self._load and len(self._workers) == 1
+            begun = self._begin() if nobody and self._turns.another_is_idle else None
+        try:
+            yield begun is not None
+        finally:
+            if begun is not None:
+                self._end(begun)
+
+    def join(self, one: T, size: int) -> None:
+        """Let one wait for a worker, of so many bytes, or refuse it here and now."""
+        with self._changed:
+            why = self._objection(size)
+            if why is None:
                 self._waiting.append((time.monotonic_ns(), size, one))
                 self._bytes += size
                 self._tell()
-        if begun:
-            self._answer(one, begun)
-        elif why:
+        if why is not None:
             self._refuse(one, why)
 
     def wait_for_turn(self) -> None:
@@ -140,13 +146,19 @@ class Line(Generic[T]):
                 begun = self._begin()
                 waited_s = (begun - since) / 1e9
                 self.waited_s += waited_s
-            self._answer(one, begun, late=waited_s * 1e3 > 2 * self._limits.max_wait_ms)
+            late = waited_s * 1e3 > 2 * self._limits.max_wait_ms
+            try:
+                self._refuse(one, "wait") if late else self._work(one)
+            except Exception:  # noqa: BLE001 (the others still wait for this worker)
+                traceback.print_exc()
+            self._end(begun, late=late)
 
-    def _answer(self, one: T, begun: int, *, late: bool = False) -> None:
-        try:
-            self._refuse(one, "wait") if late else self._work(one)
-        except Exception:  # noqa: BLE001 (the others still wait for this worker)
-            traceback.print_exc()
+    def _begin(self) -> int:
+        self._begun.append(time.monotonic_ns())
+        self._tell()
+        return self._begun[-1]
+
+    def _end(self, begun: int, *, late: bool = False) -> None:
         with self._changed:
             self._begun.remove(begun)
             took_s = (time.monotonic_ns() - begun) / 1e9
@@ -154,11 +166,6 @@ class Line(Generic[T]):
             if not late:
                 self._takes_s += _LATEST * (took_s - self._takes_s)
             self._tell()
-
-    def _begin(self) -> int:
-        self._begun.append(time.monotonic_ns())
-        self._tell()
-        return self._begun[-1]
 
     @property
     def _load(self) -> int:

@@ -24,6 +24,7 @@ from boxwise_runtime.turns import Turns
 # Asking whether a caller is gone takes 0.13 ms: in a chain, it is done after so much work and no sooner.
 _ASK_EVERY_S = 0.005
 _HANDED_OVER_EVERY_S = 1.0
+_SHM, _UUID_LENGTH = Path("/dev/shm"), 36  # noqa: S108
 
 
 class StageModel:
@@ -85,7 +86,11 @@ class _Waiting:
     sender: Any
 
     def send(self, response: Any) -> None:
-        self.sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+        """Answer it, or end it without an answer that finds no room in /dev/shm: its sender takes no other."""
+        try:
+            self.sender.send(response)
+        finally:
+            self.sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
 
 class QueuedModel(StageModel):
@@ -100,26 +105,23 @@ class QueuedModel(StageModel):
         """Requests of this process at once."""
         return 1
 
-    def initialize(self, args: dict[str, str]) -> None:
-        """Build the stage, and open the line."""
-        self._took_s = _ASK_EVERY_S  # the last request; nobody knows what the first takes
-        super().initialize(args)
-
-    def execute(self, requests: list[Any]) -> None:
-        """Let the requests in; their answers go out by themselves."""
-        for request in requests:
-            waiting = _Waiting(request, self._read(request), request.get_response_sender())
-            self._line.take(waiting, sum(tensor.nbytes for tensor in waiting.inputs.values()))
-        self._line.wait_for_turn()
+    def execute(self, requests: list[Any]) -> list[Any] | None:
+        """Answer the requests, or let them into the line."""
+        with self._line.here() as here:
+            responses = super().execute(requests) if here else None
+        if not here:
+            for request in requests:
+                waiting = _Waiting(request, self._read(request), request.get_response_sender())
+                self._line.join(waiting, sum(tensor.nbytes for tensor in waiting.inputs.values()))
+            self._line.wait_for_turn()
+        return responses
 
     def finalize(self) -> None:
         """Answer those who wait."""
         self._line.close()
 
     def _open_line(self, args: dict[str, str]) -> Line[_Waiting]:
-        # .../stub MODEL.PY SEGMENT ...: a segment's name is the server's prefix and a UUID.
-        prefix = Path("/proc/self/cmdline").read_text().split("\0")[2][:-36]
-        file = Path(f"/dev/shm/{prefix}turns-{args['model_name']}-{args['model_version']}")  # noqa: S108
+        file = _SHM / f"{_server_prefix()}turns-{args['model_name']}-{args['model_version']}"
         count = json.loads(args["model_config"])["instance_group"][0]["count"]
         place = int(args["model_instance_name"].rpartition("_")[2])
         turns = Turns(file, place, count)
@@ -127,13 +129,11 @@ class QueuedModel(StageModel):
         return self._line
 
     def _send(self, waiting: _Waiting) -> None:
-        start = time.perf_counter()
         try:
             response = self._respond(waiting.request, waiting.inputs)
         except Exception as error:  # noqa: BLE001 (without an answer its caller would wait for ever)
             response = _refusal(f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL)
         waiting.send(response)
-        self._took_s = time.perf_counter() - start
 
     def _turn_away(self, waiting: _Waiting, why: Overload) -> None:
         self._tally.add_overload(why)
@@ -143,8 +143,11 @@ class QueuedModel(StageModel):
 class ChainModel(QueuedModel):
     """A Triton model that runs the whole pipeline: its parameters are the fields of what has its chain."""
 
+    _took_s = _ASK_EVERY_S  # the last request; nobody knows what the first takes
+
     def _answer(self, request: Any, inputs: Tensors) -> Mapping[str, NDArray[Any]]:
-        asked = time.perf_counter() - self._took_s  # where requests take long, one that waited may be nobody's any more
+        start = time.perf_counter()
+        asked = start - self._took_s  # where requests take long, one that waited may be nobody's any more
 
         def go_on() -> None:
             nonlocal asked
@@ -153,7 +156,18 @@ class ChainModel(QueuedModel):
                 _refuse_cancelled(request)
 
         outputs: Mapping[str, NDArray[Any]] = self._stage.chain(inputs, go_on)
+        self._took_s = time.perf_counter() - start
         return outputs
+
+
+def _server_prefix() -> str:
+    """How the names of this server's files in /dev/shm begin, so that they end with it.
+
+    A process has the name of its segment among its arguments: that prefix and a UUID.
+    """
+    segments = {entry.name for entry in _SHM.iterdir()}
+    arguments = Path("/proc/self/cmdline").read_text().split("\0")
+    return next(name for name in arguments if name in segments)[:-_UUID_LENGTH]
 
 
 def _hand_over(tally: Tally, model: str) -> None:

@@ -33,7 +33,7 @@ from boxwise_runtime.launcher import ServerOptions, TritonProcess
 from boxwise_runtime.line import MAX_BYTES
 
 TIMES = 3
-BUSY = Closed(8)
+BUSY = Closed(4)
 MAX_WAIT_MS = 500
 GOODPUT = 0.9
 TARGET_MS = 1_000.0

@@ -40,7 +40,7 @@ class Counter:
 
     def join(self, *names: str, size: int = 1) -> None:
         for name in names:
-            self.line.take(name, size)
+            self.line.join(name, size)
 
     def begin(self, *names: str) -> None:
         """Let these be worked for."""
@@ -131,31 +131,29 @@ def test_a_worker_survives_what_its_work_raises(tmp_path: Path, capfd: pytest.Ca
         answered.set()
 
     line = Line(work, lambda *_: None, QueueLimits(), 1, Turns(tmp_path / "turns", 0, 1))
-    line.take("bad", 1)
-    line.take("good", 1)
+    line.join("bad", 1)
+    line.join("good", 1)
     assert answered.wait(5)
     line.close()
     assert "ValueError: of a bad one" in capfd.readouterr().err
 
 
-def test_a_request_is_answered_in_this_thread_while_another_process_is_idle(
+def test_this_thread_answers_while_another_process_is_idle_and_nobody_waits(
     tmp_path: Path, open_line: Callable[..., Counter]
 ) -> None:
-    threads = []
-    other = Turns(tmp_path / "turns", 1, 2)
-    line = Line(
-        lambda _: threads.append(threading.current_thread()),
-        lambda *_: None,
-        QueueLimits(),
-        1,
-        Turns(tmp_path / "turns", 0, 2),
-    )
-    line.take("a", 1)
-    assert threads == [threading.main_thread()]
+    counter, other = open_line(count=2), Turns(tmp_path / "turns", 1, 2)
+    with counter.line.here() as here:
+        assert here
+        assert not counter.turns.mine
+    assert counter.turns.mine
+    assert counter.line.worked_s > 0
     other.say(Load(1))
-    line.take("b", 1)
-    line.close()
-    assert threads[1] is not threading.main_thread()
+    with counter.line.here() as here:
+        assert not here
+    other.say(Load())
+    counter.begin("a")
+    with counter.line.here() as here:
+        assert not here
 
 
 def test_a_busy_process_waits_for_its_turn_while_another_is_idle(
