@@ -195,22 +195,21 @@ def _joined(outline: _Outline, stages: Stages, arrangement: Arrangement, version
     comments |= {key: text for key, text in public.comments.items() if key[0] == "output"}
     comments |= {key: text for key, text in first.comments.items() if key[0] == "input"}
 
-    for limit, value in asdict(QueueLimits()).items():  # of stages that were published before they had any
-        config.parameters[limit].string_value = str(value)
     parts = {"preprocess": "preprocess", "objects": "nms"} if outline.detects else {"objects": "whole_picture"}
     for part, stage in parts.items():
         own = Template.read(stages[stage].configs["config.pbtxt"])
         for key in own.config.parameters:
-            name = key if key in QUEUE_LIMITS else f"{part}.{key}"
-            config.parameters[name].CopyFrom(own.config.parameters[key])
-            comments["parameters", name] = own.comments.get(("parameters", key), "")
+            config.parameters[f"{part}.{key}"].CopyFrom(own.config.parameters[key])
+            comments["parameters", f"{part}.{key}"] = own.comments.get(("parameters", key), "")
 
     count = arrangement.instances.get(layout, _count(stages, outline))
     config.instance_group[0].count = count
-    values: dict[str, Any] = {f"top_k.{classifier}": top_k for classifier, top_k in outline.top_k.items()}
+    of_network = Template.read(stages[outline.networks[0]].configs["config.pbtxt"]).config.parameters
+    values: dict[str, Any] = asdict(QueueLimits())  # where the stages were published before they had any
+    values |= {limit: of_network[limit].string_value for limit in QUEUE_LIMITS if limit in of_network}
+    values |= {f"top_k.{classifier}": top_k for classifier, top_k in outline.top_k.items()}
     if layout == "fused":
-        threads = Template.read(stages[outline.networks[0]].configs["config.pbtxt"]).config.parameters["threads"]
-        values |= {"threads": threads.string_value, "chunk": CHUNK}
+        values |= {"threads": of_network["threads"].string_value, "chunk": CHUNK}
         files = _packed(stages)
     else:
         models = {network: stages[network].name for network in outline.networks}
@@ -218,7 +217,7 @@ def _joined(outline: _Outline, stages: Stages, arrangement: Arrangement, version
         values |= {f"versions.{network}": versions[model] for network, model in models.items()}
         values |= {"in_flight": arrangement.in_flight or IN_FLIGHT}
         files = _packed({stage: folder for stage, folder in stages.items() if stage not in outline.networks})
-    for key in set(template.config.parameters) - set(QUEUE_LIMITS):
+    for key in template.config.parameters:
         del config.parameters[key]
     for key, value in values.items():
         config.parameters[key].string_value = str(value)

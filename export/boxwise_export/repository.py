@@ -85,7 +85,6 @@ def _preprocess(plan: Plan, detector: DetectorPlan) -> ModelFolder:
             "max_detections": detector.spec.max_detections,
             "scaled_decoding": detector.spec.canvas.scaled_decoding,
             **asdict(plan.limits),
-            **asdict(QueueLimits()),
         },
     )
     return _folder("preprocess", config.name, {"config.pbtxt": template.render(config)})
@@ -96,7 +95,7 @@ def _whole_picture(plan: Plan) -> ModelFolder:
     config = template.copy(f"{plan.name}_whole_picture")
     config.instance_group[0].count = plan.instances
     aliases = _crops(config, plan)
-    set_parameters(config, {**asdict(plan.limits), **asdict(QueueLimits()), "crops": _crop_fields(plan)})
+    set_parameters(config, {**asdict(plan.limits), "crops": _crop_fields(plan)})
     return _folder("whole_picture", config.name, {"config.pbtxt": template.render(config, aliases)})
 
 

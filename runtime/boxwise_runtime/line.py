@@ -91,7 +91,7 @@ class Line(Generic[T]):
 
     @contextmanager
     def here(self) -> Iterator[bool]:
-        """Whether this thread is to answer what has come, inside: nobody waits, and another process takes what comes next."""
+        """Whether this thread is to answer what has come, inside: nobody waits, and another process takes the next."""
         with self._changed:
             nobody = not self._load and len(self._workers) == 1
             begun = self._begin() if nobody and self._turns.another_is_idle else None

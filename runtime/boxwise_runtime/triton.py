@@ -86,18 +86,15 @@ class _Waiting:
     sender: Any
 
     def send(self, response: Any) -> None:
-        """Answer it, or end it without an answer that finds no room in /dev/shm: its sender takes no other."""
-        try:
-            self.sender.send(response)
-        finally:
-            self.sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+        self.sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
 
 class QueuedModel(StageModel):
     """A stage that callers wait for, in a line with its limits (`line.py`), beside other processes of it (`turns.py`).
 
     Triton hands a process its next request when `execute` returns, and bounds no queue of its own well: with
-    `max_queue_size`, 2.51 hands out requests up to half a second late.
+    `max_queue_size`, 2.51 hands out requests up to half a second late. Its senders take one answer and no other, even
+    where /dev/shm has no room for it: so this is for stages whose answers are small.
     """
 
     @property

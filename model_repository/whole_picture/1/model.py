@@ -1,6 +1,6 @@
 from boxwise_runtime.stages import WholePicture
-from boxwise_runtime.triton import QueuedModel
+from boxwise_runtime.triton import StageModel
 
 
-class TritonPythonModel(QueuedModel):
+class TritonPythonModel(StageModel):
     stage_type = WholePicture
