@@ -8,12 +8,18 @@ from typing import Annotated, Any
 
 import typer
 
-from boxwise_cli.errors import reported
-from boxwise_runtime.launcher import LaunchError, ServerOptions, Supervisor, Target, TritonProcess, pipelines
+from boxwise_cli.errors import USAGE, fail, reported
+from boxwise_runtime.launcher import LaunchError, ServerOptions, ServerTLS, Supervisor, Target, TritonProcess, pipelines
+
+_FOR_WHOM = "What it does for whom"
 
 
 def _port(help_text: str) -> Any:
     return typer.Option(min=1, max=65535, metavar="PORT", help=help_text)
+
+
+def _pem(help_text: str) -> Any:
+    return typer.Option(metavar="FILE", rich_help_panel=_FOR_WHOM, help=help_text + " PEM.")
 
 
 def serve(
@@ -22,9 +28,6 @@ def serve(
         Target,
         typer.Option(help="embedded: ONNX Runtime on the CPU, with the bundled Triton. The others need --server."),
     ] = "embedded",
-    host: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="Listen here; 0.0.0.0 answers other machines, without any login.")
-    ] = "127.0.0.1",
     grpc_port: Annotated[int, _port("What clients call.")] = 8001,
     http_port: Annotated[int, _port("The same over HTTP, and health checks.")] = 8000,
     metrics_port: Annotated[int, _port("Prometheus metrics, at /metrics.")] = 8002,
@@ -43,19 +46,65 @@ def serve(
         bool, typer.Option("--no-restart", help="End with exit code 1 when the server or a stage dies.")
     ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show the server's log, on stderr.")] = False,
+    client_shm: Annotated[
+        bool,
+        typer.Option(
+            "--client-shm", rich_help_panel=_FOR_WHOM, help="Let clients on this machine share memory with the server."
+        ),
+    ] = False,
+    reload: Annotated[
+        bool, typer.Option("--reload", rich_help_panel=_FOR_WHOM, help="Let models change while they are served.")
+    ] = False,
+    public: Annotated[
+        bool,
+        typer.Option(
+            "--public", rich_help_panel=_FOR_WHOM, help="Answer other machines: over gRPC alone, which needs TLS."
+        ),
+    ] = False,
+    host: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            rich_help_panel=_FOR_WHOM,
+            help="Where to listen; left out, 127.0.0.1, or 0.0.0.0 where it is public.",
+        ),
+    ] = None,
+    tls_cert: Annotated[Path | None, _pem("Its certificate, with those of the authorities between.")] = None,
+    tls_key: Annotated[Path | None, _pem("The certificate's key.")] = None,
+    tls_client_ca: Annotated[Path | None, _pem("Answer only clients with a certificate of this authority.")] = None,
+    without_tls: Annotated[
+        bool,
+        typer.Option(
+            "--without-tls", rich_help_panel=_FOR_WHOM, help="Public in the clear: a front or a mesh has TLS already."
+        ),
+    ] = False,
 ) -> None:
     """Serve a model repository with NVIDIA Triton.
 
     Runs in the foreground: prints one line when ready, and stops cleanly on Ctrl-C or SIGTERM. A server whose stage
-    dies is restarted within seconds.
+    dies is restarted within seconds. It answers this machine alone, unless it is told to be public.
     """
+    if (tls_cert is None) != (tls_key is None) or (tls_client_ca and tls_cert is None):
+        fail("expected --tls-cert and --tls-key, both or neither; --tls-client-ca goes with them", USAGE)
     options = ServerOptions(
-        repository, target, host, grpc_port, http_port, metrics_port, server, response_cache_mb=response_cache
+        repository,
+        target,
+        host or ("0.0.0.0" if public else "127.0.0.1"),  # noqa: S104 (asked for)
+        grpc_port,
+        http_port,
+        metrics_port,
+        server,
+        response_cache_mb=response_cache,
+        client_shm=client_shm,
+        reload=reload,
+        public=public,
+        tls=ServerTLS(tls_cert, tls_key, tls_client_ca) if tls_cert and tls_key else None,
+        without_tls=without_tls,
     )
-    if server is None and not options.on_loopback:
+    if server is None and public:
         _to_stderr(
-            f"warning: the bundled Triton has published security holes, and {host} can be reached from other machines: "
-            "it is meant for this machine alone; where others call it, run NVIDIA's current container"
+            "warning: the bundled Triton has published security holes, and other machines can reach it: it is meant "
+            "for this machine alone; where others call it, run NVIDIA's current container"
         )
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -73,9 +122,5 @@ def _to_stderr(line: str) -> None:
 def _print_ready(server: TritonProcess) -> None:
     options = server.options
     what = ", ".join(pipelines(options.repository)) or options.repository.name
-    host = options.reachable_host
     with suppress(OSError):
-        typer.echo(
-            f"ready: {what} on grpc {host}:{options.grpc_port}, http://{host}:{options.http_port}, "
-            f"metrics {options.metrics_url}"
-        )
+        typer.echo(f"ready: {what} on grpc {options.grpc_url}, {options.http_url}, metrics {options.metrics_url}")

@@ -56,7 +56,8 @@ class SharedFrames:
             slots.give(slot)
             if status.local:
                 raise
-            self._refuse(slots, server, f"the server refuses ({status.details})")
+            mend = ": `boxwise serve --client-shm` allows it" if "is restricted" in status.details else ""
+            self._refuse(slots, server, f"the server refuses ({status.details}){mend}")
             return None
         return slot
 

@@ -77,10 +77,13 @@ def edited(folder: Path) -> Iterator[Path]:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file anew, on the disk before this returns; whoever shares the old one keeps it."""
+    """Write a file anew, on the disk before this returns; whoever shares the old one keeps it.
+
+    It may be read by whom the umask lets, and written by nobody: revisions share it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
-    with path.open("xb") as file:
+    with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o444)) as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

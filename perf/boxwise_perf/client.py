@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -129,7 +129,7 @@ def shared_memory_overhead(repository: Path, requests: int) -> float:
     """Milliseconds of the client in one call with a raw 1080p frame in shared memory, all but the wait: the median."""
     from boxwise_runtime.launcher import ServerOptions, TritonProcess
 
-    options = ServerOptions.on_free_ports(repository)
+    options = replace(ServerOptions.on_free_ports(repository), client_shm=True)
     with TritonProcess.start(options), Client(options.grpc_url, pipeline="boxwise", transfer="shm") as client:
         client.predict(_FRAME)
         spent = []

@@ -22,6 +22,7 @@ import onnx
 from boxwise import Client
 from boxwise_export.arrangement import LAYOUTS, Arrangement, Layout
 from boxwise_export.demo import prepare_demo
+from boxwise_export.exchange import write_file
 from boxwise_export.publish import rearrange
 from boxwise_perf.measure import Run, closed_loop, machine
 from boxwise_perf.null import constant_graph, nullify
@@ -105,7 +106,7 @@ def constant_detector(repository: Path, to: Path, objects: int) -> None:
     for path in to.rglob("model.onnx"):
         model = onnx.load(path)
         if any(output.name == "candidate_boxes" for output in model.graph.output):
-            onnx.save(constant_graph(model, objects, _CLASS), path)
+            write_file(path, constant_graph(model, objects, _CLASS).SerializeToString())
 
 
 def main() -> None:

@@ -11,6 +11,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from boxwise_export.exchange import write_file
+
 OBJECTS = 5  # a COCO photo has 5.3 boxes that the demo's detector sees
 
 
@@ -25,7 +27,7 @@ def nullify(repository: Path, to: Path, *, objects: int = OBJECTS, class_id: int
     """
     shutil.copytree(repository, to)
     for path in to.rglob("model.onnx"):
-        onnx.save(constant_graph(onnx.load(path), objects, class_id), path)
+        write_file(path, constant_graph(onnx.load(path), objects, class_id).SerializeToString())
 
 
 def constant_graph(model: onnx.ModelProto, objects: int, class_id: int) -> onnx.ModelProto:

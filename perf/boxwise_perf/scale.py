@@ -20,6 +20,7 @@ from pathlib import Path
 from boxwise import Client, PipelineInfo
 from boxwise_export.arrangement import Arrangement
 from boxwise_export.demo import prepare_demo
+from boxwise_export.exchange import write_file
 from boxwise_export.manifest import find_manifest
 from boxwise_export.publish import rearrange
 from boxwise_perf.measure import closed_loop, machine
@@ -67,7 +68,7 @@ def sleeping(repository: Path, to: Path, seconds: float) -> None:
     rearrange(to, None, Arrangement("fused", instances={"fused": 1}))
     manifest = find_manifest(to)
     version = manifest.revision().models[manifest.pipeline]
-    (to / manifest.pipeline / str(version) / "model.py").write_text(_SLEEPING.format(seconds=seconds), encoding="utf-8")
+    write_file(to / manifest.pipeline / str(version) / "model.py", _SLEEPING.format(seconds=seconds).encode())
 
 
 def measure_scale(

@@ -167,11 +167,16 @@ def test_a_model_that_fails_to_load_is_one_sentence(repository: Path, ports: lis
     assert_nothing_left(repository, ports)
 
 
-def test_verbose_shows_the_log_and_other_machines_are_warned_of(repository: Path, ports: list[int]) -> None:
-    with serving(repository, ports, "--verbose", "--host", "0.0.0.0") as process:
+def test_other_machines_are_answered_only_when_that_was_said(repository: Path, ports: list[int]) -> None:
+    assert "give --public, with --tls-cert and --tls-key" in failed(repository, ports, "--host", "0.0.0.0")
+
+
+def test_verbose_shows_the_log_and_a_public_server_is_warned_of(repository: Path, ports: list[int]) -> None:
+    with serving(repository, ports, "--verbose", "--public", "--without-tls") as process:
         assert f"grpc 127.0.0.1:{ports[0]}" in first_line(process)
+        socket.create_connection(("127.0.0.2", ports[0]), timeout=5).close()
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=10)
         assert process.returncode == 0
-        assert errors.startswith("warning: the bundled Triton has published security holes, and 0.0.0.0 can be reached")
+        assert errors.startswith("warning: the bundled Triton has published security holes, and other machines can")
         assert "successfully loaded 'street_info'" in errors

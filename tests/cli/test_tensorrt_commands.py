@@ -12,6 +12,7 @@ import pytest
 import yaml
 from contract_support import heads
 
+from boxwise_export.exchange import write_file
 from boxwise_export.pipeline import load_pipeline
 from boxwise_export.plan import make_plan
 from boxwise_export.publish import publish
@@ -58,7 +59,7 @@ def test_a_graph_that_tensorrt_does_not_know_is_exit_code_1(repository: Path) ->
     graph = repository / "street_detector" / "1" / "model.onnx"
     model = onnx.load(graph)
     next(node for node in model.graph.node if node.op_type == "TopK").op_type = "Nothing"
-    graph.write_bytes(model.SerializeToString())
+    write_file(graph, model.SerializeToString())
     done = boxwise("check-tensorrt", repository)
     assert done.returncode == 1
     assert done.stdout.startswith("street_detector: FAILS: ")

@@ -19,6 +19,7 @@ from contract_support.servers import write_tritonserver
 
 from boxwise_export.arrangement import Arrangement
 from boxwise_export.demo import prepare_demo
+from boxwise_export.exchange import write_file
 from boxwise_export.layouts import read_arrangement
 from boxwise_export.manifest import find_manifest
 from boxwise_export.publish import rearrange
@@ -164,7 +165,7 @@ def test_queue_delays_and_batches_of_a_target_that_batches_reach_its_server(null
     for model in ("boxwise_detector", "boxwise_classifier_imagenet"):
         config = (repository / model / "1" / "config.pbtxt").read_text()
         batching = config + "dynamic_batching { max_queue_delay_microseconds: 100 }\n"
-        (repository / model / "1" / "configs" / "onnxruntime.pbtxt").write_text(batching)
+        write_file(repository / model / "1" / "configs" / "onnxruntime.pbtxt", batching.encode())
     program = write_tritonserver(tmp_path)
     started: list[ServerOptions] = []
 

@@ -8,6 +8,7 @@ import re
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -24,14 +25,28 @@ import numpy as np
 import psutil
 import pytest
 import tritonclient.grpc
+import trustme
 import yaml
 from contract_support.either import CLIENTS
 from contract_support.synthetic import make_dots, write_dots_detector
+from tritonclient.utils import InferenceServerException
 
-from boxwise import AccessDenied, AsyncClient, Cancelled, Client, DeadlineExceeded, Overloaded, StageFailed, Unavailable
+from boxwise import (
+    TLS,
+    AccessDenied,
+    AsyncClient,
+    BoxwiseError,
+    Cancelled,
+    Client,
+    DeadlineExceeded,
+    Overloaded,
+    StageFailed,
+    Unavailable,
+)
 from boxwise._shm import FOLDER, PREFIX
+from boxwise_export.exchange import write_file
 from boxwise_export.export import export
-from boxwise_runtime.launcher import ServerOptions, TritonProcess
+from boxwise_runtime.launcher import ServerOptions, ServerTLS, TritonProcess
 
 FRAME = make_dots(12).draw()
 PNG = cv2.imencode(".png", FRAME[..., ::-1])[1].tobytes()
@@ -57,7 +72,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(small: Path) -> Iterator[ServerOptions]:
     """One that tests leave as they found it."""
-    options = ServerOptions.on_free_ports(small)
+    options = replace(ServerOptions.on_free_ports(small), client_shm=True)
     with TritonProcess.start(options):
         yield options
 
@@ -80,11 +95,48 @@ def test_a_restricted_protocol_is_access_denied_until_its_key_is_sent(connect: A
             assert len(client.predict(PNG)) == 12
 
 
+def test_a_public_server_answers_other_machines_over_tls_alone(small: Path, tmp_path: Path) -> None:
+    """127.0.0.2 stands for the network: only what listens everywhere is there."""
+    authority = trustme.CA()
+    certificates = {"server": authority.issue_cert("localhost", "127.0.0.2"), "client": authority.issue_cert("client")}
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    for name, certificate in certificates.items():
+        certificate.cert_chain_pems[0].write_to_path(tmp_path / f"{name}.pem")
+        certificate.private_key_pem.write_to_path(tmp_path / f"{name}.key")
+    ca, server, client = (str(tmp_path / name) for name in ("ca.pem", "server", "client"))
+    options = replace(
+        ServerOptions.on_free_ports(small),
+        host="0.0.0.0",
+        public=True,
+        tls=ServerTLS(Path(f"{server}.pem"), Path(f"{server}.key"), client_ca=Path(ca)),
+    )
+    url = f"127.0.0.2:{options.grpc_port}"
+    own = TLS(ca=ca, certificate=f"{client}.pem", key=f"{client}.key")
+    with TritonProcess.start(options):
+        for connect in CLIENTS.values():
+            with connect(url, pipeline="dots", tls=own) as known:
+                assert len(known.predict(PNG)) == 12
+            for tls in (False, TLS(ca=ca)):
+                with connect(url, pipeline="dots", tls=tls, timeout_s=3) as stranger, pytest.raises(BoxwiseError):
+                    stranger.predict(PNG)
+        files = {"root_certificates": ca, "private_key": f"{client}.key", "certificate_chain": f"{client}.pem"}
+        with tritonclient.grpc.InferenceServerClient(url, ssl=True, **files) as plain:
+            assert plain.is_model_ready("dots")
+            for closed in (plain.get_inference_statistics, lambda: plain.get_model_config("dots")):
+                with pytest.raises(InferenceServerException, match="is restricted"):
+                    closed()
+            assert plain.get_inference_statistics(headers=options.admin_headers).model_stats
+        for port in (options.http_port, options.metrics_port):
+            socket.create_connection(("127.0.0.1", port), timeout=5).close()
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.2", port), timeout=5)
+
+
 def test_a_full_queue_is_an_overload(connect: Any, small: Path, tmp_path: Path) -> None:
     repository = tmp_path / "repository"
     shutil.copytree(small, repository)
-    with (repository / "dots_detector" / "config.pbtxt").open("a") as config:
-        config.write("\ndynamic_batching { default_queue_policy { max_queue_size: 1 } }\n")
+    config = repository / "dots_detector" / "config.pbtxt"
+    write_file(config, config.read_bytes() + b"\ndynamic_batching { default_queue_policy { max_queue_size: 1 } }\n")
     options = ServerOptions.on_free_ports(repository)
     with TritonProcess.start(options), connect(options.grpc_url, pipeline="dots") as client:
         client.predict(PNG)
@@ -99,11 +151,10 @@ def test_a_full_queue_is_an_overload(connect: Any, small: Path, tmp_path: Path) 
 
 def test_a_pipeline_that_was_unloaded_is_unavailable_there(connect: Any, small: Path) -> None:
     """What a server says of its pipelines while it stops: another server may have them."""
-    options = ServerOptions.on_free_ports(small)
-    options = replace(options, extra_args=("--model-control-mode=explicit", "--load-model=*"))
+    options = replace(ServerOptions.on_free_ports(small), reload=True)
     with TritonProcess.start(options), connect(options.grpc_url, pipeline="dots", timeout_s=20) as client:
         client.predict(PNG)
-        tritonclient.grpc.InferenceServerClient(options.grpc_url).unload_model("dots")
+        tritonclient.grpc.InferenceServerClient(options.grpc_url).unload_model("dots", options.admin_headers)
         with pytest.raises(Unavailable, match="has no available versions") as caught:
             client.predict(PNG)
         assert (caught.value.code, caught.value.retryable) == ("NOT_FOUND", True)
@@ -276,7 +327,7 @@ def test_a_program_that_closes_nothing_leaves_nothing(server: ServerOptions) -> 
 
 
 def test_a_restarted_server_is_told_of_the_slots_again(connect: Any, small: Path) -> None:
-    options = ServerOptions.on_free_ports(small)
+    options = replace(ServerOptions.on_free_ports(small), client_shm=True)
     with connect(options.grpc_url, pipeline="dots", transfer="shm") as client:
         for _ in range(2):
             with TritonProcess.start(options):
@@ -286,7 +337,6 @@ def test_a_restarted_server_is_told_of_the_slots_again(connect: Any, small: Path
 
 def test_a_server_that_allows_no_shared_memory_is_sent_frames_with_one_warning(connect: Any, small: Path) -> None:
     options = ServerOptions.on_free_ports(small)
-    options = replace(options, extra_args=("--grpc-restricted-protocol=shared-memory:admin-key=x",))
     with (
         TritonProcess.start(options),
         connect(options.grpc_url, pipeline="dots", transfer="shm") as client,
@@ -296,7 +346,7 @@ def test_a_server_that_allows_no_shared_memory_is_sent_frames_with_one_warning(c
         for _ in range(3):
             assert len(client.predict(FRAME)) == 12
     (warning,) = [each for each in warned if each.category is UserWarning]
-    assert re.search(r"the server refuses .*frames are sent over the wire", str(warning.message))
+    assert re.search(r"the server refuses .*serve --client-shm.*; frames are sent over the wire", str(warning.message))
 
 
 def test_a_trace_goes_on_in_triton(small: Path) -> None:

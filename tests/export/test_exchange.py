@@ -1,6 +1,8 @@
 """A folder that is changed at once."""
 
 import errno
+import os
+import stat
 import threading
 from pathlib import Path
 from unittest import mock
@@ -33,6 +35,18 @@ def test_what_is_not_touched_stays(
     assert (folder / "file").read_text() == "two"
     assert (folder / "inner" / "other").read_text() == "other"
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o444), (0o077, 0o400)])
+def test_files_are_written_once_and_replaced_whole(tmp_path: Path, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        for text in (b"one", b"two"):
+            write_file(tmp_path / "file", text)
+            assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == mode
+            assert (tmp_path / "file").read_bytes() == text
+    finally:
+        os.umask(before)
 
 
 @pytest.mark.parametrize("failing", ["share", "_sync", "_exchange"])

@@ -13,7 +13,7 @@ import pytest
 from boxwise_export import exchange
 from boxwise_export.configs import read_config
 from boxwise_export.errors import ExportError, RepositoryError
-from boxwise_export.exchange import locked
+from boxwise_export.exchange import locked, write_file
 from boxwise_export.export import export
 from boxwise_export.manifest import Manifest, find_manifest
 from boxwise_export.pipeline import load_pipeline
@@ -83,6 +83,7 @@ def test_models_and_manifest(write_pipeline: Write, tmp_path: Path) -> None:
         "config.pbtxt", "configs/onnxruntime.pbtxt", "configs/tensorrt.pbtxt", "model.py", "model.onnx",
     }  # fmt: skip
     assert str(tmp_path) not in (out / "street.manifest.json").read_text()
+    assert not [path for path in out.rglob("*") if path.is_file() and path.stat().st_mode & 0o222]
 
 
 def test_the_same_export_is_the_same_bytes(write_pipeline: Write, tmp_path: Path) -> None:
@@ -113,7 +114,7 @@ def test_only_what_changed_gets_a_version(plan: Callable[..., Plan], tmp_path: P
 def test_a_file_that_was_changed_by_hand_is_published_anew(plan: Callable[..., Plan], tmp_path: Path) -> None:
     out = tmp_path / "repository"
     publish(plan(), out)
-    (out / "street_nms" / "config.pbtxt").write_text("not a configuration")
+    write_file(out / "street_nms" / "config.pbtxt", b"not a configuration")
     publication = publish(plan(), out)
     assert sorted(publication.changed) == ["street", "street_nms", "street_raw"]
     assert version_named(out, "street_nms") == 2
@@ -262,7 +263,7 @@ def test_a_manifest_that_is_none_is_named(plan: Callable[..., Plan], tmp_path: P
     out = tmp_path / "repository"
     publish(plan(), out)
     for wrong in ("{}", "nothing", (out / "street.manifest.json").read_text().replace('"number": 1', '"number": "x"')):
-        (out / "street.manifest.json").write_text(wrong)
+        write_file(out / "street.manifest.json", wrong.encode())
         with pytest.raises(RepositoryError, match=r"street\.manifest\.json: not a manifest of schema 1"):
             publish(plan(), out)
 

@@ -82,6 +82,9 @@ app.kubernetes.io/component: {{ .component }}
 {{- define "boxwise.httpAddress" -}}
 {{- ternary .Values.triton.listenAddress (include "boxwise.loopback" .) .Values.triton.http -}}
 {{- end -}}
+{{/* A host as gRPC, or the library under HTTP and metrics, wants to read it where it is one of IPv6. */}}
+{{- define "boxwise.bracketed" -}}{{ ternary (printf "[%s]" .) . (contains ":" .) }}{{- end -}}
+{{- define "boxwise.prefixed" -}}{{ ternary (printf "ipv6:%s" .) . (contains ":" .) }}{{- end -}}
 
 {{/*
 One `drain` in its parts: sleep, exit timeout, grace period. The 25 seconds at the end: gRPC waits up to 20 for connected

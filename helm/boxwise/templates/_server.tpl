@@ -13,9 +13,9 @@ The server's arguments. Their reasons are those of runtime/boxwise_runtime/launc
 # All that is there, to begin with: left to itself, `explicit` loads nothing.
 - --load-model=*
 {{- end }}
-- --grpc-address={{ $v.triton.listenAddress }}
-- --http-address={{ include "boxwise.httpAddress" . }}
-- --metrics-address={{ $v.triton.listenAddress }}
+- "--grpc-address={{ include "boxwise.bracketed" $v.triton.listenAddress }}"
+- "--http-address={{ include "boxwise.prefixed" (include "boxwise.httpAddress" .) }}"
+- "--metrics-address={{ include "boxwise.prefixed" $v.triton.listenAddress }}"
 - --grpc-port={{ $v.ports.grpc }}
 - --http-port={{ $v.ports.http }}
 - --metrics-port={{ $v.ports.metrics }}
@@ -163,7 +163,7 @@ failureThreshold: {{ .probe.failureThreshold }}
     - -ec
     - |
       {{- if ne $v.repository.source "init" }}
-      cp -RL /source/. "$MODELS"
+      cp -RLf /source/. "$MODELS"
       {{- end }}
       exec timeout {{ $v.engines.timeoutSeconds }} boxwise build-engines "$MODELS" "$@"
     - boxwise

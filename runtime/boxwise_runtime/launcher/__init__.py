@@ -6,7 +6,15 @@
 `Supervisor` keeps one running; `boxwise serve` is a thin shell around it.
 """
 
-from boxwise_runtime.launcher.options import TARGETS, LaunchError, ServerOptions, Target, free_ports, pipelines
+from boxwise_runtime.launcher.options import (
+    TARGETS,
+    LaunchError,
+    ServerOptions,
+    ServerTLS,
+    Target,
+    free_ports,
+    pipelines,
+)
 from boxwise_runtime.launcher.process import TritonProcess
 from boxwise_runtime.launcher.supervisor import Supervisor
 
@@ -14,6 +22,7 @@ __all__ = [
     "TARGETS",
     "LaunchError",
     "ServerOptions",
+    "ServerTLS",
     "Supervisor",
     "Target",
     "TritonProcess",

@@ -1,15 +1,20 @@
 """What to serve and where, and the checks that need no server."""
 
 import errno
+import ipaddress
 import os
+import secrets
 import shutil
 import socket
-from dataclasses import dataclass
+import ssl
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Self, get_args
 
 Target = Literal["embedded", "onnxruntime", "tensorrt"]
 TARGETS: tuple[Target, ...] = get_args(Target)
+
+ADMIN_HEADER = "boxwise-admin"  # as the chart has it
 
 
 class LaunchError(RuntimeError):
@@ -17,17 +22,42 @@ class LaunchError(RuntimeError):
 
 
 @dataclass(frozen=True)
+class ServerTLS:
+    """How a server proves who it is, and whom it answers: PEM files, its certificate and that one's key.
+
+    Attributes:
+        client_ca: it answers only clients whose certificate is of this authority; None: all.
+    """
+
+    certificate: Path
+    key: Path
+    client_ca: Path | None = None
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """Those that there are, by the option of `boxwise serve` that names them."""
+        own = {"--tls-cert": self.certificate, "--tls-key": self.key}
+        return own | ({"--tls-client-ca": self.client_ca} if self.client_ca else {})
+
+
+@dataclass(frozen=True)
 class ServerOptions:
-    """One server: a model repository, the target it is served for, and its three endpoints.
+    """One server: a model repository, the target it is served for, its three endpoints, and what it does for whom.
 
     Attributes:
         repository: a folder of models, as `boxwise export` writes it.
         target: which of each model's configurations: `embedded` is config.pbtxt, the others configs/<target>.pbtxt.
-        host: the address all three endpoints listen on; the default answers this machine only.
+        host: the address that gRPC listens on; the default answers this machine only, as HTTP and metrics always do.
         server: a tritonserver of your own (a path or a name on PATH), such as the container's; None: the bundled one.
         extra_args: further arguments for tritonserver, as they are.
         response_cache_mb: memory for replies to pictures that come again, of the pipelines exported with
             `serving: {response_cache: true}`; 0 for none.
+        reload: whether models can be loaded and unloaded while it serves, by who sends `admin_headers`.
+        client_shm: whether clients may hand over frames in shared memory.
+        public: whether other machines may call it; it then needs `tls` or `without_tls`.
+        tls: of gRPC.
+        without_tls: that calls of other machines are to come in the clear, because something before it has TLS.
+        admin_key: what opens the protocols that are closed to others; one of its own for each server.
     """
 
     repository: Path
@@ -39,6 +69,12 @@ class ServerOptions:
     server: Path | None = None
     extra_args: tuple[str, ...] = ()
     response_cache_mb: int = 0
+    reload: bool = False
+    client_shm: bool = False
+    public: bool = False
+    tls: ServerTLS | None = None
+    without_tls: bool = False
+    admin_key: str = field(default_factory=lambda: secrets.token_hex(24), repr=False)
 
     @classmethod
     def on_free_ports(cls, repository: Path) -> Self:
@@ -52,9 +88,19 @@ class ServerOptions:
         return f"{self.reachable_host}:{self.grpc_port}"
 
     @property
+    def http_url(self) -> str:
+        """The address of its HTTP endpoint, which only this machine reaches."""
+        return f"http://{_in_url(self.local_host)}:{self.http_port}"
+
+    @property
     def metrics_url(self) -> str:
-        """The address of its metrics, for a reader on this machine."""
-        return f"http://{self.reachable_host}:{self.metrics_port}/metrics"
+        """The address of its metrics, which only this machine reaches."""
+        return f"http://{_in_url(self.local_host)}:{self.metrics_port}/metrics"
+
+    @property
+    def admin_headers(self) -> dict[str, str]:
+        """The header that opens what is closed to others, by its names in HTTP and in gRPC: send both."""
+        return {ADMIN_HEADER: self.admin_key, f"triton-grpc-protocol-{ADMIN_HEADER}": self.admin_key}
 
     @property
     def ports(self) -> dict[str, int]:
@@ -62,15 +108,33 @@ class ServerOptions:
         return {"grpc": self.grpc_port, "http": self.http_port, "metrics": self.metrics_port}
 
     @property
+    def hosts(self) -> dict[str, str]:
+        """The addresses that they listen on."""
+        return {"grpc": self.host, "http": self.local_host, "metrics": self.local_host}
+
+    @property
+    def local_host(self) -> str:
+        """The address of what only this machine may reach."""
+        if self.on_loopback:
+            return self.host
+        return "::1" if ":" in self.host else "127.0.0.1"
+
+    @property
     def reachable_host(self) -> str:
         """The host as a client on this machine writes it in an address: wildcards become loopback, IPv6 gets []."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
-        return f"[{host}]" if ":" in host else host
+        return _in_url({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host))  # noqa: S104
 
     @property
     def on_loopback(self) -> bool:
         """Whether only this machine can reach the server."""
-        return self.host == "localhost" or self.host == "::1" or self.host.startswith("127.")
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def check_repository(repository: Path) -> None:
@@ -111,8 +175,45 @@ def pipelines(repository: Path) -> list[str]:
     return [name.removesuffix("_info") for name in found if name.endswith("_info") and name.removesuffix("_info")]
 
 
+def check_exposure(options: ServerOptions) -> None:
+    """Raise LaunchError where other machines could call the server, and that was not asked for or is not encrypted."""
+    if not options.on_loopback and not options.public:
+        raise LaunchError(
+            f"--host {options.host} can be reached from other machines: give --public, with --tls-cert and --tls-key, "
+            "or leave --host out and put a front before it (docs/front.md)"
+        )
+    if options.public and options.tls is None and not options.without_tls:
+        raise LaunchError(
+            "--public needs --tls-cert and --tls-key, since pictures would cross the network in the clear; where "
+            "something before this server has TLS already, such as a front or a mesh, say so with --without-tls"
+        )
+    if options.tls:
+        _check_tls(options.tls)
+
+
+def _check_tls(tls: ServerTLS) -> None:
+    """Triton says of files that it cannot use that its port is in use."""
+    for option, file in tls.files.items():
+        if not os.access(file, os.R_OK):
+            why = "may not be read by this user" if file.exists() else "does not exist"
+            raise LaunchError(f"{option} {file} {why}: give a PEM file")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(tls.certificate, tls.key, password="")
+    except ssl.SSLError as error:
+        raise LaunchError(
+            f"--tls-cert {tls.certificate} and --tls-key {tls.key} are not a certificate and its own key: give two PEM "
+            "files, the key without a password"
+        ) from error
+    if tls.client_ca:
+        try:
+            context.load_verify_locations(tls.client_ca)
+        except ssl.SSLError as error:
+            raise LaunchError(f"--tls-client-ca {tls.client_ca} holds no certificate: give a PEM file") from error
+
+
 def check_endpoints(options: ServerOptions) -> None:
-    """Raise LaunchError unless the three ports differ and can be bound on the host now."""
+    """Raise LaunchError unless the three ports differ and can be bound on their hosts now."""
     taken: dict[int, str] = {}
     for name, port in options.ports.items():
         if not 0 < port < 65536:
@@ -120,7 +221,7 @@ def check_endpoints(options: ServerOptions) -> None:
         if port in taken:
             raise LaunchError(f"--{taken[port]}-port and --{name}-port are both {port}: give each its own")
         taken[port] = name
-        _check_port(options.host, name, port)
+        _check_port(options.hosts[name], name, port)
 
 
 def _check_port(host: str, name: str, port: int) -> None:

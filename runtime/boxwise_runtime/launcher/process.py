@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -19,7 +20,14 @@ from boxwise_runtime.launcher import guard, log
 from boxwise_runtime.launcher.binary import locate
 from boxwise_runtime.launcher.command import ALLOCATOR, arguments
 from boxwise_runtime.launcher.files import check_open_files, raise_open_files
-from boxwise_runtime.launcher.options import LaunchError, ServerOptions, check_endpoints, check_repository, check_target
+from boxwise_runtime.launcher.options import (
+    LaunchError,
+    ServerOptions,
+    check_endpoints,
+    check_exposure,
+    check_repository,
+    check_target,
+)
 from boxwise_runtime.stubs import group_runs, stubs_of
 
 READY_POLL_S = 0.05
@@ -83,11 +91,14 @@ class TritonProcess:
         """
         check_repository(options.repository)
         check_target(options)
+        check_exposure(options)
         check_endpoints(options)
         check_open_files()
         server = cls(options, on_log)
         try:
             server._wait_until_ready(timeout_s, stop or threading.Event())
+            _hide(server.pid, options.admin_key)
+            server.close_segments()
         except BaseException:  # Ctrl-C too
             server.stop(timeout_s=0)
             raise
@@ -121,6 +132,15 @@ class TritonProcess:
                     stage = f"the stage '{model}'" if model else "a Python stage"
                     return f"{stage} died (its process {stub.pid} crashed or was killed; out of memory?)"
         return None
+
+    def close_segments(self) -> None:
+        """Let only our user read what stages hand on in /dev/shm: Triton makes it readable for all, umask or not.
+
+        `start` does it, and a Supervisor for models that are loaded later.
+        """
+        for segment in Path("/dev/shm").glob(f"{self._shm_prefix}*"):  # noqa: S108
+            with suppress(FileNotFoundError):
+                segment.chmod(0o600)
 
     def stop(self, timeout_s: float = 10) -> None:
         """End the server and its stages, and remove what they hold in /dev/shm. Stopping twice is fine.
@@ -220,7 +240,7 @@ class TritonProcess:
     def _answers(self) -> bool:
         """Whether GET /v2/health/ready says yes, and metrics, which Triton opens last, are there too."""
         options = self.options
-        host = options.reachable_host.strip("[]")
+        host = options.local_host
         connection = http.client.HTTPConnection(host, options.http_port, timeout=2)
         try:
             connection.request("GET", "/v2/health/ready")
@@ -260,6 +280,21 @@ class TritonProcess:
         with suppress(ChildProcessError):
             while os.waitpid(-self.pid, os.WNOHANG)[0]:
                 pass
+
+
+def _hide(pid: int, secret: str) -> None:
+    """Blot a secret out of the arguments that everybody on the machine sees of a process, which has read them by now.
+
+    Triton takes it in no other way. A hardened kernel does not let us: SECURITY.md says what then remains.
+    """
+    with suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        start, end = int(fields[45]), int(fields[46])  # arg_start and arg_end of proc(5)
+        with Path(f"/proc/{pid}/mem").open("r+b", buffering=0) as memory:
+            memory.seek(start)
+            shown = memory.read(end - start)
+            memory.seek(start)
+            memory.write(shown.replace(secret.encode(), b"*" * len(secret)))
 
 
 def _exit(code: int) -> str:

@@ -83,6 +83,7 @@ class Supervisor:
         with server:
             on_ready(server)
             while not stop.wait(self.poll_s):
+                server.close_segments()
                 if failure := server.failure():
                     # Requests are lost already, and a dead stage's would be waited for: stop at once.
                     server.stop(timeout_s=0)

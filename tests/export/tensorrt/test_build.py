@@ -12,6 +12,7 @@ from contract_support.agreement import read_pictures
 from numpy.typing import NDArray
 
 from boxwise_export.errors import ExportError
+from boxwise_export.exchange import write_file
 from boxwise_export.tensorrt.build import BuiltEngine, build_engines, plan_key, profile_of
 from boxwise_export.tensorrt.check import for_capability
 from boxwise_export.tensorrt.engine import EngineError, Profile
@@ -116,7 +117,7 @@ def test_a_failure_leaves_earlier_plans(
 ) -> None:
     run()
     before = (repository / "boxwise_detector" / "1" / "model.plan").read_bytes()
-    (repository / "boxwise_classifier_kind" / "1" / "model.onnx").write_bytes(b"no graph")
+    write_file(repository / "boxwise_classifier_kind" / "1" / "model.onnx", b"no graph")
     with pytest.raises(ExportError, match="boxwise_classifier_kind"):
         run(rebuild=True)
     assert (repository / "boxwise_detector" / "1" / "model.plan").read_bytes() == before

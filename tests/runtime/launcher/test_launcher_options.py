@@ -1,11 +1,19 @@
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import trustme
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
-from boxwise_runtime.launcher import LaunchError, ServerOptions, TritonProcess, free_ports, pipelines
-from boxwise_runtime.launcher.options import check_endpoints, check_repository, find_server
+from boxwise_runtime.launcher import LaunchError, ServerOptions, ServerTLS, TritonProcess, free_ports, pipelines
+from boxwise_runtime.launcher.options import check_endpoints, check_exposure, check_repository, find_server
 
 
 def repository_of(folder: Path, *models: str) -> Path:
@@ -83,11 +91,60 @@ def test_wrong_endpoints_say_which_flag(tmp_path: Path, changes: dict[str, objec
         ("0.0.0.0", "127.0.0.1", False),
         ("::", "[::1]", False),
         ("10.0.0.7", "10.0.0.7", False),
+        ("127.0.0.1.example.com", "127.0.0.1.example.com", False),
     ],
 )
 def test_hosts(tmp_path: Path, host: str, reachable: str, on_loopback: bool) -> None:
     options = ServerOptions(tmp_path, host=host)
     assert (options.reachable_host, options.on_loopback) == (reachable, on_loopback)
+    assert replace(options, host=options.local_host).on_loopback
+    assert (options.local_host == host) == on_loopback
+
+
+PEM = ServerTLS(Path("cert.pem"), Path("cert.pem"))  # trustme has both in one
+
+
+@pytest.fixture
+def pem_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    authority = trustme.CA()
+    for name in ("cert.pem", "other.pem"):
+        authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(name)
+    key = load_pem_private_key(Path("cert.pem").read_bytes(), None)
+    password = BestAvailableEncryption(b"secret")
+    Path("locked.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, password))
+    Path("no.pem").write_text("no PEM")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"host": "0.0.0.0"}, "--host 0.0.0.0 can be reached from other machines: give --public"),
+        ({"host": "10.0.0.7", "tls": PEM}, "--host 10.0.0.7 can be reached from other machines: give --public"),
+        ({"host": "0.0.0.0", "without_tls": True}, "give --public"),
+        ({"host": "0.0.0.0", "public": True}, "--public needs --tls-cert and --tls-key"),
+        ({"tls": replace(PEM, key=Path("key.pem"))}, r"--tls-key key\.pem does not exist: give a PEM file"),
+        ({"tls": replace(PEM, client_ca=Path("ca.pem"))}, r"--tls-client-ca ca\.pem does not exist"),
+        ({"tls": replace(PEM, certificate=Path("no.pem"))}, r"--tls-cert no\.pem and --tls-key cert\.pem are not"),
+        ({"tls": replace(PEM, key=Path("other.pem"))}, r"--tls-key other\.pem are not a certificate and its own key"),
+        ({"tls": replace(PEM, key=Path("locked.pem"))}, "the key without a password"),
+        ({"tls": replace(PEM, client_ca=Path("no.pem"))}, r"--tls-client-ca no\.pem holds no certificate"),
+    ],
+)
+def test_who_can_call_must_have_been_said(
+    pem_files: None, tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(LaunchError, match=message):
+        check_exposure(ServerOptions(tmp_path, **changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"tls": PEM}, {"public": True, "tls": PEM}, {"public": True, "without_tls": True}]
+)
+def test_what_was_said_is_let_through(pem_files: None, tmp_path: Path, changes: dict[str, object]) -> None:
+    check_exposure(ServerOptions(tmp_path, **changes))  # type: ignore[arg-type]
+    if "public" in changes:
+        check_exposure(ServerOptions(tmp_path, host="0.0.0.0", **changes))  # type: ignore[arg-type]
 
 
 def test_find_server(tmp_path: Path) -> None:

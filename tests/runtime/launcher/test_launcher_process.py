@@ -14,10 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from contract_support.servers import write_tritonserver
+import tritonclient.grpc
+from contract_support.servers import on_ipv6, write_tritonserver
 from tritonclient.utils import InferenceServerException
 
-from boxwise_runtime.launcher import LaunchError, ServerOptions, TritonProcess, process
+from boxwise_runtime.launcher import LaunchError, TritonProcess, process
 from boxwise_runtime.stubs import Stub, stubs_of
 
 SLEEPY = """
@@ -55,6 +56,18 @@ def test_a_server_answers_on_loopback_only_and_leaves_nothing(echo_options, infe
     for port in echo_options.ports.values():
         with pytest.raises(OSError, match="refused"):
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
+
+
+@on_ipv6
+@pytest.mark.parametrize("changes", [{"host": "::1"}, {"host": "::", "public": True, "without_tls": True}])
+def test_a_server_answers_over_ipv6(echo_options, changes: dict[str, object]) -> None:
+    options = replace(echo_options, **changes)
+    with TritonProcess.start(options):
+        assert options.grpc_url == f"[::1]:{options.grpc_port}"
+        with tritonclient.grpc.InferenceServerClient(options.grpc_url) as client:
+            assert client.is_model_ready("echo")
+        for url in (f"{options.http_url}/v2/health/ready", options.metrics_url):
+            urllib.request.urlopen(url, timeout=5).close()
 
 
 ENSEMBLE = """
@@ -214,12 +227,10 @@ def test_a_killed_server_is_noticed_and_cleaned_up_after(echo_options, nothing_l
 
 def test_an_unloaded_model_is_not_a_failure(echo_options) -> None:
     """A rollout unloads models: their stages go, and nothing has died."""
-    options = ServerOptions(
-        **vars(echo_options) | {"extra_args": ("--model-control-mode=explicit", "--load-model=echo")}
-    )
+    options = replace(echo_options, reload=True)
     with TritonProcess.start(options) as server:
         url = f"http://127.0.0.1:{options.http_port}/v2/repository/models/echo/unload"
-        urllib.request.urlopen(urllib.request.Request(url, b"{}"), timeout=5).close()
+        urllib.request.urlopen(urllib.request.Request(url, b"{}", options.admin_headers), timeout=5).close()
         deadline = time.monotonic() + 8
         while stubs_of(server.pid):
             assert server.failure() is None

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+import pytest
 import yaml
 
 from boxwise_export.export import export
@@ -60,6 +62,16 @@ def copy_pipeline(repository: Path, pipeline: str, to: Path) -> Path:
     for path in repository.glob(f"{pipeline}*"):
         (shutil.copytree if path.is_dir() else shutil.copy)(path, to / path.name)
     return to
+
+
+def _has_ipv6() -> bool:
+    with suppress(OSError), socket.socket(socket.AF_INET6) as probe:
+        probe.bind(("::1", 0))
+        return True
+    return False
+
+
+on_ipv6 = pytest.mark.skipif(not _has_ipv6(), reason="this machine has no IPv6, not even on loopback")
 
 
 @contextmanager
