@@ -60,6 +60,8 @@ class Server:
             self._post(f"v2/repository/models/{model}/load", {})
         except urllib.error.HTTPError as error:
             raise Refused(_sentence(error)) from error
+        except ConnectionResetError as error:
+            raise Refused(f"the server ended while it loaded {model}") from error
 
     def unload(self, model: str) -> None:
         """Unload a model, when what is in flight on it has ended; of one that is not loaded nothing happens."""
@@ -130,6 +132,8 @@ class Rollout:
         Raises:
             OSError: the server cannot be asked now; what is left to be done is done the next time.
         """
+        if not self.repository.is_dir():  # for an instant, where a file system cannot exchange two folders
+            return
         manifests = read_manifests(self.repository)
         for name in [name for name in self._served if name not in manifests]:
             self._retire(server, _live_names(name, self._served[name]).values())
@@ -165,7 +169,7 @@ class Rollout:
             if picture := self._picture(manifest):
                 _check(server.ask(candidate, picture), candidate)
             self._reload(server, manifest, candidate)
-        except Refused:
+        except (Refused, OSError):
             self._retire(server, added if before else [*added, *public])
             raise
         self._served[name] = manifest.revision()
@@ -184,12 +188,13 @@ class Rollout:
                 self._write(manifest, model, model, through=through, keep=model not in replaced)
                 replaced.append(model)
                 server.load(model)
-        except Refused:
-            for model in dict.fromkeys(replaced):
-                if (self._aside / model).exists():
-                    shutil.rmtree(self.models / model)
-                    (self._aside / model).rename(self.models / model)
-                    server.load(model)
+        except (Refused, OSError):
+            before = [model for model in dict.fromkeys(replaced) if (self._aside / model).exists()]
+            for model in before:
+                shutil.rmtree(self.models / model)
+                (self._aside / model).rename(self.models / model)
+            for model in before:
+                server.load(model)
             raise
         finally:
             shutil.rmtree(self._aside, ignore_errors=True)
@@ -199,9 +204,11 @@ class Rollout:
         return self.folder / "before"
 
     def _retire(self, server: Server, models: Iterable[str]) -> None:
+        models = list(models)
+        for model in models:  # first, so that a server that is started again does not load them
+            shutil.rmtree(self.models / model, ignore_errors=True)
         for model in models:
             server.unload(model)
-            shutil.rmtree(self.models / model, ignore_errors=True)
 
     def _picture(self, manifest: Manifest) -> bytes | None:
         """What the revision is warmed up with; none where an older boxwise exported it."""
