@@ -236,8 +236,12 @@ class Rollout:
         own = source / "configs" / f"{self.target}.pbtxt"
         config = read_config(own if own.exists() else source / "config.pbtxt")
         config.name = live
-        config.version_policy.specific.versions[:] = [version]
+        # What clients call has the revision's number for a version: so a reply says which labels are its own.
+        number = revision.number if live in _public(manifest.pipeline) else version
+        config.version_policy.specific.versions[:] = [number]
         for step in config.ensemble_scheduling.step:
+            if step.model_name == manifest.pipeline:
+                step.model_version = revision.number if through in (None, manifest.pipeline) else version
             step.model_name = names[step.model_name]
         for key, value in config.parameters.items():
             if key.startswith("models."):
@@ -247,7 +251,7 @@ class Rollout:
             self._aside.mkdir(exist_ok=True)
             folder.rename(self._aside / live)
         shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(source, folder / str(version), copy_function=share)
+        shutil.copytree(source, folder / str(number), copy_function=share)
         write_file(folder / "config.pbtxt", text_format.MessageToString(config).encode())
 
 

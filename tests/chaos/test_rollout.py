@@ -3,7 +3,8 @@
 Four threads send files and frames, one after the other, from before the first change until after the last. Revision 2
 differs from revision 1 in its limit of boxes, its shapes and its classifier. In turn: revision 2 goes live; a revision
 that cannot answer is refused; `boxwise rollback` goes back to revision 1, and forth again; a second pipeline comes and
-goes. Asserted: no request fails, and each reply is to the last bit that of one revision.
+goes. Asserted: no request fails, and each reply is to the last bit that of one revision. A client of the SDK
+has the labels of what answers.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from contract_support.servers import BOXWISE, served, write_repository
 from contract_support.synthetic import DOTS, SHADE, make_dots, png, write_mean_classifier
 from contract_support.trials import Trial
 
+from boxwise import Client
 from boxwise_export.arrangement import LAYOUTS, Layout
 from boxwise_export.exchange import edited
 from boxwise_export.export import export
@@ -83,18 +85,26 @@ def test_what_changes_goes_live_under_load(trial: Trial, layout: Layout, tmp_pat
     write_mean_classifier(tmp_path / "sources" / "other.onnx", gain=0.5)
     changed = {
         "detector": DOTS | {"max_detections": 3},
-        "classifiers": [SHADE | {"weights": "other.onnx", "top_k": 2}],
+        "classifiers": [SHADE | {"weights": "other.onnx", "top_k": 2, "labels": ["cyan", "teal", "navy"]}],
         "layout": layout,
     }
-    with served(repository, "--reload") as command:
+    with served(repository, "--reload") as command, Client(command.options.grpc_url) as client:
+
+        def labels() -> tuple[str, ...]:
+            """Those that the SDK has for what is answered now."""
+            client.predict(FILE)
+            return client.info().classifiers[0].labels
+
         server = Triton(command.options.grpc_url, "")
         first = reply(server)
+        assert labels() == ("red", "green", "blue")
         turns = trial.of(short=1, long=20)
         with Load(command.options.grpc_url) as load:
             write(tmp_path, **changed)
             command.wait_for("boxwise: revision 2 is live")
             second = reply(server)
             assert first != second == reply(server, raw=True)
+            assert labels() == ("cyan", "teal", "navy")
 
             broken = tmp_path / "broken"
             shutil.copytree(repository, broken / "repository")
@@ -115,6 +125,7 @@ def test_what_changes_goes_live_under_load(trial: Trial, layout: Layout, tmp_pat
                 subprocess.run([BOXWISE, "rollback", str(repository), "--to", "1"], check=True, capture_output=True)
                 since = command.wait_for("boxwise: revision 1 is live", since=since)
                 assert reply(server) == reply(server, raw=True) == first
+                assert labels() == ("red", "green", "blue")
                 subprocess.run([BOXWISE, "rollback", str(repository), "--to", "2"], check=True, capture_output=True)
                 refused = command.wait_for("boxwise: revision 2 is live", since=since)
                 assert reply(server) == reply(server, raw=True) == second
