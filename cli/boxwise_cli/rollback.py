@@ -22,7 +22,8 @@ def rollback(
 ) -> None:
     """Serve an earlier revision of a pipeline, or a later one again.
 
-    A server that is running goes on with what it has loaded, until it is started again.
+    A server that is running goes on with what it has loaded until it is started again, unless it was started with
+    --reload, and follows.
     """
     with needs("export"):
         from boxwise_export.errors import ExportError

@@ -1,16 +1,21 @@
 """`boxwise serve`: a model repository, served by Triton until it is told to stop."""
 
 import signal
+import tempfile
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from boxwise_cli.errors import USAGE, fail, reported
+from boxwise_cli.errors import USAGE, fail, needs, reported
 from boxwise_runtime.launcher import LaunchError, ServerOptions, ServerTLS, Supervisor, Target, TritonProcess, pipelines
+from boxwise_runtime.launcher.options import check_repository
 
+_FOLLOWED_EVERY_S = 1.0
 _FOR_WHOM = "What it does for whom"
 
 
@@ -53,7 +58,10 @@ def serve(
         ),
     ] = False,
     reload: Annotated[
-        bool, typer.Option("--reload", rich_help_panel=_FOR_WHOM, help="Let models change while they are served.")
+        bool,
+        typer.Option(
+            "--reload", rich_help_panel=_FOR_WHOM, help="Follow the repository: take what changes into service."
+        ),
     ] = False,
     public: Annotated[
         bool,
@@ -110,8 +118,42 @@ def serve(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     watch = Supervisor(load_timeout_s=load_timeout, on_log=_to_stderr if verbose else None)
-    with reported(LaunchError):
-        watch.run(options, restart=not no_restart, on_ready=_print_ready, on_event=_to_stderr, stop=stop)
+    with reported(LaunchError), _following(options, stop) if reload else nullcontext(options) as served:
+        watch.run(served, restart=not no_restart, on_ready=_print_ready, on_event=_to_stderr, stop=stop)
+
+
+@contextmanager
+def _following(options: ServerOptions, stop: threading.Event) -> Iterator[ServerOptions]:
+    """What is served from a folder of its own, which follows the repository."""
+    with needs("export"):
+        from boxwise_export.errors import ExportError
+        from boxwise_export.rollout import Rollout, Server
+
+    check_repository(options.repository)
+    with tempfile.TemporaryDirectory(prefix="boxwise-live-") as folder:
+        rollout = Rollout(options.repository.resolve(), Path(folder), options.target)
+        with reported(ExportError):
+            rollout.prepare()
+        server = Server(options.http_url, options.admin_headers)
+
+        def follow() -> None:
+            said = ""
+            while not stop.wait(_FOLLOWED_EVERY_S):
+                try:
+                    rollout.follow(server, _to_stderr)
+                except ExportError as error:  # no manifest any more: what is served goes on
+                    if str(error) != said:
+                        _to_stderr(said := str(error))
+                except OSError:
+                    continue  # the server is being started; the next time
+
+        thread = threading.Thread(target=follow, name="rollout", daemon=True)
+        thread.start()
+        try:
+            yield replace(options, repository=rollout.models)
+        finally:
+            stop.set()
+            thread.join()
 
 
 def _to_stderr(line: str) -> None:

@@ -207,7 +207,7 @@ class Client(BaseClient):
         return predict_frames(submit, source, concurrency, every=every, live=live, track=track)
 
     def info(self, *, timeout_s: float | None = None) -> PipelineInfo:
-        """What the pipeline says of itself: labels, defaults, limits. Asked for once, then kept."""
+        """What the pipeline says of itself: labels, defaults, limits. Asked for again when another version answers."""
         return self._session.info or self._drive(self._session.describe(timeout_s))
 
     def ready(self, *, timeout_s: float | None = None) -> bool:

@@ -85,6 +85,7 @@ class Session:
         require_tls(token, context, self.targets)
         self.wire = Wire(context, security.server_name if security else None, connections, keepalive_s=keepalive_s)
         self.info: PipelineInfo | None = None
+        self._infos: dict[tuple[str, str], PipelineInfo] = {}  # by the model and version of a reply
         self._credentials = Credentials(metadata or {}, token)
         self._latencies = Latencies(hedge.percentile) if hedge else None
         self.forget()
@@ -137,13 +138,21 @@ class Session:
         sending = time.perf_counter()
         reply = yield from self._exchange(INFER, body, deadline, timeout_s, request_id, call)
         received = time.perf_counter()
-        columns = arrays(_parse("ModelInferResponse", reply))
+        response = _parse("ModelInferResponse", reply)
+        columns = arrays(response)
         timings = Timings(
             encode_s=sending - started + call.encode_s,
             wait_s=received - sending - call.encode_s,
             decode_s=time.perf_counter() - received,
             attempts=call.attempts,
         )
+        # A version that was not met before may have other labels, and its pipeline has told them by then.
+        answered_by = response.model_name, response.model_version
+        if answered_by not in self._infos:
+            if any(model == response.model_name for model, _ in self._infos):
+                info = yield from self.describe(timeout_s, deadline)
+            self._infos[answered_by] = info
+        self.info = info = self._infos[answered_by]
         return Result.from_arrays(columns, info, picture, timings)
 
     def describe(self, timeout_s: float | None = None, deadline: float | None = None) -> Steps[PipelineInfo]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ from boxwise_export.precision import quantized
 from boxwise_export.publish import KEPT, Publication, publish
 from boxwise_runtime.cache import cache_folder
 from boxwise_runtime.chain import Chain
+from boxwise_runtime.warmup import encode
 
 if TYPE_CHECKING:
     from boxwise_eval.datasets import Dataset
@@ -74,6 +75,8 @@ def export(
     dataset = load_labelled(data) if data else None
     plan = make_plan(pipeline, cores=cores, fp16=precision == "fp16", report=report)
     pictures = pictures_of(calibration, report)
+    first = read_picture(pictures[0], plan.limits.max_pixels)
+    plan = replace(plan, warmup_picture=encode(first, plan.limits))
     if precision == "int8":
         frames = [read_picture(path, plan.limits.max_pixels) for path in spread(pictures, _MOST_CALIBRATION)]
         with staged(plan) as exact:

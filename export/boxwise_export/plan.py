@@ -101,6 +101,7 @@ class Plan:
         threads: of each model instance.
         precision: of the graphs.
         arrangement: the layout, and what the pipeline file says of processes and threads.
+        warmup_picture: a JPEG that each server is asked about before it is ready; none where none was compared on.
     """
 
     name: str
@@ -111,6 +112,7 @@ class Plan:
     threads: int
     precision: Precision = "fp32"
     arrangement: Arrangement = field(default_factory=Arrangement)
+    warmup_picture: bytes = b""
 
     @property
     def max_detections(self) -> int:

@@ -14,6 +14,7 @@ from boxwise_export.graph.light import serialized
 from boxwise_export.layouts import CHUNK, Stages
 from boxwise_export.plan import ClassifierPlan, DetectorPlan, Plan
 from boxwise_export.versions import ModelFolder
+from boxwise_runtime import warmup
 from boxwise_runtime.line import QueueLimits
 
 CONTRACT_VERSION = 1
@@ -87,7 +88,7 @@ def _preprocess(plan: Plan, detector: DetectorPlan) -> ModelFolder:
             **asdict(plan.limits),
         },
     )
-    return _folder("preprocess", config.name, {"config.pbtxt": template.render(config)})
+    return _folder("preprocess", config.name, {"config.pbtxt": template.render(config)}, _picture(plan))
 
 
 def _whole_picture(plan: Plan) -> ModelFolder:
@@ -96,7 +97,7 @@ def _whole_picture(plan: Plan) -> ModelFolder:
     config.instance_group[0].count = plan.instances
     aliases = _crops(config, plan)
     set_parameters(config, {**asdict(plan.limits), "crops": _crop_fields(plan)})
-    return _folder("whole_picture", config.name, {"config.pbtxt": template.render(config, aliases)})
+    return _folder("whole_picture", config.name, {"config.pbtxt": template.render(config, aliases)}, _picture(plan))
 
 
 def _detector(plan: Plan, detector: DetectorPlan) -> ModelFolder:
@@ -130,6 +131,9 @@ def _model(
         for tensors in (config.input, config.output):
             for tensor in tensors:
                 set_shape(tensors, tensor.name, shapes[tensor.name])
+        for sample in config.model_warmup:
+            for tensor, value in sample.inputs.items():
+                value.dims[:] = shapes[tensor]
         if config.backend == "python":
             config.instance_group[0].count = plan.instances
             run = {"threads": plan.threads, "chunk": min(CHUNK, model.max_batch_size)}
@@ -168,6 +172,11 @@ def _info(plan: Plan, digests: Mapping[str, str]) -> ModelFolder:
     config = template.copy(f"{plan.name}_info")
     document = json.dumps(information(plan, digests), ensure_ascii=False)
     return _folder("info", config.name, {"config.pbtxt": template.render(config)}, {"info.json": document.encode()})
+
+
+def _picture(plan: Plan) -> dict[str, bytes]:
+    """What the stage that decodes is warmed up with."""
+    return {warmup.PICTURE: plan.warmup_picture} if plan.warmup_picture else {}
 
 
 def _crops(config: Any, plan: Plan) -> dict[str, str]:

@@ -169,11 +169,11 @@ class OnnxStage:
     chunk: int
 
     def __post_init__(self) -> None:
-        self._graph = OnnxGraph(self.folder / "model.onnx", threads=self.threads, chunk=self.chunk)
+        self.graph = OnnxGraph(self.folder / "model.onnx", threads=self.threads, chunk=self.chunk)
 
     def __call__(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
         """`canvas` -> candidates, or `crops` -> labels, as the graph names them."""
-        return self._graph(inputs)
+        return self.graph(inputs)
 
 
 @dataclass

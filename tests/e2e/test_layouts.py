@@ -21,7 +21,8 @@ from boxwise_export.arrangement import LAYOUTS, Arrangement, Layout
 from boxwise_export.chain import load_chain
 from boxwise_export.manifest import read_manifests
 from boxwise_export.publish import rearrange
-from boxwise_runtime.launcher import ServerOptions, TritonProcess
+from boxwise_runtime.launcher import LaunchError, ServerOptions, TritonProcess
+from boxwise_runtime.warmup import PICTURE
 
 PIPELINES = ("boxwise", "centernet", "dots", "thousand", "whole")
 
@@ -150,6 +151,19 @@ def test_the_way_back_is_what_was_there(repository: Path, relaid: Path, tmp_path
     for model, files in first.digests.items():
         if model not in ("dots", "dots_raw"):  # these name the versions of the others
             assert publication.revision.digests[model] == files
+
+
+@pytest.mark.parametrize("which", LAYOUTS)
+def test_a_version_that_cannot_answer_its_warm_up_is_not_served(
+    repository: Path, which: Layout, tmp_path: Path
+) -> None:
+    own = copy_pipeline(repository, "dots", tmp_path / "repository")
+    rearrange(own, "dots", Arrangement(which))
+    for picture in own.rglob(PICTURE):
+        picture.unlink()  # it may be the same file as the other repository's
+        picture.write_bytes(b"no picture")
+    with pytest.raises(LaunchError, match=r"cannot answer its warm-up and is not served .*image: not a JPEG"):
+        TritonProcess.start(ServerOptions.on_free_ports(own))
 
 
 @pytest.mark.parametrize("which", LAYOUTS)

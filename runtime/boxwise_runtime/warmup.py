@@ -1,0 +1,126 @@
+"""A model answers before it says that it is ready: its first request is as fast as the next, or it never loads."""
+
+from __future__ import annotations
+
+import asyncio  # noqa: F401 (Triton's stub imports it with its first request, which takes 15 ms)
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from boxwise_runtime.canvas import Geometry, resize_to
+from boxwise_runtime.chain import Chain
+from boxwise_runtime.decode import EncodedPicture, PictureLimits
+from boxwise_runtime.errors import InvalidInput
+from boxwise_runtime.session import OnnxGraph
+from boxwise_runtime.stages import OnnxStage, Suppress
+
+PICTURE = "warmup.jpg"  # in the version's folder of the stage that decodes
+_SIDES = (640, 320, 160, 80, 40, 20, 1)
+# What nms gets beside candidates, by `stages.Preprocess`: a square black picture on a canvas of its size.
+_BLACK: dict[str, NDArray[Any]] = {
+    "frame": np.zeros((_SIDES[0], _SIDES[0], 3), np.uint8),
+    "geometry": np.array(Geometry(_SIDES[0], _SIDES[0], 1, 1, 0, 0), np.float32),
+    "thresholds": np.array([0, 1, 100], np.float32),
+    "class_filter": np.zeros(0, np.int32),
+    "canvas": np.zeros((1, _SIDES[0], _SIDES[0], 3), np.uint8),
+}
+
+
+def encode(frame: NDArray[np.uint8], limits: PictureLimits) -> bytes:
+    """A picture as the file that its pipeline is warmed up with: a JPEG of at most 640 pixels a side.
+
+    Args:
+        frame: uint8 [H, W, 3], RGB.
+        limits: of the pipeline, which may want it smaller, or a square of it.
+
+    Returns:
+        The file; none (b"") where the limits refuse them all.
+    """
+    shorter = min(frame.shape[:2])
+    for most in _SIDES:
+        for part in (frame, frame[:shorter, :shorter]):
+            height, width = part.shape[:2]
+            scale = min(1, most / max(height, width))
+            small = resize_to(part, max(1, int(height * scale)), max(1, int(width * scale)), "area")
+            file = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR))[1]
+            try:
+                EncodedPicture(file, limits)
+            except InvalidInput:
+                continue
+            return file.tobytes()
+    return b""
+
+
+def warm_up(stage: Any, folder: Path) -> None:
+    """Let a stage answer what requests will ask of it.
+
+    What decodes gets the picture that was published with it, and graphs blank inputs too, since no picture has an
+    object for each of them. Networks that are models of their own, which cannot be called yet, are warmed there.
+
+    Args:
+        stage: of any kind.
+        folder: of the model's version.
+
+    Raises:
+        RuntimeError: it cannot answer, and why.
+    """
+    try:
+        _ask(stage, next(folder.glob(PICTURE), None) or next(folder.glob(f"stages/*/{PICTURE}"), None))
+    except Exception as error:
+        raise RuntimeError(
+            f"this version cannot answer its warm-up and is not served ({type(error).__name__}: {error}): "
+            "`boxwise rollback` goes back to the one before"
+        ) from error
+
+
+def _ask(stage: Any, picture: Path | None) -> None:
+    """Run a stage on what there is for it; an older boxwise published no picture."""
+    request = {"image": np.fromfile(picture, np.uint8)} if picture else {}
+    if isinstance(stage, OnnxStage):
+        stage.graph.run_blank()
+    elif isinstance(stage, Suppress):
+        asked = [only[0] for crop in stage.crops.values() if (only := crop.get("only"))]
+        stage(_BLACK | _found(_BLACK, asked or [0]))
+    elif chain := getattr(stage, "chain", None):
+        for graph in (chain.detector, *chain.classifiers.values()):
+            if isinstance(graph, OnnxGraph):
+                graph.run_blank()
+        if request:
+            _by_itself(chain)(request)
+    elif request:
+        stage(request)
+
+
+def _by_itself(chain: Chain) -> Chain:
+    """The chain, and for its networks that are models of their own functions that answer constants."""
+    detector = chain.detector
+    return replace(
+        chain,
+        detector=detector if detector is None or isinstance(detector, OnnxGraph) else _found,
+        classifiers={
+            name: graph if isinstance(graph, OnnxGraph) else partial(_labelled, top_k=chain.top_k[name])
+            for name, graph in chain.classifiers.items()
+        },
+    )
+
+
+def _found(inputs: Mapping[str, NDArray[Any]], class_ids: Sequence[int] = (0,)) -> dict[str, NDArray[Any]]:
+    """Candidates that cover the canvas, one of each class."""
+    height, width = inputs["canvas"].shape[1:3]
+    count = len(class_ids)
+    return {
+        "candidate_boxes": np.array([[[0, 0, width, height]] * count], np.float32),
+        "candidate_scores": np.ones((1, count), np.float32),
+        "candidate_classes": np.array([class_ids], np.int32),
+    }
+
+
+def _labelled(inputs: Mapping[str, NDArray[Any]], top_k: int) -> dict[str, NDArray[Any]]:
+    shape = len(inputs["crops"]), top_k
+    return {"label_ids": np.zeros(shape, np.int32), "label_scores": np.zeros(shape, np.float32)}
