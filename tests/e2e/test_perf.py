@@ -197,11 +197,11 @@ def test_queue_delays_and_batches_of_a_target_that_batches_reach_its_server(null
 
 
 def test_a_repository_is_compared_with_itself_many_times(null: Path, figures: list[str]) -> None:
-    """Half a minute: at a confidence of 95 % one of twenty may differ; ten thousand such tests may fail once.
+    """At a confidence of 95 % one of twenty may differ; ten thousand such tests may fail once.
 
     Its long form is `boxwise_perf.calibrate`.
     """
-    found = calibrate(null, compares=10, pairs=8, seconds=0.15)
+    found = calibrate(null, compares=6, pairs=8, seconds=0.15)
     figures.append(
         f"perf compare with itself: {found.false_alarms} of {found.compares} differ, intervals "
         f"+-{found.half_width:.1%}; a slowdown of 5 % found in {found.found}"
