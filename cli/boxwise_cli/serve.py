@@ -23,8 +23,8 @@ def _port(help_text: str) -> Any:
     return typer.Option(min=1, max=65535, metavar="PORT", help=help_text)
 
 
-def _pem(help_text: str) -> Any:
-    return typer.Option(metavar="FILE", rich_help_panel=_FOR_WHOM, help=help_text + " PEM.")
+def _for_whom(*names: str, help: str, **more: Any) -> Any:  # noqa: A002 (typer's name)
+    return typer.Option(*names, help=help, rich_help_panel=_FOR_WHOM, **more)
 
 
 def serve(
@@ -52,39 +52,27 @@ def serve(
     ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show the server's log, on stderr.")] = False,
     client_shm: Annotated[
-        bool,
-        typer.Option(
-            "--client-shm", rich_help_panel=_FOR_WHOM, help="Let clients on this machine share memory with the server."
-        ),
+        bool, _for_whom("--client-shm", help="Let clients on this machine share memory with the server.")
     ] = False,
     reload: Annotated[
-        bool,
-        typer.Option(
-            "--reload", rich_help_panel=_FOR_WHOM, help="Follow the repository: take what changes into service."
-        ),
+        bool, _for_whom("--reload", help="Follow the repository: take what changes into service.")
     ] = False,
     public: Annotated[
-        bool,
-        typer.Option(
-            "--public", rich_help_panel=_FOR_WHOM, help="Answer other machines: over gRPC alone, which needs TLS."
-        ),
+        bool, _for_whom("--public", help="Answer other machines: over gRPC alone, which needs TLS.")
     ] = False,
     host: Annotated[
         str | None,
-        typer.Option(
-            metavar="ADDRESS",
-            rich_help_panel=_FOR_WHOM,
-            help="Where to listen; left out, 127.0.0.1, or 0.0.0.0 where it is public.",
-        ),
+        _for_whom(metavar="ADDRESS", help="Where to listen; left out, 127.0.0.1, or 0.0.0.0 where it is public."),
     ] = None,
-    tls_cert: Annotated[Path | None, _pem("Its certificate, with those of the authorities between.")] = None,
-    tls_key: Annotated[Path | None, _pem("The certificate's key.")] = None,
-    tls_client_ca: Annotated[Path | None, _pem("Answer only clients with a certificate of this authority.")] = None,
+    tls_cert: Annotated[
+        Path | None, _for_whom(metavar="FILE", help="Its certificate, with those of the authorities between. PEM.")
+    ] = None,
+    tls_key: Annotated[Path | None, _for_whom(metavar="FILE", help="The certificate's key. PEM.")] = None,
+    tls_client_ca: Annotated[
+        Path | None, _for_whom(metavar="FILE", help="Answer only clients with a certificate of this authority. PEM.")
+    ] = None,
     without_tls: Annotated[
-        bool,
-        typer.Option(
-            "--without-tls", rich_help_panel=_FOR_WHOM, help="Public in the clear: a front or a mesh has TLS already."
-        ),
+        bool, _for_whom("--without-tls", help="Public in the clear: a front or a mesh has TLS already.")
     ] = False,
 ) -> None:
     """Serve a model repository with NVIDIA Triton.

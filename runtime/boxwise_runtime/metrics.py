@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from boxwise_runtime.line import Line, Overload
 
 REASONS = ("empty", "format", "size", "corrupt", "option")  # of `InvalidInput`
-WAITING = "boxwise_waiting_requests"
-QUEUE_SECONDS, WORK_SECONDS = "boxwise_queue_seconds_total", "boxwise_work_seconds_total"
+_WAITING = "boxwise_waiting_requests"
+_QUEUE_SECONDS, _WORK_SECONDS = "boxwise_queue_seconds_total", "boxwise_work_seconds_total"
 _REFUSALS = "boxwise_refusals_total"
 _OVERLOADS = "boxwise_overload_refusals_total"
 FAMILIES = {
@@ -23,13 +23,13 @@ FAMILIES = {
     "boxwise_crops_total": "Boxes that a classifier was asked about.",
     "boxwise_decode_seconds_total": "Seconds that files took to be decoded.",
     "boxwise_stage_seconds_total": "Seconds of each stage of a pipeline that is laid out as one model.",
-    WAITING: "Requests that wait in a line of ours, now.",
-    QUEUE_SECONDS: "Seconds that requests waited in a line of ours.",
-    WORK_SECONDS: "Seconds that requests were worked on, when their turn had come.",
+    _WAITING: "Requests that wait in a line of ours, now.",
+    _QUEUE_SECONDS: "Seconds that requests waited in a line of ours.",
+    _WORK_SECONDS: "Seconds that requests were worked on, when their turn had come.",
     _REFUSALS: "Requests that were refused with INVALID_ARGUMENT, by the reason.",
     _OVERLOADS: "Requests that were refused with UNAVAILABLE, since others waited before them, by the reason.",
 }
-GAUGES = (WAITING,)  # the rest are counters
+GAUGES = (_WAITING,)  # the rest are counters
 SECONDS_OF = "seconds."  # and a stage: what it took, among the outputs of a chain
 
 
@@ -71,7 +71,7 @@ class Tally:
         overloads = [Series(_OVERLOADS, "reason", reason) for reason in get_args(Overload) if line]
         self._counts = defaultdict(float, dict.fromkeys([*refusals, *overloads], 0.0))
         self._line = line
-        self._line_said = dict.fromkeys((WAITING, QUEUE_SECONDS, WORK_SECONDS), 0.0)
+        self._line_said = dict.fromkeys((_WAITING, _QUEUE_SECONDS, _WORK_SECONDS), 0.0)
         self._lock = threading.Lock()
 
     def add(self, outputs: Mapping[str, NDArray[Any]]) -> None:
@@ -96,7 +96,7 @@ class Tally:
             taken, self._counts = self._counts, defaultdict(float)
         if self._line:
             line = self._line
-            now = {WAITING: float(line.waiting), QUEUE_SECONDS: line.waited_s, WORK_SECONDS: line.worked_s}
+            now = {_WAITING: float(line.waiting), _QUEUE_SECONDS: line.waited_s, _WORK_SECONDS: line.worked_s}
             taken |= {Series(name): value - self._line_said[name] for name, value in now.items()}
             self._line_said = now
         return taken
