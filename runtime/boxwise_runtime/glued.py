@@ -11,6 +11,7 @@ import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
 from boxwise_runtime.chain import Chain
+from boxwise_runtime.line import QueueLimits
 from boxwise_runtime.triton import ChainModel, Refused
 
 _CANDIDATES = ["candidate_boxes", "candidate_scores", "candidate_classes"]
@@ -73,5 +74,7 @@ class _Network:
         )
         response = request.exec()
         if response.has_error():
-            raise Refused(response.error().message(), response.error().code())
+            message, code = response.error().message(), response.error().code()
+            overloaded = QueueLimits.said(message)  # a call's status is INTERNAL in Triton 2.51, whatever it was
+            raise Refused(message, pb_utils.TritonError.UNAVAILABLE if overloaded else code)
         return {tensor.name(): tensor.as_numpy() for tensor in response.output_tensors()}

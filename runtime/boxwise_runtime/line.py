@@ -45,6 +45,11 @@ class QueueLimits:
             return f"the queue is full (max_queue {self.max_queue}): send fewer at once, or try again"
         return f"the queue takes too long (max_wait_ms {self.max_wait_ms}): send fewer at once, or try again"
 
+    @staticmethod
+    def said(message: str) -> bool:
+        """Whether this is such a sentence, of whatever limits."""
+        return message.startswith("the queue ") and message.endswith(": send fewer at once, or try again")
+
 
 QUEUE_LIMITS = tuple(field.name for field in fields(QueueLimits))
 

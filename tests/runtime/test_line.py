@@ -179,4 +179,7 @@ def test_a_busy_process_waits_for_its_turn_while_another_is_idle(
 
 @pytest.mark.parametrize(("why", "key"), [("queue", "max_queue 64"), ("wait", "max_wait_ms 10000")])
 def test_a_caller_is_told_which_limit_it_was(why: Overload, key: str) -> None:
-    assert key in QueueLimits().sentence(why)
+    sentence = QueueLimits().sentence(why)
+    assert key in sentence
+    assert QueueLimits.said(sentence)
+    assert not QueueLimits.said(f"another thing: {sentence}")
