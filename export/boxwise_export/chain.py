@@ -10,7 +10,7 @@ from boxwise_export.configs import read_config
 from boxwise_export.layouts import CHUNK, stage_folders
 from boxwise_export.manifest import find_manifest
 from boxwise_runtime.chain import Chain, Graph
-from boxwise_runtime.line import QueueLimits
+from boxwise_runtime.line import take_queue
 from boxwise_runtime.parameters import read_parameters
 from boxwise_runtime.session import OnnxGraph
 
@@ -31,7 +31,7 @@ def load_chain(repository: Path, pipeline: str, threads: int = 1) -> Chain:
 
     def fields(name: str) -> Mapping[str, Any]:
         parameters = {key: value.string_value for key, value in configs[name].parameters.items()}
-        QueueLimits.take(parameters)
+        take_queue(parameters)
         return read_parameters(parameters)
 
     def graph(name: str) -> Graph:

@@ -16,7 +16,7 @@ from boxwise_export.arrangement import IN_FLIGHT, Arrangement, Layout
 from boxwise_export.configs import Template, model_py, per_classifier, read_config, remove
 from boxwise_export.manifest import Revision
 from boxwise_export.versions import ModelFolder, version_files
-from boxwise_runtime.line import QUEUE_LIMITS, QueueLimits
+from boxwise_runtime.line import QUEUE_LIMITS, QUEUE_PARAMETERS, QueueLimits
 
 OPTIONS = ("score_threshold", "iou_threshold", "max_detections", "class_filter")
 DETECTIONS = ("boxes", "scores", "class_ids", "image_size")
@@ -198,7 +198,7 @@ def _joined(outline: _Outline, stages: Stages, arrangement: Arrangement, version
     parts = {"preprocess": "preprocess", "objects": "nms"} if outline.detects else {"objects": "whole_picture"}
     for part, stage in parts.items():
         own = Template.read(stages[stage].configs["config.pbtxt"])
-        for key in own.config.parameters:
+        for key in sorted(set(own.config.parameters) - set(QUEUE_PARAMETERS)):
             config.parameters[f"{part}.{key}"].CopyFrom(own.config.parameters[key])
             comments["parameters", f"{part}.{key}"] = own.comments.get(("parameters", key), "")
 

@@ -86,6 +86,7 @@ def _preprocess(plan: Plan, detector: DetectorPlan) -> ModelFolder:
             "max_detections": detector.spec.max_detections,
             "scaled_decoding": detector.spec.canvas.scaled_decoding,
             **asdict(plan.limits),
+            **_waiting(plan),
         },
     )
     return _folder("preprocess", config.name, {"config.pbtxt": template.render(config)}, _picture(plan))
@@ -96,8 +97,15 @@ def _whole_picture(plan: Plan) -> ModelFolder:
     config = template.copy(f"{plan.name}_whole_picture")
     config.instance_group[0].count = plan.instances
     aliases = _crops(config, plan)
-    set_parameters(config, {**asdict(plan.limits), "crops": _crop_fields(plan)})
+    set_parameters(config, {**asdict(plan.limits), **_waiting(plan), "crops": _crop_fields(plan)})
     return _folder("whole_picture", config.name, {"config.pbtxt": template.render(config, aliases)}, _picture(plan))
+
+
+def _waiting(plan: Plan) -> dict[str, Any]:
+    """How many may wait in the first stage, for how long, and until who has time."""
+    networks = ["detector"] if plan.detector else []
+    networks += [f"classifier_{classifier.spec.name}" for classifier in plan.classifiers]
+    return {**asdict(QueueLimits()), "downstream": [f"{plan.name}_{network}" for network in networks]}
 
 
 def _detector(plan: Plan, detector: DetectorPlan) -> ModelFolder:

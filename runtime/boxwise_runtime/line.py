@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 import traceback
@@ -19,6 +20,7 @@ Overload = Literal["queue", "wait"]  # as many wait as may; the wait is too long
 MAX_BYTES = 64 << 20  # that wait in one process; a single request may be larger
 _LATEST = 0.2  # the weight of the latest request in what one takes
 _LOOK_EVERY_S = 0.005  # at what other processes have to do, while they are to take the next request
+_LOOK_AHEAD_EVERY_S = 0.001  # at those who work next, while they have enough to do
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,6 @@ class QueueLimits:
     max_queue: int = 64
     max_wait_ms: int = 10_000
 
-    @classmethod
-    def take(cls, parameters: dict[str, str]) -> QueueLimits:
-        """Those among a model's parameters, which are taken out: the rest are fields of its stage."""
-        return cls(**{name: int(parameters.pop(name)) for name in QUEUE_LIMITS if name in parameters})
-
     def sentence(self, why: Overload) -> str:
         """What a caller is told who is refused."""
         if why == "queue":
@@ -52,6 +49,14 @@ class QueueLimits:
 
 
 QUEUE_LIMITS = tuple(field.name for field in fields(QueueLimits))
+QUEUE_PARAMETERS = (*QUEUE_LIMITS, "downstream")
+
+
+def take_queue(parameters: dict[str, str]) -> tuple[QueueLimits, list[str]]:
+    """The limits among a model's parameters, and who works next, are taken out: the rest are fields of its stage."""
+    given = {name: json.loads(parameters.pop(name)) for name in QUEUE_PARAMETERS if name in parameters}
+    downstream = given.pop("downstream", [])
+    return QueueLimits(**given), downstream
 
 
 class Line(Generic[T]):
@@ -63,6 +68,7 @@ class Line(Generic[T]):
         limits: of the line.
         workers: threads that answer.
         turns: of the processes that have such a line of the same model.
+        crowded: whether those who work next have enough to do: nobody is worked on meanwhile, so that they wait here.
 
     Attributes:
         waited_s: seconds that all together have waited so far.
@@ -76,12 +82,13 @@ class Line(Generic[T]):
         limits: QueueLimits,
         workers: int,
         turns: Turns,
+        crowded: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._work, self._refuse, self._limits, self._turns = work, refuse, limits, turns
+        self._work, self._refuse, self._limits, self._turns, self._crowded = work, refuse, limits, turns, crowded
         self._waiting: deque[tuple[int, int, T]] = deque()  # since when (ns), of how many bytes
         self._bytes = 0
         self._begun: list[int] = []  # when those were (ns) that are worked on
-        self._takes_s = 0.0  # a request, of late
+        self._takes_s = 0.0  # a request, of late, until the next can be begun
         self.waited_s = self.worked_s = 0.0
         self._closed = False
         self._changed = threading.Condition()
@@ -99,12 +106,12 @@ class Line(Generic[T]):
         """Whether this thread is to answer what has come, inside: nobody waits, and another process takes the next."""
         with self._changed:
             nobody = not self._load and len(self._workers) == 1
-            begun = self._begin() if nobody and self._turns.another_is_idle else None
+            begun = self._begin() if nobody and self._turns.another_is_idle and not self._crowded() else None
         try:
             yield begun is not None
         finally:
             if begun is not None:
-                self._end(begun)
+                self._end(begun, begun)
 
     def join(self, one: T, size: int) -> None:
         """Let one wait for a worker, of so many bytes, or refuse it here and now."""
@@ -149,27 +156,30 @@ class Line(Generic[T]):
                 since, size, one = self._waiting.popleft()
                 self._bytes -= size
                 begun = self._begin()
-                waited_s = (begun - since) / 1e9
-                self.waited_s += waited_s
-            late = waited_s * 1e3 > 2 * self._limits.max_wait_ms
+                latest = since + 2 * self._limits.max_wait_ms * 1_000_000
+                while self._crowded() and time.monotonic_ns() <= latest and not self._closed:
+                    self._changed.wait(_LOOK_AHEAD_EVERY_S)
+                start = time.monotonic_ns()
+                self.waited_s += (start - since) / 1e9
+            late = start > latest
             try:
                 self._refuse(one, "wait") if late else self._work(one)
             except Exception:  # noqa: BLE001 (the others still wait for this worker)
                 traceback.print_exc()
-            self._end(begun, late=late)
+            self._end(begun, start, late=late)
 
     def _begin(self) -> int:
         self._begun.append(time.monotonic_ns())
         self._tell()
         return self._begun[-1]
 
-    def _end(self, begun: int, *, late: bool = False) -> None:
+    def _end(self, begun: int, start: int, *, late: bool = False) -> None:
         with self._changed:
             self._begun.remove(begun)
-            took_s = (time.monotonic_ns() - begun) / 1e9
-            self.worked_s += took_s
+            now = time.monotonic_ns()
+            self.worked_s += (now - start) / 1e9
             if not late:
-                self._takes_s += _LATEST * (took_s - self._takes_s)
+                self._takes_s += _LATEST * ((now - begun) / 1e9 - self._takes_s)
             self._tell()
 
     @property

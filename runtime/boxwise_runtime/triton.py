@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections.abc import Mapping
@@ -15,17 +16,18 @@ import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
 from boxwise_runtime.errors import InvalidInput
-from boxwise_runtime.line import Line, Overload, QueueLimits
+from boxwise_runtime.line import Line, Overload, take_queue
 from boxwise_runtime.metrics import FAMILIES, GAUGES, Series, Tally
 from boxwise_runtime.parameters import build_stage
-from boxwise_runtime.stages import OnnxStage, Tensors
-from boxwise_runtime.turns import Turns
+from boxwise_runtime.stages import Tensors
+from boxwise_runtime.turns import SHM, Downstream, Turns, turns_file
 from boxwise_runtime.warmup import warm_up
 
 # Asking whether a caller is gone takes 0.13 ms: in a chain, it is done after so much work and no sooner.
 _ASK_EVERY_S = 0.005
 _HANDED_OVER_EVERY_S = 1.0
-_SHM, _UUID_LENGTH = Path("/dev/shm"), 36  # noqa: S108
+_UUID_LENGTH = 36
+_SPARE = 2  # times the room of an answer in /dev/shm: others need some at the same moment
 
 
 class StageModel:
@@ -39,7 +41,7 @@ class StageModel:
         config = json.loads(args["model_config"])
         self._inputs = [tensor["name"] for tensor in config["input"]]
         parameters = {name: value["string_value"] for name, value in config["parameters"].items()}
-        self._limits = QueueLimits.take(parameters)
+        self._limits, self._downstream = take_queue(parameters)
         folder = Path(args["model_repository"]) / args["model_version"]
         self._stage: Any = build_stage(self.stage_type, parameters, folder)
         warm_up(self._stage, folder)
@@ -72,9 +74,7 @@ class StageModel:
             [pb_utils.Tensor(name, tensor) for name, tensor in outputs.items() if name in wanted]
         )
 
-    def _answer(self, request: Any, inputs: Tensors) -> Mapping[str, NDArray[Any]]:
-        if isinstance(self._stage, OnnxStage):  # the other stages cost less than asking is worth
-            _refuse_cancelled(request)
+    def _answer(self, request: Any, inputs: Tensors) -> Mapping[str, NDArray[Any]]:  # noqa: ARG002
         outputs: Mapping[str, NDArray[Any]] = self._stage(inputs)
         return outputs
 
@@ -95,8 +95,7 @@ class QueuedModel(StageModel):
     """A stage that callers wait for, in a line with its limits (`line.py`), beside other processes of it (`turns.py`).
 
     Triton hands a process its next request when `execute` returns, and bounds no queue of its own well: with
-    `max_queue_size`, 2.51 hands out requests up to half a second late. Its senders take one answer and no other, even
-    where /dev/shm has no room for it: so this is for stages whose answers are small.
+    `max_queue_size`, 2.51 hands out requests up to half a second late.
     """
 
     @property
@@ -120,23 +119,56 @@ class QueuedModel(StageModel):
         self._line.close()
 
     def _open_line(self, args: dict[str, str]) -> Line[_Waiting]:
-        file = _SHM / f"{_server_prefix()}turns-{args['model_name']}-{args['model_version']}"
+        prefix = _server_prefix()
         count = json.loads(args["model_config"])["instance_group"][0]["count"]
         place = int(args["model_instance_name"].rpartition("_")[2])
-        turns = Turns(file, place, count)
-        self._line = Line(self._send, self._turn_away, self._limits, self.workers, turns)
+        turns = Turns(turns_file(prefix, args["model_name"], args["model_version"]), place, count)
+        downstream = Downstream(prefix, self._downstream)
+        self._line = Line(self._send, self._turn_away, self._limits, self.workers, turns, lambda: downstream.crowded)
         return self._line
+
+    def _answer(self, request: Any, inputs: Tensors) -> Mapping[str, NDArray[Any]]:
+        _refuse_cancelled(request)
+        return super()._answer(request, inputs)
 
     def _send(self, waiting: _Waiting) -> None:
         try:
             response = self._respond(waiting.request, waiting.inputs)
+            self._check_room()
         except Exception as error:  # noqa: BLE001 (without an answer its caller would wait for ever)
             response = _refusal(f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL)
         waiting.send(response)
 
+    def _check_room(self) -> None:
+        """Raise where /dev/shm may have no room for the answer."""
+
     def _turn_away(self, waiting: _Waiting, why: Overload) -> None:
         self._tally.add_overload(why)
         waiting.send(_refusal(self._limits.sentence(why), pb_utils.TritonError.UNAVAILABLE))
+
+
+class DecodingModel(QueuedModel):
+    """A stage whose answers are as large as pictures, for which /dev/shm may have no room.
+
+    A sender of Triton's takes one answer and no other, even one that found no room, and its caller would wait for ever.
+    So where room is short there is no line: Triton's own thread answers, and says of an answer what went wrong.
+    """
+
+    _largest = 0  # bytes of an answer so far
+
+    def execute(self, requests: list[Any]) -> list[Any] | None:
+        """Answer the requests, or let them into the line."""
+        short = _shm_room() < 2 * _SPARE * self._largest
+        return StageModel.execute(self, requests) if short else super().execute(requests)
+
+    def _answer(self, request: Any, inputs: Tensors) -> Mapping[str, NDArray[Any]]:
+        outputs = super()._answer(request, inputs)
+        self._largest = max(self._largest, sum(tensor.nbytes for tensor in outputs.values()))
+        return outputs
+
+    def _check_room(self) -> None:
+        if (room := _shm_room()) < _SPARE * self._largest:
+            raise MemoryError(f"{SHM} has {room} bytes left, and an answer {self._largest}: give it more (--shm-size)")
 
 
 class ChainModel(QueuedModel):
@@ -164,9 +196,15 @@ def _server_prefix() -> str:
 
     A process has the name of its segment among its arguments: that prefix and a UUID.
     """
-    segments = {entry.name for entry in _SHM.iterdir()}
+    segments = {entry.name for entry in SHM.iterdir()}
     arguments = Path("/proc/self/cmdline").read_text().split("\0")
     return next(name for name in arguments if name in segments)[:-_UUID_LENGTH]
+
+
+def _shm_room() -> int:
+    """Bytes that /dev/shm has left."""
+    found = os.statvfs(SHM)
+    return found.f_bavail * found.f_frsize
 
 
 def _hand_over(tally: Tally, model: str) -> None:

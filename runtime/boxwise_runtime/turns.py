@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import mmap
 import os
+import re
 import struct
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +30,8 @@ class Load(NamedTuple):
 
 
 _RECORD = struct.Struct("<qq")
+SHM = Path("/dev/shm")  # noqa: S108
+_LIST_EVERY_S = 1.0  # what lies there: other versions of a model come and go
 
 
 def may_take(own: Load, others: Sequence[Load]) -> bool:
@@ -40,6 +44,11 @@ def may_take(own: Load, others: Sequence[Load]) -> bool:
     if own.waiting or least:
         return own.waiting <= 2 * least  # not the fewest alone: lines fill up in a few rounds, and are full together
     return all(own.since_ns < each.since_ns for each in others if not each.waiting)
+
+
+def turns_file(prefix: str, model: str, version: str, folder: Path = SHM) -> Path:
+    """Where the processes of a model say it: a file of the server, whose files in /dev/shm begin with `prefix`."""
+    return folder / f"{prefix}turns-{model}-{version}"
 
 
 class Turns:
@@ -77,5 +86,45 @@ class Turns:
         return any(not each.since_ns for each in self._others())
 
     def _others(self) -> list[Load]:
-        loads = [Load(*each) for each in _RECORD.iter_unpack(self._shared[:])]
+        loads = _loads(self._shared)
         return loads[: self._place] + loads[self._place + 1 :]
+
+
+class Downstream:
+    """The models that work next on what a process answers, by what their own processes say to each other.
+
+    Args:
+        prefix: of the server's files in /dev/shm.
+        models: their names in the repository; a server may have each in several versions, under names of their own.
+        folder: instead of /dev/shm.
+    """
+
+    def __init__(self, prefix: str, models: Iterable[str], folder: Path = SHM) -> None:
+        names = "|".join(map(re.escape, models))
+        self._name = re.compile(turns_file(re.escape(prefix), rf"({names})(\.\w+)?", r"\d+").name) if names else None
+        self._folder = folder
+        self._files: dict[Path, mmap.mmap] = {}
+        self._listed = 0.0
+
+    @property
+    def crowded(self) -> bool:
+        """Whether somebody waits in each process of one of them."""
+        if self._name and time.monotonic() - self._listed >= _LIST_EVERY_S:
+            self._listed = time.monotonic()
+            found = [file for file in self._folder.iterdir() if self._name.fullmatch(file.name)]
+            opened = {file: self._files.get(file) or _read_only(file) for file in found}
+            self._files = {file: shared for file, shared in opened.items() if shared}
+        return any(all(each.waiting for each in _loads(file)) for file in self._files.values())
+
+
+def _loads(shared: mmap.mmap) -> list[Load]:
+    return [Load(*each) for each in _RECORD.iter_unpack(shared[:])]
+
+
+def _read_only(file: Path) -> mmap.mmap | None:
+    """None where it is empty yet, or gone."""
+    try:
+        with file.open("rb") as opened:
+            return mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError):
+        return None

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from contract_support.trials import Trial
 
-from boxwise_export.arrangement import Arrangement, Layout
+from boxwise_export.arrangement import LAYOUTS, Arrangement, Layout
 from boxwise_export.demo import prepare_demo
 from boxwise_export.publish import rearrange
 from boxwise_perf.compare import interleave, ratio
@@ -47,7 +47,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[bytes
     return folder, [path.read_bytes() for path in prepare_demo(cache_folder(), folder, lambda _: None)]
 
 
-@pytest.mark.parametrize("layout", ["fused", "glued"])
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_three_times_as_many_as_it_can_answer(trial: Trial, exported: tuple[Path, list[bytes]], layout: Layout) -> None:
     pairs, peak_s, overload_s = trial.of(short=3, long=10), trial.of(short=5, long=15), trial.of(short=20, long=60)
     repository, photos = exported

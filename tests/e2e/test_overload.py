@@ -1,4 +1,4 @@
-"""More requests than a server can answer: as many wait as may, and the rest is told so at once."""
+"""More requests than a server can answer: as many wait as may, and the rest is told so at once, in every layout."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from contract_support.synthetic import make_dots, png
 from tritonclient.utils import InferenceServerException
 
 from boxwise import BoxwiseError, Client, Overloaded
-from boxwise_export.arrangement import Arrangement, Layout
+from boxwise_export.arrangement import LAYOUTS, Arrangement, Layout
 from boxwise_export.publish import rearrange
 from boxwise_perf.prometheus import scrape
 from boxwise_runtime.launcher import ServerOptions, TritonProcess
@@ -27,7 +27,7 @@ PICTURE = png(cv2.resize(make_dots(5).draw(), (2048, 2048), interpolation=cv2.IN
 REFUSED, WAITING = "boxwise_overload_refusals_total", "boxwise_waiting_requests"
 
 
-@pytest.fixture(scope="module", params=["fused", "glued"])  # an ensemble has weaker limits: docs/limits.md
+@pytest.fixture(scope="module", params=LAYOUTS)
 def layout(request: pytest.FixtureRequest) -> Layout:
     return request.param  # type: ignore[no-any-return]
 
@@ -73,7 +73,7 @@ def test_as_many_wait_as_may_and_the_rest_is_told_so_and_counted(options: Server
     assert answered
     assert refused
     for error in refused:
-        assert error.status() == "StatusCode.UNAVAILABLE"
+        assert error.status() == "StatusCode.UNAVAILABLE", error
         assert "the queue is full (max_queue 2): send fewer at once, or try again" in str(error.message())
     for answer in [*answered, server.predict("dots", PICTURE)]:
         assert_same(answer, alone)
@@ -93,4 +93,4 @@ def test_the_sdk_says_overloaded(options: ServerOptions) -> None:
             except BoxwiseError as error:
                 errors.append(error)
     assert errors
-    assert {type(error) for error in errors} == {Overloaded}, errors
+    assert {type(error) for error in errors} == {Overloaded}, {str(error) for error in errors}

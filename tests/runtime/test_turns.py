@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boxwise_runtime.turns import Load, Turns, may_take
+from boxwise_runtime import turns
+from boxwise_runtime.turns import Downstream, Load, Turns, may_take, turns_file
 
 IDLE, EARLY, LATE = Load(), Load(10), Load(20)
 LOADS = st.one_of(st.just(IDLE), st.builds(Load, st.integers(1, 100), st.integers(0, 64)))
@@ -57,3 +58,42 @@ def test_processes_see_each_other(tmp_path: Path) -> None:
     other.say(Load())
     assert not one.mine
     assert other.mine
+
+
+BUSY, CROWDED = Load(10), Load(10, 1)
+
+
+@pytest.mark.parametrize(
+    ("loads", "crowded"),
+    [
+        ({}, False),  # not there, as a network that is Triton's own
+        ({"p_detector-1": [BUSY, CROWDED]}, False),
+        ({"p_detector-1": [CROWDED, CROWDED]}, True),
+        ({"p_detector-1": [IDLE], "p_classifier_kind-12": [CROWDED]}, True),
+        ({"p_detector.0f3b-1": [CROWDED]}, True),
+        ({"p_detector.0f3b-1": [IDLE], "p_detector.77aa-2": [CROWDED]}, True),
+        ({"other_p_detector-1": [CROWDED], "p_detector_x-1": [CROWDED], "p_nms-1": [CROWDED]}, False),
+    ],
+)
+def test_those_who_work_next_are_crowded(tmp_path: Path, loads: dict[str, list[Load]], crowded: bool) -> None:
+    for name, each in loads.items():
+        for place, load in enumerate(each):
+            Turns(turns_file("s-", *name.split("-"), folder=tmp_path), place, len(each)).say(load)
+    assert Downstream("s-", ["p_detector", "p_classifier_kind"], tmp_path).crowded == crowded
+    assert not Downstream("s-", [], tmp_path).crowded
+    assert not Downstream("another-", ["p_detector"], tmp_path).crowded
+
+
+def test_those_who_work_next_come_and_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "_LIST_EVERY_S", 0)
+    downstream, file = Downstream("", ["p_detector"], tmp_path), turns_file("", "p_detector", "1", tmp_path)
+    file.touch()  # it is made, and then as long as it is to be
+    assert not downstream.crowded
+    one = Turns(file, 0, 1)
+    one.say(CROWDED)
+    assert downstream.crowded
+    one.say(BUSY)
+    assert not downstream.crowded
+    one.say(CROWDED)
+    file.unlink()
+    assert not downstream.crowded

@@ -1,6 +1,6 @@
 from boxwise_runtime.stages import Preprocess
-from boxwise_runtime.triton import StageModel
+from boxwise_runtime.triton import DecodingModel
 
 
-class TritonPythonModel(StageModel):
+class TritonPythonModel(DecodingModel):
     stage_type = Preprocess

@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
@@ -122,22 +123,47 @@ int fsync(int fd) {
     return REAL(fsync)(fd);
 }
 
-/* Whether `size` bytes of this segment are more than /dev/shm has for its server, whose segments begin alike. */
-static int too_large(int fd, off_t size) {
-    char path[PATH_MAX];
-    struct stat own, other;
-    if (!shm_bytes || !path_of(fd, path) || strncmp(path, "/dev/shm/boxwise-", 17) || fstat(fd, &own)) return 0;
-    const char *name = path + strlen("/dev/shm/"), *end = name;
+/* Bytes of the segments of the server that this one belongs to: boxwise-PORT-TOKEN- and a name of its own. */
+static long held_beside(const char *segment) {
+    struct stat other;
+    const char *end = segment;
     for (int dash = 0; dash < 3 && end; dash++) end = strchr(end, '-') ? strchr(end, '-') + 1 : 0;
-    if (!end || size <= own.st_size) return 0;
-    long held = size - own.st_size;
-    DIR *folder = opendir("/dev/shm");
+    long held = 0;
+    DIR *folder = end ? opendir("/dev/shm") : 0;
     for (struct dirent *entry; folder && (entry = readdir(folder));)
-        if (!strncmp(entry->d_name, name, end - name) && !fstatat(dirfd(folder), entry->d_name, &other, 0))
+        if (!strncmp(entry->d_name, segment, end - segment) && !fstatat(dirfd(folder), entry->d_name, &other, 0))
             held += other.st_size;
     if (folder) closedir(folder);
-    return held > shm_bytes;
+    return held;
 }
+
+/* Whether `size` bytes of this segment are more than /dev/shm has for its server. */
+static int too_large(int fd, off_t size) {
+    char path[PATH_MAX];
+    struct stat own;
+    if (!shm_bytes || !path_of(fd, path) || strncmp(path, "/dev/shm/boxwise-", 17) || fstat(fd, &own)) return 0;
+    return size > own.st_size && held_beside(path + strlen("/dev/shm/")) + size - own.st_size > shm_bytes;
+}
+
+/* What /dev/shm has left, for a stage that asks: the name of its segment is among its arguments. */
+static void take_held(struct statvfs *found) {
+    char arguments[PATH_MAX] = {0}, *argument = arguments;
+    int fd = REAL(open)("/proc/self/cmdline", O_RDONLY);
+    ssize_t length = read(fd, arguments, sizeof arguments - 1);
+    close(fd);
+    while (argument < arguments + length && strncmp(argument, "boxwise-", 8)) argument += strlen(argument) + 1;
+    long left = shm_bytes - held_beside(argument);
+    found->f_bavail = left > 0 ? left / found->f_frsize : 0;
+}
+
+#define ROOM(name)                                                                \
+    int name(const char *path, struct name *found) {                              \
+        int failed = REAL(name)(path, found);                                     \
+        if (!failed && shm_bytes && !strcmp(path, "/dev/shm")) take_held((struct statvfs *)found); \
+        return failed;                                                            \
+    }
+ROOM(statvfs)
+ROOM(statvfs64)  /* the same struct where a long has 64 bits */
 
 int posix_fallocate(int fd, off_t at, off_t size) {
     return too_large(fd, at + size) ? ENOSPC : REAL(posix_fallocate)(fd, at, size);
