@@ -175,6 +175,7 @@ def fuzz(
                 with lock:
                     run.statuses[what] += 1
                     run.done += 1
+                    trial.progress(run.done, cases, "cases")
                 if own % GOOD_EVERY == 0:
                     try:
                         replies = _good(channel)
