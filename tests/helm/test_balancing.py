@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 from contract_support.servers import write_repository
 from contract_support.synthetic import make_dots
 from helm_support.chart import NAMESPACE, only, render
 from helm_support.pod import Pod, Ports, image, running
 
 from boxwise import BoxwiseError, Client
+from boxwise_perf.prometheus import scrape
 
 PIPELINE = "dots"
 ADDRESSES = ("127.0.0.2", "127.0.0.3", "127.0.0.4")
@@ -39,9 +39,9 @@ class Headless:
 
 
 def answered(address: str, ports: Ports) -> int:
-    page = requests.get(f"http://{address}:{ports.metrics}/metrics", timeout=5).text
-    wanted = f'nv_inference_request_success{{model="{PIPELINE}",'
-    return sum(int(float(line.split()[-1])) for line in page.splitlines() if line.startswith(wanted))
+    said = scrape(f"http://{address}:{ports.metrics}/metrics")
+    mine = (each for each in said if each.name == "nv_inference_request_success" and each.labels["model"] == PIPELINE)
+    return sum(int(each.value) for each in mine)
 
 
 @pytest.mark.timeout(200)
