@@ -20,7 +20,7 @@ Overload = Literal["queue", "wait"]  # as many wait as may; the wait is too long
 MAX_BYTES = 64 << 20  # that wait in one process; a single request may be larger
 _LATEST = 0.2  # the weight of the latest request in what one takes
 _LOOK_EVERY_S = 0.005  # at what other processes have to do, while they are to take the next request
-_LOOK_AHEAD_EVERY_S = 0.001  # at those who work next, while they have enough to do
+_LOOK_AHEAD_EVERY_S = 0.001  # at those who work next, while they have no time
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Line(Generic[T]):
         limits: of the line.
         workers: threads that answer.
         turns: of the processes that have such a line of the same model.
-        crowded: whether those who work next have enough to do: nobody is worked on meanwhile, so that they wait here.
+        ahead_busy: whether those who work next have no time: nobody is worked on meanwhile, so that they wait here.
 
     Attributes:
         waited_s: seconds that all together have waited so far.
@@ -82,9 +82,9 @@ class Line(Generic[T]):
         limits: QueueLimits,
         workers: int,
         turns: Turns,
-        crowded: Callable[[], bool] = lambda: False,
+        ahead_busy: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._work, self._refuse, self._limits, self._turns, self._crowded = work, refuse, limits, turns, crowded
+        self._work, self._refuse, self._limits, self._turns, self._ahead_busy = work, refuse, limits, turns, ahead_busy
         self._waiting: deque[tuple[int, int, T]] = deque()  # since when (ns), of how many bytes
         self._bytes = 0
         self._begun: list[int] = []  # when those were (ns) that are worked on
@@ -106,7 +106,7 @@ class Line(Generic[T]):
         """Whether this thread is to answer what has come, inside: nobody waits, and another process takes the next."""
         with self._changed:
             nobody = not self._load and len(self._workers) == 1
-            begun = self._begin() if nobody and self._turns.another_is_idle and not self._crowded() else None
+            begun = self._begin() if nobody and self._turns.another_is_idle and not self._ahead_busy() else None
         try:
             yield begun is not None
         finally:
@@ -157,7 +157,7 @@ class Line(Generic[T]):
                 self._bytes -= size
                 begun = self._begin()
                 latest = since + 2 * self._limits.max_wait_ms * 1_000_000
-                while self._crowded() and time.monotonic_ns() <= latest and not self._closed:
+                while self._ahead_busy() and time.monotonic_ns() <= latest and not self._closed:
                     self._changed.wait(_LOOK_AHEAD_EVERY_S)
                 start = time.monotonic_ns()
                 self.waited_s += (start - since) / 1e9

@@ -124,7 +124,7 @@ class QueuedModel(StageModel):
         place = int(args["model_instance_name"].rpartition("_")[2])
         turns = Turns(turns_file(prefix, args["model_name"], args["model_version"]), place, count)
         downstream = Downstream(prefix, self._downstream)
-        self._line = Line(self._send, self._turn_away, self._limits, self.workers, turns, lambda: downstream.crowded)
+        self._line = Line(self._send, self._turn_away, self._limits, self.workers, turns, lambda: downstream.busy)
         return self._line
 
     def _answer(self, request: Any, inputs: Tensors) -> Mapping[str, NDArray[Any]]:

@@ -107,14 +107,14 @@ class Downstream:
         self._listed = 0.0
 
     @property
-    def crowded(self) -> bool:
-        """Whether somebody waits in each process of one of them."""
+    def busy(self) -> bool:
+        """Whether no process of one of them is idle."""
         if self._name and time.monotonic() - self._listed >= _LIST_EVERY_S:
             self._listed = time.monotonic()
             found = [file for file in self._folder.iterdir() if self._name.fullmatch(file.name)]
             opened = {file: self._files.get(file) or _read_only(file) for file in found}
             self._files = {file: shared for file, shared in opened.items() if shared}
-        return any(all(each.waiting for each in _loads(file)) for file in self._files.values())
+        return any(all(each.since_ns for each in _loads(file)) for file in self._files.values())
 
 
 def _loads(shared: mmap.mmap) -> list[Load]:

@@ -28,14 +28,14 @@ class Counter:
     refused: list[tuple[str, Overload]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.begun, self.gate, self.crowded = threading.Semaphore(0), threading.Semaphore(0), threading.Event()
+        self.begun, self.gate, self.ahead_busy = threading.Semaphore(0), threading.Semaphore(0), threading.Event()
         self.line = Line(
             self._work,
             lambda one, why: self.refused.append((one, why)),
             self.limits,
             self.workers,
             self.turns,
-            self.crowded.is_set,
+            self.ahead_busy.is_set,
         )
 
     def _work(self, one: str) -> None:
@@ -182,16 +182,16 @@ def test_a_busy_process_waits_for_its_turn_while_another_is_idle(
     assert counter.answered == ["a"]
 
 
-def test_nobody_is_worked_on_while_those_who_work_next_have_enough_to_do(open_line: Callable[..., Counter]) -> None:
+def test_nobody_is_worked_on_while_those_who_work_next_have_no_time(open_line: Callable[..., Counter]) -> None:
     counter = open_line(count=2, max_queue=1)
-    counter.crowded.set()
+    counter.ahead_busy.set()
     with counter.line.here() as here:
         assert not here  # although the other process is idle
     counter.join("a")
     assert not counter.begun.acquire(timeout=0.05)
     counter.join("b", "c")
     assert counter.refused == [("c", "queue")]
-    counter.crowded.clear()
+    counter.ahead_busy.clear()
     assert counter.begun.acquire(timeout=5)
     counter.end()
     assert counter.answered == ["a", "b"]
@@ -201,10 +201,10 @@ def test_nobody_is_worked_on_while_those_who_work_next_have_enough_to_do(open_li
 
 def test_who_waits_for_those_who_work_next_counts_in_what_requests_take(open_line: Callable[..., Counter]) -> None:
     counter = open_line(max_wait_ms=100)
-    counter.crowded.set()
+    counter.ahead_busy.set()
     counter.join("slow")
     time.sleep(0.15)
-    counter.crowded.clear()
+    counter.ahead_busy.clear()
     counter.gate.release()
     while not counter.answered:
         time.sleep(0.001)
@@ -215,7 +215,7 @@ def test_who_waits_for_those_who_work_next_counts_in_what_requests_take(open_lin
 
 def test_who_has_waited_too_long_for_those_who_work_next_is_refused(open_line: Callable[..., Counter]) -> None:
     counter = open_line(max_wait_ms=20)
-    counter.crowded.set()
+    counter.ahead_busy.set()
     counter.join("a")
     while not counter.refused:
         time.sleep(0.001)
@@ -224,7 +224,7 @@ def test_who_has_waited_too_long_for_those_who_work_next_is_refused(open_line: C
 
 def test_a_line_that_closes_answers_all_the_same(open_line: Callable[..., Counter]) -> None:
     counter = open_line()
-    counter.crowded.set()
+    counter.ahead_busy.set()
     counter.join("a", "b")
     counter.end()
     assert counter.answered == ["a", "b"]

@@ -60,40 +60,37 @@ def test_processes_see_each_other(tmp_path: Path) -> None:
     assert other.mine
 
 
-BUSY, CROWDED = Load(10), Load(10, 1)
-
-
 @pytest.mark.parametrize(
-    ("loads", "crowded"),
+    ("loads", "busy"),
     [
         ({}, False),  # not there, as a network that is Triton's own
-        ({"p_detector-1": [BUSY, CROWDED]}, False),
-        ({"p_detector-1": [CROWDED, CROWDED]}, True),
-        ({"p_detector-1": [IDLE], "p_classifier_kind-12": [CROWDED]}, True),
-        ({"p_detector.0f3b-1": [CROWDED]}, True),
-        ({"p_detector.0f3b-1": [IDLE], "p_detector.77aa-2": [CROWDED]}, True),
-        ({"other_p_detector-1": [CROWDED], "p_detector_x-1": [CROWDED], "p_nms-1": [CROWDED]}, False),
+        ({"p_detector-1": [EARLY, IDLE]}, False),
+        ({"p_detector-1": [EARLY, LATE]}, True),
+        ({"p_detector-1": [IDLE], "p_classifier_kind-12": [LATE]}, True),
+        ({"p_detector.0f3b-1": [LATE]}, True),
+        ({"p_detector.0f3b-1": [IDLE], "p_detector.77aa-2": [LATE]}, True),
+        ({"other_p_detector-1": [LATE], "p_detector_x-1": [LATE], "p_nms-1": [LATE]}, False),
     ],
 )
-def test_those_who_work_next_are_crowded(tmp_path: Path, loads: dict[str, list[Load]], crowded: bool) -> None:
+def test_those_who_work_next_are_busy(tmp_path: Path, loads: dict[str, list[Load]], busy: bool) -> None:
     for name, each in loads.items():
         for place, load in enumerate(each):
             Turns(turns_file("s-", *name.split("-"), folder=tmp_path), place, len(each)).say(load)
-    assert Downstream("s-", ["p_detector", "p_classifier_kind"], tmp_path).crowded == crowded
-    assert not Downstream("s-", [], tmp_path).crowded
-    assert not Downstream("another-", ["p_detector"], tmp_path).crowded
+    assert Downstream("s-", ["p_detector", "p_classifier_kind"], tmp_path).busy == busy
+    assert not Downstream("s-", [], tmp_path).busy
+    assert not Downstream("another-", ["p_detector"], tmp_path).busy
 
 
 def test_those_who_work_next_come_and_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turns, "_LIST_EVERY_S", 0)
     downstream, file = Downstream("", ["p_detector"], tmp_path), turns_file("", "p_detector", "1", tmp_path)
     file.touch()  # it is made, and then as long as it is to be
-    assert not downstream.crowded
+    assert not downstream.busy
     one = Turns(file, 0, 1)
-    one.say(CROWDED)
-    assert downstream.crowded
-    one.say(BUSY)
-    assert not downstream.crowded
-    one.say(CROWDED)
+    one.say(LATE)
+    assert downstream.busy
+    one.say(IDLE)
+    assert not downstream.busy
+    one.say(LATE)
     file.unlink()
-    assert not downstream.crowded
+    assert not downstream.busy
