@@ -44,8 +44,9 @@ from boxwise import (
     Unavailable,
 )
 from boxwise._shm import FOLDER, PREFIX
-from boxwise_export.exchange import write_file
+from boxwise_export.arrangement import Arrangement
 from boxwise_export.export import export
+from boxwise_export.publish import rearrange
 from boxwise_runtime.launcher import ServerOptions, ServerTLS, TritonProcess
 
 FRAME = make_dots(12).draw()
@@ -135,8 +136,7 @@ def test_a_public_server_answers_other_machines_over_tls_alone(small: Path, tmp_
 def test_a_full_queue_is_an_overload(connect: Any, small: Path, tmp_path: Path) -> None:
     repository = tmp_path / "repository"
     shutil.copytree(small, repository)
-    config = repository / "dots_detector" / "config.pbtxt"
-    write_file(config, config.read_bytes() + b"\ndynamic_batching { default_queue_policy { max_queue_size: 1 } }\n")
+    rearrange(repository, "dots", Arrangement(max_queue=1))
     options = ServerOptions.on_free_ports(repository)
     with TritonProcess.start(options), connect(options.grpc_url, pipeline="dots") as client:
         client.predict(PNG)
