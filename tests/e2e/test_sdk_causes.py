@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -45,6 +45,7 @@ from boxwise import (
 )
 from boxwise._shm import FOLDER, PREFIX
 from boxwise_export.arrangement import Arrangement
+from boxwise_export.exchange import write_file
 from boxwise_export.export import export
 from boxwise_export.publish import rearrange
 from boxwise_runtime.launcher import ServerOptions, ServerTLS, TritonProcess
@@ -133,10 +134,22 @@ def test_a_public_server_answers_other_machines_over_tls_alone(small: Path, tmp_
                 socket.create_connection(("127.0.0.2", port), timeout=5)
 
 
-def test_a_full_queue_is_an_overload(connect: Any, small: Path, tmp_path: Path) -> None:
+def _fill_ours(repository: Path) -> None:
+    rearrange(repository, "dots", Arrangement(max_queue=1))
+
+
+def _fill_triton_s(repository: Path) -> None:
+    """Of a detector that does not say how busy it is, as those that Triton runs itself."""
+    model, config = repository / "dots_detector" / "1" / "model.py", repository / "dots_detector" / "config.pbtxt"
+    write_file(model, model.read_bytes().replace(b"QueuedModel", b"StageModel"))
+    write_file(config, config.read_bytes() + b"\ndynamic_batching { default_queue_policy { max_queue_size: 1 } }\n")
+
+
+@pytest.mark.parametrize("fill", [_fill_ours, _fill_triton_s])
+def test_a_full_queue_is_an_overload(connect: Any, small: Path, tmp_path: Path, fill: Callable[[Path], None]) -> None:
     repository = tmp_path / "repository"
     shutil.copytree(small, repository)
-    rearrange(repository, "dots", Arrangement(max_queue=1))
+    fill(repository)
     options = ServerOptions.on_free_ports(repository)
     with TritonProcess.start(options), connect(options.grpc_url, pipeline="dots") as client:
         client.predict(PNG)
