@@ -30,7 +30,7 @@ from contract_support.trials import Trial
 DEADLINE_S = 30
 IN_FLIGHT = 6
 GOOD_EVERY = 100  # cases of a thread
-MEMORY_MIB = 400  # more than requests of 2 megapixels take of the server's processes, however many come
+MEMORY_MIB = 300  # more than requests of 2 megapixels take of the server's processes, however many come
 LATE_MIB = 100  # of these, in the second half of many: heaps settle, what leaks goes on
 _BYTES = {"FP32": 4, "INT32": 4, "FP16": 2, "BF16": 2, "FP64": 8, "INT64": 8, "UINT64": 8}
 OF_TRITON = {
@@ -142,7 +142,11 @@ def fuzz(
         send: returns what came of it, in a word to count it by; an AssertionError is a failure.
     """
     seed = int(os.environ.get("BOXWISE_FUZZ_SEED", random.SystemRandom().randrange(2**31) if trial.long else 1))
-    run, lock, before = Run(seed), threading.Lock(), held_mib(target.server.pid)
+
+    def held() -> float:
+        return held_mib(target.server.pid) if psutil.pid_exists(target.server.pid) else 0.0
+
+    run, lock, before = Run(seed), threading.Lock(), held()
     halfway = before
     only = os.environ.get("BOXWISE_FUZZ_CASE")
     numbers = iter([int(only)] if only else range(cases))
@@ -180,7 +184,7 @@ def fuzz(
                     run.done += 1
                     trial.progress(run.done, cases, "cases")
                     if run.done == cases // 2:
-                        halfway = held_mib(target.server.pid)
+                        halfway = held()
                 if own % GOOD_EVERY == 0:
                     try:
                         replies = _good(channel)
@@ -195,7 +199,7 @@ def fuzz(
     with ThreadPoolExecutor(IN_FLIGHT) as pool:
         for future in [pool.submit(work) for _ in range(IN_FLIGHT)]:
             future.result()
-    after = held_mib(target.server.pid) if psutil.pid_exists(target.server.pid) else 0.0
+    after = held()
     trial.measured(
         cases=run.done,
         good_requests=run.good,
