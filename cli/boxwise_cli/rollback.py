@@ -15,7 +15,7 @@ def rollback(
         str | None, typer.Option(metavar="NAME", help="Which, where the repository has several.")
     ] = None,
     to: Annotated[
-        int | None, typer.Option(metavar="REVISION", help="Left out, the one before that which is served.")
+        int | None, typer.Option(metavar="REVISION", help="Left out, the one that was served before.")
     ] = None,
     listed: Annotated[bool, typer.Option("--list", help="Only show the revisions there are.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the revisions as JSON.")] = False,

@@ -51,7 +51,10 @@ class Revision(_Section):
 
 
 class Manifest(_Section):
-    """A pipeline in a repository; `current` is the number of the revision that is served."""
+    """A pipeline in a repository; `current` is the number of the revision that is served.
+
+    `revisions` are in the order in which one goes back, last first, and the first are the first to be forgotten.
+    """
 
     schema_version: Literal[1] = _SCHEMA
     pipeline: str
@@ -70,6 +73,17 @@ class Manifest(_Section):
                 return revision
         kept = ", ".join(str(revision.number) for revision in self.revisions)
         raise RepositoryError(f"{self.pipeline}: there is no revision {wanted}; kept are {kept}")
+
+    @property
+    def position(self) -> int:
+        """Where the revision that is served lies among `revisions`."""
+        return self.revisions.index(self.revision())
+
+    def followed_by(self, revision: Revision) -> Manifest:
+        """Serve a new revision; from it one goes back to that which is served now, and last to what was left for it."""
+        here = self.position + 1
+        order = [*self.revisions[here:], *self.revisions[:here], revision]
+        return self.model_copy(update={"current": revision.number, "revisions": order})
 
     @property
     def models(self) -> set[str]:

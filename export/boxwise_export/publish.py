@@ -136,8 +136,8 @@ def _publish(
         for folder in folders:
             if folder.name in changed:
                 write_version(place(tree, pipeline, folder.name), folder, versions[folder.name])
-        revisions = [*(manifest.revisions if manifest else []), revision]
-        fresh = Manifest(pipeline=pipeline, current=revision.number, revisions=revisions)
+        first = Manifest(pipeline=pipeline, current=revision.number, revisions=[revision])
+        fresh = manifest.followed_by(revision) if manifest else first
         serve(tree, fresh)
         prune(tree, fresh, keep)
     return Publication(revision, changed)

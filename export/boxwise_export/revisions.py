@@ -21,7 +21,7 @@ def rollback(repository: Path, pipeline: str | None = None, number: int | None =
     Args:
         repository: where.
         pipeline: which; None for the only one there is.
-        number: the revision; None for the one before that which is served.
+        number: the revision; None for the one that was served before.
 
     Raises:
         RepositoryError: there is no such pipeline or revision.
@@ -30,12 +30,12 @@ def rollback(repository: Path, pipeline: str | None = None, number: int | None =
     with locked(repository):
         manifest = find_manifest(repository, pipeline)
         if number is None:
-            earlier = [each.number for each in manifest.revisions if each.number < manifest.current]
+            earlier = manifest.revisions[: manifest.position]
             if not earlier:
                 raise RepositoryError(
                     f"{manifest.pipeline}: revision {manifest.current} is the first that is kept; name one with --to"
                 )
-            number = max(earlier)
+            number = earlier[-1].number
         manifest = manifest.model_copy(update={"current": manifest.revision(number).number})
         with edited(repository) as tree:
             serve(tree, manifest)

@@ -152,10 +152,27 @@ def test_going_back_and_forth(plan: Callable[..., Plan], tmp_path: Path) -> None
     with pytest.raises(RepositoryError, match="revision 1 is the first that is kept"):
         rollback(out)
     assert publish(plan(0.3, classifier=True), out, keep=2).revision.number == 4
-    assert [each.number for each in find_manifest(out).revisions] == [3, 4]
-    with pytest.raises(RepositoryError, match="there is no revision 1; kept are 3, 4"):
-        rollback(out, number=1)
+    assert [each.number for each in find_manifest(out).revisions] == [1, 4]
+    with pytest.raises(RepositoryError, match="there is no revision 3; kept are 1, 4"):
+        rollback(out, number=3)
     assert [each.name for each in (out / "street_detector").iterdir() if each.is_dir()] == ["configs", "1"]
+
+
+def test_one_goes_back_to_what_was_served_and_not_to_what_was_rolled_back(
+    plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    """The third is bad, and so is the fourth, which was to mend it: from there one goes back to the second."""
+    out = tmp_path / "repository"
+    for score in (0.1, 0.2, 0.3):
+        publish(plan(score), out)
+    assert rollback(out).current == 2
+    assert publish(plan(0.4), out, keep=4).revision.number == 4
+    assert [rollback(out).current for _ in range(3)] == [2, 1, 3]
+    with pytest.raises(RepositoryError, match="revision 3 is the first that is kept"):
+        rollback(out)
+    rollback(out, number=4)
+    assert publish(plan(0.5), out).revision.number == 5
+    assert [each.number for each in find_manifest(out).revisions] == [2, 4, 5]
 
 
 def test_what_is_not_kept_is_removed(plan: Callable[..., Plan], tmp_path: Path) -> None:
