@@ -29,7 +29,7 @@ from boxwise_runtime.launcher import ServerOptions, TritonProcess
 
 OLD, NEW = range(2)
 EVERY = 3  # in the short form, so many changes lie between two kills; in the long one each has its own
-COMMANDS = 3  # in the short form, so many times `boxwise export` itself
+COMMANDS = 3, 60  # so many times `boxwise export` itself, each with a server that starts on what it left
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,8 @@ def test_a_server_serves_on_while_exports_are_killed_under_it(
 ) -> None:
     """`boxwise export` as a user starts it, killed; then the next server, on what it left."""
     changes = publisher.publish(NEW, fresh()).changes
-    moments = range(changes, 1, -trial.of(short=changes // COMMANDS, long=1))
+    short, long = COMMANDS
+    moments = range(changes, 1, -(changes // trial.of(short=short, long=long)))
     repository = fresh()
     started = {"old": 0, "new": 0}
     options = ServerOptions.on_free_ports(repository)
@@ -130,7 +131,8 @@ def test_a_server_serves_on_while_exports_are_killed_under_it(
         running = Triton(options.grpc_url, "")
         old = running.predict("dots", GOOD)
         assert len(old["boxes"]) == 20
-        for moment in moments:
+        for tried, moment in enumerate(moments):
+            trial.progress(tried, len(moments), "kills")
             with locked(repository):  # what the last one left is cleared, so that a moment is what it was when counted
                 pass
             killed = subprocess.run(

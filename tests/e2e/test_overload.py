@@ -20,7 +20,7 @@ from boxwise_export.publish import rearrange
 from boxwise_perf.prometheus import scrape
 from boxwise_runtime.launcher import ServerOptions, TritonProcess
 
-MAX_QUEUE, AT_ONCE = 2, 40
+MAX_QUEUE, AT_ONCE = 2, 16
 # Takes so long that all of a burst are there before one is answered.
 PICTURE = png(cv2.resize(make_dots(5).draw(), (2048, 2048), interpolation=cv2.INTER_NEAREST))
 
