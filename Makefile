@@ -60,7 +60,7 @@ test-torch: .venv-torch/.dev  ## Run the tests of sources that need torchvision,
 test-fiftyone: .venv-fiftyone/.dev  ## Run the tests of conversions to FiftyOne and back (1 GB)
 	.venv-fiftyone/bin/pytest tests/fiftyone
 
-test-peers: .venv/.dev .venv-peers/.dev  ## Run the tests of the serving frameworks that boxwise is measured beside (0.5 GB)
+test-peers: .venv/.dev .venv-peers/.dev  ## Run the tests of what boxwise is measured beside, serving frameworks among it (0.5 GB)
 	.venv/bin/pytest tests/peers
 
 test-helm: .venv/.dev .venv-helm/.tools  ## Run the tests of the chart and the images, without a cluster (5 minutes)

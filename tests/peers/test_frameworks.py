@@ -6,7 +6,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from contract_support.peers import PeerCase, demo_cases, jpegs
+from contract_support.peers import PeerCase
 
 from boxwise_perf.baselines import frameworks
 from boxwise_perf.baselines.agreement import disagreement
@@ -17,25 +17,16 @@ from boxwise_perf.null import OBJECTS
 
 
 @pytest.fixture(scope="module")
-def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, PeerCase]:
-    return demo_cases(tmp_path_factory.mktemp("peers"))
-
-
-@pytest.fixture(scope="module", params=["real", "null"])
-def case(request: pytest.FixtureRequest, cases: dict[str, PeerCase]) -> PeerCase:
-    return cases[request.param]
-
-
-@pytest.fixture(scope="module")
-def ours(case: PeerCase) -> list[Found]:
-    """By the bare loop, which tests/perf holds to the served pipeline."""
+def ours(case: PeerCase, pictures: list[bytes]) -> list[Found]:
+    """By the bare loop, which test_baselines.py holds to the served pipeline."""
     with InProcess(case.recipe, workers=1) as loop:
-        return [loop.call(picture) for picture in jpegs()]
+        return [loop.call(picture) for picture in pictures]
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_it_finds_what_ours_finds(framework: type[Framework], case: PeerCase, ours: list[Found]) -> None:
-    pictures = jpegs()
+def test_it_finds_what_ours_finds(
+    framework: type[Framework], case: PeerCase, ours: list[Found], pictures: list[bytes]
+) -> None:
     before = set(psutil.Process().children(recursive=True))
     with framework(case.recipe) as peer:
         for found, picture in zip(ours, pictures, strict=True):
@@ -49,11 +40,13 @@ def test_it_finds_what_ours_finds(framework: type[Framework], case: PeerCase, ou
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_what_is_no_picture_is_an_error(framework: type[Framework], cases: dict[str, PeerCase]) -> None:
+def test_what_is_no_picture_is_an_error(
+    framework: type[Framework], cases: dict[str, PeerCase], pictures: list[bytes]
+) -> None:
     with framework(cases["null"].recipe) as peer:
         with pytest.raises(FrameworkError, match=f"{peer.name}: expected 200, got 500"):
             peer.call(b"no picture")
-        assert len(peer.call(jpegs()[0]).boxes) == OBJECTS
+        assert len(peer.call(pictures[0]).boxes) == OBJECTS
 
 
 def test_a_server_that_ends_says_why(cases: dict[str, PeerCase], monkeypatch: pytest.MonkeyPatch) -> None:

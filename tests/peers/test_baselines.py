@@ -1,0 +1,45 @@
+"""Peers answer the same question: each finds what our served pipeline finds, in photos and with null models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from contract_support.peers import PeerCase
+
+from boxwise_perf.baselines.agreement import disagreement
+from boxwise_perf.baselines.base import Found, Peer
+from boxwise_perf.baselines.in_process import InProcess
+from boxwise_perf.baselines.per_crop import PerCrop
+from boxwise_perf.baselines.served import Served
+from boxwise_perf.baselines.tutorial import Tutorial
+from boxwise_perf.baselines.two_calls import TwoCalls
+from boxwise_perf.null import OBJECTS
+
+PEERS: dict[str, Callable[[PeerCase], Peer]] = {
+    "in_process": lambda case: InProcess(case.recipe),
+    "two_calls": lambda case: TwoCalls(case.repository, case.recipe),
+    "per_crop": lambda case: PerCrop(case.repository, case.recipe),
+    "tutorial": lambda case: Tutorial(case.raw),
+}
+
+
+@pytest.fixture(scope="module")
+def ours(case: PeerCase, pictures: list[bytes]) -> list[Found]:
+    with Served(case.repository, case.recipe) as served:
+        return [served.call(picture) for picture in pictures]
+
+
+def test_ours_finds_something(case: PeerCase, ours: list[Found]) -> None:
+    counts = [len(found.boxes) for found in ours]
+    assert set(counts) == {OBJECTS} if case.name == "null" else sum(counts) > 3
+    assert any((found.label_ids >= 0).any() for found in ours)
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_every_peer_finds_what_ours_finds(name: str, case: PeerCase, ours: list[Found], pictures: list[bytes]) -> None:
+    with PEERS[name](case) as peer:
+        for found, picture in zip(ours, pictures, strict=True):
+            assert disagreement(found, peer.call(picture)) is None
+        run = peer.run(pictures, 2, 0.2)
+    assert len(run.latencies) > 0
