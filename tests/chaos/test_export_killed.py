@@ -29,7 +29,7 @@ from boxwise_runtime.launcher import ServerOptions, TritonProcess
 
 OLD, NEW = range(2)
 EVERY = 3  # in the short form, so many changes lie between two kills; in the long one each has its own
-COMMANDS = 3, 60  # so many times `boxwise export` itself, each with a server that starts on what it left
+COMMANDS = {"short": 3, "long": 60}  # about so many kills of `boxwise export` itself; a server starts after each
 
 
 @pytest.fixture(scope="module")
@@ -122,8 +122,7 @@ def test_a_server_serves_on_while_exports_are_killed_under_it(
 ) -> None:
     """`boxwise export` as a user starts it, killed; then the next server, on what it left."""
     changes = publisher.publish(NEW, fresh()).changes
-    short, long = COMMANDS
-    moments = range(changes, 1, -(changes // trial.of(short=short, long=long)))
+    moments = range(changes, 1, -(changes // trial.of(**COMMANDS)))
     repository = fresh()
     started = {"old": 0, "new": 0}
     options = ServerOptions.on_free_ports(repository)
