@@ -22,6 +22,8 @@ _LOADING = re.compile(r"\"loading: (?P<model>.+):-?\d+\"")
 _LOADED = re.compile(r"successfully loaded '(?P<model>[^']+)'")
 _CODE = re.compile(r"^(?:Internal|Invalid argument|Not found|Unavailable|Unsupported|Unknown|Already exists): ")
 _STUB_DIED = re.compile(r"Stub process '.*' is not healthy")
+# What Triton 2.51 aborts with where it has given a stage up that still runs: it frees what the stage is reading.
+_STUB_LOST = re.compile(r"pb_stub\.cc:\d+\]\s+\"?Non-graceful termination detected|boost::interprocess::lock_exception")
 _SHM_FULL = re.compile(r"shared memory (?:key|pool size).*No space left on dev")
 _SHM_NEEDED = (
     "/dev/shm has no room for it, and each instance of a Python stage takes 1 MB there; "  # noqa: S108
@@ -70,6 +72,8 @@ def last_error(lines: Sequence[str]) -> str | None:
             match = pattern.match(line)
             if match and not any(word in line for word in _HARMLESS):
                 return first_line(match["reason"])
+    if any(_STUB_LOST.search(line) for line in lines):
+        return "a stage's process died, or gave no sign of life for a second (is the machine too busy?); start it again"
     return None
 
 

@@ -68,6 +68,18 @@ def test_the_last_error_prefers_the_log_to_the_last_words() -> None:
     assert last_error([HARMLESS, bind, END]) == "failed to start HTTP service: Unavailable - Socket in use"
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "I1126 12:52:10.015247 30865 pb_stub.cc:2145]  Non-graceful termination detected.",
+        "  what():  boost::interprocess::lock_exception",
+    ],
+)
+def test_a_stage_that_was_given_up_is_the_reason_where_no_error_is(line: str) -> None:
+    assert "gave no sign of life for a second" in (last_error([HARMLESS, line]) or "")
+    assert last_error([line, END]) == "creating server: Internal - failed to load all models"
+
+
 def test_still_loading() -> None:
     lines = [f'I1122 1 1 model_lifecycle.cc:472] "loading: {name}:1"' for name in ("nms", "detector")]
     assert still_loading([]) == []
