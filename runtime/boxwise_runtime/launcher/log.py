@@ -22,8 +22,7 @@ _LOADING = re.compile(r"\"loading: (?P<model>.+):-?\d+\"")
 _LOADED = re.compile(r"successfully loaded '(?P<model>[^']+)'")
 _CODE = re.compile(r"^(?:Internal|Invalid argument|Not found|Unavailable|Unsupported|Unknown|Already exists): ")
 _STUB_DIED = re.compile(r"Stub process '.*' is not healthy")
-# What Triton 2.51 aborts with where it has given a stage up that still runs: it frees what the stage is reading.
-_STUB_LOST = re.compile(r"pb_stub\.cc:\d+\]\s+\"?Non-graceful termination detected|boost::interprocess::lock_exception")
+_STAGE_LOST = re.compile(r"what\(\):\s+boost::interprocess::lock_exception")
 _SHM_FULL = re.compile(r"shared memory (?:key|pool size).*No space left on dev")
 _SHM_NEEDED = (
     "/dev/shm has no room for it, and each instance of a Python stage takes 1 MB there; "  # noqa: S108
@@ -72,7 +71,15 @@ def last_error(lines: Sequence[str]) -> str | None:
             match = pattern.match(line)
             if match and not any(word in line for word in _HARMLESS):
                 return first_line(match["reason"])
-    if any(_STUB_LOST.search(line) for line in lines):
+    return None
+
+
+def lost_stage(lines: Sequence[str]) -> str | None:
+    """Why a start was aborted, None where the log has no sign of this.
+
+    Triton 2.51 gives up a stage that it hears nothing of for a second, and frees what the stage goes on reading.
+    """
+    if any(_STAGE_LOST.search(line) for line in lines):
         return "a stage's process died, or gave no sign of life for a second (is the machine too busy?); start it again"
     return None
 

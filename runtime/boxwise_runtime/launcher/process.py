@@ -262,7 +262,8 @@ class TritonProcess:
         if reason := log.last_error(lines):
             return f"tritonserver did not start: {reason}"
         last = next((line for line in reversed(lines) if line.strip()), "its log is empty")
-        return f"tritonserver did not start ({_exit(self._process.returncode)}): {last.strip()}"
+        reason = log.lost_stage(lines) or last.strip()
+        return f"tritonserver did not start ({_exit(self._process.returncode)}): {reason}"
 
     def _wait_for_drain(self, timeout_s: float) -> None:
         """Wait for the server to end or to have drained."""

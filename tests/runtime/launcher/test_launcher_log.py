@@ -1,6 +1,13 @@
 import pytest
 
-from boxwise_runtime.launcher.log import first_line, last_error, load_failure, still_loading, without_repeats
+from boxwise_runtime.launcher.log import (
+    first_line,
+    last_error,
+    load_failure,
+    lost_stage,
+    still_loading,
+    without_repeats,
+)
 
 HARMLESS = 'E1122 23:36:53.598643 5264 server.cc:241] "CudaDriverHelper has not been initialized."'
 END = "error: creating server: Internal - failed to load all models"
@@ -68,16 +75,13 @@ def test_the_last_error_prefers_the_log_to_the_last_words() -> None:
     assert last_error([HARMLESS, bind, END]) == "failed to start HTTP service: Unavailable - Socket in use"
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        "I1126 12:52:10.015247 30865 pb_stub.cc:2145]  Non-graceful termination detected.",
-        "  what():  boost::interprocess::lock_exception",
-    ],
-)
-def test_a_stage_that_was_given_up_is_the_reason_where_no_error_is(line: str) -> None:
-    assert "gave no sign of life for a second" in (last_error([HARMLESS, line]) or "")
-    assert last_error([line, END]) == "creating server: Internal - failed to load all models"
+def test_a_stage_is_lost_where_its_lock_is_and_not_where_stages_miss_their_server() -> None:
+    missed = "I1126 12:52:10.015247 30865 pb_stub.cc:2145]  Non-graceful termination detected."  # a killed one too
+    assert lost_stage([]) is None
+    assert lost_stage([missed]) is None
+    assert last_error([missed]) is None
+    found = lost_stage(["  what():  boost::interprocess::lock_exception", missed])
+    assert "gave no sign of life for a second" in (found or "")
 
 
 def test_still_loading() -> None:

@@ -221,7 +221,7 @@ def test_a_stage_that_is_being_reaped_has_not_died(echo_options, monkeypatch) ->
 def test_a_killed_server_is_noticed_and_cleaned_up_after(echo_options, nothing_left) -> None:
     with TritonProcess.start(echo_options) as server:
         os.kill(server.pid, signal.SIGKILL)
-        assert "tritonserver ended by itself (signal SIGKILL)" in wait_for_failure(server, within_s=10)
+        assert wait_for_failure(server, within_s=10) == "tritonserver ended by itself (signal SIGKILL)"
     nothing_left(echo_options)
 
 
