@@ -23,6 +23,7 @@ _LOADED = re.compile(r"successfully loaded '(?P<model>[^']+)'")
 _CODE = re.compile(r"^(?:Internal|Invalid argument|Not found|Unavailable|Unsupported|Unknown|Already exists): ")
 _STUB_DIED = re.compile(r"Stub process '.*' is not healthy")
 _STAGE_LOST = re.compile(r"what\(\):\s+boost::interprocess::lock_exception")
+_LOST = "died, or gave no sign of life for a second (crashed or killed, out of memory, or the machine too busy?)"
 _SHM_FULL = re.compile(r"shared memory (?:key|pool size).*No space left on dev")
 _SHM_NEEDED = (
     "/dev/shm has no room for it, and each instance of a Python stage takes 1 MB there; "  # noqa: S108
@@ -57,7 +58,7 @@ def load_failure(lines: Sequence[str]) -> str | None:
             if match := pattern.search(line):
                 model, reason = match.groupdict().get("model"), first_line(match["reason"])
                 if _STUB_DIED.search(reason):
-                    reason = "its Python process died (crashed or killed; out of memory?)"
+                    reason = f"its Python process {_LOST}"
                 if _SHM_FULL.search(reason):
                     reason = _SHM_NEEDED
                 return f"the model '{model}' failed to load: {reason}" if model else f"the models do not load: {reason}"
@@ -80,7 +81,7 @@ def lost_stage(lines: Sequence[str]) -> str | None:
     Triton 2.51 gives up a stage that it hears nothing of for a second, and frees what the stage goes on reading.
     """
     if any(_STAGE_LOST.search(line) for line in lines):
-        return "a stage's process died, or gave no sign of life for a second (is the machine too busy?); start it again"
+        return f"a stage's process {_LOST}"
     return None
 
 

@@ -31,7 +31,8 @@ END = "error: creating server: Internal - failed to load all models"
         ),
         (
             ["E1 1 1 x.cc:642] \"failed to load 'm' version 1: Internal: Stub process 'm_0_1' is not healthy.\""],
-            "the model 'm' failed to load: its Python process died (crashed or killed; out of memory?)",
+            "the model 'm' failed to load: its Python process died, or gave no sign of life for a second (crashed or killed, "
+            "out of memory, or the machine too busy?)",
         ),
         (
             [
