@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +28,19 @@ CHUNK = 4
 
 Step = tuple[str, Mapping[str, str], Mapping[str, str]]  # of an ensemble: model, inputs, outputs
 Stages = Mapping[str, ModelFolder]  # by what follows the pipeline's name: "preprocess", "classifier_vehicle", "info"
+_NETWORKS = ("detector", "classifier_")
 # The next models, given the versions of those before: what calls a model names its version.
 Layer = Callable[[Mapping[str, int]], Sequence[ModelFolder]]
 
 
 def layers(pipeline: str, stages: Stages, arrangement: Arrangement) -> list[Layer]:
     """What is to be published, in the order in which versions are given."""
+    arrangement = _with_limits(arrangement, stages)
     stages = {name: arranged(name, folder, arrangement) for name, folder in stages.items()}
     outline = _Outline.read(pipeline, stages)
     kept: dict[Layout, list[str]] = {
         "ensemble": list(stages),
-        "glued": [name for name in stages if name.startswith(("detector", "classifier_", "info"))],
+        "glued": [name for name in stages if name.startswith((*_NETWORKS, "info"))],
         "fused": ["info"],
     }
 
@@ -115,8 +117,8 @@ def read_arrangement(repository: Path, pipeline: str, versions: Mapping[str, int
     in_flight = joined.parameters["in_flight"].string_value if layout == "glued" else ""
 
     def number(key: str) -> int | None:
-        """Of a parameter that all stages who have it have alike."""
-        texts = (each.parameters[key].string_value for each in configs.values() if key in each.parameters)
+        """Of a parameter that all who have it have alike, or else the first, which callers come to."""
+        texts = (each.parameters[key].string_value for each in (joined, *configs.values()) if key in each.parameters)
         return next((int(text) for text in texts), None)
 
     return Arrangement(
@@ -132,6 +134,18 @@ def read_arrangement(repository: Path, pipeline: str, versions: Mapping[str, int
     )
 
 
+def _with_limits(arrangement: Arrangement, stages: Stages) -> Arrangement:
+    """Limits that are not given are those of the stage that callers come to: networks may have others (`glued`)."""
+    first = Template.read(stages["preprocess" if "preprocess" in stages else "whole_picture"].configs["config.pbtxt"])
+    had = first.config.parameters
+
+    def limit(key: str) -> int | None:
+        given: int | None = getattr(arrangement, key)
+        return int(had[key].string_value) if given is None and key in had else given
+
+    return replace(arrangement, max_queue=limit("max_queue"), max_wait_ms=limit("max_wait_ms"))
+
+
 def arranged(name: str, folder: ModelFolder, arrangement: Arrangement) -> ModelFolder:
     """A stage with its share of an arrangement."""
     configs = {}
@@ -142,8 +156,10 @@ def arranged(name: str, folder: ModelFolder, arrangement: Arrangement) -> ModelF
             config.instance_group[0].count = arrangement.instances[name]
         if arrangement.threads is not None and "threads" in config.parameters:
             config.parameters["threads"].string_value = str(arrangement.threads)
+        # Whoever asks the networks of `glued` has waited already, and its `in_flight` bounds how many they are.
+        limits = QueueLimits() if arrangement.layout == "glued" and name.startswith(_NETWORKS) else arrangement
         for limit in QUEUE_LIMITS:
-            if (value := getattr(arrangement, limit)) is not None and limit in config.parameters:
+            if (value := getattr(limits, limit)) is not None and limit in config.parameters:
                 config.parameters[limit].string_value = str(value)
         if arrangement.queue_delay_us is not None and config.HasField("dynamic_batching"):
             config.dynamic_batching.max_queue_delay_microseconds = arrangement.queue_delay_us
@@ -206,7 +222,7 @@ def _joined(outline: _Outline, stages: Stages, arrangement: Arrangement, version
     config.instance_group[0].count = count
     of_network = Template.read(stages[outline.networks[0]].configs["config.pbtxt"]).config.parameters
     values: dict[str, Any] = asdict(QueueLimits())  # where the stages were published before they had any
-    values |= {limit: of_network[limit].string_value for limit in QUEUE_LIMITS if limit in of_network}
+    values |= {key: first.config.parameters[key].string_value for key in QUEUE_LIMITS if key in first.config.parameters}
     values |= {f"top_k.{classifier}": top_k for classifier, top_k in outline.top_k.items()}
     if layout == "fused":
         values |= {"threads": of_network["threads"].string_value, "chunk": CHUNK}

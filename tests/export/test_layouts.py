@@ -83,6 +83,21 @@ def test_a_joined_model_has_its_own_number_of_processes(published: Callable[[str
     assert glued.parameters["versions.detector"].string_value == "1"
 
 
+def test_the_networks_of_glued_refuse_nobody_who_was_let_in(published: Callable[[str], Path]) -> None:
+    repository = published(BOTH + "serving: {max_queue: 2, max_wait_ms: 500}\n")
+
+    def limits(model: str) -> tuple[str, ...]:
+        parameters = config(repository, model).parameters
+        return tuple(parameters[key].string_value for key in ("max_queue", "max_wait_ms"))
+
+    assert limits("street_detector") == ("2", "500")
+    rearrange(repository, None, Arrangement("glued"))
+    assert limits("street") == ("2", "500")
+    assert limits("street_detector") == limits("street_classifier_color") == ("64", "10000")
+    rearrange(repository, None, Arrangement("ensemble"))
+    assert limits("street_preprocess") == limits("street_detector") == ("2", "500")
+
+
 def test_an_unknown_stage_is_named(write_pipeline: Write) -> None:
     with pytest.raises(PipelineError, match=r"serving.instances.crop: there is no such stage; there are preprocess"):
         load_pipeline(write_pipeline(BOTH + "serving: {instances: {crop: 2}}\n"))
