@@ -134,10 +134,14 @@ def read_arrangement(repository: Path, pipeline: str, versions: Mapping[str, int
     )
 
 
+def _first(stages: Stages) -> Template:
+    """The stage that callers come to."""
+    return Template.read(stages["preprocess" if "preprocess" in stages else "whole_picture"].configs["config.pbtxt"])
+
+
 def _with_limits(arrangement: Arrangement, stages: Stages) -> Arrangement:
     """Limits that are not given are those of the stage that callers come to: networks may have others (`glued`)."""
-    first = Template.read(stages["preprocess" if "preprocess" in stages else "whole_picture"].configs["config.pbtxt"])
-    had = first.config.parameters
+    had = _first(stages).config.parameters
 
     def limit(key: str) -> int | None:
         given: int | None = getattr(arrangement, key)
@@ -203,7 +207,7 @@ def _joined(outline: _Outline, stages: Stages, arrangement: Arrangement, version
     template = Template.load(layout)
     config = template.copy(outline.pipeline)
     comments = dict(template.comments)
-    first = Template.read(stages["preprocess" if outline.detects else "whole_picture"].configs["config.pbtxt"])
+    first = _first(stages)
     public = Template.load("ensemble")
     config.input.extend(first.config.input)
     config.output.extend(public.config.output)
@@ -218,13 +222,13 @@ def _joined(outline: _Outline, stages: Stages, arrangement: Arrangement, version
             config.parameters[f"{part}.{key}"].CopyFrom(own.config.parameters[key])
             comments["parameters", f"{part}.{key}"] = own.comments.get(("parameters", key), "")
 
-    count = arrangement.instances.get(layout, _count(stages, outline))
-    config.instance_group[0].count = count
-    of_network = Template.read(stages[outline.networks[0]].configs["config.pbtxt"]).config.parameters
+    # As many processes as the stage has that decodes.
+    config.instance_group[0].count = arrangement.instances.get(layout, first.config.instance_group[0].count)
     values: dict[str, Any] = asdict(QueueLimits())  # where the stages were published before they had any
     values |= {key: first.config.parameters[key].string_value for key in QUEUE_LIMITS if key in first.config.parameters}
     values |= {f"top_k.{classifier}": top_k for classifier, top_k in outline.top_k.items()}
     if layout == "fused":
+        of_network = Template.read(stages[outline.networks[0]].configs["config.pbtxt"]).config.parameters
         values |= {"threads": of_network["threads"].string_value, "chunk": CHUNK}
         files = _packed(stages)
     else:
@@ -243,12 +247,6 @@ def _joined(outline: _Outline, stages: Stages, arrangement: Arrangement, version
             aliases[key] = f"{group}.{kind}"
     rendered = Template(config, template.header, comments).render(config, aliases)
     return ModelFolder(config.name, {"config.pbtxt": rendered}, {"model.py": model_py(layout), **files})
-
-
-def _count(stages: Stages, outline: _Outline) -> int:
-    """As many processes as the stage has that decodes."""
-    first = "preprocess" if outline.detects else "whole_picture"
-    return int(Template.read(stages[first].configs["config.pbtxt"]).config.instance_group[0].count)
 
 
 def _packed(stages: Stages) -> dict[str, bytes]:
