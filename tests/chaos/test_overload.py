@@ -7,12 +7,10 @@ before the server's work where it may, as one on another machine would; and wher
 server has two of them, and the requests come from the others.
 
 Both forms assert that nothing fails but by being refused, with UNAVAILABLE and the sentence of the queue; that p99 of
-who was answered is within that second (the short form: twice the wait and what eight take at the peak); and that
-memory has not grown over the overload by more than the requests that may wait. The long form, 10 minutes of overload,
-asserts a goodput of 0.9 of the peak (the upper end of the 95 % interval over the pairs), and that p99 of the refusals
-is at most 10 ms; the short one, of a minute on a machine that others use too, 0.8 in the best pair, and that the
-median refusal takes a quarter of the median answer's time at most: where the host gave a third of its speed, it took
-67 ms.
+who was answered is within that second (the short form: two); and that memory has not grown over the overload by more
+than the requests that may wait. The long form, 10 minutes of overload, asserts a goodput of 0.9 of the peak (the
+upper end of the 95 % interval over the pairs), and that p99 of the refusals is at most 10 ms; the short one, of a
+minute on a machine that others use too, 0.8 in the best pair, and 10 ms for the median of the refusals.
 """
 
 from __future__ import annotations
@@ -41,7 +39,6 @@ from boxwise_runtime.line import MAX_BYTES
 TIMES = 3
 BUSY = Closed(4)
 MAX_WAIT_MS = 500
-IN_FLIGHT = 8  # that two processes of `glued` work on
 GOODPUT = 0.9
 TARGET_MS = 1_000.0
 REFUSED_MS = 10.0
@@ -114,8 +111,8 @@ def test_three_times_as_many_as_it_can_answer(trial: Trial, exported: tuple[Path
         assert np.percentile(refused_ms, 99) <= REFUSED_MS
     else:
         assert max(np.divide(goodputs, peaks)) >= 0.8
-        assert np.percentile(answered_ms, 99) <= 2 * (MAX_WAIT_MS + 1e3 * IN_FLIGHT / np.median(peaks))
-        assert np.median(refused_ms) <= np.median(answered_ms) / 4
+        assert np.percentile(answered_ms, 99) <= 2 * TARGET_MS
+        assert np.median(refused_ms) <= REFUSED_MS
 
 
 def goodput(samples: Samples, seconds: float) -> float:
