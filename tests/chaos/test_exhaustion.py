@@ -109,10 +109,10 @@ def test_an_export_onto_a_full_disk_leaves_what_was_there(
     trial: Trial, folder: Path, repository: Path, faults: Path
 ) -> None:
     """Full from the n-th write on, for one n after the other."""
-    write_new(folder)
+    sources = write_new(folder)
     place = folder / "full"
     place.mkdir()
-    with Publisher(faults, place, [folder / "dots.yaml", folder / "new.yaml"]) as publisher:
+    with Publisher(faults, place, [sources / "dots.yaml", sources / "new.yaml"]) as publisher:
         assert publisher.publish(OLD, place / "base").status == 0
         shutil.copytree(place / "base", place / "counted")
         changes = publisher.publish(NEW, place / "counted").changes
@@ -141,13 +141,13 @@ def test_an_export_onto_a_full_disk_leaves_what_was_there(
 def test_a_command_on_a_full_disk_is_one_sentence(
     folder: Path, repository: Path, faults: Path, command: list[str]
 ) -> None:
-    write_new(folder)
+    sources = write_new(folder)
     own = folder / f"full-{command[0]}" / "repository"
     shutil.copytree(repository, own)
     line = [*command, own] if command[0] == "export" else [command[0], own, *command[1:]]
     ended = subprocess.run(
         [BOXWISE, *line],
-        cwd=folder,
+        cwd=sources,
         env=with_faults(faults, under=own.parent, full=5),
         capture_output=True,
         text=True,
@@ -282,7 +282,9 @@ def answered(command: Command) -> dict[str, np.ndarray]:
             triton.client.close()
 
 
-def write_new(folder: Path) -> None:
-    """The pipeline of `export_dots` with another threshold."""
-    text = (folder / "dots.yaml").read_text()
-    (folder / "new.yaml").write_text(text.replace("score_threshold: 0.2", "score_threshold: 0.95"))
+def write_new(folder: Path) -> Path:
+    """The pipeline `dots` of `export_dots` with another threshold; returns the folder of both files."""
+    sources = folder / "sources"
+    text = (sources / "dots.yaml").read_text()
+    (sources / "new.yaml").write_text(text.replace("score_threshold: 0.2", "score_threshold: 0.95"))
+    return sources

@@ -14,10 +14,8 @@ import subprocess
 import threading
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 from contract_support.calls import Triton
 from contract_support.servers import BOXWISE, served, write_repository
 from contract_support.synthetic import DOTS, SHADE, make_dots, png, write_mean_classifier
@@ -26,7 +24,6 @@ from contract_support.trials import Trial
 from boxwise import Client
 from boxwise_export.arrangement import LAYOUTS, Layout
 from boxwise_export.exchange import edited
-from boxwise_export.export import export
 from boxwise_export.manifest import find_manifest
 
 FRAME = make_dots(7).draw()
@@ -72,13 +69,6 @@ def reply(server: Triton, pipeline: str = "boxwise", *, raw: bool = False) -> by
     return b"".join(name.encode() + repr(said[name].shape).encode() + said[name].tobytes() for name in sorted(said))
 
 
-def write(folder: Path, **pipeline: Any) -> None:
-    """Export a pipeline, whose sources lie in the folder, into its repository."""
-    file = folder / "sources" / "pipeline.yaml"
-    file.write_text(yaml.safe_dump({"name": "boxwise", "detector": DOTS, "classifiers": [SHADE], **pipeline}))
-    export(file, folder / "repository", cores=1)
-
-
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_what_changes_goes_live_under_load(trial: Trial, layout: Layout, tmp_path: Path) -> None:
     repository = write_repository(tmp_path, "boxwise", layout=layout)
@@ -100,7 +90,7 @@ def test_what_changes_goes_live_under_load(trial: Trial, layout: Layout, tmp_pat
         assert labels() == ("red", "green", "blue")
         turns = trial.of(short=1, long=20)
         with Load(command.options.grpc_url) as load:
-            write(tmp_path, **changed)
+            write_repository(tmp_path, "boxwise", **changed)
             command.wait_for("boxwise: revision 2 is live")
             second = reply(server)
             assert first != second == reply(server, raw=True)
@@ -108,8 +98,7 @@ def test_what_changes_goes_live_under_load(trial: Trial, layout: Layout, tmp_pat
 
             broken = tmp_path / "broken"
             shutil.copytree(repository, broken / "repository")
-            shutil.copytree(tmp_path / "sources", broken / "sources")
-            write(broken, **(changed | {"classifiers": [SHADE | {"weights": "mean.onnx", "top_k": 1}]}))
+            write_repository(broken, "boxwise", **(changed | {"classifiers": [SHADE | {"top_k": 1}]}))
             revision = find_manifest(broken / "repository").revision()
             for graph in broken.rglob(f"{max(revision.models.values())}/**/model.onnx"):
                 graph.unlink()
@@ -130,7 +119,7 @@ def test_what_changes_goes_live_under_load(trial: Trial, layout: Layout, tmp_pat
                 refused = command.wait_for("boxwise: revision 2 is live", since=since)
                 assert reply(server) == reply(server, raw=True) == second
 
-            write(tmp_path, name="beside", layout=layout)
+            write_repository(tmp_path, "beside", layout=layout)
             command.wait_for("beside: revision 1 is live")
             assert reply(server, "beside") == first
             with edited(repository) as tree:

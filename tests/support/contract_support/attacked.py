@@ -7,13 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
-from boxwise_export.export import export
 from boxwise_runtime.launcher import ServerOptions, TritonProcess
 from boxwise_runtime.stubs import stubs_of
 from contract_support.calls import Answer, Triton, assert_same
-from contract_support.synthetic import DOTS, SHADE, make_dots, png, write_dots_detector, write_mean_classifier
+from contract_support.servers import write_repository
+from contract_support.synthetic import make_dots, png
 
 PIPELINES = ("dots", "fused")
 """The dots detector and the classifier of shades, as an ensemble and as one model."""
@@ -22,15 +20,9 @@ GOOD = png(make_dots(20).draw())
 
 def export_dots(folder: Path, max_megapixels: int = 25) -> Path:
     """A new repository of `PIPELINES`."""
-    write_dots_detector(folder / "dots.onnx")
-    write_mean_classifier(folder / "mean.onnx")
-    out = folder / "repository"
     for name, layout in zip(PIPELINES, ("ensemble", "fused"), strict=True):
-        file = folder / f"{name}.yaml"
-        pipeline = {"detector": DOTS, "classifiers": [SHADE], "max_megapixels": max_megapixels}
-        file.write_text(yaml.safe_dump({"name": name, "layout": layout, **pipeline}))
-        export(file, out, cores=2)
-    return out
+        repository = write_repository(folder, name, cores=2, layout=layout, max_megapixels=max_megapixels)
+    return repository
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,8 @@ def write_tritonserver(folder: Path) -> Path:
 def write_repository(folder: Path, name: str, *, cores: int | None = 1, **more: Any) -> Path:
     """Dots that a detector finds, and their shade, as a pipeline of this name; returns the repository in `folder`.
 
+    Its file is `sources/<name>.yaml` there; several pipelines may share a folder.
+
     Args:
         folder: for the repository and its sources.
         name: of the pipeline.
@@ -45,14 +47,13 @@ def write_repository(folder: Path, name: str, *, cores: int | None = 1, **more: 
         more: goes into the pipeline's file, and what is None comes out of it.
     """
     sources, out = folder / "sources", folder / "repository"
-    sources.mkdir(parents=True)
+    sources.mkdir(parents=True, exist_ok=True)
     write_dots_detector(sources / "dots.onnx")
     write_mean_classifier(sources / "mean.onnx")
     pipeline = {"name": name, "detector": DOTS, "classifiers": [SHADE], **more}
-    (sources / "pipeline.yaml").write_text(
-        yaml.safe_dump({key: value for key, value in pipeline.items() if value is not None})
-    )
-    export(sources / "pipeline.yaml", out, cores=cores)
+    file = sources / f"{name}.yaml"
+    file.write_text(yaml.safe_dump({key: value for key, value in pipeline.items() if value is not None}))
+    export(file, out, cores=cores)
     return out
 
 
