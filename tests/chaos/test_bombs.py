@@ -1,7 +1,7 @@
 """Decompression bombs: small files that would take much memory or time are answered as quickly as any, for +10 MB.
 
-Over the limit of pixels they are refused by their header, within 5 ms. All others take at most a fifth of what a
-picture takes that has as many pixels as it may, so that a slow machine is no bomb.
+Over the limit of pixels they are refused by their header, within 5 ms. All others take at most a twentieth of what a
+picture takes that has as many pixels as it may (EXIF of many entries three), so that a slow machine is no bomb.
 
 In this process, where `decode` is timed and the most memory it ever held is the kernel's own figure (VmHWM); and
 through the server, whose stages are looked at in the same way.
@@ -33,7 +33,7 @@ REFUSED = BY_HEADER | bombs.of_too_many_parts()
 SEEN = bombs.of_much_to_inflate()
 PLAIN = bombs.scans(5000, 5000, 1, components=3)  # as many pixels as a picture may have, and nothing wrong with it
 PLAIN_MS_TIMES = 8  # what 100 scans of 25 megapixels may take of the time of one
-PLAIN_MS_SHARE = 0.2  # what one may that is not refused by its header: all take 0.1; without `skim.py` some took 10
+PLAIN_MS_SHARE = 0.05  # what one may that is not refused by its header; without `skim.py` some took 10
 
 
 def milliseconds(file: bytes) -> tuple[str, float]:
@@ -58,7 +58,9 @@ def test_bombs_are_refused_by_their_header_or_seen_without_what_they_hide(trial:
         memory[what] = max(peak.more()) / MB
         assert bool(said) == (what in REFUSED), (what, said)
         assert said.startswith("image: ") or what in SEEN, (what, said)
-        assert times[what] < (HEADER_MS if what in BY_HEADER else PLAIN_MS_SHARE * plain), (what, times[what], plain)
+        most = HEADER_MS if what in BY_HEADER else PLAIN_MS_SHARE * plain
+        # EXIF is read before a picture is turned, 2,700 entries of it too
+        assert times[what] < most * (3 if "EXIF of entries" in what else 1), (what, times[what], plain)
         assert memory[what] < MORE_MB, (what, memory[what])
     slowest, largest = max(times, key=lambda what: times[what]), max(memory, key=lambda what: memory[what])
     trial.measured(
