@@ -26,9 +26,9 @@ import psutil
 import pytest
 import tritonclient.grpc
 import trustme
-import yaml
 from contract_support.either import CLIENTS
-from contract_support.synthetic import make_dots, write_dots_detector
+from contract_support.servers import write_repository
+from contract_support.synthetic import make_dots
 from tritonclient.utils import InferenceServerException
 
 from boxwise import (
@@ -46,7 +46,6 @@ from boxwise import (
 from boxwise._shm import FOLDER, PREFIX
 from boxwise_export.arrangement import Arrangement
 from boxwise_export.exchange import write_file
-from boxwise_export.export import export
 from boxwise_export.publish import rearrange
 from boxwise_runtime.launcher import ServerOptions, ServerTLS, TritonProcess
 
@@ -57,18 +56,7 @@ PNG = cv2.imencode(".png", FRAME[..., ::-1])[1].tobytes()
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository of one detector."""
-    folder = tmp_path_factory.mktemp("small")
-    write_dots_detector(folder / "dots.onnx")
-    detector = {
-        "weights": "dots.onnx",
-        "labels": ["red", "green", "blue"],
-        "score_threshold": 0.2,
-        "canvas": {"pad_value": 0},
-        "normalize": {"mean": 0, "std": 255},
-    }
-    (folder / "dots.yaml").write_text(yaml.safe_dump({"name": "dots", "detector": detector}))
-    export(folder / "dots.yaml", folder / "repository", cores=1)
-    return folder / "repository"
+    return write_repository(tmp_path_factory.mktemp("small"), "dots", classifiers=None)
 
 
 @pytest.fixture(scope="module")
