@@ -8,9 +8,9 @@ from typing import Literal, get_args
 
 Layout = Literal["ensemble", "glued", "fused"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
-# Requests of one glued instance at once: one that decodes or crops while others wait for a network. Not tuned: that
-# wants networks that take their time elsewhere, on a GPU.
-IN_FLIGHT = 4
+# Requests of one glued instance at once, by target: one decodes or crops while others wait for a network. Where
+# networks have the same cores, more than two are all answered later; a GPU takes its time elsewhere (docs/limits.md).
+IN_FLIGHT: Mapping[str, int] = {"embedded": 2, "onnxruntime": 4, "tensorrt": 4}
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Arrangement:
         layout: of the models.
         instances: processes, by the stage's name; `fused` and `glued` are stages too.
         threads: of each network's run.
-        in_flight: requests of one glued instance at once.
+        in_flight: requests of one glued instance at once; None: `IN_FLIGHT` of the target that is served.
         queue_delay_us: how long a network waits for a batch to fill, microseconds, in the targets that batch.
         max_batch_size: of the detector, in the targets that batch.
         max_queue: requests that may wait in each process of a stage, beside those that it works on.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from boxwise_export.arrangement import IN_FLIGHT, Arrangement, Layout
-from boxwise_export.configs import Template, model_py, per_classifier, read_config, remove
+from boxwise_export.configs import Template, config_path, model_py, per_classifier, read_config, remove
 from boxwise_export.manifest import Revision
 from boxwise_export.versions import ModelFolder, version_files
 from boxwise_runtime.line import QUEUE_LIMITS, QUEUE_PARAMETERS, QueueLimits
@@ -101,7 +101,8 @@ def read_arrangement(repository: Path, pipeline: str, versions: Mapping[str, int
     """
     folders = stage_folders(repository, pipeline, versions)
     configs = {name: read_config(folder / "config.pbtxt") for name, folder in folders.items()}
-    joined = read_config(repository / pipeline / "config.pbtxt")
+    public = repository / pipeline / str(versions[pipeline])
+    joined, *of_targets = map(read_config, (public / "config.pbtxt", *public.glob("configs/*.pbtxt")))
     layout: Layout = "ensemble"
     instances = {name: config.instance_group[0].count for name, config in configs.items() if name != "info"}
     if not joined.platform:
@@ -114,7 +115,7 @@ def read_arrangement(repository: Path, pipeline: str, versions: Mapping[str, int
         for path in sorted(folder.glob("configs/*.pbtxt"))
         if (config := read_config(path)).HasField("dynamic_batching")
     ]
-    in_flight = joined.parameters["in_flight"].string_value if layout == "glued" else ""
+    in_flight = {each.parameters["in_flight"].string_value for each in (joined, *of_targets) if layout == "glued"}
 
     def number(key: str) -> int | None:
         """Of a parameter that all who have it have alike, or else the first, which callers come to."""
@@ -125,7 +126,7 @@ def read_arrangement(repository: Path, pipeline: str, versions: Mapping[str, int
         layout,
         instances,
         threads=number("threads"),
-        in_flight=int(in_flight) if in_flight else None,
+        in_flight=int(in_flight.pop()) if len(in_flight) == 1 else None,
         queue_delay_us=batching[0].dynamic_batching.max_queue_delay_microseconds if batching else None,
         max_batch_size=batching[0].max_batch_size if batching else None,
         max_queue=number("max_queue"),
@@ -235,7 +236,6 @@ def _joined(outline: _Outline, stages: Stages, arrangement: Arrangement, version
         models = {network: stages[network].name for network in outline.networks}
         values |= {f"models.{network}": model for network, model in models.items()}
         values |= {f"versions.{network}": versions[model] for network, model in models.items()}
-        values |= {"in_flight": arrangement.in_flight or IN_FLIGHT}
         files = _packed({stage: folder for stage, folder in stages.items() if stage not in outline.networks})
     for key in template.config.parameters:
         del config.parameters[key]
@@ -245,8 +245,14 @@ def _joined(outline: _Outline, stages: Stages, arrangement: Arrangement, version
         if key not in template.config.parameters:
             kind = "detector" if key.endswith(".detector") else "classifier"
             aliases[key] = f"{group}.{kind}"
-    rendered = Template(config, template.header, comments).render(config, aliases)
-    return ModelFolder(config.name, {"config.pbtxt": rendered}, {"model.py": model_py(layout), **files})
+    filled, configs = Template(config, template.header, comments), {}
+    if layout == "fused":
+        configs["config.pbtxt"] = filled.render(config, aliases)
+    else:
+        for target, usual in IN_FLIGHT.items():
+            config.parameters["in_flight"].string_value = str(arrangement.in_flight or usual)
+            configs[config_path(target)] = filled.render(config, aliases)
+    return ModelFolder(config.name, configs, {"model.py": model_py(layout), **files})
 
 
 def _packed(stages: Stages) -> dict[str, bytes]:
@@ -289,12 +295,15 @@ def _wired(outline: _Outline, versions: Mapping[str, int], steps: Iterable[Step]
 
 def _remembering(folder: ModelFolder) -> ModelFolder:
     """The model that files are sent to, with a response cache."""
-    template = Template.read(folder.configs["config.pbtxt"])
-    config = template.copy()
-    config.response_cache.enable = True
     why = "# A request that comes again, to the byte, is answered from memory: where the server has some for it."
-    explained = Template(config, template.header, {**template.comments, ("response_cache", ""): why})
-    return ModelFolder(folder.name, {"config.pbtxt": explained.render(config)}, folder.files)
+    configs = {}
+    for path, text in folder.configs.items():
+        template = Template.read(text)
+        config = template.copy()
+        config.response_cache.enable = True
+        explained = Template(config, template.header, {**template.comments, ("response_cache", ""): why})
+        configs[path] = explained.render(config)
+    return replace(folder, configs=configs)
 
 
 def _request(*, raw: bool) -> dict[str, str]:

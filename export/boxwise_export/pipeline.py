@@ -245,11 +245,12 @@ class Serving(_Section):
     """How many processes and threads serve it; what is left out follows the cores. `boxwise perf tune` finds them.
 
     `instances` of the stages by name: preprocess, detector, nms, classifier_<name>, whole_picture, glued, fused.
-    `threads` of each network's run on the CPU. `in_flight`: requests of one glued instance at once. `queue_delay_us`:
-    how long a network waits for a batch to fill, in the targets that batch. `max_queue`: requests that may wait in each
-    process, beside those that it works on; the next is refused at once. `max_wait_ms`: how long one may wait; who would
-    wait longer is refused at once. `response_cache`: whether a picture that comes again is answered from memory, where
-    the server has some for it (`boxwise serve --response-cache MB`).
+    `threads` of each network's run on the CPU. `in_flight`: requests of one glued instance at once; left out, 2 where
+    the networks have the same cores, 4 on a GPU. `queue_delay_us`: how long a network waits for a batch to fill, in
+    the targets that batch. `max_queue`: requests that may wait in each process, beside those that it works on; the
+    next is refused at once. `max_wait_ms`: how long one may wait; who would wait longer is refused at once.
+    `response_cache`: whether a picture that comes again is answered from memory, where the server has some for it
+    (`boxwise serve --response-cache MB`).
     """
 
     instances: dict[str, Count] = {}

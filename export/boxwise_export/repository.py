@@ -9,7 +9,16 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
-from boxwise_export.configs import Template, model_py, per_classifier, remove, set_parameters, set_shape
+from boxwise_export.configs import (
+    TARGETS,
+    Template,
+    config_path,
+    model_py,
+    per_classifier,
+    remove,
+    set_parameters,
+    set_shape,
+)
 from boxwise_export.graph.light import serialized
 from boxwise_export.layouts import CHUNK, Stages
 from boxwise_export.plan import ClassifierPlan, DetectorPlan, Plan
@@ -18,7 +27,6 @@ from boxwise_runtime import warmup
 from boxwise_runtime.line import QueueLimits
 
 CONTRACT_VERSION = 1
-TARGETS = ("onnxruntime", "tensorrt")
 
 
 def build_stages(plan: Plan) -> Stages:
@@ -132,7 +140,7 @@ def _model(
 ) -> ModelFolder:
     """A detector or a classifier, for every target."""
     texts = {}
-    for file in ("config.pbtxt", *(f"configs/{target}.pbtxt" for target in TARGETS)):
+    for file in map(config_path, TARGETS):
         template = Template.load(stage, file)
         config = template.copy(name)
         config.max_batch_size = model.max_batch_size

@@ -21,7 +21,7 @@ from typing import Any
 
 from google.protobuf import text_format
 
-from boxwise_export.configs import read_config
+from boxwise_export.configs import config_path, read_config
 from boxwise_export.errors import ExportError
 from boxwise_export.exchange import share, write_file
 from boxwise_export.layouts import DETECTIONS
@@ -233,7 +233,7 @@ class Rollout:
         names, version = _live_names(manifest.pipeline, revision), revision.models[model]
         names[manifest.pipeline] = through or manifest.pipeline
         source = place(self.repository, manifest.pipeline, model) / str(version)
-        own = source / "configs" / f"{self.target}.pbtxt"
+        own = source / config_path(self.target)
         config = read_config(own if own.exists() else source / "config.pbtxt")
         config.name = live
         # What clients call has the revision's number for a version: so a reply says which labels are its own.

@@ -173,8 +173,9 @@ def neighbours_of(
                 if 1 <= other <= 2 * cores:
                     yield f"{stage}: {other} instances", replace(now, instances={**now.instances, stage: other})
         yield from _threads(now, cores) if target == "embedded" else _batches(now)
-        if now.in_flight is not None:
-            for flying in (now.in_flight * 2, now.in_flight // 2):
+        if now.layout == "glued":
+            usual = now.in_flight or IN_FLIGHT[target]
+            for flying in (usual * 2, usual // 2):
                 if flying:
                     yield f"{flying} in flight", replace(now, in_flight=flying)
 
@@ -190,7 +191,7 @@ def _other_layout(now: Arrangement, layout: Layout, stages: Sequence[str], cores
         layout=layout,
         instances={model: 1 if model == "assemble" else cores for model in models},
         threads=1,
-        in_flight=IN_FLIGHT if layout == "glued" else None,
+        in_flight=None,
     )
 
 

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from boxwise_export.arrangement import Arrangement
-from boxwise_export.configs import Template
+from boxwise_export.configs import TARGETS, Template, config_path
 from boxwise_export.errors import ExportError, PipelineError
+from boxwise_export.layouts import read_arrangement
 from boxwise_export.manifest import find_manifest
 from boxwise_export.pipeline import load_pipeline
 from boxwise_export.plan import make_plan
@@ -81,6 +82,21 @@ def test_a_joined_model_has_its_own_number_of_processes(published: Callable[[str
     glued = config(repository, "street")
     assert (glued.instance_group[0].count, glued.parameters["in_flight"].string_value) == (5, "7")
     assert glued.parameters["versions.detector"].string_value == "1"
+
+
+@pytest.mark.parametrize(("serving", "expected"), [("", "244"), (", in_flight: 7", "777"), (", in_flight: 2", "222")])
+def test_in_flight_follows_the_target_unless_it_is_given(
+    published: Callable[[str], Path], serving: str, expected: str
+) -> None:
+    repository = published(BOTH + "layout: glued\n")
+    published(BOTH + f"layout: glued\nserving: {{response_cache: true{serving}}}\n")
+    configs = [config(repository, "street", config_path(target)) for target in TARGETS]
+    assert [each.parameters["in_flight"].string_value for each in configs] == list(expected)
+    assert all(each.response_cache.enable for each in configs)
+    arrangement = read_arrangement(repository, "street", find_manifest(repository).revision().models)
+    assert arrangement.in_flight == (int(expected[0]) if serving else None)
+    again = rearrange(repository, "street", arrangement)
+    assert again.changed == []
 
 
 def test_the_networks_of_glued_refuse_nobody_who_was_let_in(published: Callable[[str], Path]) -> None:

@@ -68,6 +68,16 @@ def test_another_layout_begins_as_an_export_would() -> None:
     assert back["layout ensemble"].instances == dict.fromkeys(STAGES, 4) | {"assemble": 1}
 
 
+def test_in_flight_is_tried_from_what_the_target_has() -> None:
+    def tried(target: str, in_flight: int | None) -> set[str]:
+        start = Arrangement("glued", {"glued": 2}, in_flight=in_flight)
+        return {change for change, _ in neighbours_of(STAGES, 2, target)(start) if "in flight" in change}
+
+    assert tried("embedded", None) == {"4 in flight", "1 in flight"}
+    assert tried("tensorrt", None) == {"8 in flight", "2 in flight"}
+    assert tried("tensorrt", 1) == {"2 in flight"}
+
+
 def test_targets_that_batch_have_batches_to_try() -> None:
     start = replace(START, queue_delay_us=500, max_batch_size=8)
     changes = {change for change, _ in neighbours_of(STAGES, 2, "tensorrt")(start)}
