@@ -14,7 +14,6 @@ from tritonclient.grpc import model_config_pb2
 
 from boxwise_runtime.parameters import to_parameters
 
-TARGETS = ("embedded", "onnxruntime", "tensorrt")
 _STATEMENT = re.compile(r"^(\w+)")
 _IDENTITY = re.compile(r'\b(?:name|key): "([^"]+)"')
 
@@ -25,11 +24,6 @@ def templates_folder() -> Path:
     here = Path(__file__).resolve().parent
     packaged = here / "model_repository"
     return packaged if packaged.is_dir() else here.parents[1] / "model_repository"
-
-
-def config_path(target: str) -> str:
-    """Where a model's folder has its configuration for a target; `embedded` has the one that Triton takes unasked."""
-    return "config.pbtxt" if target == "embedded" else f"configs/{target}.pbtxt"
 
 
 @dataclass(frozen=True)

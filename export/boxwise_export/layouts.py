@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from boxwise_export.arrangement import IN_FLIGHT, Arrangement, Layout
-from boxwise_export.configs import Template, config_path, model_py, per_classifier, read_config, remove
+from boxwise_export.configs import Template, model_py, per_classifier, read_config, remove
 from boxwise_export.manifest import Revision
-from boxwise_export.versions import ModelFolder, version_files
+from boxwise_export.versions import ModelFolder, config_files, version_files
 from boxwise_runtime.line import QUEUE_LIMITS, QUEUE_PARAMETERS, QueueLimits
+from boxwise_runtime.targets import config_path
 
 OPTIONS = ("score_threshold", "iou_threshold", "max_detections", "class_filter")
 DETECTIONS = ("boxes", "scores", "class_ids", "image_size")
@@ -101,8 +102,7 @@ def read_arrangement(repository: Path, pipeline: str, versions: Mapping[str, int
     """
     folders = stage_folders(repository, pipeline, versions)
     configs = {name: read_config(folder / "config.pbtxt") for name, folder in folders.items()}
-    public = repository / pipeline / str(versions[pipeline])
-    joined, *of_targets = map(read_config, (public / "config.pbtxt", *public.glob("configs/*.pbtxt")))
+    joined, *of_targets = map(read_config, config_files(repository / pipeline / str(versions[pipeline])))
     layout: Layout = "ensemble"
     instances = {name: config.instance_group[0].count for name, config in configs.items() if name != "info"}
     if not joined.platform:
@@ -115,7 +115,9 @@ def read_arrangement(repository: Path, pipeline: str, versions: Mapping[str, int
         for path in sorted(folder.glob("configs/*.pbtxt"))
         if (config := read_config(path)).HasField("dynamic_batching")
     ]
-    in_flight = {each.parameters["in_flight"].string_value for each in (joined, *of_targets) if layout == "glued"}
+    in_flight = {
+        each.parameters["in_flight"].string_value for each in (joined, *of_targets) if "in_flight" in each.parameters
+    }
 
     def number(key: str) -> int | None:
         """Of a parameter that all who have it have alike, or else the first, which callers come to."""

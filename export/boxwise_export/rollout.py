@@ -21,12 +21,13 @@ from typing import Any
 
 from google.protobuf import text_format
 
-from boxwise_export.configs import config_path, read_config
+from boxwise_export.configs import read_config
 from boxwise_export.errors import ExportError
 from boxwise_export.exchange import share, write_file
 from boxwise_export.layouts import DETECTIONS
 from boxwise_export.manifest import Manifest, Revision, read_manifests
 from boxwise_export.revisions import place
+from boxwise_runtime.targets import Target, config_path
 from boxwise_runtime.warmup import PICTURE
 
 _CALL_S = 600.0  # a model may take long to load
@@ -109,7 +110,7 @@ class Rollout:
 
     repository: Path
     folder: Path
-    target: str = "embedded"
+    target: Target = "embedded"
     _served: dict[str, Revision] = field(default_factory=dict)
     _refused: dict[str, Revision] = field(default_factory=dict)  # not tried again
 

@@ -35,6 +35,11 @@ def version_files(folder: ModelFolder) -> dict[str, bytes]:
     return {**folder.files, **{path: text.encode() for path, text in folder.configs.items()}}
 
 
+def config_files(version: Path) -> list[Path]:
+    """The configurations in a version's folder: what Triton takes unasked, and those of single targets."""
+    return [version / "config.pbtxt", *sorted(version.glob("configs/*.pbtxt"))]
+
+
 def is_served(model: Path, folder: ModelFolder, version: int) -> bool:
     """Whether this is what the model's folder holds as this version, and serves."""
     places = {model / str(version) / path: content for path, content in version_files(folder).items()}
@@ -52,7 +57,7 @@ def serve_version(model: Path, version: int) -> None:
     """Put the version's configurations where Triton looks for them; they name it there."""
     shutil.rmtree(model / "configs", ignore_errors=True)
     source = model / str(version)
-    for config in (source / "config.pbtxt", *sorted(source.glob("configs/*.pbtxt"))):
+    for config in config_files(source):
         write_file(model / config.relative_to(source), _naming(config.read_bytes(), version))
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from boxwise_export.arrangement import IN_FLIGHT, LAYOUTS, Arrangement, Layout
 from boxwise_perf.load import Samples
 from boxwise_perf.stats import Estimate
+from boxwise_runtime.targets import Target
 
 Goal = Literal["throughput", "latency"]
 QUEUE_DELAYS_US = (0, 100, 500, 2000)
@@ -153,7 +154,7 @@ def climb(
 
 
 def neighbours_of(
-    stages: Sequence[str], cores: int, target: str
+    stages: Sequence[str], cores: int, target: Target
 ) -> Callable[[Arrangement], Iterator[tuple[str, Arrangement]]]:
     """What can be tried next to an arrangement.
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from boxwise_export.arrangement import Arrangement
-from boxwise_export.configs import TARGETS, Template, config_path
+from boxwise_export.configs import Template
 from boxwise_export.errors import ExportError, PipelineError
 from boxwise_export.layouts import read_arrangement
 from boxwise_export.manifest import find_manifest
@@ -16,6 +16,7 @@ from boxwise_export.plan import make_plan
 from boxwise_export.publish import publish, rearrange
 from boxwise_export.revisions import rollback
 from boxwise_export.tensorrt.build import graphs_of
+from boxwise_runtime.targets import TARGETS, config_path
 
 Write = Callable[[str], Path]
 DETECTOR = "name: street\ndetector: {weights: detector.onnx, labels: [car, dog]}\n"

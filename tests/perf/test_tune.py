@@ -13,6 +13,7 @@ from boxwise_export.arrangement import Arrangement
 from boxwise_perf.load import Samples
 from boxwise_perf.stats import Estimate
 from boxwise_perf.tune import Objective, Tuning, climb, neighbours_of
+from boxwise_runtime.targets import Target
 
 STAGES = ["preprocess", "detector", "nms", "classifier_kind", "assemble"]
 START = Arrangement("ensemble", dict.fromkeys(STAGES, 2) | {"assemble": 1}, threads=1)
@@ -69,7 +70,7 @@ def test_another_layout_begins_as_an_export_would() -> None:
 
 
 def test_in_flight_is_tried_from_what_the_target_has() -> None:
-    def tried(target: str, in_flight: int | None) -> set[str]:
+    def tried(target: Target, in_flight: int | None) -> set[str]:
         start = Arrangement("glued", {"glued": 2}, in_flight=in_flight)
         return {change for change, _ in neighbours_of(STAGES, 2, target)(start) if "in flight" in change}
 

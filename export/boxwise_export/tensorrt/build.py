@@ -24,6 +24,7 @@ from boxwise_export.sources.base import file_digest
 from boxwise_export.tensorrt.engine import WORKSPACE, EngineError, Profile, build
 from boxwise_export.tensorrt.gpu import Gpu
 from boxwise_runtime.chain import Graph
+from boxwise_runtime.targets import config_path
 
 GRAPH, PLAN = "model.onnx", "model.plan"
 # What makes a plan runnable: serialised engine -> named tensors in, named tensors out, as a graph does it.
@@ -59,7 +60,7 @@ def graphs_of(repository: Path, revision: Revision) -> dict[str, Path]:
 
 def profile_of(graph: Path) -> Profile:
     """The shapes that a model's TensorRT configuration lets through."""
-    config = read_config(graph.parent / "configs" / "tensorrt.pbtxt")
+    config = read_config(graph.parent / config_path("tensorrt"))
     (picture,) = config.input
     return Profile(picture.name, tuple(picture.dims), max(1, config.max_batch_size))
 

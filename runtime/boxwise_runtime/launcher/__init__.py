@@ -7,16 +7,15 @@
 """
 
 from boxwise_runtime.launcher.options import (
-    TARGETS,
     LaunchError,
     ServerOptions,
     ServerTLS,
-    Target,
     free_ports,
     pipelines,
 )
 from boxwise_runtime.launcher.process import TritonProcess
 from boxwise_runtime.launcher.supervisor import Supervisor
+from boxwise_runtime.targets import TARGETS, Target
 
 __all__ = [
     "TARGETS",

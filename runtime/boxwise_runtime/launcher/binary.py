@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from boxwise_runtime.cache import CacheError, cache_folder
-from boxwise_runtime.launcher.options import LaunchError, ServerOptions, Target, find_server
+from boxwise_runtime.launcher.options import LaunchError, ServerOptions, find_server
+from boxwise_runtime.targets import Target
 
 BUNDLED_TARGETS = ("embedded",)  # it has the Python backend and no other
 NEEDED_GLIBC = (2, 35)

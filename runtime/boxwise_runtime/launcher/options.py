@@ -9,10 +9,9 @@ import socket
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Self, get_args
+from typing import Self
 
-Target = Literal["embedded", "onnxruntime", "tensorrt"]
-TARGETS: tuple[Target, ...] = get_args(Target)
+from boxwise_runtime.targets import Target
 
 ADMIN_HEADER = "boxwise-admin"  # as the chart has it
 
