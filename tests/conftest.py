@@ -17,6 +17,7 @@ ELSEWHERE = {
     Path(__file__).parent / "fuzz": "`make test-trials`, long by `make soak`",
 }
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+SHARED_CASES = SHARED_DATA.with_name("cases")
 _LEFT_OUT = pytest.StashKey[list[Path]]()
 _FIGURES = pytest.StashKey[list[str]]()
 
@@ -58,6 +59,14 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"no evaluation data: {SHARED_DATA} (COCO photos and yolox_nano) is not on this machine")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def shared_cases() -> Path:
+    """Inputs that once broke us, with the right value of each in CASES.md, which are not part of the project."""
+    if not SHARED_CASES.is_dir():
+        pytest.skip(f"no cases: {SHARED_CASES} (inputs with their right values) is not on this machine")
+    return SHARED_CASES
 
 
 @pytest.fixture(scope="session")
