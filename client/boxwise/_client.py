@@ -74,9 +74,10 @@ class Client(BaseClient):
         """Find every object in one picture; arguments left at None are the pipeline's own (see `info`).
 
         Args:
-            image: a path, the bytes of a JPEG, PNG, WebP or BMP file, an open file, a uint8 array [height, width, 3]
-                RGB (OpenCV's BGR: send `frame[..., ::-1]`) or [height, width] grey, or a PIL image. It is not copied:
-                do not change an array before the result is there.
+            image: a path, the bytes of a file, an open file, a uint8 array [height, width, 3] RGB (OpenCV's BGR: send
+                `frame[..., ::-1]`) or [height, width] grey, or a PIL image. Files may be of any format that Pillow
+                opens, and HEIC (`pip install "boxwise[heic]"`). It is not copied: do not change an array before the
+                result is there.
             score_threshold: a detection needs at least this score, from 0 to 1.
             iou_threshold: of detections of one class that overlap more than this, from 0 to 1, only the best stays.
             max_detections: keep the best of them, so many.
