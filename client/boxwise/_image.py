@@ -188,7 +188,8 @@ def _file(content: bytes | bytearray | memoryview, encode: bool) -> Tensor:
         start = bytes(memoryview(content)[4:12])
         kind = _BRANDS.get(start[4:]) if start[:4] == b"ftyp" else None
         if kind in _formats():
-            raise InvalidImage(f"image: the {kind} file is truncated or corrupt") from None
+            name = "HEIC" if kind == "HEIF" else kind
+            raise InvalidImage(f"image: the {name} file is truncated or corrupt") from None
         if kind == "HEIF":
             raise InvalidImage(
                 'image: HEIC; to decode it, pip install "boxwise[heic]", or convert it to JPEG'
