@@ -17,6 +17,7 @@ from boxwise._image import IMAGE_SUFFIXES
 from boxwise._request import Options
 from boxwise_cli.answers import SAVED_SUFFIXES, Answer, FramePlace, answers_table, document, save_picture
 from boxwise_cli.errors import FAILED, USAGE, fail, reported
+from boxwise_cli.perf_options import Timeout
 
 _VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".ts")
 _NO_USE = (Unavailable, UnknownPipeline, ContractMismatch)
@@ -48,6 +49,7 @@ def predict(
         float | None, typer.Option(min=0, max=1, help="Of boxes of one class that overlap more, keep one.")
     ] = None,
     max_detections: Annotated[int | None, typer.Option(min=1, help="Keep so many boxes, the best.")] = None,
+    timeout: Timeout = "60s",  # type: ignore[assignment] # typer parses defaults too
 ) -> None:
     """Find the objects in pictures, with a running server.
 
@@ -68,7 +70,7 @@ def predict(
     saved: list[Path] = []
     no_use: BoxwiseError | None = None  # an error that the next picture would meet too
 
-    with reported(BoxwiseError), Client(url, pipeline=pipeline) as client:
+    with reported(BoxwiseError), Client(url, pipeline=pipeline, timeout_s=timeout) as client:
         quiet = len(files) < 2 or not stderr.is_terminal
         for file in track(files, "Predicting", console=stderr, transient=True, disable=quiet):
             try:
