@@ -15,22 +15,40 @@ from boxwise import Detection
 if TYPE_CHECKING:
     from PIL import Image
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+SAVED_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 _QUALITY = 92  # of a saved JPEG or WebP: thin lines and captions stay clean
 
 
+class FramePlace(NamedTuple):
+    """Which frame of a video; its time in seconds where the video says so."""
+
+    number: int
+    time_s: float | None
+
+
 class Answer(NamedTuple):
-    """What was said of one file; the picture itself is let go."""
+    """What was said of one file, or of one frame of it, or why nothing was; the picture itself is let go."""
 
     file: Path
-    image_size: tuple[int, int]
+    image_size: tuple[int, int] | None
     detections: tuple[Detection, ...]
+    frame: FramePlace | None = None
+    error: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The file, and the number of the frame where it is a video."""
+        return f"{self.file}, frame {self.frame.number}" if self.frame else str(self.file)
 
 
 def document(answer: Answer) -> dict[str, Any]:
     """An element of the list that `--json` prints; docs/cli.md describes it."""
+    place = {"frame": answer.frame.number, "time_s": answer.frame.time_s} if answer.frame else {}
+    if answer.error is not None or answer.image_size is None:
+        return {"file": str(answer.file), **place, "error": answer.error}
     return {
         "file": str(answer.file),
+        **place,
         "image_size": list(answer.image_size),
         "detections": [each.to_dict() for each in answer.detections],
     }
@@ -42,14 +60,14 @@ def answers_table(answers: Sequence[Answer]) -> Table:
     for answer in answers:
         for detection in answer.detections:
             table.add_row(
-                Text(str(answer.file)),
+                Text(answer.name),
                 " ".join(f"{edge:.0f}" for edge in detection.xyxy),
                 Text(detection.class_name),
                 f"{detection.confidence:.2f}",
                 Text(_best_labels(detection)),
             )
         if not answer.detections:
-            table.add_row(Text(str(answer.file)), "", "nothing found", "", "")
+            table.add_row(Text(answer.name), "", "failed" if answer.error else "nothing found", "", "")
     return table
 
 

@@ -39,7 +39,7 @@ def demo(
         photos = prepare_demo(cache_folder(), repository, report=typer.echo)
         typer.echo("starting Triton")
         options = ServerOptions.on_free_ports(repository)
-        with TritonProcess.start(options), Client(options.grpc_url) as client:
+        with TritonProcess.start(options), Client(options.grpc_url, timeout_s=60) as client:
             answers = []
             pictures.mkdir(parents=True, exist_ok=True)
             for photo in photos:

@@ -2,7 +2,10 @@
 
 import json
 import signal
+import time
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,10 +15,15 @@ from rich.table import Table
 
 from boxwise_cli.errors import needs, reported
 from boxwise_cli.files import write_text
+from boxwise_cli.perf_options import Timeout
 from boxwise_cli.serving import one_of, served
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from boxwise_eval.report import Report
+
+_SAY_EVERY_S = 10.0
 
 
 def eval(  # noqa: A001 (the subcommand's name)
@@ -23,8 +31,15 @@ def eval(  # noqa: A001 (the subcommand's name)
         Path | None, typer.Argument(metavar="[REPO]", help="A model repository, served for as long as this takes.")
     ] = None,
     data: Annotated[
-        Path, typer.Option(metavar="DIR", help="A labelled set: COCO json, YOLO, Pascal VOC, or a folder a class.")
+        Path,
+        typer.Option(
+            metavar="SET", help="A labelled set: data.yaml, YOLO, COCO json, Pascal VOC, or a folder a class."
+        ),
     ] = ...,  # type: ignore[assignment]
+    split: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="train, val or test; left out, val of a data.yaml, else the only one."),
+    ] = None,
     url: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Ask a running server instead.")] = None,
     pipeline: Annotated[
         str | None, typer.Option(metavar="NAME", help="The name it was exported with; left out, the only one of REPO.")
@@ -33,6 +48,8 @@ def eval(  # noqa: A001 (the subcommand's name)
     iou: Annotated[float, typer.Option(min=0, max=1, help="For mAP, the IoU of NMS.")] = 0.65,
     max_detections: Annotated[int, typer.Option(min=1, help="For mAP, the most boxes of a picture.")] = 100,
     concurrency: Annotated[int, typer.Option(min=1, help="Requests under way.")] = 4,
+    timeout: Timeout = "60s",  # type: ignore[assignment] # typer parses defaults too
+    retries: Annotated[int, typer.Option(min=0, help="Send a request so often again that failed for the moment.")] = 2,
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a page with plots and the worst pictures.")
     ] = None,
@@ -58,20 +75,19 @@ def eval(  # noqa: A001 (the subcommand's name)
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # end as for Ctrl-C: the server stops with us
     with reported(EvalError, BoxwiseError, OSError):
-        dataset = load(data)
+        dataset = load(data, split)
         with (
             served(repository, url, pipeline) as server,
-            Client(server.url, pipeline=server.pipeline) as client,
-            _progress(len(dataset.pictures)) as progress,
+            Client(server.url, pipeline=server.pipeline, timeout_s=timeout) as client,
+            _progress(len(dataset.pictures)) as done,
         ):
-            task = progress.add_task("Evaluating", total=len(dataset.pictures))
             report = evaluate(
-                ask(client),
+                ask(client, retries=retries),
                 client.info(),
                 dataset,
                 Thresholds(score, iou, max_detections),
                 concurrency=concurrency,
-                done=lambda: progress.advance(task),
+                done=done,
             )
         if html:
             write_text(html, render(report))
@@ -83,16 +99,34 @@ def eval(  # noqa: A001 (the subcommand's name)
         typer.echo(f"plots and the worst pictures are in {html}", err=as_json)
 
 
-def _progress(total: int) -> Progress:
+@contextmanager
+def _progress(total: int) -> "Iterator[Callable[[], None]]":
+    """What is called for each picture: a bar on a terminal, elsewhere a line now and then."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True, disable=total < 2 or not console.is_terminal)
+    if console.is_terminal:
+        with Progress(*columns, console=console, transient=True, disable=total < 2) as progress:
+            task = progress.add_task("Evaluating", total=total)
+            yield lambda: progress.advance(task)
+        return
+    count, said, lock = 0, time.monotonic(), Lock()
+
+    def done() -> None:
+        nonlocal count, said
+        with lock:
+            count += 1
+            if time.monotonic() - said > _SAY_EVERY_S:
+                said = time.monotonic()
+                typer.echo(f"{count} of {total} pictures", err=True)
+
+    yield done
 
 
 def _show(report: "Report") -> None:
     console = Console()
     if said := report.detection:
-        title = f"{report.pipeline}, {len(report.dataset.pictures)} pictures"
+        of_split = f" of the split {report.dataset.split}" if report.dataset.split else ""
+        title = f"{report.pipeline}, {len(report.dataset.pictures)} pictures{of_split}"
         table = Table("boxes", "", title=title, title_justify="left")
         for name, value in said.rows().items():
             table.add_row(name, "-" if value is None else f"{value:.4f}")

@@ -68,14 +68,15 @@ def content(pictures: Path | None, synthetic: str | None, boxes: str | None, see
 class Bench:
     """Servers, and the process that loads them."""
 
-    def __init__(self, stack: ExitStack, sent: Content) -> None:
+    def __init__(self, stack: ExitStack, sent: Content, timeout_s: float) -> None:
         from boxwise_perf.generator import Generator
         from boxwise_perf.usage import Gpus
 
         self.content = sent
-        self.generator = stack.enter_context(Generator(sent.requests))
+        self.generator = stack.enter_context(Generator(sent.requests, timeout_s))
         self.gpus = Gpus()
         self._stack = stack
+        self._timeout_s = timeout_s
 
     def add(self, repository: Path | None, url: str | None, pipeline: str | None) -> "tuple[Endpoint, Target]":
         """One server, and what a result says of it."""
@@ -87,7 +88,7 @@ class Bench:
             fail("--boxes needs a REPO: a running server keeps its own models", USAGE)
         source = self._null(repository) if repository and self.content.boxes else repository
         server = self._stack.enter_context(served(source, url, pipeline))
-        with Client(server.url, pipeline=server.pipeline) as client:
+        with Client(server.url, pipeline=server.pipeline, timeout_s=self._timeout_s) as client:
             digests = {name: str(digest) for name, digest in client.info().digests.items()}
         target = Target(server.pipeline, str(repository) if repository else None, url, digests)
         return Endpoint(server.url, server.pipeline, server.pid, server.metrics), target
@@ -110,14 +111,14 @@ class Bench:
 
 
 @contextmanager
-def bench(sent: Content) -> Iterator[Bench]:
+def bench(sent: Content, timeout_s: float) -> Iterator[Bench]:
     """Everything stops with the block; what cannot be measured ends the command with a sentence."""
     from boxwise import BoxwiseError
     from boxwise_perf.load import LoadError
     from boxwise_perf.result import ResultError
 
     with reported(LoadError, ResultError, BoxwiseError, OSError), ExitStack() as stack:
-        yield Bench(stack, sent)
+        yield Bench(stack, sent, timeout_s)
 
 
 def keep(result: "Result", out: Path | None, *, as_json: bool) -> None:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from boxwise_cli.errors import USAGE, fail, reported
 from boxwise_cli.perf_bench import bench, content, keep, prepare
-from boxwise_cli.perf_options import AsJson, Boxes, Out, Pictures, Pipeline, Seed, Synthetic, WarmUp, duration
+from boxwise_cli.perf_options import AsJson, Boxes, Out, Pictures, Pipeline, Seed, Synthetic, Timeout, WarmUp, duration
 
 if TYPE_CHECKING:
     from boxwise_cli.perf_bench import Bench
@@ -34,6 +34,7 @@ def compare(
     block: Annotated[float, typer.Option(metavar="TIME", parser=duration, help="Of one block.")] = "2s",  # type: ignore[assignment]
     warm_up: WarmUp = "2s",  # type: ignore[assignment]
     confidence: Annotated[float, typer.Option(min=0.5, max=0.999, help="Of the interval.")] = 0.95,
+    timeout: Timeout = "60s",  # type: ignore[assignment]
     seed: Seed = 0,
     out: Out = None,
     as_json: AsJson = False,
@@ -62,7 +63,7 @@ def compare(
         sent = content(pictures, synthetic, boxes, seed)
         of_starts = []
         for start in range(starts):
-            with bench(sent) as own:
+            with bench(sent, timeout) as own:
                 (first, target_a), (second, target_b) = (own.add(*side) for side in sides)
                 of_starts.append(_measure(own, (first, second), concurrency, pairs, block, warm_up, seed + start))
         found = tuple(map(pooled, of_starts)) if starts > 1 else of_starts[0]

@@ -1,4 +1,4 @@
-"""The options that `perf` commands share, and what their words mean."""
+"""The options that `perf` commands share, some with others, and what their words mean."""
 
 import re
 from pathlib import Path
@@ -92,5 +92,9 @@ Boxes = Annotated[
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Of all that is drawn: arrivals, synthetic pictures, orders.")]
 WarmUp = Annotated[float, typer.Option(metavar="TIME", parser=duration, help="Of the same load, discarded.")]
+Timeout = Annotated[
+    float,
+    typer.Option(metavar="TIME", parser=latency, help="Of one request; one that takes longer has failed."),
+]
 Out = Annotated[Path | None, typer.Option(metavar="FILE.json", help="Keep the result, for `perf report`; a new file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]

@@ -15,6 +15,7 @@ from boxwise_cli.perf_options import (
     Repository,
     Seed,
     Synthetic,
+    Timeout,
     Url,
     WarmUp,
     concurrencies,
@@ -47,6 +48,7 @@ def run(
         float, typer.Option("--duration", metavar="TIME", parser=duration, help="That is measured, of each load.")
     ] = "10s",  # type: ignore[assignment] # typer parses defaults too
     warm_up: WarmUp = "2s",  # type: ignore[assignment]
+    timeout: Timeout = "60s",  # type: ignore[assignment]
     seed: Seed = 0,
     out: Out = None,
     as_json: AsJson = False,
@@ -69,7 +71,7 @@ def run(
     from boxwise_perf.trial import Plan
 
     sent = content(pictures, synthetic, boxes, seed)
-    with bench(sent) as own:
+    with bench(sent, timeout) as own:
         endpoint, target = own.add(repository, url, pipeline)
         plan = Plan(warm_up, length, seed)
         trials = tuple(own.trial(endpoint, load, plan) for load in loads)

@@ -15,6 +15,7 @@ from boxwise_cli.perf_options import (
     Repository,
     Seed,
     Synthetic,
+    Timeout,
     Url,
     WarmUp,
     duration,
@@ -48,6 +49,7 @@ def slo(
     ] = "10s",  # type: ignore[assignment] # typer parses defaults too
     confirm: Annotated[float, typer.Option(metavar="TIME", parser=duration, help="Of the confirming run.")] = "30s",  # type: ignore[assignment]
     warm_up: WarmUp = "2s",  # type: ignore[assignment]
+    timeout: Timeout = "60s",  # type: ignore[assignment]
     seed: Seed = 0,
     out: Out = None,
     as_json: AsJson = False,
@@ -69,7 +71,7 @@ def slo(
     from boxwise_perf.trial import Plan
 
     sent = content(pictures, synthetic, boxes, seed)
-    with bench(sent) as own:
+    with bench(sent, timeout) as own:
         endpoint, target = own.add(repository, url, pipeline)
         capacity = own.trial(endpoint, Closed(concurrency), Plan(warm_up, length, seed))
 

@@ -11,7 +11,18 @@ from rich.table import Table
 
 from boxwise_cli.errors import USAGE, fail, needs, reported
 from boxwise_cli.perf_bench import content, keep, prepare
-from boxwise_cli.perf_options import AsJson, Out, Pictures, Pipeline, Seed, Synthetic, WarmUp, concurrencies, duration
+from boxwise_cli.perf_options import (
+    AsJson,
+    Out,
+    Pictures,
+    Pipeline,
+    Seed,
+    Synthetic,
+    Timeout,
+    WarmUp,
+    concurrencies,
+    duration,
+)
 from boxwise_cli.perf_options import latency as a_latency
 from boxwise_runtime.launcher import Target
 
@@ -46,6 +57,7 @@ def tune(
     target: Annotated[Target, typer.Option(help="As of `boxwise serve`.")] = "embedded",
     server: Annotated[Path | None, typer.Option(metavar="PATH", help="As of `boxwise serve`.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Search, and change nothing.")] = False,
+    timeout: Timeout = "60s",  # type: ignore[assignment]
     seed: Seed = 0,
     out: Out = None,
     as_json: AsJson = False,
@@ -76,7 +88,7 @@ def tune(
     objective = Objective(goal, None if p99 is None else p99 * 1e3, loads)
     sent = content(pictures, synthetic, None, seed)
     with reported(ExportError, LaunchError, LoadError, BoxwiseError, OSError):
-        search = _Search(objective, pairs, block, warm_up, budget, target, server)
+        search = _Search(objective, pairs, block, warm_up, budget, timeout, target, server)
         name, found = search.run(repository, pipeline, sent.requests)
         said = Asked(name, str(repository), None, {})
         keep(Result(FORMAT, now(), Machine.here(), said, sent.pictures, CONFIDENCE, tuning=found), out, as_json=as_json)
@@ -96,6 +108,7 @@ class _Search:
     block: float
     warm_up: float
     budget: float
+    timeout: float
     target: "Target"
     server: Path | None
 
@@ -114,7 +127,7 @@ class _Search:
         stages = [stage for stage in stage_folders(repository, name, models) if stage != "info"]
         typer.echo(f"{self.objective}; from {first.describe()}", err=True)
         with (
-            Generator(requests) as generator,
+            Generator(requests, self.timeout) as generator,
             Tuner(repository, name, generator, self.objective, self._options, pairs=self.pairs, block_s=self.block,
                   warm_up_s=self.warm_up) as tuner,
         ):  # fmt: skip

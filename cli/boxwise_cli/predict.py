@@ -13,8 +13,14 @@ from rich.console import Console
 from rich.progress import track
 
 from boxwise import BoxwiseError, Client, ContractMismatch, Unavailable, UnknownPipeline
-from boxwise_cli.answers import SUFFIXES, Answer, answers_table, document, save_picture
-from boxwise_cli.errors import FAILED, fail, reported
+from boxwise._image import IMAGE_SUFFIXES
+from boxwise._request import Options
+from boxwise_cli.answers import SAVED_SUFFIXES, Answer, FramePlace, answers_table, document, save_picture
+from boxwise_cli.errors import FAILED, USAGE, fail, reported
+from boxwise_cli.perf_options import Timeout
+
+_VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".ts")
+_NO_USE = (Unavailable, UnknownPipeline, ContractMismatch)
 
 
 class _Complaints:
@@ -31,7 +37,9 @@ class _Complaints:
 
 
 def predict(
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Picture files, or folders of them.")],
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE...", help="Image files, folders of them, or video files.")
+    ],
     url: Annotated[str, typer.Option(metavar="HOST:PORT", help="The server's gRPC port.")] = "localhost:8001",
     pipeline: Annotated[str, typer.Option(metavar="NAME", help="The name it was exported with.")] = "boxwise",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
@@ -41,37 +49,40 @@ def predict(
         float | None, typer.Option(min=0, max=1, help="Of boxes of one class that overlap more, keep one.")
     ] = None,
     max_detections: Annotated[int | None, typer.Option(min=1, help="Keep so many boxes, the best.")] = None,
+    timeout: Timeout = "60s",  # type: ignore[assignment] # typer parses defaults too
 ) -> None:
     """Find the objects in pictures, with a running server.
 
-    Of a folder, every .jpg, .jpeg, .png, .webp and .bmp file in it. A picture that fails is named on stderr, the
-    others are answered, and the exit code is 1.
+    Of a folder, every image in it (JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF, HEIC and what else Pillow opens). A picture
+    that fails is named on stderr, the others are answered, and the exit code is 1. Of a video, every frame; those that
+    fail are counted on stderr at its end, and are in --json with their error.
     """
     stderr = Console(stderr=True)
     complaints = _Complaints(stderr)
     files = _files(images, complaints)
+    if save and (videos := [file for file in files if _is_video(file)]):
+        fail(f"--save writes annotated pictures, and {videos[0]} is a video: leave one of them out", USAGE)
     targets = _targets(files, save) if save else {}
     if save:
         _make_folder(save)
+    options = Options(score_threshold=score_threshold, iou_threshold=iou_threshold, max_detections=max_detections)
     answers: list[Answer] = []
     saved: list[Path] = []
     no_use: BoxwiseError | None = None  # an error that the next picture would meet too
 
-    with reported(BoxwiseError), Client(url, pipeline=pipeline) as client:
+    with reported(BoxwiseError), Client(url, pipeline=pipeline, timeout_s=timeout) as client:
         quiet = len(files) < 2 or not stderr.is_terminal
         for file in track(files, "Predicting", console=stderr, transient=True, disable=quiet):
             try:
-                result = client.predict(
-                    file,
-                    score_threshold=score_threshold,
-                    iou_threshold=iou_threshold,
-                    max_detections=max_detections,
-                )
+                if _is_video(file):
+                    _predict_video(client, file, options, answers, complaints)
+                    continue
+                result = client.predict(file, **options)
                 answers.append(Answer(file, result.image_size, result.detections))
                 if file in targets:
                     save_picture(result.draw(), targets[file])
                     saved.append(targets[file])
-            except (Unavailable, UnknownPipeline, ContractMismatch) as error:
+            except _NO_USE as error:
                 no_use = error
                 break
             except (BoxwiseError, OSError) as error:
@@ -89,6 +100,31 @@ def predict(
         raise typer.Exit(FAILED)
 
 
+def _predict_video(
+    client: Client, file: Path, options: Options, answers: list[Answer], complaints: _Complaints
+) -> None:
+    """Add what was found on each frame; those that failed are one complaint, at the end."""
+    failed: list[BoxwiseError] = []
+    count = 0
+    for frame in client.predict_video(file, **options):
+        count += 1
+        if isinstance(frame.error, _NO_USE):
+            raise frame.error
+        place = FramePlace(frame.number, frame.time_s)
+        if frame.error is not None:
+            failed.append(frame.error)
+            answers.append(Answer(file, None, (), place, str(frame.error)))
+        else:
+            result = frame.unwrap()
+            answers.append(Answer(file, result.image_size, result.detections, place))
+    if failed:
+        complaints.add(file, BoxwiseError(f"{file}: {len(failed)} of {count} frames failed; the first: {failed[0]}"))
+
+
+def _is_video(file: Path) -> bool:
+    return file.suffix.lower() in _VIDEO_SUFFIXES
+
+
 def _files(images: Iterable[Path], complaints: _Complaints) -> list[Path]:
     """Files as they are, folders replaced by the pictures in them, by name."""
     files: list[Path] = []
@@ -96,11 +132,16 @@ def _files(images: Iterable[Path], complaints: _Complaints) -> list[Path]:
         if not path.is_dir():
             files.append(path)
             continue
-        found = sorted(each for each in path.iterdir() if each.suffix.lower() in SUFFIXES and each.is_file())
+        found = sorted(each for each in path.iterdir() if _is_image(each))
         if not found:
-            complaints.add(path, FileNotFoundError(f"no picture ({', '.join(SUFFIXES)}) in this folder"))
+            complaints.add(path, FileNotFoundError(f"no picture ({', '.join(IMAGE_SUFFIXES)}) in this folder"))
         files += found
     return list(dict.fromkeys(files))
+
+
+def _is_image(path: Path) -> bool:
+    """Whether a file is called an image; the `._` files of macOS are, and are none."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
 def _make_folder(folder: Path) -> None:
@@ -118,7 +159,7 @@ def _targets(files: Sequence[Path], folder: Path) -> dict[Path, Path]:
     taken = {file.resolve() for file in files}
     targets: dict[Path, Path] = {}
     for file in files:
-        suffix = file.suffix if file.suffix.lower() in SUFFIXES else f"{file.suffix}.png"
+        suffix = file.suffix if file.suffix.lower() in SAVED_SUFFIXES else f"{file.suffix}.png"
         numbers = chain([""], (f"-{number}" for number in count(2)))
         names = (folder / f"{file.stem}{number}{suffix}" for number in numbers)
         targets[file] = next(each for each in names if each.resolve() not in taken)

@@ -10,6 +10,7 @@ import typer
 from boxwise_cli.errors import USAGE, fail, reported
 
 DEFAULT_PIPELINE = "boxwise"
+_LOAD_TIMEOUT_S = 600  # a slow machine, or large models; a start that fails ends sooner
 
 
 class Served(NamedTuple):
@@ -49,5 +50,5 @@ def served(repository: Path | None, url: str | None, pipeline: str | None) -> It
         if pipeline is None and len(names) > 1:
             fail(f"{repository}: holds {', '.join(names)}; say which with --pipeline", USAGE)
         typer.echo(f"starting Triton on {repository}", err=True)
-        with TritonProcess.start(options) as server:
+        with TritonProcess.start(options, timeout_s=_LOAD_TIMEOUT_S) as server:
             yield Served(options.grpc_url, pipeline or names[0], server.pid, options.metrics_url)

@@ -114,6 +114,7 @@ class AsyncClient(BaseClient):
         every: int = 1,
         live: bool | None = None,
         track: bool = False,
+        on_progress: Progress | None = None,
         score_threshold: float | None = None,
         iou_threshold: float | None = None,
         max_detections: int | None = None,
@@ -131,7 +132,9 @@ class AsyncClient(BaseClient):
             timeout_s=timeout_s,
             transfer=transfer,
         )
-        return predict_frames_async(submit, source, concurrency, every=every, live=live, track=track)
+        return predict_frames_async(
+            submit, source, concurrency, every=every, live=live, track=track, on_progress=on_progress
+        )
 
     async def info(self, *, timeout_s: float | None = None) -> PipelineInfo:
         """What the pipeline says of itself; see `Client.info`."""

@@ -74,9 +74,10 @@ class Client(BaseClient):
         """Find every object in one picture; arguments left at None are the pipeline's own (see `info`).
 
         Args:
-            image: a path, the bytes of a JPEG, PNG, WebP or BMP file, an open file, a uint8 array [height, width, 3]
-                RGB (OpenCV's BGR: send `frame[..., ::-1]`) or [height, width] grey, or a PIL image. It is not copied:
-                do not change an array before the result is there.
+            image: a path, the bytes of a file, an open file, a uint8 array [height, width, 3] RGB (OpenCV's BGR: send
+                `frame[..., ::-1]`) or [height, width] grey, or a PIL image. Files may be of any format that Pillow
+                opens, and HEIC (`pip install "boxwise[heic]"`). It is not copied: do not change an array before the
+                result is there.
             score_threshold: a detection needs at least this score, from 0 to 1.
             iou_threshold: of detections of one class that overlap more than this, from 0 to 1, only the best stays.
             max_detections: keep the best of them, so many.
@@ -171,6 +172,7 @@ class Client(BaseClient):
         every: int = 1,
         live: bool | None = None,
         track: bool = False,
+        on_progress: Progress | None = None,
         score_threshold: float | None = None,
         iou_threshold: float | None = None,
         max_detections: int | None = None,
@@ -187,10 +189,12 @@ class Client(BaseClient):
             live: drop frames rather than fall behind: of those that wait, the newest is sent next. None for: of URLs of
                 streams and of cameras, yes; of files, no.
             track: number the objects from frame to frame with ByteTrack (`pip install "boxwise[track]"`).
+            on_progress: called after each frame with the numbers of those that are done and that failed.
             score_threshold, iou_threshold, max_detections, class_filter, timeout_s, transfer: as in `predict`.
 
         Yields:
-            A `Frame` for each picture that was asked about: its number, its time, its result or its error.
+            A `Frame` for each image of the video, turned as the video says that it is to be shown: its number, its
+            time, its result or its error. A frame that cannot be decoded has an `InvalidImage`; the next one follows.
 
         Raises:
             InvalidArgument: the source can not be opened, or what opens it is not installed.
@@ -204,7 +208,7 @@ class Client(BaseClient):
             timeout_s=timeout_s,
             transfer=transfer,
         )
-        return predict_frames(submit, source, concurrency, every=every, live=live, track=track)
+        return predict_frames(submit, source, concurrency, every=every, live=live, track=track, on_progress=on_progress)
 
     def info(self, *, timeout_s: float | None = None) -> PipelineInfo:
         """What the pipeline says of itself: labels, defaults, limits. Asked for again when another version answers."""

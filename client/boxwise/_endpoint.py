@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from boxwise._errors import InvalidArgument
+from boxwise._words import shortened
 
 DEFAULT_PORT = 8001
 _EXPECTED = "expected HOST:PORT of the gRPC port, such as localhost:8001, dns:///HOST:PORT or unix:PATH"
@@ -79,15 +80,15 @@ def _parse_one(target: str) -> Endpoint:
     if scheme == "unix" and colon:
         path = "/" + rest.lstrip("/") if rest.startswith("//") else rest
         if not path.strip("/"):
-            raise InvalidArgument(f"target: {target!r} names no socket; {_EXPECTED}")
+            raise InvalidArgument(f"target: {shortened(repr(target))} names no socket; {_EXPECTED}")
         return Endpoint(path=path)
     many = scheme == "dns" and rest.startswith("//")
     # dns://AUTHORITY/HOST asks a certain name server, which nothing here does
     if "://" in target and not target.startswith("dns:///"):
-        raise InvalidArgument(f"target: {_EXPECTED}, got {target!r}")
+        raise InvalidArgument(f"target: {_EXPECTED}, got {shortened(repr(target))}")
     host, port = _host_and_port(target.removeprefix("dns:///"))
     if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65_536:
-        raise InvalidArgument(f"target: {_EXPECTED}, got {target!r}")
+        raise InvalidArgument(f"target: {_EXPECTED}, got {shortened(repr(target))}")
     return Endpoint(host, int(port), many=many)
 
 

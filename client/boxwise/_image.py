@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import re
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias
 
@@ -11,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxwise._errors import InvalidImage
+from boxwise._http2 import Buffer
 from boxwise._request import Tensor
+from boxwise._words import shortened
 
 if TYPE_CHECKING:  # Pillow is imported where it is used: most callers send files and draw nothing
     from PIL import Image
@@ -24,39 +29,54 @@ ImageLike: TypeAlias = (
 Transfer: TypeAlias = Literal["auto", "encoded", "raw", "shm"]
 """How pixels travel: as a JPEG, as they are, through shared memory, or "auto", raw to this machine and else encoded."""
 
+# Files that Pillow opens, by what they are usually called.
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif", ".avif"),
+    *(".heic", ".heif", ".jp2", ".j2k", ".ppm", ".pgm", ".pnm", ".tga"),
+)
+
 # Of 100, without chroma subsampling: nearly the same pixels in a tenth of the bytes.
 JPEG_QUALITY = 95
+_SERVED = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM")  # and WebP
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+# The brand that follows `ftyp` -> what Pillow calls the format.
+_BRANDS = dict.fromkeys(_HEIC, "HEIF") | dict.fromkeys((b"avif", b"avis"), "AVIF")
+# What the bytes of an image or a PDF begin with in base64.
+_BASE64 = re.compile(r"(?:/9j/|iVBORw0KGgo|R0lGOD|UklGR|Qk|SUkq|TU0A|AAAA|JVBERi0)[A-Za-z0-9+/_\-\s]{60,}={0,2}\s*")
 
 
 def to_tensor(image: ImageLike, *, encode: bool = False) -> Tensor:
     """The tensor that a picture is sent as.
 
-    Files become `image` UINT8 [bytes], as they are, and are decoded by the server. Arrays and PIL images become `frame`
-    UINT8 [height, width, 3] RGB, or `image` where they are to be encoded; a PIL image as a viewer would show it. The
-    tensor is a view of the caller's own memory wherever it can be.
+    JPEG, PNG, WebP and BMP files become `image` UINT8 [bytes], as they are, and are decoded by the server. Files of
+    other formats are decoded here, where Pillow can: their pixels become `frame`, or a PNG where they are to be
+    encoded.
+    Arrays and PIL images become `frame` UINT8 [height, width, 3] RGB, or `image` where they are to be encoded; a PIL
+    image as a viewer would show it. The tensor is a view of the caller's own memory wherever it can be.
 
     Args:
         image: the picture.
         encode: send pixels as a JPEG, see `JPEG_QUALITY`.
 
     Raises:
-        InvalidImage: a file that can not be read, an array that is not RGB or grey in uint8, or another type.
+        InvalidImage: a file that can not be read or decoded, an array that is not RGB or grey in uint8, a PIL image
+            whose values may mean several things, or another type.
     """
     match image:
         case str() | os.PathLike():
-            return _encoded(_read(Path(image)))
+            return _file(_read(image), encode)
         case bytes() | bytearray():
-            return _encoded(image)
+            return _file(image, encode)
         case memoryview() if image.ndim == 1:
-            return _encoded(image if image.c_contiguous else bytes(image))
+            return _file(image if image.c_contiguous else bytes(image), encode)
         case np.ndarray() | memoryview():
             return _pixels(_rgb(np.asarray(image)), encode)
     if callable(getattr(image, "read", None)):
-        return _encoded(_read_open(image))
+        return _file(_read_open(image), encode)
     from PIL import Image
 
     if isinstance(image, Image.Image):
-        return _pixels(np.asarray(_as_shown(image)), encode)
+        return _pixels(_shown(image), encode)
     raise InvalidImage(
         "image: expected a path, the bytes of a file, an open file, a uint8 array or a PIL image, "
         f"got {type(image).__name__}"
@@ -69,22 +89,86 @@ def to_pil(picture: Tensor) -> Image.Image:
     Raises:
         InvalidImage: the file is not one that Pillow can decode.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     if picture.name == "frame":
         height, width, _ = picture.shape
         return Image.frombytes("RGB", (width, height), picture.payload)
     try:
-        return _as_shown(Image.open(io.BytesIO(picture.payload)))
-    except (UnidentifiedImageError, OSError) as error:
-        raise InvalidImage(f"image: not a picture that can be drawn on ({error})") from error
+        opened = Image.open(io.BytesIO(picture.payload))
+    except (OSError, ValueError) as error:
+        raise InvalidImage(f"image: not a picture that can be drawn on ({shortened(error)})") from error
+    return Image.fromarray(_shown(opened))
 
 
-def _read(path: Path) -> bytes:
+def is_cheap(image: ImageLike, *, encode: bool) -> bool:
+    """Whether `to_tensor` reads, decodes and encodes nothing."""
+    if isinstance(image, (bytes, bytearray)) or (isinstance(image, memoryview) and image.ndim == 1):
+        return _is_served(image)
+    return not encode and isinstance(image, (np.ndarray, memoryview))
+
+
+def _is_served(content: Buffer) -> bool:
+    """Whether a file is of a format that the server decodes."""
+    start = bytes(memoryview(content)[:12])
+    return start.startswith(_SERVED) or (start[:4] == b"RIFF" and start[8:] == b"WEBP")
+
+
+def open_image(file: str | os.PathLike[str] | BinaryIO) -> Image.Image:
+    """Open an image with Pillow, HEIC too where the extra for it is installed; no pixel is decoded yet.
+
+    PostScript is left out: Pillow would run Ghostscript on it.
+
+    Raises:
+        OSError: it is not an image.
+        ValueError: its header is out of range.
+    """
+    from PIL import Image
+
+    return Image.open(file, formats=_formats())
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    from PIL import Image
+
+    with contextlib.suppress(ImportError):
+        _heif().register_heif_opener()
+    Image.init()
+    return tuple(each for each in Image.ID if each != "EPS")
+
+
+def _heif() -> Any:
+    """What reads HEIC: the extra's, or the larger package of the same authors where that is installed."""
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InvalidImage(f"image: cannot read {path}: {error.strerror or error}") from error
+        import pi_heif
+    except ImportError:
+        import pillow_heif as pi_heif
+    return pi_heif
+
+
+def _read(path: str | os.PathLike[str]) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except (OSError, ValueError) as error:
+        name = os.fspath(path)
+        if what := _no_path(name):
+            raise InvalidImage(
+                f"image: a str is the path of a file, and this one of {len(name)} characters is {what}"
+            ) from None
+        why = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise InvalidImage(f"image: cannot read {shortened(name)}: {shortened(why)}") from None
+
+
+def _no_path(name: str) -> str | None:
+    """What a str is that no file is called, and what to do with it."""
+    if name.startswith("data:"):
+        return "a data URL: send base64.b64decode(...) of what comes after its comma"
+    if name.startswith(("http://", "https://")):
+        return "a URL: fetch it, and send the bytes of the image"
+    if _BASE64.fullmatch(name):
+        return "base64 text: send base64.b64decode(...) of it"
+    return None
 
 
 def _read_open(file: Any) -> bytes:
@@ -92,6 +176,35 @@ def _read_open(file: Any) -> bytes:
     if not isinstance(content, bytes):
         raise InvalidImage(f"image: expected a file opened in binary mode ('rb'), read {type(content).__name__} of it")
     return content
+
+
+def _file(content: bytes | bytearray | memoryview, encode: bool) -> Tensor:
+    """A file as it is, or its pixels where the server does not decode it and Pillow does; else the server names it."""
+    if not len(content) or _is_served(content):
+        return _encoded(content)
+    try:
+        opened = open_image(io.BytesIO(content))
+    except OSError:
+        start = bytes(memoryview(content)[4:12])
+        kind = _BRANDS.get(start[4:]) if start[:4] == b"ftyp" else None
+        if kind in _formats():
+            name = "HEIC" if kind == "HEIF" else kind
+            raise InvalidImage(f"image: the {name} file is truncated or corrupt") from None
+        if kind == "HEIF":
+            raise InvalidImage(
+                'image: HEIC; to decode it, pip install "boxwise[heic]", or convert it to JPEG'
+            ) from None
+        return _encoded(content)
+    except Exception as error:
+        raise InvalidImage(f"image: its header is corrupt ({shortened(error)})") from error
+    pixels = _shown(opened)
+    if not encode:
+        return _pixels(pixels, encode=False)
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", compress_level=1)
+    return _encoded(file.getbuffer())
 
 
 def _encoded(content: bytes | bytearray | memoryview) -> Tensor:
@@ -128,14 +241,62 @@ def _rgb(array: NDArray[Any]) -> NDArray[np.uint8]:
     )
 
 
-def _as_shown(picture: Image.Image) -> Image.Image:
-    """RGB as a viewer shows it, by the rules of the server: upright, 16 bits cut to their high 8, laid on white."""
+def _shown(picture: Image.Image) -> NDArray[np.uint8]:
+    """uint8 [height, width, 3] RGB as a viewer shows it, by the rules of the server.
+
+    Upright, 16 bits cut to their high 8, transparency laid on white; of an animation, the first frame.
+
+    Raises:
+        InvalidImage: the file behind it is truncated or corrupt, or its values may mean several things.
+    """
+    try:
+        return _as_shown(picture)
+    except InvalidImage:
+        raise
+    except Exception as error:  # decoders raise OSError, SyntaxError, struct.error and more
+        kind = f"{picture.format} file" if picture.format else f"PIL image of mode {picture.mode}"
+        raise InvalidImage(f"image: the {kind} is truncated or corrupt ({shortened(error)})") from error
+
+
+def _as_shown(picture: Image.Image) -> NDArray[np.uint8]:
     from PIL import Image, ImageOps
 
     picture = ImageOps.exif_transpose(picture)
-    if picture.mode.startswith("I"):
-        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8)).convert("RGB")
+    if picture.mode == "F" or picture.mode.startswith("I"):
+        return _rgb(_to_8_bits(np.asarray(picture), picture.mode))
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    return picture.convert("RGB")
+    return np.asarray(picture.convert("RGB"))
+
+
+def _to_8_bits(values: NDArray[Any], mode: str) -> NDArray[np.uint8]:
+    """Grey of more than 8 bits, or of floats, as uint8.
+
+    PIL does not say which value is white: 1, 255 or 65535 may be. One fits where the brightest value of the image is
+    between a sixteenth of it and itself; where none does, the image would be nearly black, or is scaled in another way.
+
+    Args:
+        values: [height, width], of any type.
+        mode: of PIL: I;16 and its kin, I, or F.
+
+    Raises:
+        InvalidImage: no white fits.
+    """
+    if not values.size:
+        return values.astype(np.uint8)
+    whites = {"I": (255, 65535), "F": (1, 255, 65535)}.get(mode, (65535,))
+    lowest, brightest = float(values.min()), float(values.max())
+    if lowest == brightest == 0:
+        return np.zeros(values.shape, np.uint8)
+    white = next((each for each in whites if lowest >= 0 and each / 16 <= brightest <= each), None)
+    if white == 65535:
+        return (values.astype(np.uint16) // 256).astype(np.uint8)
+    if white is not None:
+        scaled: NDArray[np.uint8] = np.rint(values * (255 / white)).astype(np.uint8)
+        return scaled
+    raise InvalidImage(
+        f"image: mode {mode} with values from {lowest:g} to {brightest:g}: either it is nearly black, or its white is "
+        f"not {' or '.join(map(str, whites))}; with `white` the value of white (1, 255, 4095, 65535), send uint8: "
+        "np.clip(np.asarray(image) * (255 / white), 0, 255).astype(np.uint8)"
+    )

@@ -8,7 +8,7 @@ from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
 
 from boxwise._blocking import Connection
-from boxwise._errors import Cancelled
+from boxwise._errors import BoxwiseError, Cancelled
 from boxwise._result import Result
 from boxwise._transport import cancelled
 
@@ -50,6 +50,13 @@ class Prediction:
     def add_done_callback(self, function: Callable[[Prediction], object]) -> None:
         """Call `function` with this when it is done, in the thread that did it, or at once."""
         self._future.add_done_callback(lambda _: function(self))
+
+
+def failed(error: BoxwiseError) -> Prediction:
+    """Return a call that is over, of an image that could not be sent."""
+    future: Future[Result] = Future()
+    future.set_exception(error)
+    return Prediction(future, Scope())
 
 
 class Scope:

@@ -16,6 +16,7 @@ import numpy as np
 from boxwise._errors import InvalidArgument
 from boxwise._http2 import Buffer
 from boxwise._protocol import messages
+from boxwise._words import shortened
 
 _RAW_INPUT_CONTENTS = b"\x3a"  # field 7, length-delimited
 
@@ -137,7 +138,9 @@ def _option(name: str, value: float | Sequence[int]) -> Tensor:
         payload = struct.pack(f"<{len(values)}{_PACKED_AS[datatype]}", *values)
     except (struct.error, OverflowError) as error:
         expected = "numbers" if datatype == "FP32" else "whole numbers"
-        raise InvalidArgument(f"{name}: expected {expected} that fit {datatype}, got {value!r}") from error
+        raise InvalidArgument(
+            f"{name}: expected {expected} that fit {datatype}, got {shortened(repr(value))}"
+        ) from error
     return Tensor(name, datatype, (len(values),), payload)
 
 

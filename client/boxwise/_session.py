@@ -7,7 +7,6 @@ balancing, hedging and errors are here, once.
 from __future__ import annotations
 
 import logging
-import os
 import secrets
 import ssl
 import time
@@ -30,7 +29,7 @@ from boxwise._errors import (
 from boxwise._frames import SharedFrames, SharedRequest
 from boxwise._grpc import Status, framed, header, header_block
 from boxwise._http2 import Buffer
-from boxwise._image import ImageLike, Transfer, to_tensor
+from boxwise._image import ImageLike, Transfer, is_cheap, to_tensor
 from boxwise._info import PipelineInfo
 from boxwise._policy import Budget, Hedge, Latencies, Retry
 from boxwise._protocol import INFER, LIVE, READY, messages
@@ -192,11 +191,9 @@ class Session:
         return timeout_s
 
     def _picture(self, image: ImageLike, transfer: Transfer) -> Steps[Tensor]:
-        if isinstance(image, (bytes, bytearray)):
-            return to_tensor(image)
         near = all(each.local for each in self.targets)
         encode = transfer == "encoded" or (transfer == "auto" and not near)
-        if not encode and not isinstance(image, (str, os.PathLike)) and not callable(getattr(image, "read", None)):
+        if is_cheap(image, encode=encode):
             return to_tensor(image)
         picture: Tensor = yield Work(lambda: to_tensor(image, encode=encode))
         return picture

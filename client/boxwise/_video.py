@@ -9,18 +9,17 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from boxwise._errors import BoxwiseError, InvalidArgument
 from boxwise._image import ImageLike
-from boxwise._many import NOTHING_YET, predict_in_tasks, predict_in_threads
+from boxwise._many import NOTHING_YET, Progress, predict_in_tasks, predict_in_threads
+from boxwise._prediction import Prediction, failed
 from boxwise._result import Result
-
-if TYPE_CHECKING:
-    from boxwise._prediction import Prediction
+from boxwise._video_source import Picture, of_capture, of_file
 
 VideoSource: TypeAlias = "str | os.PathLike[str] | int | Iterable[NDArray[np.uint8]]"
 """A file, a URL, a camera's number, or RGB arrays uint8 [height, width, 3]."""
@@ -33,7 +32,8 @@ class Frame:
     Attributes:
         number: in the video, from 0; numbers are missing where frames were left out.
         time_s: seconds since its beginning; None where the source does not say.
-        image: uint8 [height, width, 3] RGB.
+        image: uint8 [height, width, 3] RGB, turned as the video says that it is to be shown; None where the frame
+            could not be decoded.
         result: None where it failed.
         error: None where it did not.
         tracker_ids: int64 [n], a number for each row of `result` that follows its object from frame to frame, -1
@@ -42,16 +42,20 @@ class Frame:
 
     number: int
     time_s: float | None
-    image: NDArray[np.uint8]
+    image: NDArray[np.uint8] | None
     result: Result | None
     error: BoxwiseError | None
     tracker_ids: NDArray[np.int64] | None = None
 
+    def unwrap(self) -> Result:
+        """The result.
 
-class _Picture(NamedTuple):
-    number: int
-    time_s: float | None
-    pixels: NDArray[np.uint8]
+        Raises:
+            BoxwiseError: the frame's own, where it failed.
+        """
+        if self.result is None:
+            raise self.error or BoxwiseError("neither a result nor an error")
+        return self.result
 
 
 def predict_frames(
@@ -62,10 +66,14 @@ def predict_frames(
     every: int,
     live: bool | None,
     track: bool,
+    on_progress: Progress | None,
 ) -> Iterator[Frame]:
     """Drive `submit`; see `Client.predict_video`."""
     reader, tracker = _open(source, every, live), _tracker(track)
-    sent: deque[_Picture] = deque()
+    sent: deque[Picture] = deque()
+
+    def sent_or_failed(pixels: Any) -> Prediction:
+        return failed(pixels) if isinstance(pixels, BoxwiseError) else submit(pixels)
 
     def pixels() -> Iterator[Any]:
         for picture in reader:
@@ -78,7 +86,7 @@ def predict_frames(
     def frames() -> Iterator[Frame]:
         with reader:
             for outcome in predict_in_threads(
-                submit, pixels(), concurrency, ordered=True, on_progress=None, changed=reader.changed
+                sent_or_failed, pixels(), concurrency, ordered=True, on_progress=on_progress, changed=reader.changed
             ):
                 yield _frame(sent.popleft(), outcome.result, outcome.error, tracker)
 
@@ -93,26 +101,37 @@ async def predict_frames_async(
     every: int,
     live: bool | None,
     track: bool,
+    on_progress: Progress | None,
 ) -> AsyncIterator[Frame]:
     """The same with tasks; see `AsyncClient.predict_video`."""
     reader, tracker = await asyncio.to_thread(_open, source, every, live), _tracker(track)
-    sent: deque[_Picture] = deque()
+    sent: deque[Picture] = deque()
 
-    async def pixels() -> AsyncIterator[ImageLike]:
+    def sent_or_failed(pixels: Any) -> asyncio.Task[Result]:
+        return asyncio.create_task(_raise(pixels)) if isinstance(pixels, BoxwiseError) else submit(pixels)
+
+    async def pixels() -> AsyncIterator[Any]:
         while (picture := await asyncio.to_thread(reader.wait)) is not None:
             sent.append(picture)
             yield picture.pixels
 
     with reader:
-        async for outcome in predict_in_tasks(submit, pixels(), concurrency, ordered=True, on_progress=None):
+        async for outcome in predict_in_tasks(
+            sent_or_failed, pixels(), concurrency, ordered=True, on_progress=on_progress
+        ):
             yield _frame(sent.popleft(), outcome.result, outcome.error, tracker)
 
 
-def _frame(picture: _Picture, result: Result | None, error: BoxwiseError | None, tracker: Any) -> Frame:
+def _frame(picture: Picture, result: Result | None, error: BoxwiseError | None, tracker: Any) -> Frame:
     ids = None
     if tracker is not None:
         ids = _track(tracker, result) if result is not None else np.empty(0, np.int64)
-    return Frame(picture.number, picture.time_s, picture.pixels, result, error, ids)
+    image = None if isinstance(picture.pixels, BoxwiseError) else picture.pixels
+    return Frame(picture.number, picture.time_s, image, result, error, ids)
+
+
+async def _raise(error: BoxwiseError) -> Result:
+    raise error
 
 
 class _Reader:
@@ -121,11 +140,11 @@ class _Reader:
     Iterating yields `NOTHING_YET` where the next frame is not there yet; `changed` says when to look again.
     """
 
-    def __init__(self, pictures: Iterator[_Picture], *, live: bool) -> None:
+    def __init__(self, pictures: Iterator[Picture], *, live: bool) -> None:
         self.changed = threading.Condition()
         self._pictures = pictures
         self._live = live
-        self._next: _Picture | None = None
+        self._next: Picture | None = None
         self._ended = self._stopped = False
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._read, name="boxwise-video", daemon=True)
@@ -148,11 +167,11 @@ class _Reader:
                 raise self._error
             return None
 
-    def wait(self) -> _Picture | None:
+    def wait(self) -> Picture | None:
         """The next frame, when it is there; None at the end."""
         with self.changed:
             self.changed.wait_for(lambda: self._next is not None or self._ended)
-            picture: _Picture | None = self.take()
+            picture: Picture | None = self.take()
             return picture
 
     def __enter__(self) -> None:
@@ -187,69 +206,20 @@ def _open(source: VideoSource, every: int, live: bool | None) -> _Reader:
         raise InvalidArgument(f"every: expected 1 or more, got {every}")
     if isinstance(source, (str, os.PathLike)):
         name = os.fspath(source)
-        pictures = _decoded(name)
+        pictures = of_file(name)
         streams = name.partition("://")[0] in ("rtsp", "rtsps", "rtmp", "udp", "srt", "rtp")
     elif isinstance(source, int):
-        pictures, streams = _captured(source), True
+        pictures, streams = of_capture(source), True
     else:
-        pictures, streams = (_Picture(i, None, each) for i, each in enumerate(source)), False
+        pictures, streams = (Picture(i, None, each) for i, each in enumerate(source)), False
     return _Reader(_each(pictures, every), live=streams if live is None else live)
 
 
-def _each(pictures: Iterator[_Picture], every: int) -> Iterator[_Picture]:
+def _each(pictures: Iterator[Picture], every: int) -> Iterator[Picture]:
     """Each n-th one."""
-    for i, picture in enumerate(pictures):
-        if i % every == 0:
+    for picture in pictures:
+        if picture.number % every == 0:
             yield picture
-
-
-def _decoded(name: str) -> Iterator[_Picture]:
-    """Of a file or URL, by PyAV or OpenCV."""
-    try:
-        import av
-    except ImportError:
-        return _captured(name)
-    try:
-        container = av.open(name)
-    except (OSError, ValueError) as error:  # av's own errors are both
-        raise InvalidArgument(f"source: cannot open {name}: {error}") from error
-    if not container.streams.video:
-        container.close()
-        raise InvalidArgument(f"source: {name} has no video in it")
-    container.streams.video[0].thread_type = "AUTO"
-    return _of_container(container)
-
-
-def _of_container(container: Any) -> Iterator[_Picture]:
-    with container:
-        for number, frame in enumerate(container.decode(video=0)):
-            yield _Picture(number, frame.time, frame.to_ndarray(format="rgb24"))
-
-
-def _captured(source: str | int) -> Iterator[_Picture]:
-    """Of a camera, a file or a URL, by OpenCV."""
-    try:
-        import cv2
-    except ImportError as error:
-        raise InvalidArgument('source: to read videos, pip install "boxwise[video]" (PyAV)') from error
-    capture = cv2.VideoCapture(source)
-    if not capture.isOpened():
-        raise InvalidArgument(f"source: cannot open {source}")
-    return _of_capture(capture, cv2)
-
-
-def _of_capture(capture: Any, cv2: Any) -> Iterator[_Picture]:
-    try:
-        number = 0
-        while True:
-            time_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3
-            there, picture = capture.read()
-            if not there:
-                return
-            yield _Picture(number, time_s, cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
-            number += 1
-    finally:
-        capture.release()
 
 
 def _tracker(track: bool) -> Any:

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageOps
+from PIL import ImageDraw
 
+from boxwise._image import to_pil, to_tensor
 from boxwise_eval.classification import ClassifierFigures
 from boxwise_eval.datasets.base import Picture
 from boxwise_eval.detection import DetectionFigures, Matches
@@ -130,8 +131,7 @@ def _draw_confusion(axes: Any, confusion: Mapping[tuple[str, str], int], labels:
 
 
 def _drawn(picture: Picture, found: Found, match: Matches, names: Sequence[str]) -> bytes:
-    with Image.open(picture.path) as opened:
-        shown = ImageOps.exif_transpose(opened).convert("RGB")
+    shown = to_pil(to_tensor(picture.path))
     scale = min(1.0, _WIDTH / shown.width)
     shown = shown.resize((max(1, round(shown.width * scale)), max(1, round(shown.height * scale))))
     canvas = ImageDraw.Draw(shown)

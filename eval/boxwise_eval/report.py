@@ -10,6 +10,7 @@ from boxwise import PipelineInfo
 from boxwise_eval import classification, detection
 from boxwise_eval.classification import ClassifierFigures
 from boxwise_eval.datasets import Dataset
+from boxwise_eval.datasets.base import plain
 from boxwise_eval.detection import DetectionFigures
 from boxwise_eval.errors import EvalError
 from boxwise_eval.run import Found, Predict, Thresholds, predict_all
@@ -53,6 +54,7 @@ class Report:
         return {
             "pipeline": self.pipeline,
             "dataset": self.dataset.kind,
+            "split": self.dataset.split,
             "pictures": len(self.dataset.pictures),
             "thresholds": vars(self.thresholds) | {"working": self.working_threshold},
             "map": said and said.map,
@@ -78,6 +80,12 @@ class Report:
         }
 
 
+_WHY_NOTHING = {
+    True: "give the set names (data.yaml or classes.txt), since its numbers may mean other classes than the pipeline's",
+    False: "the pipeline finds nothing at all on these pictures",
+}
+
+
 def evaluate(
     predict: Predict,
     info: PipelineInfo,
@@ -101,11 +109,16 @@ def evaluate(
         EvalError: the set does not fit the pipeline, or a picture is refused.
         BoxwiseError: the server does not answer.
     """
-    notes = []
+    notes = list(dataset.notes)
     if (info.detector is not None) != dataset.boxed:
         kind, fit = ("has a detector", "boxes") if info.detector else ("has no detector", "a folder for each class")
         raise EvalError(f"pipeline {info.pipeline} {kind}: expected a set with {fit}, got {dataset.kind}")
+    numbered = dataset.names is None
     if info.detector:
+        if not any(len(each.boxes) for each in dataset.pictures):
+            raise EvalError(
+                f"none of the {len(dataset.pictures)} pictures has an object in its labels: nothing to measure"
+            )
         dataset = dataset.named_by(info.detector.labels)
         if thresholds.max_detections > info.detector.max_detections:
             notes.append(
@@ -115,6 +128,7 @@ def evaluate(
             thresholds = replace(thresholds, max_detections=info.detector.max_detections)
     else:
         thresholds = replace(thresholds, max_detections=1)  # the picture itself
+        _check_known(dataset.names or (), [each.labels for each in info.classifiers])
     pictures, names = dataset.pictures, dataset.names or ()
     found = predict_all(predict, pictures, thresholds, concurrency=concurrency, done=done)
     working = info.detector.score_threshold if info.detector else None
@@ -122,6 +136,11 @@ def evaluate(
     if working is not None:
         most = thresholds.max_detections
         boxes = detection.evaluate(pictures, found, names, working_threshold=working, max_detections=most)
+        if not boxes.map50:
+            nothing = "no detection is on a labelled object of its class (IoU .5)"
+            if numbered or not any(len(each.boxes) for each in found):
+                raise EvalError(f"{nothing}: {_WHY_NOTHING[numbered]}")
+            notes.append(nothing)
     classifiers = {}
     for each in info.classifiers:
         pairs = (
@@ -134,3 +153,12 @@ def evaluate(
         else:
             notes.append(f"{each.name}: the set does not say what it should, so it was not measured")
     return Report(info.pipeline, dataset, thresholds, working, found, boxes, classifiers, tuple(notes))
+
+
+def _check_known(names: Sequence[str], labels: Sequence[Sequence[str]]) -> None:
+    known = {plain(label) for each in labels for label in each}
+    if unknown := [name for name in names if plain(name) not in known]:
+        raise EvalError(
+            f"no classifier has the labels {', '.join(unknown[:10])[:200]}{', ...' if len(unknown) > 10 else ''}, "
+            "which folders of the set are called after; rename or remove them"
+        )

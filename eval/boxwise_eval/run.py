@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from boxwise import Client, InvalidInput
+from boxwise import BoxwiseError, Client, InvalidInput
 from boxwise_eval.datasets.base import Picture
 from boxwise_eval.errors import EvalError
+
+_LONGEST_PAUSE_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -48,19 +52,36 @@ class Found:
 Predict = Callable[[Path, Thresholds], Found]
 
 
-def served(client: Client) -> Predict:
-    """Ask a running server."""
+def served(client: Client, *, retries: int = 2, pause: Callable[[float], None] = time.sleep) -> Predict:
+    """Ask a running server.
+
+    Args:
+        client: of the pipeline; its `timeout_s` is the deadline of each request.
+        retries: how often a request that failed is sent again, where it may succeed then: an overload, a deadline.
+        pause: waits for seconds between two of them.
+    """
 
     def predict(path: Path, thresholds: Thresholds) -> Found:
-        try:
-            result = client.predict(
-                path,
-                score_threshold=thresholds.score,
-                iou_threshold=thresholds.iou,
-                max_detections=thresholds.max_detections,
-            )
-        except InvalidInput as error:
-            raise EvalError(f"{path}: the pipeline refuses it: {error}") from error
+        for tried in count(1):
+            try:
+                result = client.predict(
+                    path,
+                    score_threshold=thresholds.score,
+                    iou_threshold=thresholds.iou,
+                    max_detections=thresholds.max_detections,
+                )
+                break
+            except InvalidInput as error:
+                raise EvalError(f"{path}: the pipeline refuses it: {error}") from error
+            except BoxwiseError as error:
+                if not error.retryable:
+                    raise
+                if tried > retries:
+                    raise EvalError(
+                        f"{path}: {error}, {tried} times over; allow more with --timeout, or send fewer at once with "
+                        "--concurrency"
+                    ) from error
+                pause(min(2.0 ** (tried - 1), _LONGEST_PAUSE_S))
         labels = {name: ids.astype(np.int64) for name, ids in result.label_ids.items()}
         return Found(result.xyxy, result.confidence, result.class_id.astype(np.int64), labels)
 
@@ -86,7 +107,7 @@ def predict_all(
 
     Raises:
         EvalError: a picture is refused: figures over the rest would not be those of the set.
-        BoxwiseError: the server does not answer.
+        BoxwiseError: the server does not answer, or not as a pipeline.
     """
 
     def ask(picture: Picture) -> Found:

@@ -30,7 +30,7 @@ from boxwise import AsyncClient, Client, PipelineInfo
 from boxwise_perf.measure import Run, closed_loop, machine
 from boxwise_perf.null_server import null_server
 
-_JPEG = bytes(200_000)  # what a picture's bytes say is nothing to a client
+_JPEG = b"\xff\xd8\xff" + bytes(199_997)  # what comes after a picture's first bytes is nothing to a client
 _FRAME = np.zeros((1080, 1920, 3), np.uint8)
 _INFO = PipelineInfo(1, "boxwise", None, (), {}, {})
 _THREADS, _IN_FLIGHT = 4, 64

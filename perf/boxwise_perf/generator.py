@@ -18,7 +18,7 @@ from boxwise import BoxwiseError, Client
 from boxwise_perf.load import SENDERS, Load, LoadError, Samples, drive
 from boxwise_perf.pictures import Request
 
-TIMEOUT_S = 30  # of a request; one that takes longer is a failed one
+TIMEOUT_S = 60  # of a request; one that takes longer is a failed one
 _NICE = -10  # where we may: a sender whose time has come goes before the server's work, as from another machine
 _SWITCH_S = 0.0005  # a sender whose time has come waits this long for one that computes; Python's own 5 ms is a lag
 
@@ -48,12 +48,13 @@ class Generator(AbstractContextManager["Generator"]):
 
     Args:
         requests: sent in turn, over and over.
+        timeout_s: of each; one that takes longer is a failed one.
     """
 
-    def __init__(self, requests: Sequence[Request]) -> None:
+    def __init__(self, requests: Sequence[Request], timeout_s: float = TIMEOUT_S) -> None:
         context = multiprocessing.get_context("spawn")
         self._link, theirs = context.Pipe()
-        self._process = context.Process(target=_work, args=(theirs, list(requests)), daemon=True)
+        self._process = context.Process(target=_work, args=(theirs, list(requests), timeout_s), daemon=True)
         self._process.start()
         theirs.close()
 
@@ -97,7 +98,7 @@ class Generator(AbstractContextManager["Generator"]):
         return answer
 
 
-def _work(link: Connection, requests: Sequence[Request]) -> None:
+def _work(link: Connection, requests: Sequence[Request], timeout_s: float) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us
     threading.Thread(target=_end_with_parent, daemon=True).start()
     sys.setswitchinterval(_SWITCH_S)
@@ -113,7 +114,7 @@ def _work(link: Connection, requests: Sequence[Request]) -> None:
             key = job.url, job.pipeline
             if key not in clients:
                 client = Client(
-                    job.url, pipeline=job.pipeline, retry=None, timeout_s=TIMEOUT_S, connections=SENDERS + 1
+                    job.url, pipeline=job.pipeline, retry=None, timeout_s=timeout_s, connections=SENDERS + 1
                 )
                 client.info()  # a server that is not there, or speaks another contract, is told from a slow one
                 clients[key] = client

@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 
 from boxwise_runtime.errors import InvalidInput
+from boxwise_runtime.formats import described, served_format
 from boxwise_runtime.skim import skim
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 MEGA = 1_000_000
 _SCALED = {1: 0, 2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
 _LYING = (5, 6, 7, 8)  # EXIF 2.32, tag Orientation: the rows of the file are columns of the picture
+_MOST_CHARACTERS = 200  # of what a decoder says in a message of ours
+_DARKEST_WHITE = 4096  # of 65,536: a 16-bit picture that is darker has fewer bits, and would be black
 _RUNS = (1, 2)  # BI_RLE8, BI_RLE4 of a BMP's header
 
 # The limit that is enforced is ours, from the header and with a sentence of its own; Pillow's would only warn.
@@ -48,7 +51,8 @@ def decode(encoded: NDArray[np.uint8], limits: PictureLimits) -> NDArray[np.uint
     """Decode one JPEG, PNG, WebP or BMP file.
 
     EXIF orientation is applied, transparency is laid on white, grey and palette pictures become RGB, 16-bit ones
-    keep their high byte, CMYK is converted. Of an animation, the first frame.
+    keep their high byte (and are refused where all of those would be nearly 0), CMYK is converted. Of an animation, the
+    first frame.
 
     Args:
         encoded: uint8 [bytes], the file.
@@ -117,9 +121,12 @@ class EncodedPicture:
         try:
             with _quietly():
                 return _to_rgb(ImageOps.exif_transpose(picture))
+        except InvalidInput:
+            raise
         except Exception as error:  # decoders raise OSError, SyntaxError, struct.error and more
+            said = str(error)[:_MOST_CHARACTERS]
             raise InvalidInput(
-                f"image: the {picture.format} file is truncated or corrupt ({error})", "corrupt"
+                f"image: the {picture.format} file is truncated or corrupt ({said})", "corrupt"
             ) from error
 
 
@@ -159,10 +166,18 @@ def _open(encoded: NDArray[np.uint8]) -> Image.Image:
         with _quietly():
             return Image.open(io.BytesIO(encoded.data), formats=FORMATS)
     except Exception as error:
-        start = bytes(encoded[:8]).hex(" ")
-        raise InvalidInput(
-            f"image: not a JPEG, PNG, WebP or BMP file ({encoded.size} bytes, starting with {start})", "format"
-        ) from error
+        start = bytes(encoded[:4096])
+        if (kind := served_format(start)) is not None:
+            raise InvalidInput(
+                f"image: the {kind} file is truncated or corrupt: its header cannot be read ({encoded.size} bytes)",
+                "corrupt",
+            ) from error
+        what = f"but {found}" if (found := described(start)) else f"({encoded.size} bytes, starting with {_hex(start)})"
+        raise InvalidInput(f"image: not a JPEG, PNG, WebP or BMP file {what}", "format") from error
+
+
+def _hex(start: bytes) -> str:
+    return start[:8].hex(" ")
 
 
 def _unrolled(encoded: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -175,7 +190,14 @@ def _unrolled(encoded: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _to_rgb(picture: Image.Image) -> NDArray[np.uint8]:
     if picture.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
-        grey = (np.asarray(picture) >> 8).astype(np.uint8)
+        values = np.asarray(picture)
+        if 0 < (brightest := int(values.max())) < _DARKEST_WHITE:
+            raise InvalidInput(
+                f"image: 16-bit grey whose brightest value is {brightest} of 65535, which would be black; where "
+                "white is less (255, 4095), scale it to 8 bits before sending it",
+                "format",
+            )
+        grey = (values >> 8).astype(np.uint8)
         return np.repeat(grey[..., np.newaxis], 3, axis=2)
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")

@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -6,8 +7,10 @@ from pathlib import Path
 
 import pytest
 from contract_support.servers import BOXWISE
+from PIL import Image
 from typer.testing import CliRunner
 
+from boxwise.testing import FakeServer
 from boxwise_cli.app import COMMANDS, app
 from boxwise_cli.errors import fail, needs, reported
 
@@ -54,6 +57,38 @@ def test_a_command_imports_only_what_it_needs() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def ascii_only(*arguments: object) -> subprocess.CompletedProcess[bytes]:
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    return subprocess.run([BOXWISE, *map(str, arguments)], capture_output=True, check=False, env=environment)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_is_printed_on_an_ascii_terminal(command: str) -> None:
+    done = ascii_only(command, "--help")
+    assert done.returncode == 0
+    assert b"Traceback" not in done.stderr
+
+
+def test_what_is_said_and_answered_is_printed_on_an_ascii_terminal(tmp_path: Path) -> None:
+    """Names of classes, of labels and of files that ASCII lacks, one of them no UTF-8 at all."""
+    photo, broken = tmp_path / "straße.png", tmp_path / os.fsdecode(b"caf\xe9.jpg")
+    Image.new("RGB", (32, 32)).save(photo)
+    broken.write_text("no picture")
+    with FakeServer(labels=["Tasse", "Käse 🧀"], classifiers={"art": ["Gruyère"]}) as server:
+        server.find("Käse 🧀", (1, 2, 3, 4), 0.75, art={"Gruyère": 0.5})
+        table = ascii_only("predict", "--url", server.url, photo, broken)
+        answer = ascii_only("predict", "--url", server.url, photo, broken, "--json")
+    assert (table.returncode, answer.returncode) == (1, 1)
+    for done in (table, answer):
+        assert b"Traceback" not in done.stderr
+        assert b"caf\\udce9.jpg: " in done.stderr.replace(b"\n", b"")
+    assert b"K\\u00e4se" in table.stdout
+    (found,) = json.loads(answer.stdout)
+    assert found["file"] == str(photo)
+    assert found["detections"][0]["class_name"] == "Käse 🧀"
+    assert found["detections"][0]["labels"]["art"][0]["name"] == "Gruyère"
 
 
 def test_fail_and_reported(capsys: pytest.CaptureFixture[str]) -> None:

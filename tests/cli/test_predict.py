@@ -87,11 +87,37 @@ def test_json_is_the_documented_form_and_nothing_else(predict: Predict, tmp_path
 
 
 def test_a_folder_is_its_pictures_by_name(predict: Predict, tmp_path: Path) -> None:
-    expected = [photo(tmp_path / name) for name in ("a.JPG", "b.jpeg", "c.png", "d.webp", "e.bmp")]
+    expected = [photo(tmp_path / name) for name in ("a.JPG", "b.jpeg", "c.png", "d.webp", "e.bmp", "f.tif", "g.gif")]
     (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "._a.JPG").write_text("what macOS knows of a.JPG")
     photo(tmp_path / "deeper" / "f.jpg")
     found = json.loads(predict(tmp_path, expected[0], "--json").stdout)
     assert [each["file"] for each in found] == [str(file) for file in expected]
+
+
+def test_a_video_is_its_frames_and_those_that_fail_are_counted(predict: Predict, shared_cases: Path) -> None:
+    video = shared_cases / "one_bad_packet.avi"
+    done = predict(video, "--json")
+    found = json.loads(done.stdout)
+    assert done.exit_code == 1
+    assert [each["frame"] for each in found] == list(range(60))
+    assert [each["time_s"] for each in found] == pytest.approx([number / 10 for number in range(60)])
+    assert [each["frame"] for each in found if "error" in each] == [30]
+    assert "frame 30" in found[30]["error"]
+    assert all(len(each["detections"]) == 2 for each in found if each["frame"] != 30)
+    said = " ".join(done.stderr.split())
+    assert f"error: {video}: 1 of 60 frames failed; the first: image: frame 30 of {video} cannot be decoded" in said
+    table = predict(video)
+    assert table.exit_code == 1
+    assert "one_bad_packet.avi, frame 29" in table.stdout
+    assert "failed" in table.stdout
+
+
+def test_annotated_videos_are_not_offered(predict: Predict, tmp_path: Path) -> None:
+    done = predict(tmp_path / "a.mp4", "--save", tmp_path / "out")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "a.mp4 is a video" in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_options_reach_the_server(predict: Predict, server: Any, tmp_path: Path) -> None:
@@ -132,7 +158,7 @@ def test_one_bad_picture_does_not_stop_the_rest(predict: Predict, server: Any, t
 def test_a_folder_without_pictures_is_named(predict: Predict, tmp_path: Path) -> None:
     done = predict(tmp_path)
     assert done.exit_code == 1
-    assert f"error: {tmp_path}: no picture (.jpg, .jpeg, .png, .webp, .bmp) in this folder" in done.stderr
+    assert f"error: {tmp_path}: no picture (.jpg, .jpeg, .jpe, " in done.stderr
 
 
 def test_nobody_there_is_one_sentence(predict: Predict, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from boxwise import InvalidInput
+from boxwise import InvalidImage, InvalidInput
 from boxwise._image import to_pil, to_tensor
 
 ORIENTATION = 0x0112
@@ -130,3 +131,167 @@ def test_a_frame_becomes_the_same_picture() -> None:
 def test_bytes_that_are_no_picture_can_not_be_drawn_on(content: bytes) -> None:
     with pytest.raises(InvalidInput, match="not a picture that can be drawn on"):
         to_pil(to_tensor(content))
+
+
+CORNERS = Path(__file__).with_name("corners.heic")  # 64 x 48: red, green over blue, white; by pillow-heif, quality 90
+
+
+def corners() -> Image.Image:
+    picture = Image.new("RGB", (64, 48), "white")
+    picture.paste((255, 0, 0), (0, 0, 32, 24))
+    picture.paste((0, 255, 0), (32, 0, 64, 24))
+    picture.paste((0, 0, 255), (0, 24, 32, 48))
+    return picture
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "GIF", "JPEG2000", "PPM", "TGA", "ICO", "AVIF", "HEIC"])
+@pytest.mark.parametrize("encode", [False, True])
+def test_what_the_server_does_not_decode_is_decoded_here(tmp_path: Path, kind: str, encode: bool) -> None:
+    sized = {"sizes": [(64, 48)]} if kind == "ICO" else {}
+    content = CORNERS.read_bytes() if kind == "HEIC" else encoded(corners(), kind, **sized)
+    path = tmp_path / f"corners.{kind.lower()}"
+    path.write_bytes(content)
+    atol = 6 if kind in ("AVIF", "HEIC") else 0
+    for given in (path, str(path), content, bytearray(content), memoryview(content), io.BytesIO(content)):
+        tensor = to_tensor(given, encode=encode)
+        assert tensor.name == ("image" if encode else "frame")
+        if encode:
+            assert bytes(tensor.payload[:4]) == b"\x89PNG"
+        shown = np.asarray(to_pil(tensor)).astype(int)
+        np.testing.assert_allclose(shown[4::8, 4::8], np.asarray(corners())[4::8, 4::8], atol=atol)
+
+
+def test_of_an_animation_the_first_frame_is_sent() -> None:
+    frames = [corners(), Image.new("RGB", (64, 48), "black")]
+    content = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    np.testing.assert_array_equal(pixels(content), np.asarray(corners()))
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_a_tiff_of_more_bits_is_read_as_a_pil_image_is(dtype: type) -> None:
+    values = np.array([[0, 0x8000, 0xFFFF]], dtype)
+    assert pixels(encoded(Image.fromarray(values), "TIFF")).tolist() == [[[0] * 3, [128] * 3, [255] * 3]]
+
+
+def test_jpeg_png_webp_and_bmp_travel_as_they_are() -> None:
+    for kind in ("JPEG", "PNG", "WEBP", "BMP"):
+        content = encoded(corners(), kind)
+        assert bytes(to_tensor(content, encode=True).payload) == content
+
+
+def test_postscript_is_not_given_to_ghostscript() -> None:
+    content = encoded(corners(), "EPS")
+    assert bytes(to_tensor(content).payload) == content
+
+
+def test_heic_without_its_extra_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("boxwise._image._formats", lambda: ("JPEG", "PNG"))
+    with pytest.raises(InvalidInput, match=r'image: HEIC; to decode it, pip install "boxwise\[heic\]"'):
+        to_tensor(CORNERS.read_bytes())
+
+
+@pytest.mark.parametrize(
+    "kind", ["TIFF", "GIF", "JPEG2000", "PPM", "TGA", "AVIF", "HEIC", "JPEG", "PNG", "WEBP", "BMP"]
+)
+def test_a_truncated_file_is_an_invalid_image_on_every_path(kind: str) -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8))
+    whole = CORNERS.read_bytes() if kind == "HEIC" else encoded(noise, kind)
+    part = whole[: len(whole) * 3 // 4]
+    if kind not in ("JPEG", "PNG", "WEBP", "BMP"):  # which the server decodes
+        with pytest.raises(InvalidImage, match="truncated or corrupt"):
+            to_tensor(part)
+    else:
+        with pytest.raises(InvalidImage):
+            to_pil(to_tensor(part))
+    if kind not in ("AVIF", "WEBP", "HEIC"):  # which Pillow does not open at all
+        with pytest.raises(InvalidImage, match=f"the {kind} file is truncated or corrupt"):
+            to_tensor(Image.open(io.BytesIO(part)))
+
+
+GREY = np.array([[0, 100, 255]], np.uint8)
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        Image.fromarray(GREY.astype(np.int32)),
+        Image.fromarray(GREY.astype(np.int32) * 257),
+        Image.fromarray(GREY.astype(np.uint16) * 257),
+        Image.fromarray(GREY.astype(np.float32)),
+        Image.fromarray(GREY.astype(np.float32) * 257),
+        Image.fromarray(GREY.astype(np.float32) / 255),
+        Image.fromarray(GREY).convert("I"),
+        Image.fromarray(GREY).convert("F"),
+    ],
+    ids=["I 255", "I 65535", "I;16", "F 255", "F 65535", "F 1", "L to I", "L to F"],
+)
+def test_grey_of_many_bits_is_what_it_is_in_8(picture: Image.Image) -> None:
+    np.testing.assert_array_equal(pixels(picture)[..., 0], GREY)
+
+
+@pytest.mark.parametrize("white", ["uint8", "int32", "uint16", "float32"])
+def test_black_is_black(white: str) -> None:
+    assert not pixels(Image.fromarray(np.zeros((2, 3), white))).any()
+
+
+@pytest.mark.parametrize(
+    ("values", "mode"),
+    [
+        (np.array([[0, 200]], np.uint16), "I;16"),
+        (np.array([[0, 4095]], np.uint16), "I;16"),
+        (np.array([[0, 1]], np.int32), "I"),
+        (np.array([[0, 4000]], np.int32), "I"),
+        (np.array([[0, 70_000]], np.int32), "I"),
+        (np.array([[-1, 200]], np.int32), "I"),
+        (np.array([[0, 0.01]], np.float32), "F"),
+        (np.array([[0, 8]], np.float32), "F"),
+        (np.array([[-1, 1]], np.float32), "F"),
+        (np.array([[np.nan, 1]], np.float32), "F"),
+        (np.array([[0, np.inf]], np.float32), "F"),
+        (np.array([[0, 1e9]], np.float32), "F"),
+    ],
+)
+def test_grey_that_may_be_read_in_two_ways_is_refused(values: np.ndarray, mode: str) -> None:
+    with pytest.raises(InvalidImage, match=rf"image: mode {mode} with values from .*send uint8") as refused:
+        to_tensor(Image.fromarray(values))
+    assert len(str(refused.value)) < 300
+
+
+@pytest.mark.parametrize("mode", ["L", "I", "F"])
+def test_the_photo_of_the_cases_is_the_same_in_every_mode(shared_cases: Path, mode: str) -> None:
+    grey = Image.open(shared_cases / "images" / "photo.jpg").convert("L")
+    np.testing.assert_array_equal(pixels(grey.convert(mode)), np.repeat(np.asarray(grey)[..., None], 3, axis=2))
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        (base64.b64encode(encoded(corners(), "JPEG")).decode(), "base64 text"),
+        (base64.b64encode(encoded(corners(), "PNG")).decode(), "base64 text"),
+        (base64.encodebytes(encoded(corners(), "BMP")).decode(), "base64 text"),
+        ("data:image/png;base64," + base64.b64encode(encoded(corners(), "PNG")).decode(), "a data URL"),
+        ("https://example.org/" + "a" * 5000, "a URL"),
+    ],
+    ids=["JPEG", "PNG", "BMP", "data URL", "URL"],
+)
+def test_a_str_that_is_no_path_is_named_and_not_quoted(text: str, what: str) -> None:
+    with pytest.raises(
+        InvalidImage, match=f"a str is the path of a file, and this one of {len(text)} characters is"
+    ) as e:
+        to_tensor(text)
+    assert what in str(e.value)
+    assert len(str(e.value)) < 300
+
+
+@pytest.mark.parametrize("name", ["/" + "folder/" * 400, "a\0b", "x" * 300, "/mnt/data/" + "deep/" * 30 + "image"])
+def test_a_path_that_can_not_be_read_is_quoted_in_part(name: str) -> None:
+    with pytest.raises(InvalidImage, match="image: cannot read") as refused:
+        to_tensor(name)
+    assert len(str(refused.value)) < 300
+
+
+@pytest.mark.parametrize("name", ["base64.txt", "data_url.txt"])
+def test_the_text_of_the_cases(shared_cases: Path, name: str) -> None:
+    with pytest.raises(InvalidImage, match="base64") as refused:
+        to_tensor((shared_cases / "images" / name).read_text())
+    assert len(str(refused.value)) < 300

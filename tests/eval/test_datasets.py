@@ -121,15 +121,33 @@ def test_yolo(tmp_path: Path, write_picture: WritePicture) -> None:
     write(tmp_path / "data.yaml", "names: {0: car, 1: dog}")
     assert load(tmp_path).names == ("car", "dog")
     write(tmp_path / "classes.txt", "bus\ncat\n")
+    with pytest.raises(EvalError, match=r"classes\.txt and .*data\.yaml name the classes differently"):
+        load(tmp_path)
+    (tmp_path / "data.yaml").unlink()
     assert load(tmp_path).names == ("bus", "cat")
 
 
-@pytest.mark.parametrize("line", ["0 0.5 0.5 1", "car 0.5 0.5 1 1", "0 0.5 0.5 1 1 0.9", "0.5 0.5 0.5 1 1"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "0 0.5 0.5 1",
+        "car 0.5 0.5 1 1",
+        "0 0.5 0.5 1 1 0.9",
+        "0.5 0.5 0.5 1 1",
+        "-1 0.5 0.5 1 1",
+        "0 50 25 100 50",
+        "0 0.5 0.5 nan 1",
+        "0 0.1 0.1 0.9 0.1 0.5",
+        "0 0.1 0.1 0.9 0.1 0.5 1.5",
+        "0 " + "0.5 " * 3001,
+    ],
+)
 def test_yolo_that_is_wrong(tmp_path: Path, write_picture: WritePicture, line: str) -> None:
     write_picture("images/a.png")
     write(tmp_path / "labels" / "a.txt", f"0 0.5 0.5 1 1\n{line}\n")
-    with pytest.raises(EvalError, match=r"a\.txt, line 2: expected `class cx cy w h` in fractions"):
+    with pytest.raises(EvalError, match=r"a\.txt, line 2: expected `class cx cy w h` in fractions") as refused:
         load(tmp_path)
+    assert len(str(refused.value)) < 600
 
 
 def test_yolo_without_labels_or_pictures(tmp_path: Path, write_picture: WritePicture) -> None:
@@ -138,7 +156,8 @@ def test_yolo_without_labels_or_pictures(tmp_path: Path, write_picture: WritePic
     with pytest.raises(EvalError, match="holds no picture"):
         load(tmp_path)
     write_picture("images/a.png").write_bytes(b"nothing")
-    with pytest.raises(EvalError, match=r"holds no \.txt file"):
+    write(tmp_path / "labels" / "b.txt", "0 0.5 0.5 1 1")
+    with pytest.raises(EvalError, match=r"no picture has a file of labels; looked for .*labels/a\.txt"):
         load(tmp_path)
     write(tmp_path / "labels" / "a.txt", "")
     with pytest.raises(EvalError, match=r"a\.png: not a picture that can be read"):
@@ -199,3 +218,242 @@ def test_numbers_are_the_pipeline_s(tmp_path: Path, write_picture: WritePicture)
     assert load(tmp_path).named_by(["a", "b", "c"]).names == ("a", "b", "c")
     with pytest.raises(EvalError, match="the set has class 2, but the pipeline's last is 1"):
         load(tmp_path).named_by(["a", "b"])
+
+
+def polygon(*points: tuple[float, float]) -> str:
+    return " ".join(f"{x} {y}" for x, y in points)
+
+
+@pytest.mark.parametrize(
+    ("line", "box"),
+    [
+        ("0 0.5 0.5 1 1", [0, 0, 100, 50]),
+        ("0.0 0.5 0.5 0.1 0.2", [45, 20, 55, 30]),
+        ("0 " + polygon((0.1, 0.4), (0.3, 0.2), (0.2, 0.6)), [10, 10, 30, 30]),
+        ("0 " + polygon((0.5, 0.1), (0.9, 0.5), (0.5, 0.9), (0.1, 0.5)), [10, 5, 90, 45]),  # an oriented box
+        ("0 1.0000001 0.5 0 0", [100, 25, 100, 25]),
+    ],
+)
+def test_a_line_is_a_box_or_a_polygon(tmp_path: Path, write_picture: WritePicture, line: str, box: list[float]) -> None:
+    write_picture("images/a.png")
+    write(tmp_path / "labels" / "a.txt", line)
+    assert load(tmp_path).pictures[0].boxes[0].tolist() == pytest.approx(box, abs=1e-4)
+
+
+def test_keypoints_are_no_polygon(tmp_path: Path, write_picture: WritePicture) -> None:
+    """Four numbers of a box, and three of each of two points."""
+    write_picture("images/a.png")
+    write(tmp_path / "labels" / "a.txt", "0 0.5 0.5 0.2 0.2 0.45 0.45 2 0.55 0.55 1")
+    write(tmp_path / "data.yaml", "names: [person]\nkpt_shape: [2, 3]\nval: images")
+    assert load(tmp_path).pictures[0].boxes[0].tolist() == pytest.approx([40, 20, 60, 30], abs=1e-4)
+
+
+def test_hidden_files_are_left_out(tmp_path: Path, write_picture: WritePicture) -> None:
+    write_picture("images/a.png")
+    write(tmp_path / "labels" / "a.txt", "0 0.5 0.5 1 1")
+    for junk in ("images/._a.png", "images/.ipynb_checkpoints/a.png", "labels/._a.txt", "._data.yaml", ".hidden.json"):
+        write(tmp_path / junk, "\0\0what macOS writes")
+    assert [picture.path.name for picture in load(tmp_path).pictures] == ["a.png"]
+    voc_set = tmp_path / "voc"
+    write(voc_set / "Annotations" / "a.xml", voc(box()))
+    write(voc_set / "Annotations" / "._a.xml", "\0")
+    write_picture("voc/JPEGImages/a.png")
+    assert len(load(voc_set).pictures) == 1
+    classes = tmp_path / "classes"
+    for path in ("cat/a.png", ".trash/a.png", "cat/._a.png"):
+        write_picture(f"classes/{path}")
+    assert load(classes).names == ("cat",)
+    assert len(load(classes).pictures) == 1
+
+
+def labelled(folder: Path, write_picture: WritePicture, name: str, line: str = "0 0.5 0.5 1 1") -> None:
+    """A picture in `folder`, whose last `images` is `labels` for its label."""
+    write_picture(folder / f"{name}.png")
+    write(Path(str(folder).replace("images", "labels")) / f"{name}.txt", line)
+
+
+@pytest.mark.parametrize(
+    ("text", "split", "stems"),
+    [
+        ("train: images/train\nval: images/val", None, ["v"]),
+        ("train: images/train\nval: images/val", "train", ["t"]),
+        ("train: images/train\nval: images/val\ntest:", "valid", ["v"]),
+        ("train: images/train\nvalid: images/val", None, ["v"]),
+        ("path: .\ntrain: images/train\nval: images/val", None, ["v"]),
+        ("path: /nowhere\nval: images/val", None, ["v"]),
+        ("train: images/nothing\nval: images/val", None, ["v"]),
+        ("val: ../images/val", None, ["v"]),
+        ("val: [images/val, images/train]", None, ["v", "t"]),
+        ("val: val.txt", None, ["v"]),
+        ("train: images/train", None, ["t"]),
+    ],
+)
+def test_a_data_yaml_names_its_splits(
+    tmp_path: Path, write_picture: WritePicture, text: str, split: str | None, stems: list[str]
+) -> None:
+    data = tmp_path / "set"
+    labelled(data / "images" / "train", write_picture, "t")
+    labelled(data / "images" / "val", write_picture, "v")
+    write(data / "val.txt", "./images/val/v.png\n")
+    write(data / "data.yaml", f"{text}\nnames: [car]")
+    for given in (data, data / "data.yaml"):
+        dataset = load(given, split)
+        assert [picture.path.stem for picture in dataset.pictures] == stems
+        assert dataset.names == ("car",)
+        assert all(picture.boxes.tolist() == [[0, 0, 100, 50]] for picture in dataset.pictures)
+
+
+@pytest.mark.parametrize(
+    ("text", "split", "sentence"),
+    [
+        ("val: images/nothing", None, r"data\.yaml: val: images/nothing does not exist; looked for .*images/nothing"),
+        ("val: images/val", "test", r"data\.yaml: has no split test, only val"),
+        ("train: images/train\ntest: images/val", None, r"has the splits train, test; say which with --split"),
+        ("val: images", None, r"images: has the splits train, val in it, which would be mixed"),
+        ("val: images/val", "best", r"--split: expected one of train, val, test, got best"),
+        ("val: val.txt", None, r"val\.txt: .*images/gone\.png does not exist"),
+        ("val: ../images/val", None, r"val: \.\./images/val may be .*: write it as an absolute path"),
+        ("val: images/val\nnc: 2", None, r"`nc: 2`, but 1 names"),
+    ],
+)
+def test_a_data_yaml_that_does_not_fit(
+    tmp_path: Path, write_picture: WritePicture, text: str, split: str | None, sentence: str
+) -> None:
+    data = tmp_path / "set"
+    labelled(data / "images" / "train", write_picture, "t")
+    labelled(data / "images" / "val", write_picture, "v")
+    if "../" in text:
+        labelled(tmp_path / "images" / "val", write_picture, "other")
+    write(data / "val.txt", "images/gone.png\n")
+    write(data / "data.yaml", f"{text}\nnames: [car]")
+    with pytest.raises(EvalError, match=sentence):
+        load(data, split)
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        ("{0: car, 2: dog}", "1 is missing"),
+        ("{car: 0}", "got the number 'car'"),
+        ("car", "got 'car'"),
+        ("[yes, no]", "name 0 is True to YAML: put it in quotes"),
+        ("[car,, dog]", "not YAML that can be read"),
+        ("[car, [dog]]", "name 1 is"),
+    ],
+)
+def test_names_that_are_none(tmp_path: Path, write_picture: WritePicture, names: str, sentence: str) -> None:
+    labelled(tmp_path / "images", write_picture, "a")
+    write(tmp_path / "data.yaml", f"val: images\nnames: {names}")
+    with pytest.raises(EvalError, match=sentence):
+        load(tmp_path)
+
+
+def test_names_by_number_and_a_byte_order_mark(tmp_path: Path, write_picture: WritePicture) -> None:
+    labelled(tmp_path / "images", write_picture, "a", "\ufeff1 0.5 0.5 1 1\r\n")
+    write(tmp_path / "data.yaml", "\ufeffval: images\nnames: {1: dog, 0: 7}")
+    dataset = load(tmp_path)
+    assert dataset.names == ("7", "dog")
+    assert dataset.pictures[0].class_ids.tolist() == [1]
+
+
+def test_a_class_without_a_name_is_refused(tmp_path: Path, write_picture: WritePicture) -> None:
+    labelled(tmp_path / "images", write_picture, "a", "1 0.5 0.5 1 1")
+    write(tmp_path / "data.yaml", "val: images\nnames: [car]")
+    with pytest.raises(EvalError, match=r"a\.txt, line 1: class 1, but there are names for 0 to 0 only"):
+        load(tmp_path)
+
+
+def test_names_come_from_above(tmp_path: Path, write_picture: WritePicture) -> None:
+    """Roboflow's export, of which one split is named."""
+    labelled(tmp_path / "valid" / "images", write_picture, "a")
+    write(tmp_path / "data.yaml", "train: ../train/images\nval: ../valid/images\nnames: [car]")
+    dataset = load(tmp_path / "valid")
+    assert dataset.names == ("car",)
+    assert dataset.notes == (f"the names of the classes are those of {tmp_path / 'data.yaml'}",)
+
+
+def test_what_has_no_names_says_that_its_numbers_count(tmp_path: Path, write_picture: WritePicture) -> None:
+    labelled(tmp_path / "images", write_picture, "a")
+    write_picture("images/b.png")
+    assert load(tmp_path).notes == (
+        "1 of 2 pictures have no file of labels, and count as pictures without objects",
+        "numbers without names (data.yaml, classes.txt) are taken for the pipeline's own",
+    )
+
+
+@pytest.mark.parametrize("place", ["classes.txt", "labels/classes.txt", "obj.names"])
+def test_a_list_of_names(tmp_path: Path, write_picture: WritePicture, place: str) -> None:
+    labelled(tmp_path / "images", write_picture, "a")
+    write(tmp_path / place, "car\ndog\n\n")
+    assert load(tmp_path).names == ("car", "dog")
+    write(tmp_path / place, "car\n\ndog\n")
+    with pytest.raises(EvalError, match="line 2: empty"):
+        load(tmp_path)
+
+
+def test_labels_beside_their_pictures(tmp_path: Path, write_picture: WritePicture) -> None:
+    write_picture("a.png")
+    write(tmp_path / "a.txt", "0 0.5 0.5 1 1")
+    assert load(tmp_path).pictures[0].boxes.tolist() == [[0, 0, 100, 50]]
+
+
+@pytest.mark.parametrize("kind", ["yolo", "yolo inside", "coco", "coco inside", "voc", "folders"])
+def test_splits_are_never_mixed(tmp_path: Path, write_picture: WritePicture, kind: str) -> None:
+    for split in ("train", "val"):
+        if kind == "yolo":
+            labelled(tmp_path / "images" / split, write_picture, split)
+        elif kind == "yolo inside":
+            labelled(tmp_path / split / "images", write_picture, split)
+        elif kind == "coco":
+            name = f"{split}.png"
+            write(tmp_path / f"instances_{split}2017.json", coco(images=[{"id": 7, "file_name": name}]))
+            write_picture(name)
+        elif kind == "coco inside":
+            name = f"{split}.png"
+            write(tmp_path / split / "_annotations.coco.json", coco(images=[{"id": 7, "file_name": name}]))
+            write_picture(f"{split}/{name}")
+        elif kind == "voc":
+            write(tmp_path / "Annotations" / f"{split}.xml", voc(box(), f"{split}.png"))
+            write(tmp_path / "ImageSets" / "Main" / f"{split}.txt", f"{split}\n")
+            write_picture(f"JPEGImages/{split}.png")
+        else:
+            write_picture(f"{split}/cat/{split}.png")
+    with pytest.raises(EvalError, match="--split"):
+        load(tmp_path)
+    for split in ("train", "val", "validation"):
+        dataset = load(tmp_path, split)
+        assert dataset.split == split[:5].replace("valid", "val")
+        assert [picture.path.stem for picture in dataset.pictures] == [dataset.split]
+
+
+def test_a_set_without_splits_has_none_to_choose(tmp_path: Path, write_picture: WritePicture) -> None:
+    labelled(tmp_path / "images", write_picture, "a")
+    with pytest.raises(EvalError, match="has no splits: leave --split out"):
+        load(tmp_path, "val")
+
+
+def test_the_folder_above_several_sets_is_no_set(tmp_path: Path, write_picture: WritePicture) -> None:
+    for name in ("one", "two"):
+        labelled(tmp_path / name / "images", write_picture, "a")
+    with pytest.raises(EvalError, match="the sets are in its folders one, two: name one with --data"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("data", "split", "pictures", "objects"),
+    [
+        ("roboflow/valid", None, 12, 92),
+        ("roboflow", None, 12, 92),
+        ("roboflow/data.yaml", None, 12, 92),
+        ("ultralytics", None, 5, 31),
+        ("ultralytics", "train", 3, 41),
+        ("ultralytics/images/val", None, 5, 31),
+        ("polygons", None, 4, 43),
+    ],
+)
+def test_the_sets_of_the_cases(shared_cases: Path, data: str, split: str | None, pictures: int, objects: int) -> None:
+    dataset = load(shared_cases / "sets" / data, split)
+    assert len(dataset.pictures) == pictures
+    assert sum(len(each.boxes) for each in dataset.pictures) == objects
+    assert dataset.names is not None
+    assert dataset.names[16] == "person"

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from boxwise._image import IMAGE_SUFFIXES, open_image
 from boxwise_eval.errors import EvalError
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 _ORIENTATION, _ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)  # EXIF 2.3, 4.6.4
 
 
@@ -46,12 +45,16 @@ class Dataset:
         names: of the classes; None where the set only numbers them, by the pipeline's own labels.
         pictures: at least one.
         boxed: whether it says where the objects are; without, `class_ids` has one entry, the picture's own class.
+        split: the part of it that was read; None where it has none.
+        notes: what a reader must know of it.
     """
 
     kind: str
     names: tuple[str, ...] | None
     pictures: tuple[Picture, ...]
     boxed: bool = True
+    split: str | None = None
+    notes: tuple[str, ...] = ()
 
     def named_by(self, labels: Sequence[str]) -> Dataset:
         """The same set with `class_ids` that are indices into these labels.
@@ -73,8 +76,8 @@ class Dataset:
         used = sorted({int(i) for each in self.pictures for i in each.class_ids})
         if unknown := [self.names[i] for i in used if plain(self.names[i]) not in ids]:
             raise EvalError(
-                f"the set has classes that the pipeline does not know: {', '.join(unknown[:10])}"
-                f"{', ...' if len(unknown) > 10 else ''}; it knows {', '.join(labels[:10])}"
+                f"the set has classes that the pipeline does not know: {', '.join(unknown[:10])[:200]}"
+                f"{', ...' if len(unknown) > 10 else ''}; it knows {', '.join(labels[:10])[:200]}"
                 f"{', ...' if len(labels) > 10 else ''}"
             )
         table = np.array([ids.get(plain(name), -1) for name in self.names], np.int64)
@@ -88,8 +91,18 @@ def plain(name: str) -> str:
 
 
 def picture_files(folder: Path) -> list[Path]:
-    """The pictures of a folder and of the folders in it, by name."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    """The pictures of a folder and of the folders in it, by name, without those that are hidden."""
+    return sorted(path for path in folder.rglob("*") if is_picture(path) and not hidden(path.relative_to(folder)))
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file is called an image. The `._a.jpg` that macOS puts beside `a.jpg` is, and is none."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def hidden(path: Path) -> bool:
+    """Whether a relative path, or a folder of it, is hidden: `.ipynb_checkpoints`, `._a.xml`."""
+    return any(part.startswith(".") for part in path.parts)
 
 
 def size_as_shown(path: Path) -> tuple[int, int]:
@@ -99,7 +112,7 @@ def size_as_shown(path: Path) -> tuple[int, int]:
         EvalError: it is no picture.
     """
     try:
-        with Image.open(path) as picture:
+        with open_image(path) as picture:
             width, height = picture.size
             sideways = picture.getexif().get(_ORIENTATION) in _ON_ITS_SIDE
     except (OSError, ValueError) as error:

@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from boxwise_eval.datasets.base import Dataset, Picture, boxed_picture
+from boxwise_eval.datasets.splits import split_of
 from boxwise_eval.errors import EvalError
 
 
-def find(data: Path) -> Path | None:
-    """The annotations: the file itself, or the only JSON of instances in the folder or its `annotations/`."""
+def find(data: Path, split: str | None = None) -> Path | None:
+    """The annotations: the file itself, or the only JSON of instances in the folder or its `annotations/`.
+
+    Args:
+        data: a file, or a folder.
+        split: of several files, the one whose name says so, as `instances_val2017.json`.
+
+    Raises:
+        EvalError: there are several, and nothing tells which.
+    """
     if data.is_file():
         return data if data.suffix.lower() == ".json" else None
-    found = [
-        path for path in (*sorted(data.glob("*.json")), *sorted(data.glob("annotations/*.json"))) if _is_coco(path)
-    ]
+    files = (*sorted(data.glob("*.json")), *sorted(data.glob("annotations/*.json")))
+    found = [path for path in files if not path.name.startswith(".") and _is_coco(path)]
+    named = [path for path in found if split is not None and split in map(split_of, re.split(r"[_.\-]", path.stem))]
+    if len(named) == 1:
+        return named[0]
+    names = ", ".join(str(path.relative_to(data)) for path in found)
     if len(found) > 1:
-        names = ", ".join(str(path.relative_to(data)) for path in found)
-        raise EvalError(f"{data}: holds several sets ({names}); name one of the files with --data")
+        raise EvalError(f"{data}: holds several sets ({names}); name one of the files with --data, or one with --split")
+    if found and split is not None:
+        raise EvalError(f"{data}: holds one set ({names}), which is not called {split}: leave --split out")
     return found[0] if found else None
 
 
@@ -94,6 +108,6 @@ def _is_coco(path: Path) -> bool:
 
 def _load(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise EvalError(f"{path}: not a JSON file that can be read ({error})") from error

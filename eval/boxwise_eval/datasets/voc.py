@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from xml.etree import ElementTree
 
-from boxwise_eval.datasets.base import SUFFIXES, Dataset, Picture, boxed_picture
+from boxwise._image import IMAGE_SUFFIXES
+from boxwise_eval.datasets.base import Dataset, Picture, boxed_picture
+from boxwise_eval.datasets.splits import SPLITS, chosen
 from boxwise_eval.errors import EvalError
 
 
@@ -14,21 +16,34 @@ def is_one(data: Path) -> bool:
     return (data / "Annotations").is_dir()
 
 
-def read(data: Path) -> Dataset:
+def read(data: Path, split: str | None = None) -> Dataset:
     """Read the set; objects marked `difficult` are neither to be found nor an error, as VOC has it.
 
+    Args:
+        data: the folder.
+        split: one of those that `ImageSets/Main/` lists, where it is there.
+
     Raises:
-        EvalError: there is no annotation, one is wrong, or its picture is missing.
+        EvalError: there is no annotation, one is wrong, its picture is missing, or there are several splits.
     """
-    files = sorted((data / "Annotations").glob("*.xml"))
+    files = sorted(path for path in (data / "Annotations").glob("*.xml") if not path.name.startswith("."))
     if not files:
         raise EvalError(f"{data / 'Annotations'}: holds no .xml file")
+    lists = {name: file for name in SPLITS if (file := data / "ImageSets" / "Main" / f"{name}.txt").is_file()}
+    if lists:
+        split = chosen(data / "ImageSets" / "Main", lists, split)
+        listed = {line.split()[0] for line in lists[split].read_text(encoding="utf-8").splitlines() if line.strip()}
+        if missing := sorted(listed - {file.stem for file in files}):
+            raise EvalError(f"{lists[split]}: {missing[0]} has no annotation in {data / 'Annotations'}")
+        files = [file for file in files if file.stem in listed]
+    elif split is not None:
+        raise EvalError(f"{data}: has no ImageSets/Main/{split}.txt: leave --split out")
     roots = [_parse(file) for file in files]
     names = sorted(
         {_text(file, each, "name") for file, root in zip(files, roots, strict=True) for each in _objects(root)}
     )
     pictures = tuple(_picture(data, file, root, names) for file, root in zip(files, roots, strict=True))
-    return Dataset("Pascal VOC", tuple(names), pictures)
+    return Dataset("Pascal VOC", tuple(names), pictures, split=split)
 
 
 def _picture(data: Path, file: Path, root: ElementTree.Element, names: list[str]) -> Picture:
@@ -49,7 +64,7 @@ def _picture(data: Path, file: Path, root: ElementTree.Element, names: list[str]
 
 def _find_picture(data: Path, file: Path, root: ElementTree.Element) -> Path:
     named = root.findtext("filename", "").strip()
-    for name in filter(None, (named, *(file.stem + suffix for suffix in SUFFIXES))):
+    for name in filter(None, (named, *(file.stem + suffix for suffix in IMAGE_SUFFIXES))):
         for place in (data / "JPEGImages", data / "images", data):
             if (place / name).is_file():
                 return place / name

@@ -1,64 +1,194 @@
-"""YOLO folders: `images/` and `labels/`, a text file a picture, `class cx cy w h` in fractions of the picture.
+"""YOLO: a text file for each image, with a line for each object, in fractions of the image.
 
-docs.ultralytics.com/datasets/detect; names come from `data.yaml` or `classes.txt`, where there is one.
+    class cx cy w h            a box
+    class x1 y1 x2 y2 x3 y3 …  a polygon, of which the box around it is taken
+
+docs.ultralytics.com/datasets/detect and /segment. The file of `.../images/a.jpg` is `.../labels/a.txt`, or lies beside
+the image where no folder is called images. Names come from `classes.txt` or `data.yaml`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import yaml
-
-from boxwise_eval.datasets.base import Dataset, Picture, boxed_picture, picture_files, size_as_shown
+from boxwise_eval.datasets import data_yaml, splits
+from boxwise_eval.datasets.base import Dataset, Picture, boxed_picture, is_picture, picture_files, size_as_shown
+from boxwise_eval.datasets.data_yaml import Description
 from boxwise_eval.errors import EvalError
+
+_NAME_FILES = ("classes.txt", "obj.names")
+_OUTSIDE = 0.01  # annotators' boxes reach over the edge by a rounding, and pixels are not fractions
+_NUMBERS = "numbers without names (data.yaml, classes.txt) are taken for the pipeline's own"
 
 
 def is_one(data: Path) -> bool:
-    """Whether the folder looks like one."""
-    return (data / "images").is_dir() and (data / "labels").is_dir()
+    """Whether the folder looks like one: images/ and labels/, or images whose labels are where they belong."""
+    if (data / "images").is_dir() and (data / "labels").is_dir():
+        return True
+    return any(_label_file(path).is_file() for path in data.iterdir() if is_picture(path))
 
 
-def read(data: Path) -> Dataset:
-    """Read the set; a picture without a file of labels has nothing on it.
+def read(data: Path, split: str | None) -> Dataset:
+    """Read a folder; a picture without a file of labels has nothing on it.
+
+    Args:
+        data: the folder.
+        split: one of `splits.SPLITS`, where the images lie in a folder for each.
 
     Raises:
-        EvalError: there is no picture, or a line of labels is wrong.
+        EvalError: there is no picture or no label, a line of labels is wrong, or there are several splits.
     """
-    files = picture_files(data / "images")
+    images = data / "images" if (data / "images").is_dir() else data
+    parts = splits.folders(images)
+    if parts:
+        split = splits.chosen(images, parts, split)
+        images = parts[split]
+    elif split is not None:
+        raise EvalError(f"{data}: has no splits: leave --split out")
+    own = data_yaml.find(data)
+    above = None if own else _above(data)
+    names = _names([data, data / "labels", _labels_of(images)], own or above)
+    notes = [f"the names of the classes are those of {above.file}"] if above and names else []
+    return _dataset(picture_files(images), images, names, split, keypoints=_keypoints(own or above), notes=notes)
+
+
+def read_split(description: Description, split: str | None) -> Dataset:
+    """Read what a `data.yaml` describes: the split `val`, unless another is asked for.
+
+    Raises:
+        EvalError: as `read`, or the split is not there.
+    """
+    split = splits.chosen(description.file, description.splits, split, "val")
+    places = description.places(split)
+    files = list(dict.fromkeys(path for place in places for path in _files(place)))
+    names = _names([description.file.parent, *(_labels_of(place) for place in places if place.is_dir())], description)
+    return _dataset(files, places[0], names, split, keypoints=description.keypoints)
+
+
+def _dataset(
+    files: Sequence[Path],
+    images: Path,
+    names: tuple[str, ...] | None,
+    split: str | None,
+    *,
+    keypoints: bool,
+    notes: Sequence[str] = (),
+) -> Dataset:
     if not files:
-        raise EvalError(f"{data / 'images'}: holds no picture")
-    if not any((data / "labels").rglob("*.txt")):
-        raise EvalError(f"{data / 'labels'}: holds no .txt file; expected one for each picture, of the same name")
-    return Dataset("YOLO", _names(data), tuple(_picture(data, path) for path in files))
+        raise EvalError(f"{images}: holds no picture")
+    bare = [path for path in files if not _label_file(path).is_file()]
+    if len(bare) == len(files):
+        raise EvalError(
+            f"{images}: no picture has a file of labels; looked for {_label_file(files[0])}: expected one for each "
+            "picture, of the same name, in labels/ beside images/"
+        )
+    notes = list(notes)
+    if bare:
+        notes.append(
+            f"{len(bare)} of {len(files)} pictures have no file of labels, and count as pictures without objects"
+        )
+    if names is None:
+        notes.append(_NUMBERS)
+    count = None if names is None else len(names)
+    pictures = tuple(_picture(path, count, keypoints=keypoints) for path in files)
+    return Dataset("YOLO", names, pictures, split=split, notes=tuple(notes))
 
 
-def _picture(data: Path, path: Path) -> Picture:
-    file = (data / "labels" / path.relative_to(data / "images")).with_suffix(".txt")
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+def _files(place: Path) -> list[Path]:
+    """The images of a folder, or of a list of files."""
+    if place.is_dir():
+        if len(parts := splits.folders(place)) > 1:
+            raise EvalError(f"{place}: has the splits {', '.join(parts)} in it, which would be mixed: name one of them")
+        return picture_files(place)
+    lines = place.read_text(encoding="utf-8-sig").splitlines()
+    files = [place.parent / line.strip() for line in lines if line.strip()]
+    if missing := [path for path in files if not path.is_file()]:
+        raise EvalError(f"{place}: {missing[0]} does not exist")
+    return files
+
+
+def _labels_of(images: Path) -> Path:
+    """The folder of the labels of a folder of images: the last `images` of its path is `labels`."""
+    parts = list(images.parts)
+    for i in reversed(range(len(parts))):
+        if parts[i] == "images":
+            return Path(*parts[:i], "labels", *parts[i + 1 :])
+    return images
+
+
+def _label_file(path: Path) -> Path:
+    return _labels_of(path.parent) / f"{path.stem}.txt"
+
+
+def _picture(path: Path, count: int | None, *, keypoints: bool) -> Picture:
+    file = _label_file(path)
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines() if file.is_file() else []
+    except UnicodeDecodeError:
+        raise EvalError(f"{file}: not a text file") from None
     width, height = size_as_shown(path)
     boxes, class_ids = [], []
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        try:
-            class_id, x, y, w, h = line.split()
-            box = [float(x) * width, float(y) * height, float(w) * width / 2, float(h) * height / 2]
-            class_ids.append(int(class_id))
-        except ValueError:
-            raise EvalError(f"{file}, line {number}: expected `class cx cy w h` in fractions, got {line!r}") from None
-        boxes.append([box[0] - box[2], box[1] - box[3], box[0] + box[2], box[1] + box[3]])
+        class_id, (x1, y1, x2, y2) = _object(f"{file}, line {number}", line, keypoints=keypoints)
+        if count is not None and class_id >= count:
+            raise EvalError(f"{file}, line {number}: class {class_id}, but there are names for 0 to {count - 1} only")
+        class_ids.append(class_id)
+        boxes.append([x1 * width, y1 * height, x2 * width, y2 * height])
     return boxed_picture(path, boxes, class_ids)
 
 
-def _names(data: Path) -> tuple[str, ...] | None:
-    if (text := data / "classes.txt").is_file():
-        return tuple(line.strip() for line in text.read_text(encoding="utf-8").splitlines() if line.strip())
-    for file in (*sorted(data.glob("*.yaml")), *sorted(data.glob("*.yml"))):
-        try:
-            document = yaml.safe_load(file.read_text(encoding="utf-8"))
-            names = document["names"]
-            values = [names[i] for i in sorted(names)] if isinstance(names, dict) else names
-            return tuple(str(name) for name in values)
-        except (yaml.YAMLError, KeyError, TypeError) as error:
-            raise EvalError(f"{file}: expected `names:`, a list or numbers with names ({error})") from error
+def _object(where: str, line: str, *, keypoints: bool) -> tuple[int, tuple[float, float, float, float]]:
+    """A line's class, and its box as x1, y1, x2, y2 in fractions."""
+    expected = f"{where}: expected `class cx cy w h` in fractions, or a polygon `class x1 y1 x2 y2 x3 y3 ...`"
+    try:
+        number, *values = map(float, line.split())
+    except ValueError:
+        raise EvalError(f"{expected}, got {line[:200]!r}") from None
+    polygon = not keypoints and len(values) >= 6 and len(values) % 2 == 0
+    if number < 0 or number % 1 or not (len(values) == 4 or polygon or (keypoints and len(values) > 4)):
+        raise EvalError(f"{expected}, got {line[:200]!r}")
+    used = values if polygon else values[:4]
+    if not all(-_OUTSIDE <= value <= 1 + _OUTSIDE for value in used):
+        raise EvalError(f"{expected}, from 0 to 1, got {line[:200]!r}: are these pixels?")
+    if polygon:
+        return int(number), (min(used[::2]), min(used[1::2]), max(used[::2]), max(used[1::2]))
+    x, y, w, h = used
+    return int(number), (x - w / 2, y - h / 2, x + w / 2, y + h / 2)
+
+
+def _above(data: Path) -> Description | None:
+    """What describes the set from above: Roboflow's file is one folder above a split, ultralytics' two."""
+    data = data.resolve()
+    for folder in list(data.parents)[:2]:
+        for file in (folder / f"data{suffix}" for suffix in data_yaml.SUFFIXES):
+            if file.is_file() and (folder == data.parent or data_yaml.read(file).names_folder(data)):
+                return data_yaml.read(file)
     return None
+
+
+def _keypoints(description: Description | None) -> bool:
+    return description is not None and description.keypoints
+
+
+def _names(folders: Iterable[Path], description: Description | None) -> tuple[str, ...] | None:
+    """The names of the classes, from a list of names or the description; None where neither has any."""
+    files = [folder / name for folder in dict.fromkeys(folders) for name in _NAME_FILES]
+    listed = [(file, _lines(file)) for file in files if file.is_file()]
+    if description is not None and description.names is not None:
+        listed.append((description.file, description.names))
+    for file, names in listed[1:]:
+        if names != listed[0][1]:
+            raise EvalError(f"{listed[0][0]} and {file} name the classes differently: remove the one that is wrong")
+    return listed[0][1] if listed else None
+
+
+def _lines(file: Path) -> tuple[str, ...]:
+    lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
+    while lines and not lines[-1]:
+        lines.pop()
+    if "" in lines:
+        raise EvalError(f"{file}, line {lines.index('') + 1}: empty, and each line is a class: remove it or name it")
+    return tuple(lines)

@@ -1,0 +1,74 @@
+"""The parts of a labelled set, which are never mixed: figures over what a model was trained on are not figures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from boxwise_eval.errors import EvalError
+
+SPLITS = ("train", "val", "test")
+_NAMES = {"training": "train", "valid": "val", "validation": "val", "testing": "test"}
+_YEAR = re.compile(r"[-_]?\d+$")
+
+
+def split_of(name: str) -> str | None:
+    """Return the split that a folder or a key is called after; None where it is none.
+
+    >>> split_of("train2017"), split_of("Valid"), split_of("cat")
+    ('train', 'val', None)
+    """
+    plain = _YEAR.sub("", name.casefold())
+    found = _NAMES.get(plain, plain)
+    return found if found in SPLITS else None
+
+
+def wanted(split: str) -> str:
+    """Return the split that a person named.
+
+    Raises:
+        EvalError: it is none.
+    """
+    if (found := split_of(split)) is None:
+        raise EvalError(f"--split: expected one of {', '.join(SPLITS)}, got {split[:200]}")
+    return found
+
+
+def folders(data: Path) -> dict[str, Path]:
+    """Return the folders in `data` that are called after a split, by its name.
+
+    Raises:
+        EvalError: two are called after one split.
+    """
+    found: dict[str, Path] = {}
+    for folder in sorted(data.iterdir()):
+        if folder.is_dir() and not folder.name.startswith(".") and (split := split_of(folder.name)):
+            if split in found:
+                raise EvalError(
+                    f"{data}: {found[split].name} and {folder.name} are both the split {split}: move one away"
+                )
+            found[split] = folder
+    return found
+
+
+def chosen(data: Path, there: Iterable[str], split: str | None, default: str | None = None) -> str:
+    """Return which split is evaluated: the one asked for, the default, or the only one.
+
+    Args:
+        data: for the message.
+        there: the splits that the set has.
+        split: asked for; None where nobody did.
+        default: taken where nobody asked and the set has it.
+
+    Raises:
+        EvalError: it is not there, or several are and nobody said which.
+    """
+    known = sorted(there, key=SPLITS.index)
+    if split is None:
+        split = default if default in known else known[0] if len(known) == 1 else None
+    if split is None:
+        raise EvalError(f"{data}: has the splits {', '.join(known)}; say which with --split")
+    if split not in known:
+        raise EvalError(f"{data}: has no split {split}, only {', '.join(known) or 'none at all'}")
+    return split
