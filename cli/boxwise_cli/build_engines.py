@@ -1,6 +1,7 @@
 """`boxwise build-engines`: TensorRT plans for a repository, on the machine that will serve it."""
 
 import json
+import shlex
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -68,4 +69,4 @@ def build_engines(
     for each in built:
         how = "from the cache" if each.cached else "built"
         typer.echo(f"{each.model} version {each.version}: {how}, {each.bytes / 1e6:.1f} MB")
-    typer.echo(f"serve it with: boxwise serve {repository} --target tensorrt --server PATH")
+    typer.echo(f"serve it with: boxwise serve {shlex.quote(str(repository))} --target tensorrt --server PATH")

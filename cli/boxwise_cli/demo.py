@@ -1,5 +1,6 @@
 """`boxwise demo`: the main job on this machine, from real checkpoints to annotated pictures."""
 
+import shlex
 import signal
 from pathlib import Path
 from typing import Annotated
@@ -48,5 +49,5 @@ def demo(
                 save_picture(result.draw(), pictures / photo.name)
     Console().print(answers_table(answers))
     typer.echo(f"annotated pictures are in {pictures}/, the model repository is {repository}/; go on with")
-    typer.echo(f"  boxwise serve {repository}")
+    typer.echo(f"  boxwise serve {shlex.quote(str(repository))}")
     typer.echo("  boxwise predict YOUR_PICTURE.jpg --save .")

@@ -1,6 +1,7 @@
 """`boxwise export`: a pipeline file and its checkpoints become a model repository."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -73,4 +74,4 @@ def export(
         }
         typer.echo(json.dumps(published, indent=2, ensure_ascii=False))
     else:
-        typer.echo(f"{exported.plan.name} is in {out}; serve it with: boxwise serve {out}")
+        typer.echo(f"{exported.plan.name} is in {out}; serve it with: boxwise serve {shlex.quote(str(out))}")

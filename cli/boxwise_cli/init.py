@@ -1,5 +1,6 @@
 """`boxwise init`: a commented pipeline file to start from."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -23,4 +24,4 @@ def init(
         fail(f"{file} is there already; name another file, or replace it with --force")
     except OSError as error:
         fail(f"{file} cannot be written: {error.strerror}")
-    typer.echo(f"wrote {file}; fill it in, then: boxwise validate {file}")
+    typer.echo(f"wrote {file}; fill it in, then: boxwise validate {shlex.quote(str(file))}")

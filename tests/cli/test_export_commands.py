@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -161,3 +162,13 @@ def test_what_fails_is_one_sentence_and_leaves_nothing(folder: Path) -> None:
     assert sentence.startswith("error: detector.labels: 1 names, but the graph gives 2 classes; ")
     assert "Traceback" not in failed.stderr
     assert not (folder / "models").exists()
+
+
+def test_the_command_that_serves_can_be_pasted(folder: Path) -> None:
+    done = boxwise("export", "pipeline.yaml", "--out", "my models/rué", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert shlex.split(done.stdout.splitlines()[-1].partition("serve it with: ")[2]) == [
+        "boxwise",
+        "serve",
+        "my models/rué",
+    ]

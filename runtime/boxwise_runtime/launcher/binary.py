@@ -14,6 +14,7 @@ from pathlib import Path
 
 from boxwise_runtime.cache import CacheError, cache_folder
 from boxwise_runtime.launcher.options import LaunchError, ServerOptions, find_server
+from boxwise_runtime.launcher.paths import plain
 from boxwise_runtime.targets import Target
 
 BUNDLED_TARGETS = ("embedded",)  # it has the Python backend and no other
@@ -63,7 +64,7 @@ def locate(options: ServerOptions) -> Binary:
     bundle = bundle_for(options.target)
     return Binary(
         bundle.root / "bin" / "tritonserver",
-        (f"--backend-directory={_backend_directory(bundle)}", f"--cache-directory={bundle.root / 'caches'}"),
+        (f"--backend-directory={plain(_backend_directory(bundle))}", f"--cache-directory={bundle.root / 'caches'}"),
         bundle.environment(),
     )
 

@@ -4,6 +4,7 @@ import errno
 import ipaddress
 import os
 import secrets
+import shlex
 import shutil
 import socket
 import ssl
@@ -141,7 +142,8 @@ def check_repository(repository: Path) -> None:
     if not repository.is_dir():
         what = "is a file, not a folder" if repository.exists() else "does not exist"
         raise LaunchError(
-            f"the model repository {repository} {what}: `boxwise export PIPELINE.yaml --out {repository}`"
+            f"the model repository {repository} {what}: "
+            f"`boxwise export PIPELINE.yaml --out {shlex.quote(str(repository))}`"
         )
     if not models(repository):
         raise LaunchError(
@@ -159,7 +161,8 @@ def check_target(options: ServerOptions) -> None:
         if config.is_file() and 'key: "chunk"' in config.read_text(encoding="utf-8"):  # of what runs graphs itself
             raise LaunchError(
                 f"the pipeline {pipeline} is laid out for the CPU alone (fused), and has no models for --target "
-                f"{options.target}: `boxwise layout {options.repository} ensemble --pipeline {pipeline}`"
+                f"{options.target}: "
+                f"`boxwise layout {shlex.quote(str(options.repository))} ensemble --pipeline {pipeline}`"
             )
 
 

@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -28,6 +29,7 @@ from boxwise_runtime.launcher.options import (
     check_repository,
     check_target,
 )
+from boxwise_runtime.launcher.paths import plain
 from boxwise_runtime.stubs import group_runs, stubs_of
 
 READY_POLL_S = 0.05
@@ -183,9 +185,10 @@ class TritonProcess:
 
     def _spawn(self) -> subprocess.Popen[str]:
         binary = locate(self.options)
+        options = replace(self.options, repository=plain(self.options.repository))
         try:
             process = subprocess.Popen(
-                [binary.program, *binary.arguments, *arguments(self.options, self._shm_prefix)],
+                [binary.program, *binary.arguments, *arguments(options, self._shm_prefix)],
                 env=ALLOCATOR | dict(binary.environment),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
