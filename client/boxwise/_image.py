@@ -40,7 +40,7 @@ JPEG_QUALITY = 95
 _SERVED = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM")  # and WebP
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 # The brand that follows `ftyp` -> what Pillow calls the format.
-_BRANDS = dict.fromkeys(_HEIC, "HEIF") | dict.fromkeys((b"avif", b"avis"), "AVIF")
+_BRANDS: dict[bytes, str] = {**dict.fromkeys(_HEIC, "HEIF"), b"avif": "AVIF", b"avis": "AVIF"}
 # What the bytes of an image or a PDF begin with in base64.
 _BASE64 = re.compile(r"(?:/9j/|iVBORw0KGgo|R0lGOD|UklGR|Qk|SUkq|TU0A|AAAA|JVBERi0)[A-Za-z0-9+/_\-\s]{60,}={0,2}\s*")
 
