@@ -196,7 +196,7 @@ def _file(content: bytes | bytearray | memoryview, encode: bool) -> Tensor:
             ) from None
         return _encoded(content)
     except Exception as error:
-        raise InvalidImage(f"image: its header is corrupt ({shortened(error)})") from error
+        raise InvalidImage(f"image: cannot be opened ({shortened(error)})") from error
     pixels = _shown(opened)
     if not encode:
         return _pixels(pixels, encode=False)
