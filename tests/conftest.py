@@ -63,9 +63,9 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def shared_cases() -> Path:
-    """Inputs that once broke us, with the right value of each in CASES.md, which are not part of the project."""
+    """Inputs that people brought, which are not part of the project."""
     if not SHARED_CASES.is_dir():
-        pytest.skip(f"no cases: {SHARED_CASES} (inputs with their right values) is not on this machine")
+        pytest.skip(f"no cases: {SHARED_CASES} (small inputs with their right values) is not on this machine")
     return SHARED_CASES
 
 

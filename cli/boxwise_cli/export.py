@@ -30,6 +30,9 @@ def export(
         int,
         typer.Option(min=1, metavar="N", help="How many revisions `boxwise rollback` can go back to, with this one."),
     ] = 3,
+    sheet: Annotated[
+        bool, typer.Option("--sheet/--no-sheet", help="Leave a sheet of the annotated images in the repository.")
+    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was published as JSON.")] = False,
 ) -> None:
     """Export checkpoints into a model repository that Triton serves, if what is exported equals its source.
@@ -55,12 +58,15 @@ def export(
             calibration=calibration,
             data=data,
             keep=keep,
+            sheet=sheet,
             report=lambda line: typer.echo(line, err=True),
         )
     if as_json:
         published = document(exported.plan) | {
             "parity": exported.parity.document(),
             "accuracy": exported.accuracy and exported.accuracy.document(),
+            "warnings": list(exported.warnings),
+            "sheet": exported.publication.revision.sheet,
             "repository": str(out),
             "revision": exported.publication.revision.number,
             "versions": exported.publication.revision.models,

@@ -15,41 +15,73 @@ if TYPE_CHECKING:
 def inspect(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A file, a folder, or a name such as timm:resnet18.")],
     size: Annotated[
-        tuple[int, int] | None, typer.Option(metavar="HEIGHT WIDTH", help="Where the graph takes pictures of any size.")
+        str | None,
+        typer.Option(metavar="SIDE|HEIGHTxWIDTH", help="Of the input, where the graph takes any: 320, or 384x640."),
     ] = None,
     outputs: Annotated[str | None, typer.Option(metavar="A,B", help="Look at these outputs of the graph only.")] = None,
     trust_pickle: Annotated[
         bool, typer.Option("--trust-pickle", help="Read a file that can run code when it is read.")
     ] = False,
+    images: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Run it on these images, and draw what it finds (--draw).")
+    ] = None,
+    draw: Annotated[
+        Path | None, typer.Option(metavar="OUT", help="Where annotated images and a contact sheet go (--images).")
+    ] = None,
+    family: Annotated[str | None, typer.Option(help="Draw as this detector family reads it.")] = None,
+    labels: Annotated[
+        str | None, typer.Option(metavar="SET|FILE", help="Names to draw: coco, or a file; left out, the weights' own.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
-    """Say which detector family a model is of and why, what it takes and gives, and its licence where it is known.
+    """Report which detector family a model is of and why, what it takes and gives, and its licence where it is known.
 
-    The graph is run on noise. The exit code is 1 where it is neither a detector nor a classifier that boxwise knows.
+    The graph is run on noise, and with --images on images. The exit code is 1 where it is neither a detector nor a
+    classifier that boxwise knows.
     """
     needs_runtime()
     with needs("export"):
         from boxwise_export.errors import ExportError
+        from boxwise_export.inspection import draw as run_on_images
         from boxwise_export.inspection import inspect as run
         from boxwise_export.pipeline import FRAMEWORKS, Weights
 
+    if (images is None) != (draw is None):
+        raise typer.BadParameter("--images DIR and --draw OUT go together")
+    sides = parse_size(size)
     from_framework = model.partition(":")[0] in FRAMEWORKS
+    weights = Weights(
+        source=model if from_framework else None,
+        file=None if from_framework else Path(model),
+        outputs=outputs.split(",") if outputs else None,
+        trust_pickle=trust_pickle,
+    )
     with reported(ExportError):
-        seen = run(
-            Weights(
-                source=model if from_framework else None,
-                file=None if from_framework else Path(model),
-                outputs=outputs.split(",") if outputs else None,
-                trust_pickle=trust_pickle,
-            ),
-            size,
-        )
+        seen = run(weights, sides)
     if as_json:
         typer.echo(json.dumps(seen.document(), indent=2, ensure_ascii=False))
     else:
         _show(seen)
+    if images and draw:
+        with reported(ExportError):
+            found = run_on_images(weights, images, draw, size=sides, family=family, labels=labels)
+        typer.echo(f"annotated images and contact-sheet.jpg are in {draw}", err=True)
+        for warning in found:
+            typer.echo(f"WARNING: {warning}", err=True)
     if seen.kind is None:
         raise typer.Exit(1)
+
+
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """Height and width of "320" (both sides) or "384x640"; None for None."""
+    if text is None:
+        return None
+    sides = text.lower().split("x")
+    if len(sides) > 2 or not all(side.isdecimal() and int(side) for side in sides):
+        raise typer.BadParameter(
+            f"--size: expected a side such as 320, or HEIGHTxWIDTH such as 384x640, got {text!r:.40}"
+        )
+    return int(sides[0]), int(sides[-1])
 
 
 def _show(seen: "Inspection") -> None:
@@ -61,8 +93,10 @@ def _show(seen: "Inspection") -> None:
         "batch": seen.batch,
         "taken for": " ".join(filter(None, (seen.kind or "nothing known", seen.family))),
         "because": seen.why,
+        "assumed": "; ".join(seen.assumed),
         "also read by": ", ".join(seen.others),
         "classes": None if seen.classes is None else str(seen.classes),
+        **seen.metadata,
         "labels": None
         if seen.labels is None
         else f"{', '.join(seen.labels[:5])}{', ...' if len(seen.labels) > 5 else ''}",

@@ -54,7 +54,7 @@ def _show(plan: "Plan") -> None:
         crop = classifier.crop
         parts.add_row(
             classifier.spec.name,
-            f"{classifier.spec.activation}, {len(classifier.labels)} labels",
+            f"{classifier.activation}, {len(classifier.labels)} labels",
             f"{crop.height} x {crop.width}, {crop.color_order}, batch {classifier.max_batch_size}",
             f"padding {crop.padding:g}, top {classifier.top_k}",
         )

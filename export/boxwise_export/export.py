@@ -16,7 +16,8 @@ from boxwise_export.download import DownloadError, fetch
 from boxwise_export.errors import ExportError
 from boxwise_export.graph.light import give_back_memory
 from boxwise_export.network import Report
-from boxwise_export.parity.gate import check_parity, find_pictures, read_picture, spread
+from boxwise_export.observed import Observed, contact_sheet, observe, warnings
+from boxwise_export.parity.gate import MOST_PICTURES, check_parity, find_images, read_picture, spread
 from boxwise_export.parity.limits import Limits, limits_of
 from boxwise_export.parity.report import ParityReport
 from boxwise_export.pipeline import Pipeline, Precision, load_pipeline
@@ -40,6 +41,7 @@ class Exported:
     plan: Plan
     parity: ParityReport
     accuracy: Accuracy | None
+    warnings: tuple[str, ...]
     publication: Publication
 
 
@@ -52,6 +54,7 @@ def export(
     calibration: Path | None = None,
     data: Path | None = None,
     keep: int = KEPT,
+    sheet: bool = True,
     report: Report = lambda _: None,
 ) -> Exported:
     """Export a pipeline file into a model repository, if what is exported equals its source.
@@ -64,6 +67,7 @@ def export(
         calibration: a folder of pictures to compare on; None for the demo's photos, fetched into the user's cache.
         data: a labelled set; where there is one, what a lower precision loses is judged by accuracy on it.
         keep: how many revisions can be gone back to, this one included.
+        sheet: whether the images that were compared on, annotated, are left in the repository.
         report: told each step.
 
     Raises:
@@ -81,17 +85,37 @@ def export(
         frames = [read_picture(path, plan.limits.max_pixels) for path in spread(pictures, _MOST_CALIBRATION)]
         with staged(plan) as exact:
             plan = quantized(plan, exact, frames, report)
-    parity, accuracy = _judged(pipeline, plan, pictures, dataset, report)
+    judgement = _judged(pipeline, plan, pictures, dataset, report)
     give_back_memory()
-    figures = accuracy.document() if accuracy else None
-    publication = publish(plan, out, file=text, parity=parity.document(), accuracy=figures, keep=keep)
+    accuracy, found = judgement.accuracy, judgement.warnings
+    publication = publish(
+        plan,
+        out,
+        file=text,
+        parity=judgement.parity.document(),
+        accuracy=accuracy.document() if accuracy else None,
+        warnings=found,
+        sheet=judgement.sheet if sheet else None,
+        keep=keep,
+    )
     _say(publication.lines(), report)
-    return Exported(plan, parity, accuracy, publication)
+    if publication.revision.sheet:
+        report(f"look at {out / publication.revision.sheet}: the images that it was compared on, with what it finds")
+    _say((f"WARNING: {warning}" for warning in found), report)
+    return Exported(plan, judgement.parity, accuracy, found, publication)
+
+
+@dataclass(frozen=True)
+class _Judgement:
+    parity: ParityReport
+    accuracy: Accuracy | None
+    warnings: tuple[str, ...]
+    sheet: bytes
 
 
 def _judged(
     pipeline: Pipeline, plan: Plan, pictures: Sequence[Path], dataset: Dataset | None, report: Report
-) -> tuple[ParityReport, Accuracy | None]:
+) -> _Judgement:
     """Compare the stages with their source, and measure them where there are labels.
 
     Raises:
@@ -100,15 +124,24 @@ def _judged(
     limits = limits_of(pipeline.tolerances, plan.precision)
     with staged(plan) as chain:
         report("comparing with the source")
-        parity = check_parity(plan, chain, pictures, limits)
+        chosen = spread(pictures, MOST_PICTURES)
+        parity = check_parity(plan, chain, chosen, limits)
         _say(parity.lines(), report)
+        observed = observe(plan, chain, [(path.name, read_picture(path, plan.limits.max_pixels)) for path in chosen])
         accuracy = _accuracy(pipeline, plan, chain, dataset, limits, report) if dataset else None
     if accuracy:
         _say(accuracy.lines(), report)
         accuracy.require()
     if not accuracy or plan.precision == "fp32":  # what a lower one may do is better said by accuracy than by parity
         parity.require()
-    return parity, accuracy
+    return _Judgement(parity, accuracy, _warnings(plan, observed), contact_sheet(observed))
+
+
+def _warnings(plan: Plan, observed: Sequence[Observed]) -> tuple[str, ...]:
+    """What is absurd about a detector's boxes; a classifier alone has none."""
+    if plan.detector is None:
+        return ()
+    return tuple(warnings(observed, plan.detector.spec.score_threshold, plan.max_detections))
 
 
 def _accuracy(
@@ -146,7 +179,7 @@ def pictures_of(calibration: Path | None, report: Report) -> list[Path]:
         ExportError: there are none.
     """
     if calibration:
-        return find_pictures(calibration)
+        return find_images(calibration)
     try:
         return list(fetch(PHOTOS, cache_folder() / "demo", report).values())
     except DownloadError as error:

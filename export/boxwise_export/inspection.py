@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
-from boxwise_export.families import FAMILIES, Head, Reading, nearest_family, read_head
-from boxwise_export.network import Network, read_network
-from boxwise_export.pipeline import Weights
+from boxwise_export.activation import last_operator, settle_activation
+from boxwise_export.errors import ExportError, PipelineError
+from boxwise_export.export import staged
+from boxwise_export.families import BY_NAME, FAMILIES, Question, Reading, Result, nearest_family, read_head, recognise
+from boxwise_export.families.unserved import describe
+from boxwise_export.graph.source import probe_unlike
+from boxwise_export.network import Network, Report, read_network
+from boxwise_export.observed import contact_sheet, observe, warnings
+from boxwise_export.parity.gate import find_images, read_picture, spread
+from boxwise_export.pipeline import Canvas, Classifier, Crop, Detector, Labels, Pipeline, Weights
+from boxwise_export.plan import head_of, make_plan
 from boxwise_export.sources import Preprocessing
+
+_MOST_DRAWN = 64  # images
+_UNKNOWN = 1000  # names of a detector that gives classes by number
 
 
 @dataclass(frozen=True)
@@ -31,6 +43,8 @@ class Inspection:
         labels: the names of its classes, where the weights hold them.
         preprocessing: by what is known of it: the weights' own metadata, or the family's way.
         batch: "any", or why the graph takes one picture at a time.
+        assumed: what was concluded and not said, each a sentence with its reason.
+        metadata: what else the checkpoint says of itself: task, author, description, stride.
     """
 
     weights: str
@@ -47,6 +61,8 @@ class Inspection:
     labels: tuple[str, ...] | None
     preprocessing: Mapping[str, Any]
     batch: str
+    assumed: tuple[str, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
         """The inspection as JSON."""
@@ -61,18 +77,17 @@ def inspect(weights: Weights, size: tuple[int, int] | None = None) -> Inspection
         size: height and width of its input, where the graph takes any.
 
     Raises:
-        ExportError: it cannot be read or run; says why, and the mend.
+        ExportError: it cannot be read or run; says why, and the fix.
     """
     network = read_network(weights, size, "model", "--size", lambda _: None)
     source = network.source
-    labels = None if source.labels is None else len(source.labels)
-    results = read_head(Head(network.outputs, network.height, network.width, labels, source.anchors))
-    readings = {name: result for name, result in results.items() if isinstance(result, Reading)}
-    if source.family in readings:  # the framework knows best
-        readings = {source.family: readings.pop(source.family), **readings}
-    family = next(iter(readings), None)
-    classifies = _classifies(network)
-    nearest, missing = nearest_family(results) if family is None else ("", "")
+    head = head_of(network, source.labels)
+    other, results = describe(head), read_head(head)
+    recognised = {} if other else recognise(results, head.classes)
+    if source.family in recognised:  # the framework knows best
+        recognised = {source.family: recognised.pop(source.family), **recognised}
+    family, result = next(iter(recognised.items()), (None, None))
+    classifies = None if other and source.metadata.task != "classify" else _classifies(network)
     return Inspection(
         weights=weights.title,
         origin=source.origin,
@@ -82,17 +97,100 @@ def inspect(weights: Weights, size: tuple[int, int] | None = None) -> Inspection
         outputs={name: list(values.shape) for name, values in network.outputs.items()},
         kind="detector" if family else "classifier" if classifies else None,
         family=family,
-        why=readings[family].why if family else classifies or f"the nearest family is {nearest}, which needs {missing}",
-        others=tuple(readings)[1:],
-        classes=readings[family].classes
-        if family
+        why=_why(result, classifies, other, results),
+        others=tuple(recognised)[1:],
+        classes=result.classes
+        if isinstance(result, Reading)
         else next(iter(network.outputs.values())).size
-        if classifies
+        if classifies and not family
         else None,
         labels=source.labels,
         preprocessing=_preprocessing(network, family),
         batch=network.alone or "any",
+        assumed=result.assumed if isinstance(result, Reading) else _activation(network) if classifies else (),
+        metadata={name: value for name, value in vars(source.metadata).items() if value is not None},
     )
+
+
+def draw(
+    weights: Weights,
+    images: Path,
+    out: Path,
+    *,
+    size: tuple[int, int] | None = None,
+    family: str | None = None,
+    labels: Labels | None = None,
+    report: Report = lambda _: None,
+) -> list[str]:
+    """Run a checkpoint on images and write them with what it finds, and a contact sheet of them all.
+
+    Args:
+        weights: what to look at.
+        images: a folder of images.
+        out: where they go; made where there is none.
+        size: as in `inspect`.
+        family: which family reads it; None to find out.
+        labels: as in the pipeline file; None for the weights' own, or for numbers.
+        report: told each step.
+
+    Returns:
+        What is absurd about the detections, each a sentence.
+
+    Raises:
+        ExportError: it cannot be read, is not recognised, or a file cannot be written.
+    """
+    seen = inspect(weights, size)
+    if seen.kind is None:
+        raise ExportError(f"{weights.title}: {seen.why}")
+    names = labels or (
+        list(seen.labels) if seen.labels else [f"class {row}" for row in range(seen.classes or _UNKNOWN)]
+    )
+    if seen.kind == "detector":
+        detector = Detector(weights=weights, family=family, labels=names, canvas=Canvas(size=size))
+        pipeline = Pipeline(name="inspect", detector=detector)
+    else:
+        pipeline = Pipeline(
+            name="inspect", classifiers=[Classifier(name="label", weights=weights, labels=names, crop=Crop(size=size))]
+        )
+    plan = make_plan(pipeline, report=report)
+    chosen = spread(find_images(images, "--images"), _MOST_DRAWN)
+    with staged(plan) as chain:
+        frames = [(path.name, read_picture(path, plan.limits.max_pixels)) for path in chosen]
+        observed = observe(plan, chain, frames)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for number, each in enumerate(observed, 1):
+            each.drawn().save(out / f"{number:03}-{Path(each.name).stem}.jpg", quality=90)
+        (out / "contact-sheet.jpg").write_bytes(contact_sheet(observed))
+    except OSError as error:
+        raise ExportError(f"--draw: {out}: cannot be written ({error.strerror})") from error
+    if plan.detector is None:
+        return []
+    return list(warnings(observed, plan.detector.spec.score_threshold, plan.max_detections))
+
+
+def _why(
+    result: Reading | Question | None, classifies: str | None, other: str | None, results: Mapping[str, Result]
+) -> str:
+    if isinstance(result, Reading):
+        return result.why
+    if result is not None:
+        return f"a question is open: {result}"
+    if classifies or other:
+        return classifies or str(other)
+    nearest, missing = nearest_family(results)
+    return f"the nearest family is {nearest}, which needs {missing}; {BY_NAME}"
+
+
+def _activation(network: Network) -> tuple[str, ...]:
+    """What a classifier's export would conclude of its activation, or the question that it would ask."""
+    (output,) = network.outputs
+    values = probe_unlike(network.model, network.input, network.height, network.width, output)
+    try:
+        _, assumed = settle_activation(None, last_operator(network.model, output), values, "classifier")
+    except PipelineError as error:
+        return (f"a question is open: {error}",)
+    return assumed
 
 
 def _classifies(network: Network) -> str | None:
@@ -108,7 +206,8 @@ def _classifies(network: Network) -> str | None:
 def _input(network: Network) -> str:
     batch = 1 if network.alone else "batch"
     sides = [network.height, network.width]
-    shape = [batch, 3, *sides] if network.input.layout == "NCHW" else [batch, *sides, 3]
+    channels = network.input.channels
+    shape = [batch, channels, *sides] if network.input.layout == "NCHW" else [batch, *sides, channels]
     return f"{network.input.name} [{', '.join(map(str, shape))}]"
 
 

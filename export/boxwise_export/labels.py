@@ -1,42 +1,115 @@
-"""Names of classes: a known set, a list, or a file of one a line."""
+"""Names of classes: a known set, a list, or a file: text with one a line, YAML or JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from boxwise_export.errors import PipelineError
+from boxwise_export.yaml_file import load_yaml
 
-KNOWN_SETS = ("coco", "imagenet")
+# coco91 has a name for each COCO id from 0 to 90, of which 11 are unused; coco has the 80 that are used.
+KNOWN_SETS = ("coco", "coco91", "imagenet")
 
 
 def read_labels(labels: str | Sequence[str], key: str) -> tuple[str, ...]:
     """Resolve `labels:` of a pipeline file.
 
     Args:
-        labels: `coco`, `imagenet`, the path of a text file with one name a line, or the names themselves.
+        labels: a known set, the path of a file, or the names themselves. A text file has one name a line. A YAML or
+            JSON file has a list of names, a map from ids to names, or either under `names`, as ultralytics' data.yaml.
         key: where it stands in the pipeline file, for errors.
 
     Raises:
-        PipelineError: an unknown set, a missing or empty file.
+        PipelineError: an unknown set, a file that is missing or has no names, an empty name or one that comes twice.
     """
     if not isinstance(labels, str):
-        names = tuple(labels)
+        numbered, where = list(enumerate(labels, 1)), "name"
     elif labels in KNOWN_SETS:
-        names = _lines(files("boxwise_export").joinpath("labels", f"{labels}.txt").read_text(encoding="utf-8"))
+        numbered, where = _lines(files("boxwise_export").joinpath("labels", f"{labels}.txt").read_text("utf-8")), "line"
     else:
-        try:
-            names = _lines(Path(labels).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise PipelineError(
-                f"{key}: {labels!r} is neither a known set ({', '.join(KNOWN_SETS)}) nor a readable text file "
-                f"({error}); write the names as a list, or one a line into a .txt file"
-            ) from error
-    if not names:
+        numbered, where = _read_file(Path(labels), key)
+    if not numbered:
         raise PipelineError(f"{key}: no names; expected at least one")
-    return names
+    first: dict[str, int] = {}
+    for number, name in numbered:
+        if not name.strip():
+            raise PipelineError(
+                f"{key}: {where} {number} is empty, and moves every name after it by one class; write its name, or "
+                "take it out"
+            )
+        if name in first:
+            raise PipelineError(
+                f"{key}: {where} {number} is {name!r}, as is {where} {first[name]}; give each class a name of its own"
+            )
+        first[name] = number
+    return tuple(first)
 
 
-def _lines(text: str) -> tuple[str, ...]:
-    return tuple(line.strip() for line in text.splitlines() if line.strip())
+def _read_file(path: Path, key: str) -> tuple[list[tuple[int, str]], str]:
+    """Numbered names, and what the number is of."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PipelineError(
+            f"{key}: {str(path)!r} is neither a known set ({', '.join(KNOWN_SETS)}) nor a readable text file "
+            f"({error}); write the names as a list, or one a line into a .txt file in UTF-8"
+        ) from error
+    if path.suffix.lower() not in (".yaml", ".yml", ".json"):
+        return _lines(text), "line"
+    try:
+        document = json.loads(text) if path.suffix.lower() == ".json" else load_yaml(text)
+    except (ValueError, yaml.YAMLError) as error:
+        raise PipelineError(f"{key}: {path} cannot be parsed: {' '.join(str(error).split())}") from error
+    return list(enumerate(parse_names(document, f"{key}: {path}"), 1)), "name"
+
+
+def parse_names(document: Any, what: str) -> list[str]:
+    """Names in the order of their ids, from a list, a map of ids to names, or either under `names`.
+
+    Raises:
+        PipelineError: it is none of these, or ids are missing; begins with `what`.
+    """
+    names = document.get("names", document) if isinstance(document, Mapping) else document
+    if isinstance(names, Mapping):
+        try:
+            by_id = {int(number): name for number, name in names.items()}
+        except (TypeError, ValueError):
+            raise PipelineError(f"{what}: expected a map from ids, which are whole numbers, to names") from None
+        if missing := sorted(set(range(len(by_id))) - set(by_id)):
+            raise PipelineError(f"{what}: has no name for id {missing[0]}; ids go from 0 without a gap")
+        names = [by_id[number] for number in range(len(by_id))]
+    if not isinstance(names, Sequence) or isinstance(names, str):
+        raise PipelineError(f"{what}: expected a list of names, a map from ids to names, or either under `names`")
+    try:
+        return [as_name(name) for name in names]
+    except ValueError as error:
+        raise PipelineError(f"{what}: {error}") from error
+
+
+def as_name(value: object) -> str:
+    """A name as a person meant it: a number becomes text, what YAML reads as something else is refused.
+
+    Raises:
+        ValueError: says what YAML made of it, and the fix.
+    """
+    if isinstance(value, bool):
+        raise ValueError("YAML reads yes, no, on, off, true and false as truth values; put the name in quotes")
+    if value is None:
+        raise ValueError("YAML reads null, ~ and nothing as no value; put the name in quotes")
+    if isinstance(value, Mapping | list):
+        raise ValueError(f"{value!s:.60} is no name; put a name with a colon or brackets in quotes")
+    return str(value)
+
+
+def _lines(text: str) -> list[tuple[int, str]]:
+    """Lines with their numbers, without empty ones at the end."""
+    lines = [line.strip() for line in text.splitlines()]
+    while lines and not lines[-1]:
+        lines.pop()
+    return list(enumerate(lines, 1))

@@ -12,6 +12,7 @@ from boxwise_export.errors import RepositoryError
 
 _SCHEMA: Literal[1] = 1
 _SUFFIX = ".manifest.json"
+_MOST_BYTES = 64_000_000
 
 
 class _Section(BaseModel):
@@ -35,7 +36,9 @@ class Revision(_Section):
 
     `published` is its time (UTC, ISO 8601), `models` the version of each model and `digests` the SHA-256 of each file
     in that version's folder, `file` the text of the pipeline file, `software` what exported it. `parity` is the gate's
-    report; `accuracy` the figures on a labelled set, where one was given.
+    report; `accuracy` the figures on a labelled set, where one was given. `notes` are what was concluded of each part
+    and not said, `warnings` what is absurd about the detections, and `sheet` is the file of annotated images beside
+    the manifest.
     """
 
     number: int
@@ -48,6 +51,9 @@ class Revision(_Section):
     software: dict[str, str | None]
     parity: dict[str, Any] | None = None
     accuracy: dict[str, Any] | None = None
+    notes: dict[str, list[str]] = {}
+    warnings: list[str] = []
+    sheet: str | None = None
 
 
 class Manifest(_Section):
@@ -104,6 +110,10 @@ def read_manifests(repository: Path) -> Mapping[str, Manifest]:
     """
     manifests = {}
     for path in sorted(repository.glob(f"*{_SUFFIX}")):
+        if (size := path.stat().st_size) > _MOST_BYTES:
+            raise RepositoryError(
+                f"{path}: {size:,} bytes; a manifest has a few thousand for each revision. Export to a new folder"
+            )
         try:
             manifest = Manifest.model_validate_json(path.read_bytes())
         except ValidationError as error:

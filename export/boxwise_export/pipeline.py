@@ -12,6 +12,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from boxwise_export.arrangement import Layout
 from boxwise_export.errors import PipelineError
+from boxwise_export.labels import as_name
+from boxwise_export.yaml_file import load_yaml
 from boxwise_runtime.canvas import ColorOrder, Interpolation, Resize
 
 # The longest list of candidates that leaves a detector's graph; DESIGN.md, "The stages".
@@ -35,8 +37,21 @@ Side = Annotated[int, Field(ge=1, le=8192)]
 Size = Annotated[tuple[Side, Side], BeforeValidator(_pair)]
 Channels = Annotated[tuple[float, float, float], BeforeValidator(_triple)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Labels = str | list[str]
+Name = Annotated[str, BeforeValidator(as_name)]
+Labels = str | list[Name]
 Precision = Literal["fp32", "fp16", "int8"]
+# What makes scores of a network's outputs; `none` where they are scores already.
+Activation = Literal["softmax", "sigmoid", "none"]
+# Which of a detector's class columns is no object.
+Background = Literal["first", "last", "none"]
+BoxFormat = Literal["xyxy", "yxyx", "xywh", "cxcywh"]
+# The columns of a box in each format, as `tensors.columns` names them.
+_BOX_COLUMNS: dict[tuple[str, ...], BoxFormat] = {
+    ("x1", "y1", "x2", "y2"): "xyxy",
+    ("x", "y", "w", "h"): "xywh",
+    ("cx", "cy", "w", "h"): "cxcywh",
+}
+_OTHER_COLUMNS = ("score", "class", "batch", "skip")
 
 
 class _Section(BaseModel):
@@ -72,7 +87,7 @@ class Weights(_Section):
     @model_validator(mode="after")
     def _from_somewhere(self) -> Weights:
         if self.file is None and self.source is None:
-            raise ValueError("expected a `file:` or a `source:`; found neither")
+            raise ValueError("needs either `file` or `source`")
         return self
 
     @property
@@ -119,26 +134,81 @@ class Canvas(_Section):
 class Tensors(_Section):
     """Which outputs hold what, of a graph that gives its boxes decoded (family `generic`).
 
-    `boxes` [B, N, 4] in `box_format`, in pixels of the canvas or as fractions of it; `scores` [B, N] or [B, N, C];
-    `classes` [B, N], where scores are [B, N] and there are several classes. `nms: false` where the graph has done it.
+    Either outputs of their own: `boxes` [B, N, 4] in `box_format`, `scores` [B, N] or [B, N, C], and `classes` [B, N],
+    where scores are [B, N] and there are several classes. Or one output, `rows` [B, N, columns] or [N, columns], whose
+    `columns` are named in their order: x1 y1 x2 y2, or cx cy w h, or x y w h; score; class; batch (the number of the
+    image); skip, for any other.
+
+    Boxes are in pixels of the canvas, or fractions of it (`units`). `nms: false` where the graph has done it.
     """
 
-    boxes: str
-    scores: str
+    boxes: str | None = None
+    scores: str | None = None
     classes: str | None = None
-    box_format: Literal["xyxy", "yxyx", "xywh", "cxcywh"] = "xyxy"
+    rows: str | None = None
+    columns: list[str] | None = None
+    box_format: BoxFormat = "xyxy"
     units: Literal["pixels", "fraction"] = "pixels"
     nms: bool = True
 
+    @model_validator(mode="after")
+    def _one_way(self) -> Tensors:
+        apart = self.boxes is not None and self.scores is not None
+        together = self.rows is not None and self.columns is not None
+        parts = [self.boxes, self.scores, self.classes]
+        if apart == together or (together and any(part is not None for part in parts)):
+            raise ValueError("needs either `boxes` and `scores`, or `rows` and `columns`")
+        for word in self.columns or []:
+            if word not in _OTHER_COLUMNS and not any(word in box for box in _BOX_COLUMNS):
+                known = ", ".join(dict.fromkeys([*(word for box in _BOX_COLUMNS for word in box), *_OTHER_COLUMNS]))
+                raise ValueError(f"columns: {word!r} is not known; expected {known}")
+        if together:
+            repeated = [word for word in self.columns or [] if word != "skip" and (self.columns or []).count(word) > 1]
+            if repeated or "score" not in (self.columns or []) or not self.box_columns:
+                raise ValueError(
+                    "columns: needs score and the four of one box, each once: x1 y1 x2 y2, cx cy w h or x y w h"
+                )
+        return self
+
+    @property
+    def box_columns(self) -> tuple[str, ...]:
+        """The columns of the box, in the order of `column_format`; none where there is no whole box."""
+        return next((box for box in _BOX_COLUMNS if set(box) <= set(self.columns or [])), ())
+
+    @property
+    def column_format(self) -> BoxFormat:
+        """The format of the box that the columns hold."""
+        return _BOX_COLUMNS[self.box_columns]
+
+
+class Nms(_Section):
+    """How boxes of one object are told from boxes of several (non-maximum suppression).
+
+    `multi_label`: whether a cell gives a box for every class above the threshold, or for its best class alone; left
+    out, as the predict function of the family's authors does. `class_agnostic`: whether a box suppresses boxes of every
+    class, or of its own alone.
+    """
+
+    multi_label: bool | None = None
+    class_agnostic: bool = False
+
 
 class Detector(_Section):
-    """What finds the objects. `labels` may be left out where the weights name them."""
+    """What finds the objects. `labels` may be left out where the weights name them.
+
+    `activation` makes scores of the class columns, and `background` is the column that is no object; left out, both are
+    read from the values and the names, and asked for where these do not settle them. Of classes that the graph gives as
+    numbers, `background: first` means that they count from 1.
+    """
 
     weights: Weights
     family: str | None = None
     tensors: Tensors | None = None
     anchors: Path | None = None
     labels: Labels | None = None
+    activation: Activation | None = None
+    background: Background | None = None
+    nms: Nms = Nms()
     score_threshold: Fraction = 0.25
     iou_threshold: Fraction = 0.5
     max_detections: Annotated[int, Field(ge=1, le=MAX_CANDIDATES)] = 100
@@ -157,11 +227,16 @@ class Detector(_Section):
 
 
 class Crop(_Section):
-    """How a region of the picture becomes the classifier's input; what is left out is the weights' own way."""
+    """How a region of the picture becomes the classifier's input; what is left out is the weights' own way.
+
+    `resize` stretches the region to this size and cuts the centre of `size` out of it; `resize_shorter` keeps the
+    aspect.
+    """
 
     size: Size | None = None
     padding: Annotated[float, Field(ge=0, le=2)] = 0.0
     keep_aspect: bool = False
+    resize: Size | None = None
     resize_shorter: Annotated[int, Field(ge=1, le=8192)] | None = None
     pad_value: Annotated[int, Field(ge=0, le=255)] = 114
     interpolation: Interpolation | None = None
@@ -169,14 +244,19 @@ class Crop(_Section):
 
     @model_validator(mode="after")
     def _centre_fits(self) -> Crop:
-        if self.resize_shorter is not None:
-            if self.size is not None and self.resize_shorter < max(self.size):
-                raise ValueError(
-                    f"resize_shorter: {self.resize_shorter} is smaller than the crop {self.size[0]} x {self.size[1]}; "
-                    "raise it"
-                )
-            if self.keep_aspect:
-                raise ValueError("keep_aspect and resize_shorter exclude each other; leave one out")
+        if self.resize_shorter is not None and self.size is not None and self.resize_shorter < max(self.size):
+            raise ValueError(
+                f"resize_shorter: {self.resize_shorter} is smaller than the crop {list(self.size)}; raise it"
+            )
+        if (
+            self.resize is not None
+            and self.size is not None
+            and any(a < b for a, b in zip(self.resize, self.size, strict=True))
+        ):
+            raise ValueError(f"resize: {list(self.resize)} is smaller than the crop {list(self.size)}; raise it")
+        chosen = {"keep_aspect": self.keep_aspect, "resize": self.resize, "resize_shorter": self.resize_shorter}
+        if len(said := [key for key, value in chosen.items() if value]) > 1:
+            raise ValueError(f"{' and '.join(said)} exclude each other; leave one out")
         return self
 
 
@@ -187,11 +267,11 @@ class Classifier(_Section):
     activation gets are cosine similarities, times `logit_scale` (100 in CLIP; `activation: none` gives the cosines).
     """
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
+    name: Annotated[Name, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
     weights: Weights
     labels: Labels | None = None
-    only: list[str] | None = None
-    activation: Literal["softmax", "sigmoid", "none"] = "softmax"
+    only: list[Name] | None = None
+    activation: Activation | None = None
     threshold: Fraction | None = None
     prototypes: Path | None = None
     logit_scale: Annotated[float, Field(gt=0, le=1000)] | None = None
@@ -209,7 +289,7 @@ class Classifier(_Section):
 
     @model_validator(mode="after")
     def _threshold_of_sigmoid(self) -> Classifier:
-        if self.threshold is not None and self.activation != "sigmoid":
+        if self.threshold is not None and self.activation == "softmax":
             raise ValueError("threshold: belongs to `activation: sigmoid`; leave it out or change the activation")
         return self
 
@@ -272,7 +352,7 @@ class Pipeline(_Section):
     picture with one side over `max_aspect` times the other, which no camera makes: 1 x 4,000 is still answered.
     """
 
-    name: str = "boxwise"
+    name: Name = "boxwise"
     layout: Layout = "ensemble"
     serving: Serving = Serving()
     detector: Detector | None = None
@@ -325,7 +405,7 @@ def load_pipeline(path: Path) -> Pipeline:
         PipelineError: there is no such file, it is not YAML, or a key is wrong; says which and what was expected.
     """
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = load_yaml(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise PipelineError(f"{path}: no such file; `boxwise init` writes one to start from") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -375,7 +455,7 @@ def _sentence(error: Any) -> str:
             return prefix + str(error["ctx"]["error"])
         case _:
             message = error["msg"][0].lower() + error["msg"][1:]
-            return f"{prefix}{message}, got {error['input']!r}"
+            return f"{prefix}{message}, got {error['input']!r:.200}"
 
 
 def _nearest(location: tuple[str | int, ...]) -> str:
@@ -384,7 +464,7 @@ def _nearest(location: tuple[str | int, ...]) -> str:
 
     sections: dict[str, type[BaseModel]] = {
         "detector": Detector, "classifiers": Classifier, "canvas": Canvas, "crop": Crop,
-        "normalize": Normalize, "weights": Weights, "tensors": Tensors,
+        "normalize": Normalize, "weights": Weights, "tensors": Tensors, "nms": Nms,
         "tolerances": Tolerances, "serving": Serving,
     }  # fmt: skip
     parents = [part for part in location[:-1] if isinstance(part, str)]

@@ -5,23 +5,35 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from boxwise_export.activation import last_operator, settle_activation
 from boxwise_export.arrangement import Arrangement
 from boxwise_export.arrays import read_anchors, read_prototypes
 from boxwise_export.errors import GraphError, PipelineError
 from boxwise_export.families import Head, Reading, find_family
+from boxwise_export.families.unserved import describe
 from boxwise_export.graph.classifier import build_classifier, unit_vectors
 from boxwise_export.graph.detector import build_detector
 from boxwise_export.graph.light import give_back_memory
 from boxwise_export.graph.precision import to_fp16
-from boxwise_export.graph.source import Layout
+from boxwise_export.graph.source import SourceInput, probe_unlike
 from boxwise_export.labels import read_labels
-from boxwise_export.network import Report, read_network
-from boxwise_export.pipeline import MAX_CANDIDATES, Classifier, Detector, Labels, Normalize, Pipeline, Precision
+from boxwise_export.network import Network, Report, read_network
+from boxwise_export.pipeline import (
+    MAX_CANDIDATES,
+    Activation,
+    Classifier,
+    Detector,
+    Labels,
+    Normalize,
+    Pipeline,
+    Precision,
+)
 from boxwise_export.sources import Source
 from boxwise_runtime.canvas import ColorOrder, Interpolation, Resize
 from boxwise_runtime.crop import CropSpec
@@ -50,7 +62,11 @@ class CanvasPlan:
 
 @dataclass(frozen=True)
 class DetectorPlan:
-    """A detector, ready to be published."""
+    """A detector, ready to be published.
+
+    `multi_label` as in `pipeline.Nms`, settled. `notes` are what was concluded and not said, and what was read
+    otherwise than the weights' metadata has it, each a sentence.
+    """
 
     spec: Detector
     source: Source
@@ -62,8 +78,10 @@ class DetectorPlan:
     candidates: int
     max_batch_size: int
     graph: onnx.ModelProto
-    layout: Layout
+    input: SourceInput
     raw_ranks: Mapping[str, int]
+    multi_label: bool
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,7 +89,7 @@ class ClassifierPlan:
     """A classifier, ready to be published.
 
     `only` holds detector class ids, none for all; `similarity`, float32 [C, D], is what unit embeddings are multiplied
-    with to be logits, where there are prototypes.
+    with to be logits, where there are prototypes. `notes` as a detector's.
     """
 
     spec: Classifier
@@ -83,9 +101,11 @@ class ClassifierPlan:
     top_k: int
     max_batch_size: int
     graph: onnx.ModelProto
-    layout: Layout
+    input: SourceInput
     raw_output: str
+    activation: Activation
     similarity: NDArray[np.float32] | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -164,21 +184,17 @@ def _plan_detector(spec: Detector, fp16: bool, report: Report) -> DetectorPlan:
     report(f"detector: reading {spec.weights.title}")
     network = read_network(spec.weights, spec.canvas.size, "detector", "detector.canvas.size", report)
     own, height, width = network.source.preprocessing, network.height, network.width
-    labels = _labels(spec.labels, network.source, "detector.labels")
-    head = Head(
-        network.outputs,
-        height,
-        width,
-        classes=len(labels),
-        anchors=read_anchors(spec.anchors) if spec.anchors else network.source.anchors,
-        tensors=spec.tensors,
-    )
     _introduce(network.source, report)
-    family, reading = find_family(spec.family or network.source.family, head)
-    if reading.classes not in (None, len(labels)):
-        raise PipelineError(f"detector.labels: {len(labels)} names, but the graph gives {reading.classes} classes")
-    report(f"detector: {family.name}, {height} x {width}; writing its decoding into the graph")
-    normalize = spec.normalize or own.normalize or family.canvas.normalize
+    names, notes = _labels(spec.labels, network.source, "detector.labels")
+    family, reading = find_family(spec.family or network.source.family, head_of(network, names, spec))
+    labels = reading.class_names(names)
+    _require_names(len(labels), reading.classes, "detector.labels")
+    if spec.nms.class_agnostic and not reading.nms:
+        raise PipelineError(
+            "detector.nms.class_agnostic: the detector gives one box an object, without NMS; leave it out"
+        )
+    multi_label = family.multi_label if spec.nms.multi_label is None else spec.nms.multi_label
+    normalize = _normalize(spec.normalize, own.normalize or family.canvas.normalize, network, "detector.normalize")
     graph, candidates = build_detector(
         to_fp16(network.model) if fp16 else network.model,
         network.input,
@@ -187,7 +203,11 @@ def _plan_detector(spec: Detector, fp16: bool, report: Report) -> DetectorPlan:
         width=width,
         normalize=normalize,
         candidates=spec.candidates or MAX_CANDIDATES,
+        multi_label=multi_label,
     )
+    report(f"detector: {family.name}, {height} x {width}; writing its decoding into the graph")
+    notes = (*notes, *reading.assumed)
+    _report_notes(notes, report)
     return DetectorPlan(
         spec=spec,
         source=network.source,
@@ -206,8 +226,26 @@ def _plan_detector(spec: Detector, fp16: bool, report: Report) -> DetectorPlan:
         candidates=candidates,
         max_batch_size=1 if network.alone else spec.max_batch_size,
         graph=graph,
-        layout=network.input.layout,
+        input=network.input,
         raw_ranks={name: values.ndim for name, values in network.outputs.items()},
+        multi_label=multi_label,
+        notes=notes,
+    )
+
+
+def head_of(network: Network, names: tuple[str, ...] | None, spec: Detector | None = None) -> Head:
+    """What a family reads of a network: its outputs, what its source says, and what the pipeline file overrules."""
+    source = network.source
+    return Head(
+        network.outputs,
+        network.height,
+        network.width,
+        names,
+        anchors=read_anchors(spec.anchors) if spec and spec.anchors else source.anchors,
+        tensors=spec.tensors if spec else None,
+        activation=(spec and spec.activation) or source.activation,
+        background=(spec and spec.background) or source.background,
+        task=source.metadata.task,
     )
 
 
@@ -215,63 +253,139 @@ def _plan_classifier(spec: Classifier, detector: DetectorPlan | None, fp16: bool
     key = f"classifiers.{spec.name}"
     report(f"{spec.name}: reading {spec.weights.title}")
     network = read_network(spec.weights, spec.crop.size, key, f"{key}.crop.size", report)
-    own, height, width, outputs = network.source.preprocessing, network.height, network.width, network.outputs
+    own = network.source.preprocessing
     if network.alone and detector is not None:
         raise GraphError(
             f"{key}.weights: the graph takes one crop at a time ({network.alone}); export it again with a dynamic batch"
         )
     _introduce(network.source, report)
-    batch = 1 if network.alone else _WHOLE_PICTURE_BATCH
-    if len(outputs) != 1:
-        raise GraphError(f"{key}.weights: gives {', '.join(outputs)}; name the logits in `outputs: [...]`")
-    ((output, logits),) = outputs.items()
-    labels = _labels(spec.labels, network.source, f"{key}.labels")
-    prototypes = read_prototypes(spec.prototypes, logits.size, key) if spec.prototypes else None
-    classes, who = (
-        (logits.size, "the graph gives") if prototypes is None else (len(prototypes), "there are prototypes of")
-    )
-    if len(labels) != classes:
-        raise PipelineError(f"{key}.labels: {len(labels)} names, but {who} {classes} classes")
+    output, size = _classifier_output(network, key)
+    labels, notes = _labels(spec.labels, network.source, f"{key}.labels")
+    prototypes = read_prototypes(spec.prototypes, size, key) if spec.prototypes else None
+    if prototypes is None:
+        _require_names(len(labels), size, f"{key}.labels")
+        values = probe_unlike(network.model, network.input, network.height, network.width, output)
+        last = last_operator(network.model, output)
+        activation, assumed = settle_activation(spec.activation, last, values, key)
+        notes = (*notes, *assumed)
+    else:
+        activation = spec.activation or "softmax"
+        if len(labels) != len(prototypes):
+            raise PipelineError(
+                f"{key}.labels: {len(labels)} names, but there are prototypes of {len(prototypes)} classes"
+            )
+    if spec.threshold is not None and activation == "softmax":
+        raise PipelineError(
+            f"{key}.threshold: belongs to labels that are scored by themselves; set `activation: sigmoid`"
+        )
+    similarity = None if prototypes is None else _logit_scale(spec) * unit_vectors(prototypes)
     top_k = min(spec.top_k, len(labels))
-    logit_scale = 1.0 if spec.activation == "none" else spec.logit_scale or CLIP_SCALE
-    similarity = None if prototypes is None else logit_scale * unit_vectors(prototypes)
-    normalize = spec.normalize or own.normalize or Normalize()
-    report(f"{spec.name}: {height} x {width}, {len(labels)} labels; writing {spec.activation} and top-{top_k}")
+    normalize = _normalize(spec.normalize, own.normalize or Normalize(), network, f"{key}.normalize")
+    graph = build_classifier(
+        to_fp16(network.model) if fp16 else network.model,
+        network.input,
+        output,
+        height=network.height,
+        width=network.width,
+        normalize=normalize,
+        activation=activation,
+        threshold=spec.threshold,
+        top_k=top_k,
+        similarity=similarity,
+    )
+    report(
+        f"{spec.name}: {network.height} x {network.width}, {len(labels)} labels; writing {activation} and top-{top_k}"
+    )
+    _report_notes(notes, report)
     return ClassifierPlan(
         spec=spec,
         source=network.source,
         labels=labels,
         only=_class_ids(spec, detector, key),
-        crop=CropSpec(
-            height=height,
-            width=width,
-            padding=spec.crop.padding,
-            keep_aspect=spec.crop.keep_aspect,
-            # A box is the object already: the margin that whole pictures are cut to the centre for is not around it.
-            resize_shorter=_first(spec.crop.resize_shorter, None if detector else own.resize_shorter, 0),
-            pad_value=spec.crop.pad_value,
-            interpolation=spec.crop.interpolation or own.interpolation or "linear",
-            color_order=spec.crop.color_order or own.color_order or "rgb",
-        ),
+        crop=_crop(spec, network, detector),
         normalize=normalize,
         top_k=top_k,
-        max_batch_size=detector.spec.max_detections if detector else batch,
-        graph=build_classifier(
-            to_fp16(network.model) if fp16 else network.model,
-            network.input,
-            output,
-            height=height,
-            width=width,
-            normalize=normalize,
-            activation=spec.activation,
-            threshold=spec.threshold,
-            top_k=top_k,
-            similarity=similarity,
-        ),
-        layout=network.input.layout,
+        max_batch_size=detector.spec.max_detections if detector else 1 if network.alone else _WHOLE_PICTURE_BATCH,
+        graph=graph,
+        input=network.input,
         raw_output=output,
+        activation=activation,
         similarity=similarity,
+        notes=notes,
     )
+
+
+def _classifier_output(network: Network, key: str) -> tuple[str, int]:
+    """The name of the one output, and how many numbers it has for an image."""
+    if what := describe(head_of(network, None)) if network.source.metadata.task != "classify" else None:
+        raise GraphError(f"{key}.weights: {what}")
+    if len(network.outputs) != 1:
+        raise GraphError(f"{key}.weights: gives {', '.join(network.outputs)}; name the logits in `outputs: [...]`")
+    ((output, logits),) = network.outputs.items()
+    if logits.size != logits.shape[-1] and logits.size != logits.shape[min(1, logits.ndim - 1)]:
+        raise GraphError(
+            f"{key}.weights: {output} is {list(logits.shape)} for one image; expected one number for each class"
+        )
+    return output, logits.size
+
+
+def _crop(spec: Classifier, network: Network, detector: DetectorPlan | None) -> CropSpec:
+    own = network.source.preprocessing
+    resize = spec.crop.resize or (0, 0)
+    # A box is the object already: the margin that whole images are cut to the centre for is not around it.
+    usual = 0 if detector or spec.crop.resize or spec.crop.keep_aspect else own.resize_shorter
+    return CropSpec(
+        height=network.height,
+        width=network.width,
+        padding=spec.crop.padding,
+        keep_aspect=spec.crop.keep_aspect,
+        resize_shorter=_first(spec.crop.resize_shorter, usual, 0),
+        resize_height=resize[0],
+        resize_width=resize[1],
+        pad_value=spec.crop.pad_value,
+        interpolation=spec.crop.interpolation or own.interpolation or "linear",
+        color_order=spec.crop.color_order or ("rgb" if network.input.channels == 1 else own.color_order) or "rgb",
+    )
+
+
+def _logit_scale(spec: Classifier) -> float:
+    return 1.0 if spec.activation == "none" else spec.logit_scale or CLIP_SCALE
+
+
+def _normalize(asked: Normalize | None, usual: Normalize, network: Network, key: str) -> Normalize:
+    """The normalisation asked for or the usual one, as far as the graph's input can take it.
+
+    Raises:
+        PipelineError: the graph takes pixels as integers, or grey ones, and the pipeline file asks for something else.
+    """
+    graph, plain = network.input, Normalize()
+    if graph.takes_integers:
+        if asked not in (None, plain):
+            raise PipelineError(
+                f"{key}: the graph takes whole pixels of 0 to 255, and normalises them itself; leave it out"
+            )
+        return plain
+    chosen = asked or usual
+    if graph.channels == 1 and (len({*chosen.mean}) > 1 or len({*chosen.std}) > 1):
+        if asked is not None:
+            raise PipelineError(f"{key}: the graph takes grey images; give one number for `mean` and one for `std`")
+        return plain
+    return chosen
+
+
+def _require_names(names: int, classes: int | None, key: str) -> None:
+    if classes in (None, names):
+        return
+    hint = {
+        1: "; where one of them is the background, it wants a name too",
+        -1: "; where one of the names is the background's, leave it out",
+    }.get(classes - names, "")
+    raise PipelineError(f"{key}: {names} names, but the graph gives {classes} classes{hint}")
+
+
+def _report_notes(notes: tuple[str, ...], report: Report) -> None:
+    for note in notes:
+        report(f"  assumed: {note}")
 
 
 def _introduce(source: Source, report: Report) -> None:
@@ -282,13 +396,19 @@ def _introduce(source: Source, report: Report) -> None:
         report(f"  its own preprocessing: {', '.join(f'{name} {text}' for name, text in texts.items())}")
 
 
-def _labels(labels: Labels | None, source: Source, key: str) -> tuple[str, ...]:
-    """The names that the pipeline file gives, or else the weights' own."""
-    if labels is not None:
-        return read_labels(labels, key)
-    if source.labels is None:
-        raise PipelineError(f"{key}: missing, and the weights do not name their classes; add it")
-    return source.labels
+def _labels(labels: Labels | None, source: Source, key: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names that the pipeline file gives, or else the weights' own; and where the two differ."""
+    if labels is None:
+        if source.labels is None:
+            raise PipelineError(f"{key}: missing, and the weights do not name their classes; add it")
+        return source.labels, ()
+    names = read_labels(labels, key)
+    if source.labels in (None, names) or source.labels is None:
+        return names, ()
+    pairs = list(zip_longest(names, source.labels, fillvalue="no name"))
+    row = next(row for row, (one, other) in enumerate(pairs) if one != other)
+    difference = f"class {row} is {pairs[row][0]!r} in the pipeline file and {pairs[row][1]!r} in the weights' metadata"
+    return names, (f"labels: the pipeline file's, though {difference}",)
 
 
 def _first(*values: int | None) -> int:

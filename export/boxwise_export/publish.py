@@ -14,7 +14,7 @@ from typing import Any
 
 from boxwise_export.arrangement import Arrangement
 from boxwise_export.errors import RepositoryError
-from boxwise_export.exchange import edited, locked
+from boxwise_export.exchange import edited, locked, write_file
 from boxwise_export.layouts import Stages, layers, read_stages
 from boxwise_export.manifest import Manifest, Provenance, Revision, find_manifest, read_manifests
 from boxwise_export.plan import ClassifierPlan, DetectorPlan, Plan
@@ -54,6 +54,8 @@ def publish(
     file: str = "",
     parity: Mapping[str, Any] | None = None,
     accuracy: Mapping[str, Any] | None = None,
+    warnings: Sequence[str] = (),
+    sheet: bytes | None = None,
     keep: int = KEPT,
 ) -> Publication:
     """Write a pipeline's models into a repository, which may hold other pipelines, and its manifest beside them.
@@ -67,6 +69,8 @@ def publish(
         file: the text of the pipeline file, for the manifest.
         parity: the gate's report, for the manifest.
         accuracy: figures on a labelled set, for the manifest.
+        warnings: what is absurd about the detections, for the manifest.
+        sheet: annotated images, a JPEG, that lies beside the manifest as long as the revision does.
         keep: how many revisions can be gone back to, that of now included.
 
     Raises:
@@ -83,9 +87,11 @@ def publish(
         software={name: _installed(name) for name in ("boxwise", "onnx", "onnxruntime", "numpy", "torch")},
         parity=dict(parity) if parity is not None else None,
         accuracy=dict(accuracy) if accuracy is not None else None,
+        notes={name: list(part.notes) for name, part in _parts(plan).items() if part.notes},
+        warnings=list(warnings),
     )
     with locked(out.resolve()):
-        return _publish(out.resolve(), plan.name, build_stages(plan), plan.arrangement, draft, keep)
+        return _publish(out.resolve(), plan.name, build_stages(plan), plan.arrangement, draft, keep, sheet)
 
 
 def rearrange(repository: Path, pipeline: str | None, arrangement: Arrangement, *, keep: int = KEPT) -> Publication:
@@ -110,7 +116,13 @@ def rearrange(repository: Path, pipeline: str | None, arrangement: Arrangement, 
 
 
 def _publish(
-    out: Path, pipeline: str, stages: Stages, arrangement: Arrangement, draft: Revision, keep: int
+    out: Path,
+    pipeline: str,
+    stages: Stages,
+    arrangement: Arrangement,
+    draft: Revision,
+    keep: int,
+    sheet: bytes | None = None,
 ) -> Publication:
     """Give every model its version and write what changed; `draft` is the revision but for its number and models."""
     manifest = _manifest_of(out, pipeline)
@@ -125,9 +137,11 @@ def _publish(
     changed = [name for name in versions if versions[name] != served.get(name)]
     if manifest and versions == served:
         return Publication(manifest.revision(), [])
+    number = max((each.number for each in manifest.revisions), default=0) + 1 if manifest else 1
     revision = draft.model_copy(
         update={
-            "number": max((each.number for each in manifest.revisions), default=0) + 1 if manifest else 1,
+            "number": number,
+            "sheet": f"{pipeline}.revision-{number}.jpg" if sheet else draft.sheet,
             "models": versions,
             "digests": {folder.name: _digests(version_files(folder)) for folder in folders},
         }
@@ -136,6 +150,8 @@ def _publish(
         for folder in folders:
             if folder.name in changed:
                 write_version(place(tree, pipeline, folder.name), folder, versions[folder.name])
+        if sheet and revision.sheet:
+            write_file(tree / revision.sheet, sheet)
         first = Manifest(pipeline=pipeline, current=revision.number, revisions=[revision])
         fresh = manifest.followed_by(revision) if manifest else first
         serve(tree, fresh)
@@ -176,8 +192,6 @@ def _folders(out: Path) -> Iterator[Path]:
 
 
 def _sources(plan: Plan) -> dict[str, Provenance]:
-    parts: dict[str, DetectorPlan | ClassifierPlan] = {"detector": plan.detector} if plan.detector else {}
-    parts |= {classifier.spec.name: classifier for classifier in plan.classifiers}
     return {
         name: Provenance(
             weights=part.spec.weights.title,
@@ -185,8 +199,13 @@ def _sources(plan: Plan) -> dict[str, Provenance]:
             origin=part.source.origin,
             licence=part.source.licence,
         )
-        for name, part in parts.items()
+        for name, part in _parts(plan).items()
     }
+
+
+def _parts(plan: Plan) -> dict[str, DetectorPlan | ClassifierPlan]:
+    parts: dict[str, DetectorPlan | ClassifierPlan] = {"detector": plan.detector} if plan.detector else {}
+    return parts | {classifier.spec.name: classifier for classifier in plan.classifiers}
 
 
 def _digests(files: Mapping[str, bytes]) -> dict[str, str]:

@@ -162,7 +162,8 @@ def _nms(plan: Plan, detector: DetectorPlan) -> ModelFolder:
         remove(config.input, "frame")
         remove(config.output, "rows")
     aliases = _crops(config, plan)
-    set_parameters(config, {"nms": detector.reading.nms, "crops": _crop_fields(plan)})
+    settings = {"nms": detector.reading.nms, "class_agnostic": detector.spec.nms.class_agnostic}
+    set_parameters(config, settings | {"crops": _crop_fields(plan)})
     return _folder("nms", config.name, {"config.pbtxt": template.render(config, aliases)})
 
 

@@ -68,6 +68,10 @@ def prune(tree: Path, manifest: Manifest, keep: int) -> None:
                 shutil.rmtree(model / str(number))
         if model.exists() and not versions_of(model):
             shutil.rmtree(model)
+    sheets = {revision.sheet for revision in kept.revisions}
+    for revision in manifest.revisions:
+        if revision.sheet and revision.sheet not in sheets:
+            (tree / revision.sheet).unlink(missing_ok=True)
     write_file(tree / kept.file_name, kept.model_dump_json(indent=2).encode() + b"\n")
 
 

@@ -32,6 +32,9 @@ def document(plan: Plan) -> dict[str, Any]:
             "score_threshold": detector.spec.score_threshold,
             "iou_threshold": detector.spec.iou_threshold,
             "max_detections": detector.spec.max_detections,
+            "multi_label": detector.multi_label,
+            "class_agnostic": detector.spec.nms.class_agnostic,
+            "notes": list(detector.notes),
         },
         "classifiers": [
             {
@@ -41,6 +44,8 @@ def document(plan: Plan) -> dict[str, Any]:
                 "crop": asdict(classifier.crop),
                 "top_k": classifier.top_k,
                 "max_batch_size": classifier.max_batch_size,
+                "activation": classifier.activation,
+                "notes": list(classifier.notes),
             }
             for classifier in plan.classifiers
         ],

@@ -23,6 +23,8 @@ class CropSpec:
         keep_aspect: letterbox the region instead of stretching it.
         resize_shorter: resize the region's shorter side to this many pixels, then cut the centre, the way ImageNet
             classifiers are evaluated; 0 for not.
+        resize_height: stretch the region to this height and `resize_width`, then cut the centre; 0 for not.
+        resize_width: see there.
         pad_value: 0 to 255, of the letterbox.
         interpolation: how pixels between pixels are found.
         color_order: the order of the crop's channels.
@@ -33,6 +35,8 @@ class CropSpec:
     padding: float = 0.0
     keep_aspect: bool = False
     resize_shorter: int = 0
+    resize_height: int = 0
+    resize_width: int = 0
     pad_value: int = 114
     interpolation: Interpolation = "linear"
     color_order: ColorOrder = "rgb"
@@ -66,6 +70,8 @@ def region(box: Sequence[float], height: int, width: int, padding: float) -> tup
 def _fill(picture: NDArray[np.uint8], spec: CropSpec, out: NDArray[np.uint8]) -> None:
     if spec.resize_shorter:
         picture = _centre(picture, spec)
+    elif spec.resize_height:
+        picture = _cut(resize_to(picture, spec.resize_height, spec.resize_width, spec.interpolation), spec)
     height, width = picture.shape[:2]
     draw(
         picture,
@@ -78,15 +84,19 @@ def _fill(picture: NDArray[np.uint8], spec: CropSpec, out: NDArray[np.uint8]) ->
 
 
 def _centre(picture: NDArray[np.uint8], spec: CropSpec) -> NDArray[np.uint8]:
-    """Resize the shorter side, then cut [spec.height, spec.width] from the centre; torchvision rounds so too."""
+    """Resize the shorter side, then cut [spec.height, spec.width] from the centre."""
     # The centre never needs more than the middle two squares; resizing all of a 1 x 4000 picture takes 786 MB.
     picture = _middle(picture, 2 * min(picture.shape[:2]))
     height, width = picture.shape[:2]
     scale = spec.resize_shorter / min(height, width)
-    new_height, new_width = int(height * scale), int(width * scale)
-    top, left = round((new_height - spec.height) / 2), round((new_width - spec.width) / 2)
-    resized = resize_to(picture, new_height, new_width, spec.interpolation)
-    return resized[top : top + spec.height, left : left + spec.width]
+    return _cut(resize_to(picture, int(height * scale), int(width * scale), spec.interpolation), spec)
+
+
+def _cut(picture: NDArray[np.uint8], spec: CropSpec) -> NDArray[np.uint8]:
+    """[spec.height, spec.width] from the centre; torchvision rounds so too."""
+    height, width = picture.shape[:2]
+    top, left = round((height - spec.height) / 2), round((width - spec.width) / 2)
+    return picture[top : top + spec.height, left : left + spec.width]
 
 
 def _middle(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

@@ -182,10 +182,12 @@ class Suppress:
 
     Attributes:
         nms: whether to suppress; a detector that ends in one box an object needs none.
+        class_agnostic: whether a box suppresses boxes of every class, or of its own alone.
         crops: classifier -> fields of its `Crop`.
     """
 
     nms: bool
+    class_agnostic: bool = False
     crops: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -215,7 +217,8 @@ class Suppress:
         seen = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
         canvas_boxes, boxes, scores, class_ids = canvas_boxes[seen], boxes[seen], scores[seen], class_ids[seen]
         if self.nms:
-            found = suppress(canvas_boxes, scores, class_ids, iou_threshold)
+            groups = np.zeros_like(class_ids) if self.class_agnostic else class_ids
+            found = suppress(canvas_boxes, scores, groups, iou_threshold)
         else:
             found = np.argsort(-scores, kind="stable")
         kept = found[: int(max_detections)]

@@ -94,7 +94,7 @@ def repository(demo_assets: dict[str, Path], tmp_path_factory: pytest.TempPathFa
     pipelines = SYNTHETIC | {"centernet": {"detector": detector}}
     if SHARED_DATA.is_dir():
         weights = str(SHARED_DATA / "models" / "yolox_nano_coco.onnx")
-        pipelines["street"] = {"detector": {"weights": weights, "labels": "coco"}}
+        pipelines["street"] = {"detector": {"weights": weights, "labels": "coco", "nms": {"multi_label": True}}}
     for name, pipeline in pipelines.items():
         file = sources / f"{name}.yaml"
         file.write_text(yaml.safe_dump({"name": name, **pipeline}))

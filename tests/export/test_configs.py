@@ -57,7 +57,7 @@ def test_shapes_and_parameters_are_filled_in() -> None:
     set_shape(config.input, "candidate_boxes", (1, 300, 4))
     for key in [key for key in config.parameters if key.startswith("crops.")]:
         del config.parameters[key]
-    set_parameters(config, {"nms": True})
+    set_parameters(config, {"nms": True, "class_agnostic": False})
     text = template.render(config)
     assert "dims: 300" in text
     assert '# false where the detector itself ends in one box an object.\nparameters {\n  key: "nms"' in text

@@ -105,12 +105,12 @@ def test_every_key_of_the_starter_that_is_commented_out_is_valid_too() -> None:
             for name in ("class", "candidate", "dog_label")
         ),
         (
-            "classifiers: [{name: a, weights: a.onnx, labels: [x], crop: {size: 8}, threshold: 0.5}]",
+            "classifiers: [{name: a, weights: a.onnx, labels: [x], activation: softmax, threshold: 0.5}]",
             "threshold: belongs to `activation: sigmoid`",
         ),
         (
             "classifiers: [{name: a, weights: a.onnx, labels: [x], crop: {size: 8, resize_shorter: 4}}]",
-            "resize_shorter: 4 is smaller than the crop 8 x 8",
+            "resize_shorter: 4 is smaller than the crop [8, 8]",
         ),
         (
             "classifiers: [{name: a, weights: a.onnx, labels: [x], crop: {size: 8}, only: [car]}]",

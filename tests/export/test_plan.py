@@ -27,7 +27,7 @@ def test_a_detector_s_open_questions_are_settled(write_pipeline: Write) -> None:
     assert detector.family == "yolox"
     assert (detector.canvas.height, detector.canvas.width) == (64, 64)
     assert (detector.canvas.resize, detector.canvas.color_order) == ("letterbox_top_left", "bgr")
-    assert detector.candidates == 84 * 2  # all that there are
+    assert detector.candidates == 84  # all that there are, each of its best class
     assert detector.max_batch_size == 8  # the batch of 1 was opened
 
 
@@ -70,7 +70,10 @@ def test_a_classifier_s_batch_holds_every_box(write_pipeline: Write) -> None:
         ("detector: {weights: nothing.onnx, labels: coco}", "detector.weights: no such file"),
         ("detector: {weights: pipeline.yaml, labels: coco}", "pipeline.yaml ends in .yaml; expected .onnx"),
         ("detector: {weights: detector.onnx, labels: coco}", "detector.labels: 80 names, but the graph gives 2"),
-        ("detector: {weights: detector.onnx, labels: birds}", "'birds' is neither a known set (coco, imagenet)"),
+        (
+            "detector: {weights: detector.onnx, labels: birds}",
+            "'birds' is neither a known set (coco, coco91, imagenet)",
+        ),
         ("detector: {weights: detector.onnx, labels: []}", "detector.labels: no names"),
         (
             "detector: {weights: detector.onnx, labels: [a, b], family: yolo}",

@@ -57,7 +57,7 @@ def finder(model: Any) -> Callable[..., Found]:
         pixels = torch.from_numpy(np.ascontiguousarray(canvas)).permute(2, 0, 1)[None].float() / 255
         with torch.no_grad():
             rows = model(pixels)[0]
-        settings = {"nc": 80, "max_det": most, "multi_label": True, "end2end": end_to_end(model)}
+        settings = {"nc": 80, "max_det": most, "multi_label": False, "end2end": end_to_end(model)}
         (found,) = non_max_suppression(rows, score, iou, **settings)
         values = found.numpy()
         return Found(values[:, :4], values[:, 4], values[:, 5].astype(int))

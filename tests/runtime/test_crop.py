@@ -1,5 +1,6 @@
 """Boxes are cut out, padded, and brought to a classifier's size."""
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -59,6 +60,15 @@ def test_resize_shorter_cuts_the_centre_as_torchvision_does() -> None:
     (cut,) = crop(frame, np.float32([[0, 0, 64, 32]]), CropSpec(16, 16, resize_shorter=20))
     expected = (np.arange(12, 28) + 0.5) * 64 / 40 - 0.5
     np.testing.assert_allclose(cut[0, :, 0], expected, atol=0.51)
+
+
+def test_resize_stretches_and_cuts_the_centre() -> None:
+    """256 x 256 without the aspect, then the centre of 224, as Keras and many torchvision recipes have it."""
+    frame = np.random.default_rng(0).integers(0, 256, (300, 500, 3), np.uint8)
+    box = np.float32([[100, 50, 400, 250]])
+    spec = CropSpec(224, 224, resize_height=256, resize_width=256, interpolation="area")
+    right = cv2.resize(frame[50:250, 100:400], (256, 256), interpolation=cv2.INTER_AREA)[16:240, 16:240]
+    np.testing.assert_array_equal(crop(frame, box, spec)[0], right)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 4000), (4000, 1)])

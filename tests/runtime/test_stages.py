@@ -65,7 +65,9 @@ def test_preprocess_refuses_before_it_decodes() -> None:
         PREPROCESS({"raw_frame": np.zeros((100, 200, 3), np.uint8)})
 
 
-def suppressed(boxes: object, scores: object, classes: object, **changes: object) -> dict[str, np.ndarray]:
+def suppressed(
+    boxes: object, scores: object, classes: object, stage: Suppress | None = None, **changes: object
+) -> dict[str, np.ndarray]:
     inputs = {
         "candidate_boxes": np.array([boxes], np.float32).reshape(1, -1, 4),
         "candidate_scores": np.array([scores], np.float32),
@@ -74,7 +76,16 @@ def suppressed(boxes: object, scores: object, classes: object, **changes: object
         "thresholds": np.float32([0.25, 0.5, 10]),
         "class_filter": np.zeros(0, np.int32),
     } | changes
-    return Suppress(nms=True)(inputs)
+    return (stage or Suppress(nms=True))(inputs)
+
+
+@pytest.mark.parametrize(("class_agnostic", "kept"), [(False, [0.9, 0.8, 0.7]), (True, [0.9, 0.7])])
+def test_class_agnostic_nms_suppresses_boxes_of_every_class(class_agnostic: bool, kept: list[float]) -> None:
+    stage = Suppress(nms=True, class_agnostic=class_agnostic)
+    boxes = [[0, 0, 10, 10], [0, 0, 10, 11], [50, 50, 60, 60]]
+    outputs = suppressed(boxes, [0.9, 0.8, 0.7], [1, 2, 1], stage)
+    assert outputs["scores"] == pytest.approx(kept)
+    assert outputs["class_ids"].tolist() == ([1, 1] if class_agnostic else [1, 2, 1])  # ids stay the detector's
 
 
 def test_no_candidates_give_a_well_formed_reply() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxwise_export.graph.builder import GraphBuilder
-from boxwise_export.pipeline import Normalize, Tensors
+from boxwise_export.pipeline import Activation, Background, Normalize, Tensors
 from boxwise_runtime.canvas import ColorOrder, Interpolation, Resize
 
 Outputs = Mapping[str, NDArray[np.float32]]
@@ -35,23 +35,34 @@ IMAGENET_CANVAS = CanvasDefaults(resize="letterbox_top_left", pad_value=115, nor
 
 @dataclass(frozen=True)
 class Head:
-    """What a detector's graph gives, all that a family needs to be recognised.
+    """What a detector's graph gives, and all else that a family needs to read it.
 
     Attributes:
-        outputs: name -> what it held for one picture of noise, float32, the batch of 1 first where there is one.
+        outputs: name -> what it held for one image of noise, float32, the batch of 1 first where there is one.
         height: of the canvas, pixels.
         width: of the canvas, pixels.
-        classes: how many names the labels are; None where they are not known yet.
-        anchors: float32 [N, 4], xyxy in canvas pixels, where the source or the pipeline file says them.
-        tensors: the outputs by their roles, where the pipeline file says them (family `generic`).
+        names: of the classes; None where they are not known yet.
+        anchors: float32 [N, 4], xyxy in canvas pixels, where the source or the pipeline file has them.
+        tensors: the outputs by their roles, where the pipeline file names them (family `generic`).
+        activation: what makes scores of the class columns, where the source or the pipeline file names it.
+        background: which class column is no object, likewise.
+        task: of the checkpoint's metadata, as "detect" or "pose"; None where it has none.
     """
 
     outputs: Outputs
     height: int
     width: int
-    classes: int | None = None
+    names: tuple[str, ...] | None = None
     anchors: NDArray[np.float32] | None = None
     tensors: Tensors | None = None
+    activation: Activation | None = None
+    background: Background | None = None
+    task: str | None = None
+
+    @property
+    def classes(self) -> int | None:
+        """How many names there are; None where they are not known yet."""
+        return None if self.names is None else len(self.names)
 
 
 @dataclass(frozen=True)
@@ -77,15 +88,23 @@ class Reading:
 
     Attributes:
         why: what it was recognised by, as "one output [1, 3549, 85]: ...".
-        classes: how many there are; None where the graph gives ids, whose largest nobody knows.
+        classes: how many there are; None where the graph gives ids, whose largest is not known.
         nms: whether several boxes may be of one object.
         decode: writes the decoding of the graph's outputs (name -> tensor, cast to float32) into the graph.
+        assumed: what was concluded and not said, each a sentence with its reason.
+        unnamed: which of the names given is the background's, and so no class: "first", "last" or "none".
     """
 
     why: str
     classes: int | None
     decode: Callable[[GraphBuilder, Mapping[str, str]], Decoded]
     nms: bool = True
+    assumed: tuple[str, ...] = ()
+    unnamed: Background = "none"
+
+    def class_names(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """The names given, without the background's."""
+        return {"first": names[1:], "last": names[:-1], "none": names}[self.unnamed]
 
 
 @dataclass(frozen=True)
@@ -102,18 +121,46 @@ class Mismatch:
 
 
 @dataclass(frozen=True)
+class Question:
+    """A head that fits a family in more than one way, or in none that its settings allow.
+
+    Attributes:
+        what: what was found, as "logits has 91 columns for 90 names".
+        readings: (keys of the pipeline file, what they mean) of each reading; the keys choose it.
+        fits: whether the number of names fits one of them.
+    """
+
+    what: str
+    readings: tuple[tuple[str, str], ...]
+    fits: bool = True
+
+    def __str__(self) -> str:
+        """The whole question, with the keys that settle it."""
+        choices = "; ".join(f"`{keys}` ({meaning})" for keys, meaning in self.readings)
+        return f"{self.what}. Choose in the pipeline file: {choices}"
+
+
+Result = Reading | Question | Mismatch
+
+
+@dataclass(frozen=True)
 class Family:
     """One way in which detectors give their boxes.
 
     Attributes:
         name: as `family:` names it.
-        canvas: how its authors lay a picture on the canvas.
-        read: recognises a head, by its outputs alone.
+        canvas: how its authors lay an image on the canvas.
+        read: recognises a head, by its outputs and the settings beside them.
+        multi_label: whether the authors' predict gives a box for every class of a cell above the threshold, or
+            (False) for its best class alone.
+        chooses: whether `activation:` and `background:` have a meaning for it.
     """
 
     name: str
     canvas: CanvasDefaults
-    read: Callable[[Head], Reading | Mismatch]
+    read: Callable[[Head], Result]
+    multi_label: bool = True
+    chooses: bool = False
 
 
 def are_probabilities(values: NDArray[np.float32]) -> bool:

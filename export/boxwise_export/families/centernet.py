@@ -10,17 +10,29 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from boxwise_export.families.base import CanvasDefaults, Decoded, Family, Head, Mismatch, Outputs, Reading, shapes
+from boxwise_export.families.base import (
+    CanvasDefaults,
+    Decoded,
+    Family,
+    Head,
+    Mismatch,
+    Outputs,
+    Reading,
+    Result,
+    shapes,
+)
 from boxwise_export.graph.builder import GraphBuilder
 
 
-def _read(head: Head) -> Reading | Mismatch:
+def _read(head: Head) -> Result:
     """Heat map [B, h, w, C] after the sigmoid, distances [B, h, w, 4]; channels first or last."""
     maps = _maps(head.outputs)
     if maps is None:
         met = sum(values.ndim == 4 for values in head.outputs.values()) / max(2, len(head.outputs))
         return Mismatch("two maps of one size, a heat map (C channels) and distances (4 channels)", met)
     heat_name, distance_name, channels_last = maps
+    if (head.outputs[heat_name] < 0).any():
+        return Mismatch("a heat map after the sigmoid, of values from 0 to 1", 0.8)
     shape = head.outputs[heat_name].shape
     rows, columns, classes = shape[1:] if channels_last else (*shape[2:], shape[1])
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from onnx import TensorProto
+from numpy.typing import NDArray
 
 from boxwise_export.families.base import (
     IMAGENET,
@@ -20,18 +20,24 @@ from boxwise_export.families.base import (
     Family,
     Head,
     Mismatch,
+    Question,
     Reading,
+    Result,
     are_probabilities,
     shapes,
 )
+from boxwise_export.families.columns import Choice, read_columns
 from boxwise_export.families.grid import xyxy
 from boxwise_export.graph.builder import GraphBuilder
 
 _NEED = "logits [batch, queries, classes] and boxes [batch, queries, 4], cx, cy, w, h in 0 to 1"
+# DETR; Deformable DETR and its kin; RF-DETR, whose columns are COCO ids.
+_USUAL: tuple[Choice, ...] = (("softmax", "last"), ("sigmoid", "none"), ("sigmoid", "first"))
+_BEYOND = 1.1  # of the image's side: no query's box reaches so far
 
 
-def _read(head: Head) -> Reading | Mismatch:
-    """Which of the two it is, the number of labels says: a softmax has one column more."""
+def _read(head: Head) -> Result:
+    """Logits and boxes of as many queries; what the columns mean is settled by `read_columns`."""
     if len(head.outputs) != 2 or any(values.ndim != 3 for values in head.outputs.values()):
         return Mismatch(_NEED)
     first, second = head.outputs
@@ -43,25 +49,36 @@ def _read(head: Head) -> Reading | Mismatch:
     if not names or head.outputs[first].shape[1] != head.outputs[second].shape[1]:
         return Mismatch(_NEED, 0.5)
     box_name, logit_name = names[0]
-    count, columns = head.outputs[logit_name].shape[1:]
-    none_last = head.classes == columns - 1
-    classes = columns - 1 if none_last else columns
-    done = not none_last and are_probabilities(head.outputs[logit_name])
+    if are_corners(head.outputs[box_name]):
+        return Mismatch(f"{_NEED}; {box_name} holds corners, x1, y1, x2, y2: see family generic, with `tensors:`", 0.8)
+    columns = read_columns(head, logit_name, head.outputs[logit_name], _USUAL)
+    if isinstance(columns, Question):
+        return columns
+    count = head.outputs[logit_name].shape[1]
 
     def decode(graph: GraphBuilder, tensors: Mapping[str, str]) -> Decoded:
-        """A query's best class, or all its classes."""
+        """A query's best class where one excludes the others, or all its classes."""
         centred = graph.op("Mul", tensors[box_name], graph.constant([head.width, head.height] * 2, np.float32))
         boxes = xyxy(graph, graph.slice_last(centred, 0, 2), graph.slice_last(centred, 2, 4))
-        logits = tensors[logit_name]
-        if not none_last:
-            return Decoded(boxes, logits if done else graph.op("Sigmoid", logits), count=count)
-        scores = graph.slice_last(graph.op("Softmax", logits, axis=-1), 0, classes)
-        best, ids = graph.op("TopK", scores, graph.constant([1], np.int64), outputs=2)
-        class_ids = graph.op("Cast", graph.reshape(ids, 0, -1), to=TensorProto.INT32)
-        return Decoded(boxes, graph.reshape(best, 0, -1), class_ids, count=count)
+        scores = columns.scores(graph, tensors[logit_name])
+        if not columns.exclusive:
+            return Decoded(boxes, scores, count=count)
+        best, class_ids = graph.best_class(scores)
+        return Decoded(boxes, best, class_ids, count=count)
 
-    by = "a softmax whose last is no object" if none_last else "a sigmoid each"
-    return Reading(f"{shapes(head.outputs)}: {count} queries, {classes} classes by {by}", classes, decode, nms=False)
+    why = f"{shapes(head.outputs)}: {count} queries, {columns.classes} classes by {columns.meaning}"
+    return Reading(why, columns.classes, decode, nms=False, assumed=columns.assumed, unnamed=columns.unnamed)
 
 
-FAMILY = Family("detr", CanvasDefaults(resize="stretch", normalize=IMAGENET), _read)
+def are_corners(boxes: NDArray[np.float32]) -> bool:
+    """Whether boxes [1, N, 4] in 0 to 1 are x1, y1, x2, y2, and cannot be cx, cy, w, h.
+
+    As corners, none is inside out; as centres and sides, some would reach far beyond the image.
+    """
+    first, second = boxes[0, :, :2], boxes[0, :, 2:]
+    ordered = bool((second >= first).all())
+    outside = (first + second / 2 > _BEYOND).any() or (first - second / 2 < 1 - _BEYOND).any()
+    return ordered and bool(outside)
+
+
+FAMILY = Family("detr", CanvasDefaults(resize="stretch", normalize=IMAGENET), _read, chooses=True)

@@ -11,20 +11,21 @@ from collections.abc import Mapping
 import numpy as np
 from onnx import TensorProto
 
-from boxwise_export.families.base import IMAGENET_CANVAS, Decoded, Family, Head, Mismatch, Reading, shapes
+from boxwise_export.families.base import IMAGENET_CANVAS, Decoded, Family, Head, Mismatch, Reading, Result, shapes
+from boxwise_export.families.columns import named_background
 from boxwise_export.graph.builder import GraphBuilder
 
 _NEED = "boxes [objects, 4], labels [objects] and scores [objects], without a batch dimension"
 
 
-def _read(head: Head) -> Reading | Mismatch:
+def _read(head: Head) -> Result:
     """Labels count from 1."""
     flat = sum(values.ndim in (1, 2) for values in head.outputs.values()) / max(3, len(head.outputs))
     return read_finished(head, first_label=1) or Mismatch(_NEED, 0.5 * flat)
 
 
 def read_finished(head: Head, first_label: int) -> Reading | None:
-    """What torchvision's detectors end with, or None.
+    """What torchvision's detectors end with, or None: also where the labels show, or the settings say, another start.
 
     Args:
         head: what the graph gives.
@@ -35,9 +36,14 @@ def read_finished(head: Head, first_label: int) -> Reading | None:
     if len(head.outputs) != 3 or len(boxes) != 1 or len(flat) != 2:
         return None
     labels, scores = _labels_and_scores(head, flat)
+    start = {None: None, "first": 1, "none": 0, "last": 0}[head.background]
+    if start is None and (head.outputs[labels] == 0).any():
+        start = 0
+    if start not in (None, first_label):
+        return None
 
     def decode(graph: GraphBuilder, tensors: Mapping[str, str]) -> Decoded:
-        """One picture's rows become a batch of one."""
+        """One image's rows become a batch of one."""
         ids = graph.op("Sub", graph.reshape(tensors[labels], 1, -1), graph.constant(first_label, np.float32))
         return Decoded(
             graph.reshape(tensors[boxes[0]], 1, -1, 4),
@@ -46,10 +52,11 @@ def read_finished(head: Head, first_label: int) -> Reading | None:
         )
 
     why = f"{shapes(head.outputs)}: {boxes[0]}, {scores}, and {labels} that count from {first_label}"
-    return Reading(why, None, decode)
+    named = named_background(head.names)
+    return Reading(why, None, decode, unnamed="first" if first_label == 1 and named == "first" else "none")
 
 
-FAMILY = Family("faster_rcnn", IMAGENET_CANVAS, _read)
+FAMILY = Family("faster_rcnn", IMAGENET_CANVAS, _read, chooses=True)
 
 
 def _labels_and_scores(head: Head, names: list[str]) -> tuple[str, str]:

@@ -17,13 +17,16 @@ from boxwise_export.families.base import (
     Family,
     Head,
     Mismatch,
+    Question,
     Reading,
-    are_probabilities,
+    Result,
     shapes,
 )
+from boxwise_export.families.columns import class_rows, read_columns
 from boxwise_export.families.deltas import PYRAMID, joined_levels, pyramid_levels
 from boxwise_export.families.faster_rcnn import read_finished
 from boxwise_export.families.grid import cells
+from boxwise_export.families.retinanet import USUAL
 from boxwise_export.graph.builder import GraphBuilder
 
 _NEED = (
@@ -32,7 +35,7 @@ _NEED = (
 )
 
 
-def _read(head: Head) -> Reading | Mismatch:
+def _read(head: Head) -> Result:
     """Levels or joined; or boxes, scores and labels as torchvision's own model ends."""
     finished = read_finished(head, first_label=0)
     if finished:
@@ -42,30 +45,32 @@ def _read(head: Head) -> Reading | Mismatch:
     names = roles or joined
     if names is None:
         return Mismatch(_NEED, 0.4 if len(head.outputs) in (3, 3 * len(PYRAMID)) else 0.0)
-    classes = head.outputs[names[0][0]].shape[1 if roles else 2]
-    scores_done = all(are_probabilities(head.outputs[name]) for name in names[0])
+    given = [head.outputs[name] for name in names[0]]
+    values = np.concatenate([class_rows(each) for each in given]) if roles else given[0]
+    columns = read_columns(head, names[0][0], values, USUAL)
+    if isinstance(columns, Question):
+        return columns
     points = _points(head)
 
     def decode(graph: GraphBuilder, tensors: Mapping[str, str]) -> Decoded:
         """Box = point -+ distance * stride."""
         if roles:
-            columns = (classes, 4, 1)
-            scores, sides, central = (joined_levels(graph, tensors, n, c) for n, c in zip(roles, columns, strict=True))
+            widths = (columns.count, 4, 1)
+            scores, sides, central = (joined_levels(graph, tensors, n, c) for n, c in zip(roles, widths, strict=True))
         else:
             scores, sides, central = (tensors[each] for (each,) in names)
-        if not scores_done:
-            scores = graph.op("Sigmoid", scores)
-        both = graph.op("Mul", scores, graph.op("Sigmoid", central))
+        both = graph.op("Mul", columns.scores(graph, scores), graph.op("Sigmoid", central))
         signed = graph.op("Mul", sides, graph.constant(points[:, 2:] * [-1, -1, 1, 1], np.float32))
         boxes = graph.op("Add", signed, graph.constant(np.tile(points[:, :2], 2), np.float32))
         boxes = graph.clip_boxes(boxes, head.height, head.width)
         return Decoded(boxes, graph.op("Sqrt", both), count=len(points))
 
-    why = f"{shapes(head.outputs)}: {len(points)} cells of strides 8 to 128, {classes} classes, distances, centerness"
-    return Reading(why, classes, decode)
+    classes = f"{columns.classes} classes by {columns.meaning}"
+    why = f"{shapes(head.outputs)}: {len(points)} cells of strides 8 to 128, {classes}, distances, centerness"
+    return Reading(why, columns.classes, decode, assumed=columns.assumed, unnamed=columns.unnamed)
 
 
-FAMILY = Family("fcos", IMAGENET_CANVAS, _read)
+FAMILY = Family("fcos", IMAGENET_CANVAS, _read, chooses=True)
 
 
 def _points(head: Head) -> NDArray[np.float32]:

@@ -6,7 +6,10 @@ give them, [B, 9 * C, h, w] and [B, 36, h, w]; or joined, as torchvision does, [
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
 
 from boxwise_export.families.base import (
     IMAGENET_CANVAS,
@@ -14,10 +17,12 @@ from boxwise_export.families.base import (
     Family,
     Head,
     Mismatch,
+    Question,
     Reading,
-    are_probabilities,
+    Result,
     shapes,
 )
+from boxwise_export.families.columns import Choice, class_rows, read_columns
 from boxwise_export.families.deltas import (
     decode_deltas,
     find_pair,
@@ -33,9 +38,11 @@ _NEED = (
     "[batch, anchors, classes] and [batch, anchors, 4]"
 )
 _PER_CELL = 9
+# The authors'; torchvision's and TensorFlow's, whose columns are COCO ids.
+USUAL: tuple[Choice, ...] = (("sigmoid", "none"), ("sigmoid", "first"))
 
 
-def _read(head: Head) -> Reading | Mismatch:
+def _read(head: Head) -> Result:
     """Levels or joined, logits or after the sigmoid; or boxes, scores and labels as torchvision's own model ends."""
     finished = read_finished(head, first_label=0)
     if finished:
@@ -45,27 +52,26 @@ def _read(head: Head) -> Reading | Mismatch:
     if found is None:
         some = sum(values.ndim == 4 for values in head.outputs.values()) == len(head.outputs) > 2
         return Mismatch(f"{_NEED}, for {len(anchors)} anchors", 0.5 if some else 0.2 * (head.anchors is not None))
-    names, classes, gather = found
-    if head.classes not in (None, classes):
-        return Mismatch(f"{_NEED}; the graph gives {classes} classes, the labels are {head.classes}", 0.8)
-    done = all(are_probabilities(head.outputs[name]) for name in names)
+    name, values, gather = found
+    columns = read_columns(head, name, values, USUAL)
+    if isinstance(columns, Question):
+        return columns
 
     def decode(graph: GraphBuilder, tensors: Mapping[str, str]) -> Decoded:
         """Every anchor may be of several classes."""
         scores, deltas = gather(graph, tensors)
-        if not done:
-            scores = graph.op("Sigmoid", scores)
         boxes = decode_deltas(graph, deltas, anchors, (1.0, 1.0, 1.0, 1.0))
-        return Decoded(graph.clip_boxes(boxes, head.height, head.width), scores, count=len(anchors))
+        boxes = graph.clip_boxes(boxes, head.height, head.width)
+        return Decoded(boxes, columns.scores(graph, scores), count=len(anchors))
 
-    why = f"{shapes(head.outputs)}: deltas to {len(anchors)} anchors, {classes} classes without a background"
-    return Reading(why, classes, decode)
+    why = f"{shapes(head.outputs)}: deltas to {len(anchors)} anchors, {columns.classes} classes by {columns.meaning}"
+    return Reading(why, columns.classes, decode, assumed=columns.assumed, unnamed=columns.unnamed)
 
 
-FAMILY = Family("retinanet", IMAGENET_CANVAS, _read)
+FAMILY = Family("retinanet", IMAGENET_CANVAS, _read, chooses=True)
 
-# The outputs of class scores, how many classes they are of, and what makes [B, N, C] and [B, N, 4] of all outputs.
-_Found = tuple[Sequence[str], int, Callable[[GraphBuilder, Mapping[str, str]], tuple[str, str]]]
+# An output of class scores, its values as rows [..., C], and what makes [B, N, C] and [B, N, 4] of all outputs.
+_Found = tuple[str, NDArray[np.float32], Callable[[GraphBuilder, Mapping[str, str]], tuple[str, str]]]
 
 
 def _levels(head: Head) -> _Found | None:
@@ -73,16 +79,16 @@ def _levels(head: Head) -> _Found | None:
     if roles is None:
         return None
     scores, deltas = roles
-    classes = head.outputs[scores[0]].shape[1] // _PER_CELL
+    values = np.concatenate([class_rows(head.outputs[name], _PER_CELL) for name in scores])
 
     def gather(graph: GraphBuilder, tensors: Mapping[str, str]) -> tuple[str, str]:
-        return joined_levels(graph, tensors, scores, classes), joined_levels(graph, tensors, deltas, 4)
+        return joined_levels(graph, tensors, scores, values.shape[1]), joined_levels(graph, tensors, deltas, 4)
 
-    return scores, classes, gather
+    return scores[0], values, gather
 
 
 def _joined(head: Head, count: int) -> _Found | None:
     pair = find_pair(head.outputs, count)
     if pair is None:
         return None
-    return [pair.scores], head.outputs[pair.scores].shape[2], lambda _, t: (t[pair.scores], t[pair.deltas])
+    return pair.scores, head.outputs[pair.scores], lambda _, t: (t[pair.scores], t[pair.deltas])

@@ -11,19 +11,22 @@ from collections.abc import Mapping
 import numpy as np
 from onnx import TensorProto
 
-from boxwise_export.families.base import Decoded, Family, Head, Mismatch, Reading, shapes
+from boxwise_export.families.base import Decoded, Family, Head, Mismatch, Reading, Result, shapes
 from boxwise_export.families.yolov5 import CANVAS
+from boxwise_export.families.yolov8 import keypoints_left_out, masks_left_out, split_masks
 from boxwise_export.graph.builder import GraphBuilder
 
 
-def _read(head: Head) -> Reading | Mismatch:
-    """[B, N, 6], whose last column are whole numbers, best score first."""
+def _read(head: Head) -> Result:
+    """[B, N, 6], whose last column are whole numbers, best score first; behind them columns of masks or keypoints."""
     need = "one output [batch, boxes, 6]: x1, y1, x2, y2, score, class, best score first"
-    if len(head.outputs) != 1:
+    found = split_masks(head)
+    if found is None:
         return Mismatch(need)
-    ((name, rows),) = head.outputs.items()
-    if rows.ndim != 3 or rows.shape[2] != 6:
-        return Mismatch(need, 0.2 if rows.ndim == 3 else 0.0)
+    name, rows, masks = found
+    more = rows.shape[2] - 6
+    if more < 0 or (more != masks and head.task != "pose"):
+        return Mismatch(need, 0.2)
     scores, classes = rows[0, :, 4], rows[0, :, 5]
     whole = (classes == classes.round()).all() and (classes >= 0).all()
     if not whole or (np.diff(scores) > 1e-6).any() or scores.min() < 0 or scores.max() > 1:
@@ -38,7 +41,8 @@ def _read(head: Head) -> Reading | Mismatch:
         return Decoded(graph.slice_last(tensor, 0, 4), score, class_id, count=count)
 
     why = f"{shapes(head.outputs)}: {count} boxes with score and class, best first"
-    return Reading(why, None, decode, nms=False)
+    left_out = masks_left_out(masks) if masks or not more else keypoints_left_out(more)
+    return Reading(why, None, decode, nms=False, assumed=left_out)
 
 
 FAMILY = Family("yolov10", CANVAS, _read)

@@ -16,6 +16,7 @@ from boxwise_export.families.base import (
     Head,
     Mismatch,
     Reading,
+    Result,
     are_probabilities,
     shapes,
 )
@@ -28,7 +29,7 @@ _ANCHORS = 3
 CANVAS = CanvasDefaults(resize="letterbox", normalize=Normalize(std=(255.0, 255.0, 255.0)))
 
 
-def _read(head: Head) -> Reading | Mismatch:
+def _read(head: Head) -> Result:
     """[B, N, 5 + C], of three rows a cell. Exports also give the maps of each level, [B, 3, h, w, 5 + C], unused."""
     need = (
         f"one output [batch, {expected_rows(head.height, head.width, _ANCHORS)}, 5 + classes], three anchors a cell of "
@@ -58,4 +59,4 @@ def _read(head: Head) -> Reading | Mismatch:
     return Reading(why, classes, decode)
 
 
-FAMILY = Family("yolov5", CANVAS, _read)
+FAMILY = Family("yolov5", CANVAS, _read, multi_label=False)

@@ -20,6 +20,7 @@ from boxwise_export.families.base import (
     Head,
     Mismatch,
     Reading,
+    Result,
     are_probabilities,
     shapes,
 )
@@ -27,7 +28,7 @@ from boxwise_export.families.grid import cells, expected_rows, strides_of, xyxy
 from boxwise_export.graph.builder import GraphBuilder
 
 
-def _read(head: Head) -> Reading | Mismatch:
+def _read(head: Head) -> Result:
     """[B, N, 5 + C], of as many rows as the grids have cells."""
     need = (
         f"one output [batch, {expected_rows(head.height, head.width)}, 5 + classes], the cells of strides 8, 16 and 32 "
@@ -63,7 +64,7 @@ def _read(head: Head) -> Reading | Mismatch:
     return Reading(f"{why}, {where}", classes, decode)
 
 
-FAMILY = Family("yolox", CanvasDefaults(resize="letterbox_top_left", color_order="bgr"), _read)
+FAMILY = Family("yolox", CanvasDefaults(resize="letterbox_top_left", color_order="bgr"), _read, multi_label=False)
 
 
 def _is_on_grid(boxes: NDArray[np.float32], grid: NDArray[np.float32]) -> bool:

@@ -66,6 +66,13 @@ class GraphBuilder:
         """Rows [B, N, ...] at indices [B, M] -> [B, M, ...], batch by batch."""
         return str(self.op("GatherND", rows, self.reshape(indices, 0, -1, 1), batch_dims=1))
 
+    def best_class(self, scores: str) -> tuple[str, str]:
+        """The best of scores [B, N, C] in each row, float32 [B, N], and its class, int32 [B, N]."""
+        ids = self.op("ArgMax", scores, axis=2, keepdims=1)  # half the time of a TopK of 1
+        best = self.op("GatherElements", scores, ids, axis=2)
+        class_ids = self.op("Cast", self.reshape(ids, 0, -1), to=TensorProto.INT32)
+        return self.reshape(best, 0, -1), class_ids
+
     def clip_boxes(self, boxes: str, height: int, width: int) -> str:
         """Boxes [..., 4] xyxy, cut at the edges of the canvas."""
         low, high = self.constant(0, np.float32), self.constant([width, height] * 2, np.float32)

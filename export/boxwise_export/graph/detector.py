@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -24,6 +25,7 @@ def build_detector(
     width: int,
     normalize: Normalize,
     candidates: int,
+    multi_label: bool = True,
 ) -> tuple[onnx.ModelProto, int]:
     """Write normalisation, decoding and top-K around a source's graph.
 
@@ -35,6 +37,7 @@ def build_detector(
         width: of the canvas, pixels.
         normalize: what the source was trained on.
         candidates: K, at most.
+        multi_label: whether a box may be a candidate of several classes, or of its best one alone.
 
     Returns:
         The graph `canvas` uint8 [B, height, width, 3] -> `candidate_boxes` float32 [B, K, 4] (xyxy, canvas pixels),
@@ -44,17 +47,20 @@ def build_detector(
     tensors = graph.run_source({source.name: normalized(graph, "canvas", normalize, source)})
     tensors = {name: graph.op("Cast", tensor, to=TensorProto.FLOAT) for name, tensor in tensors.items()}
     batch = "batch" if source.batch is None else source.batch
-    outputs, count = _candidates(graph, reading, tensors, candidates, batch)
+    outputs, count = _candidates(graph, reading, tensors, candidates, batch, multi_label)
     return graph.finish({"canvas": (TensorProto.UINT8, (batch, height, width, 3))}, outputs), count
 
 
-def build_decoder(reading: Reading, ranks: Mapping[str, int], candidates: int) -> onnx.ModelProto:
+def build_decoder(
+    reading: Reading, ranks: Mapping[str, int], candidates: int, multi_label: bool = True
+) -> onnx.ModelProto:
     """The decoding alone: a source's outputs in, float32 and by their names, and `build_detector`'s candidates out.
 
     Args:
         reading: how they are read.
         ranks: of each of them, how many dimensions.
         candidates: K, at most.
+        multi_label: as in `build_detector`.
     """
     shapes = {name: [f"{name}_{axis}" for axis in range(rank)] for name, rank in ranks.items()}
     given = {name: f"given_{name}" for name in ranks}
@@ -69,15 +75,23 @@ def build_decoder(reading: Reading, ranks: Mapping[str, int], candidates: int) -
     )
     graph = GraphBuilder(source)
     raw = graph.run_source({given[name]: name for name in ranks})
-    decoded, _ = _candidates(graph, reading, raw, candidates, "batch")
+    decoded, _ = _candidates(graph, reading, raw, candidates, "batch", multi_label)
     return graph.finish({name: (TensorProto.FLOAT, shape) for name, shape in shapes.items()}, decoded)
 
 
 def _candidates(
-    graph: GraphBuilder, reading: Reading, tensors: Mapping[str, str], candidates: int, batch: int | str
+    graph: GraphBuilder,
+    reading: Reading,
+    tensors: Mapping[str, str],
+    candidates: int,
+    batch: int | str,
+    multi_label: bool,
 ) -> tuple[dict[str, tuple[str, int, tuple[int | str, ...]]], int]:
     """The three outputs, as `GraphBuilder.finish` takes them, and K."""
     decoded = reading.decode(graph, tensors)
+    if decoded.class_ids is None and not multi_label and reading.classes != 1:
+        score, class_ids = graph.best_class(decoded.scores)
+        decoded = replace(decoded, scores=score, class_ids=class_ids)
     pairs = decoded.count and decoded.count * (1 if decoded.class_ids else reading.classes or 1)
     count = min(candidates, pairs or candidates)
     boxes, scores, classes = _best(graph, decoded, reading.classes, count)

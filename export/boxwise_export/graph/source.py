@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,19 +15,21 @@ from boxwise_export.errors import GraphError
 from boxwise_export.graph.light import open_graph
 
 Layout = Literal["NCHW", "NHWC"]
+Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class SourceInput:
-    """The one picture that a graph takes.
+    """The one image that a graph takes.
 
     Attributes:
         name: of the tensor.
-        layout: where its three channels stand.
+        layout: where its channels stand.
         height: pixels; None where any will do.
         width: pixels; None where any will do.
         element_type: a TensorProto type.
         batch: None where any will do.
+        channels: 3, or 1 for grey.
     """
 
     name: str
@@ -36,35 +38,49 @@ class SourceInput:
     width: int | None
     element_type: int
     batch: int | None
+    channels: int = 3
 
     def shape(self, batch: int, height: int, width: int) -> tuple[int, int, int, int]:
-        """The shape of a batch of pictures of this size."""
-        return (batch, 3, height, width) if self.layout == "NCHW" else (batch, height, width, 3)
+        """The shape of a batch of images of this size."""
+        if self.layout == "NCHW":
+            return batch, self.channels, height, width
+        return batch, height, width, self.channels
+
+    @property
+    def takes_integers(self) -> bool:
+        """Whether it takes pixels of 0 to 255 as they are: uint8, and its kin."""
+        return np.issubdtype(helper.tensor_dtype_to_np_dtype(self.element_type), np.integer)
+
+    def as_input(self, values: NDArray[np.generic]) -> NDArray[np.generic]:
+        """Values of any type as the graph's own; for a graph of integers rounded into 0 to 255."""
+        if self.takes_integers:
+            values = np.asarray(values).round().clip(0, 255)
+        return values.astype(helper.tensor_dtype_to_np_dtype(self.element_type))
 
 
 def read_input(model: onnx.ModelProto) -> SourceInput:
-    """Find the graph's picture input.
+    """Find the graph's image input.
 
     Raises:
-        GraphError: there is not exactly one input, or it has no three channels.
+        GraphError: there is not exactly one input, or it has neither one channel nor three.
     """
     constants = {initializer.name for initializer in model.graph.initializer}
     inputs = [tensor for tensor in model.graph.input if tensor.name not in constants]
     if len(inputs) != 1:
         names = ", ".join(tensor.name for tensor in inputs)
-        raise GraphError(f"the graph takes {len(inputs)} inputs ({names}); expected one, the picture")
+        raise GraphError(f"the graph takes {len(inputs)} inputs ({names}); expected one, the image")
     tensor_type = inputs[0].type.tensor_type
     shape = [dim.dim_value or None for dim in tensor_type.shape.dim]  # 0 where it is symbolic or unknown
-    if len(shape) == 4 and shape[1] == 3:
-        layout: Layout = "NCHW"
-        height, width = shape[2], shape[3]
-    elif len(shape) == 4 and shape[3] == 3:
-        layout = "NHWC"
-        height, width = shape[1], shape[2]
-    else:
-        found = " x ".join("?" if side is None else str(side) for side in shape)
-        raise GraphError(f"input {inputs[0].name} is {found}; expected batch x 3 x height x width, or channels last")
-    return SourceInput(inputs[0].name, layout, height, width, tensor_type.elem_type, shape[0])
+    for channels in (3, 1):
+        for layout, axis in (("NCHW", 1), ("NHWC", 3)):
+            if len(shape) == 4 and shape[axis] == channels:
+                height, width = (shape[2], shape[3]) if axis == 1 else (shape[1], shape[2])
+                kind = tensor_type.elem_type
+                return SourceInput(inputs[0].name, layout, height, width, kind, shape[0], channels)  # type: ignore[arg-type]
+    found = " x ".join("?" if side is None else str(side) for side in shape)
+    raise GraphError(
+        f"input {inputs[0].name} is {found}; expected batch x 3 x height x width (1 for grey), or channels last"
+    )
 
 
 def probe(
@@ -84,12 +100,36 @@ def probe(
         GraphError: ONNX Runtime cannot load or run it; says why.
     """
     noise = np.random.default_rng(0).integers(0, 256, source.shape(batch, height, width))
-    pictures = noise.astype(helper.tensor_dtype_to_np_dtype(source.element_type))
     if only is not None:
-        pictures = pictures[only : only + 1]
+        noise = noise[only : only + 1]
+    (outputs,) = _run(model, source, [noise])
+    return outputs
+
+
+def probe_unlike(model: onnx.ModelProto, source: SourceInput, height: int, width: int, output: str) -> Floats:
+    """What one output gives for images that are unlike: noise of 0 to 255 and of -2 to 2, and a flat one of each.
+
+    Returns:
+        float32 [4, values], a row an image.
+
+    Raises:
+        GraphError: ONNX Runtime cannot load or run it; says why.
+    """
+    noise = np.random.default_rng(1).uniform(-2, 2, source.shape(1, height, width))
+    images = [64 * noise + 128, noise, np.zeros_like(noise), np.full_like(noise, 200)]
+    return np.stack([outputs[output].ravel() for outputs in _run(model, source, images)])
+
+
+def _run(
+    model: onnx.ModelProto, source: SourceInput, batches: Sequence[NDArray[np.generic]]
+) -> Iterator[dict[str, Floats]]:
+    """Every output of each batch by name, as float32."""
     try:
-        outputs: Mapping[str, NDArray[np.generic]] = open_graph(model)({source.name: pictures})
+        graph = open_graph(model)
+        for batch in batches:
+            outputs: Mapping[str, NDArray[np.generic]] = graph({source.name: source.as_input(batch)})
+            yield {name: np.asarray(value, np.float32) for name, value in outputs.items()}
     except Exception as error:
+        sides = " x ".join(map(str, batches[0].shape))
         reason = " ".join(str(error).split())
-        raise GraphError(f"ONNX Runtime cannot run the graph on a {height} x {width} picture: {reason}") from error
-    return {name: np.asarray(value, np.float32) for name, value in outputs.items()}
+        raise GraphError(f"ONNX Runtime cannot run the graph on an input of {sides}: {reason}") from error

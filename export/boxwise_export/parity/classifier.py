@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxwise_export.graph.classifier import unit_vectors
+from boxwise_export.graph.normalize import normalized_pixels
 from boxwise_export.parity.limits import Limits
-from boxwise_export.parity.pixels import PixelDifference, normalized
+from boxwise_export.parity.pixels import PixelDifference
 from boxwise_export.parity.raw import RawOutputs
 from boxwise_export.parity.report import Step
 from boxwise_export.plan import ClassifierPlan
@@ -36,9 +37,9 @@ def check_classifier(
     asked = agreed = 0
     for frame in frames:
         crops = crops_of(plan, chain, frame)
-        given = normalized(crops, plan.normalize, plan.layout)
+        given = normalized_pixels(crops, plan.normalize, plan.input)
         if plan.source.prepare and chain.detector is None:
-            pixels.add(plan.source.prepare(frame), given[:1], plan.normalize, plan.layout)
+            pixels.add(plan.source.prepare(frame), given[:1], plan.normalize, plan.input)
         for row in range(len(crops)):  # one by one: the source's graph may take no more
             outputs = plan.source.run(given[row : row + 1])
             raw.add(outputs, crops[row : row + 1])
@@ -81,8 +82,8 @@ def _scores(output: NDArray[np.float64], plan: ClassifierPlan) -> NDArray[np.flo
     """What the graph makes of the source's output, in numpy."""
     if plan.similarity is not None:
         output = plan.similarity.astype(np.float64) @ unit_vectors(output)
-    if plan.spec.activation == "softmax":
+    if plan.activation == "softmax":
         powers = np.exp(output - output.max())
         scores: NDArray[np.float64] = powers / powers.sum()
         return scores
-    return 1 / (1 + np.exp(-output)) if plan.spec.activation == "sigmoid" else output
+    return 1 / (1 + np.exp(-output)) if plan.activation == "sigmoid" else output

@@ -10,13 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxwise_export.graph.detector import build_decoder
+from boxwise_export.graph.normalize import normalized_pixels
 from boxwise_export.parity.compare import LEAST_DETECTIONS, DetectionDifference, compare_detections
 from boxwise_export.parity.limits import Limits
-from boxwise_export.parity.pixels import PixelDifference, normalized
+from boxwise_export.parity.pixels import PixelDifference
 from boxwise_export.parity.raw import RawOutputs
 from boxwise_export.parity.report import Step
+from boxwise_export.pipeline import MAX_CANDIDATES
 from boxwise_export.plan import DetectorPlan
-from boxwise_export.sources.base import Floats, Found
+from boxwise_export.sources.base import Detect, Floats, Found, Selection
 from boxwise_runtime.canvas import Geometry, to_picture
 from boxwise_runtime.chain import Chain
 from boxwise_runtime.session import OnnxGraph
@@ -54,22 +56,23 @@ class _Check:
 
     def __post_init__(self) -> None:
         self.raw = RawOutputs(self.plan.graph, list(self.plan.raw_ranks), "canvas")
-        self._decode = None if self.plan.source.detect else OnnxGraph(_decoder(self.plan))
-        self._suppress = Suppress(nms=self.plan.reading.nms)
+        self._detect = _own_detect(self.plan)
+        self._decode = None if self._detect else OnnxGraph(_decoder(self.plan))
+        self._suppress = Suppress(self.plan.reading.nms, self.plan.spec.nms.class_agnostic)
 
     def picture(self, frame: NDArray[np.uint8]) -> None:
         """One picture, through the source and through the stages."""
         assert self.chain.preprocess is not None  # noqa: S101 (there is a detector)
         request = self.chain.preprocess({"raw_frame": frame})
         canvas = request["canvas"]
-        given = normalized(canvas, self.plan.normalize, self.plan.layout)
+        given = normalized_pixels(canvas, self.plan.normalize, self.plan.input)
         if self.plan.source.prepare:
-            self.pixels.add(self.plan.source.prepare(frame), given, self.plan.normalize, self.plan.layout)
+            self.pixels.add(self.plan.source.prepare(frame), given, self.plan.normalize, self.plan.input)
         outputs = self.plan.source.run(given)
         self.raw.add(outputs, canvas)
 
         geometry = Geometry(*request["geometry"].tolist())
-        expected = _shown(self._expected(outputs), geometry)
+        expected = _best(_shown(self._expected(outputs), geometry), self.plan.spec.max_detections)
         threshold = self._threshold(expected.scores)
         settings = {
             "score_threshold": np.array([threshold], np.float32),
@@ -95,7 +98,7 @@ class _Check:
             "worst_iou": found.worst_iou,
             "worst_score": found.worst_score,
         }
-        by = "its own post-processing" if self.plan.source.detect else f"the {self.plan.family} decoding of its outputs"
+        by = "its own post-processing" if self._detect else f"the {self.plan.family} decoding of its outputs"
         if not found.expected + found.extra:
             return Step("detector", "detections", None, f"{by} finds nothing on these pictures", figures)
         sentence = (
@@ -105,17 +108,20 @@ class _Check:
         return Step("detector", "detections", found.agreement >= limits.agreement, sentence, figures)
 
     def _expected(self, outputs: Mapping[str, Floats]) -> Found:
-        """Detections on the canvas."""
+        """Detections on the canvas, more than are served: those in the padding count for nothing."""
         spec, canvas = self.plan.spec, self.plan.canvas
         size = (canvas.height, canvas.width)
-        if self.plan.source.detect:
-            return self.plan.source.detect(outputs, size, _LEAST_SCORE, spec.iou_threshold, spec.max_detections)
+        if self._detect:
+            selection = Selection(
+                _LEAST_SCORE, spec.iou_threshold, MAX_CANDIDATES, self.plan.multi_label, spec.nms.class_agnostic
+            )
+            return self._detect(outputs, size, selection)
         assert self._decode is not None  # noqa: S101 (see __post_init__)
         candidates: dict[str, NDArray[Any]] = self._decode(dict(outputs))
         found = self._suppress(
             {
                 **candidates,
-                "thresholds": np.array([_LEAST_SCORE, spec.iou_threshold, spec.max_detections], np.float32),
+                "thresholds": np.array([_LEAST_SCORE, spec.iou_threshold, MAX_CANDIDATES], np.float32),
                 "geometry": np.array(Geometry(*size, 1, 1, 0, 0), np.float32),
                 "class_filter": np.empty(0, np.int32),
             }
@@ -132,9 +138,16 @@ class _Check:
         return max(threshold, _LEAST_SCORE)
 
 
+def _own_detect(plan: DetectorPlan) -> Detect | None:
+    """The framework's own post-processing, where it can do what the pipeline file asks for."""
+    usual = plan.multi_label and not plan.spec.nms.class_agnostic
+    return plan.source.detect if plan.source.selects or usual else None
+
+
 def _decoder(plan: DetectorPlan) -> bytes:
     """The family's decoding alone: raw outputs in, candidates out."""
-    return bytes(build_decoder(plan.reading, plan.raw_ranks, plan.candidates).SerializeToString())
+    graph = build_decoder(plan.reading, plan.raw_ranks, plan.candidates, plan.multi_label)
+    return bytes(graph.SerializeToString())
 
 
 def _shown(found: Found, geometry: Geometry) -> Found:
@@ -142,6 +155,11 @@ def _shown(found: Found, geometry: Geometry) -> Found:
     boxes = to_picture(found.boxes.reshape(-1, 4).astype(np.float32), geometry)
     seen = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
     return Found(boxes[seen], found.scores[seen], found.class_ids[seen])
+
+
+def _best(found: Found, most: int) -> Found:
+    rows = np.argsort(-found.scores, kind="stable")[:most]
+    return Found(found.boxes[rows], found.scores[rows], found.class_ids[rows])
 
 
 def _above(found: Found, threshold: float) -> Found:

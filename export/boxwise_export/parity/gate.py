@@ -20,7 +20,7 @@ from boxwise_runtime.decode import PictureLimits, decode
 from boxwise_runtime.errors import InvalidInput
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-_MOST_PICTURES = 16
+MOST_PICTURES = 16
 _MOST_PIXELS = 200_000_000
 
 
@@ -36,7 +36,7 @@ def check_parity(plan: Plan, chain: Chain, pictures: Sequence[Path], limits: Lim
     Raises:
         ExportError: a picture cannot be read.
     """
-    chosen = spread(pictures, _MOST_PICTURES)
+    chosen = spread(pictures, MOST_PICTURES)
     frames = [read_picture(path, plan.limits.max_pixels) for path in chosen]
     steps: list[Step] = []
     if plan.detector:
@@ -47,17 +47,19 @@ def check_parity(plan: Plan, chain: Chain, pictures: Sequence[Path], limits: Lim
     return ParityReport(plan.precision, title, tuple(steps))
 
 
-def find_pictures(folder: Path) -> list[Path]:
-    """The pictures of a folder and the folders in it, in a fixed order.
+def find_images(folder: Path, option: str = "--calibration") -> list[Path]:
+    """The images of a folder and the folders in it, in a fixed order, hidden files left out.
 
     Raises:
-        ExportError: no such folder, or none in it.
+        ExportError: no such folder, or none in it; names the option that asked.
     """
     if not folder.is_dir():
-        raise ExportError(f"--calibration: no such folder: {folder}")
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+        raise ExportError(f"{option}: no such folder: {folder}")
+    found = sorted(
+        path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    )
     if not found:
-        raise ExportError(f"--calibration: no pictures in {folder}; expected {', '.join(SUFFIXES)}")
+        raise ExportError(f"{option}: no images in {folder}; expected {', '.join(SUFFIXES)}")
     return found
 
 

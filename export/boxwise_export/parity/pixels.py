@@ -5,19 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from boxwise_export.graph.source import Layout
+from boxwise_export.graph.source import SourceInput
 from boxwise_export.parity.report import Step
 from boxwise_export.pipeline import Normalize
 from boxwise_export.sources.base import Floats
-
-
-def normalized(pixels: NDArray[np.uint8], normalize: Normalize, layout: Layout) -> Floats:
-    """uint8 [B, H, W, 3] -> float32 in the source's layout, (x - mean) / std, bit for bit as in the exported graph."""
-    mean, std = np.array(normalize.mean, np.float32), np.array(normalize.std, np.float32)
-    values = (pixels.astype(np.float32) - mean) * (1 / std)
-    return np.ascontiguousarray(values.transpose(0, 3, 1, 2) if layout == "NCHW" else values)
 
 
 @dataclass
@@ -34,12 +26,13 @@ class PixelDifference:
     worst: float = 0.0
     sizes: tuple[tuple[int, ...], tuple[int, ...]] | None = None
 
-    def add(self, own: Floats, ours: Floats, normalize: Normalize, layout: Layout) -> None:
+    def add(self, own: Floats, ours: Floats, normalize: Normalize, source: SourceInput) -> None:
         """Compare one picture: the framework's own input and ours, both normalised."""
         if own.shape != ours.shape:
             self.sizes = own.shape, ours.shape
             return
-        std = np.abs(np.array(normalize.std, np.float32)).reshape((3, 1, 1) if layout == "NCHW" else (3,))
+        channels = np.abs(np.array(normalize.std, np.float32))[: source.channels]
+        std = channels.reshape((-1, 1, 1) if source.layout == "NCHW" else (-1,))
         self.compared += 1
         self.worst = max(self.worst, float(np.abs((own - ours) * std).mean()))
 

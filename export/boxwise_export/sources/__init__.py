@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
+from boxwise_export.labels import read_labels
 from boxwise_export.pipeline import Weights
 from boxwise_export.sources.base import Found, Preprocessing, Source, file_digest, onnx_run
 from boxwise_export.sources.errors import SourceError
 from boxwise_export.sources.onnx_file import read_onnx
+from boxwise_export.sources.onnx_metadata import read_licence, read_metadata, read_names, read_preprocessing
 
 __all__ = ["Found", "Preprocessing", "Source", "SourceError", "read_source"]
 
@@ -27,6 +32,10 @@ def read_source(weights: Weights, key: str, size: tuple[int, int] | None) -> Sou
     assert file is not None  # noqa: S101 (Weights has one of the two)
     if not file.exists():
         raise SourceError(f"{key}: no such file: {file}")
+    if file.is_dir() and (file / "args.yaml").is_file():
+        source = read_source(weights.model_copy(update={"file": _trained_weights(file)}), key, size)
+        data = file / "data.yaml"
+        return replace(source, labels=read_labels(str(data), key)) if not source.labels and data.is_file() else source
     if file.is_dir():
         from boxwise_export.sources.transformers import read_transformers
 
@@ -34,7 +43,16 @@ def read_source(weights: Weights, key: str, size: tuple[int, int] | None) -> Sou
     match file.suffix.lower():
         case ".onnx":
             model = read_onnx(file, weights.outputs)
-            return Source(model, onnx_run(model), "ONNX file", file_digest(file))
+            return Source(
+                model,
+                onnx_run(model),
+                "ONNX file",
+                file_digest(file),
+                licence=read_licence(model),
+                labels=read_names(model),
+                preprocessing=read_preprocessing(model),
+                metadata=read_metadata(model),
+            )
         case ".json":
             from boxwise_export.sources.tfjs import read_tfjs
 
@@ -56,11 +74,31 @@ def read_source(weights: Weights, key: str, size: tuple[int, int] | None) -> Sou
             from boxwise_export.sources.pytorch import read_pytorch
 
             return read_pytorch(file, weights.architecture, weights.arguments, *size)
+        case ".tflite":
+            raise SourceError(
+                f"{key}: {file.name} is a TensorFlow Lite file, which is not read; convert it to ONNX, with "
+                "`python -m tf2onnx.convert --tflite FILE --output model.onnx`, and look at the result with "
+                "`boxwise inspect`"
+            )
         case suffix:
             raise SourceError(
                 f"{key}: {file.name} ends in {suffix or 'nothing'}; expected .onnx, a TFJS model.json, "
                 "a PyTorch .pt or .pth, or a folder of transformers"
             )
+
+
+def _trained_weights(folder: Path) -> Path:
+    """The checkpoint of a folder that a training of ultralytics left: its export to ONNX, or else the best.
+
+    Raises:
+        SourceError: there is none.
+    """
+    for name in ("weights/best.onnx", "best.onnx", "weights/best.pt", "best.pt"):
+        if (folder / name).is_file():
+            return folder / name
+    raise SourceError(
+        f"{folder}: a folder of ultralytics, by its args.yaml, without weights/best.onnx or weights/best.pt"
+    )
 
 
 def _read_framework(weights: Weights, key: str, size: tuple[int, int] | None) -> Source:

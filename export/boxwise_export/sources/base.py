@@ -13,7 +13,8 @@ import onnx
 from numpy.typing import NDArray
 
 from boxwise_export.graph.light import open_graph
-from boxwise_export.pipeline import Normalize
+from boxwise_export.graph.source import read_input
+from boxwise_export.pipeline import Activation, Background, Normalize
 from boxwise_runtime.canvas import ColorOrder, Interpolation, Resize
 from boxwise_runtime.session import OnnxGraph
 
@@ -53,6 +54,39 @@ class Found(NamedTuple):
     class_ids: NDArray[np.int64]
 
 
+class Selection(NamedTuple):
+    """Which of a detector's boxes are kept: what a framework's own post-processing is asked for.
+
+    `score` and `iou` are thresholds, `most` the number of detections at most; the others as in `pipeline.Nms`.
+    """
+
+    score: float
+    iou: float
+    most: int
+    multi_label: bool = True
+    class_agnostic: bool = False
+
+
+Detect = Callable[[Mapping[str, Floats], tuple[int, int], Selection], Found]
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a checkpoint says of itself, beyond its preprocessing and its labels.
+
+    Attributes:
+        task: as ultralytics names it: detect, classify, segment, pose, obb.
+        author: of the weights.
+        description: of the weights.
+        stride: the largest of the network, pixels.
+    """
+
+    task: str | None = None
+    author: str | None = None
+    description: str | None = None
+    stride: str | None = None
+
+
 @dataclass(frozen=True)
 class Source:
     """A checkpoint, read.
@@ -67,9 +101,13 @@ class Source:
         labels: names of the classes in the order of the ids that the decoded graph gives, where they are known.
         preprocessing: what the metadata says of it.
         anchors: float32 [N, 4], xyxy in pixels of the input, where the detector has them.
+        activation: what makes scores of the class columns, where the framework says it.
+        background: which class column is no object, likewise.
+        metadata: what else the checkpoint says of itself.
         prepare: the framework's own preprocessing, where it has one: RGB uint8 [H, W, 3] -> input of `run`, batch 1.
-        detect: the framework's own post-processing: (outputs of `run` for one picture, height and width of that
-            picture, score threshold, IoU threshold, the most detections) -> Found; where it has one.
+        detect: the framework's own post-processing: (outputs of `run` for one image, height and width of that image,
+            which boxes are kept) -> Found; where it has one.
+        selects: whether `detect` can do without multi_label and be class_agnostic.
     """
 
     model: onnx.ModelProto
@@ -81,8 +119,12 @@ class Source:
     labels: tuple[str, ...] | None = None
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     anchors: Floats | None = None
+    activation: Activation | None = None
+    background: Background | None = None
+    metadata: Metadata = field(default_factory=Metadata)
     prepare: Callable[[NDArray[np.uint8]], Floats] | None = None
-    detect: Callable[[Mapping[str, Floats], tuple[int, int], float, float, int], Found] | None = None
+    detect: Detect | None = None
+    selects: bool = False
 
 
 def from_unit(mean: Sequence[float], std: Sequence[float]) -> Normalize:
@@ -95,12 +137,13 @@ def from_unit(mean: Sequence[float], std: Sequence[float]) -> Normalize:
 def onnx_run(model: onnx.ModelProto) -> Run:
     """Run a graph as it was read, in ONNX Runtime; the session is made at the first call, and the graph let go."""
     waiting, sessions = [model], list[OnnxGraph]()
-    (name, *_) = [i.name for i in model.graph.input if i.name not in {c.name for c in model.graph.initializer}]
+    source = read_input(model)
 
     def run(pictures: Floats) -> Mapping[str, Floats]:
         if waiting:
             sessions.append(open_graph(waiting.pop()))
-        return {key: np.asarray(value, np.float32) for key, value in sessions[0]({name: pictures}).items()}
+        outputs = sessions[0]({source.name: source.as_input(pictures)})
+        return {key: np.asarray(value, np.float32) for key, value in outputs.items()}
 
     return run
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from boxwise_export.sources.base import Floats, Found, Preprocessing, Source, from_unit
+from boxwise_export.sources.base import Detect, Floats, Found, Preprocessing, Selection, Source, from_unit
 from boxwise_export.sources.errors import SourceError
 from boxwise_export.sources.torch_module import (
     ANTIALIASED,
@@ -123,6 +123,8 @@ def _detector(
         labels=names if len(names) == _class_count(module, family) else None,
         preprocessing=preprocessing,
         anchors=anchors,
+        activation="softmax" if family == "ssd" else None if family == "faster_rcnn" else "sigmoid",
+        background="none" if family in ("retinanet", "fcos") else "first",
         prepare=_prepare(module) if preprocessing.size == (height, width) and module.transform.fixed_size else None,
         detect=detect,
     )
@@ -185,16 +187,15 @@ def _heads(module: Any, outputs: tuple[str, ...]) -> Callable[[Any], Any]:
     return forward
 
 
-def _one_stage_detect(
-    module: Any, anchors: Floats, levels: list[int]
-) -> Callable[[Mapping[str, Floats], tuple[int, int], float, float, int], Found]:
+def _one_stage_detect(module: Any, anchors: Floats, levels: list[int]) -> Detect:
     """Torchvision's own `postprocess_detections`."""
     import torch
 
     first = 1 if type(module).__name__ == "SSD" else 0
 
-    def detect(outputs: Mapping[str, Floats], size: tuple[int, int], score: float, iou: float, most: int) -> Found:
-        module.score_thresh, module.nms_thresh, module.detections_per_img = score, iou, most
+    def detect(outputs: Mapping[str, Floats], size: tuple[int, int], selection: Selection) -> Found:
+        module.score_thresh, module.nms_thresh = selection.score, selection.iou
+        module.detections_per_img = selection.most
         heads: dict[str, Any] = {name: torch.from_numpy(values) for name, values in outputs.items()}
         placed: Any = torch.from_numpy(anchors)
         if first == 0:  # SSD takes the best of each class, the others of each level
@@ -228,15 +229,15 @@ def _proposals(module: Any, height: int, width: int) -> Callable[[Any], Any]:
     return forward
 
 
-def _two_stage_detect(outputs: Mapping[str, Floats], _: tuple[int, int], score: float, iou: float, most: int) -> Found:
+def _two_stage_detect(outputs: Mapping[str, Floats], _: tuple[int, int], selection: Selection) -> Found:
     """The end of torchvision's `RoIHeads.postprocess_detections`."""
     import torch
     from torchvision.ops import batched_nms, remove_small_boxes
 
     boxes, labels, scores = (torch.from_numpy(outputs[name]) for name in _FINISHED)
-    kept = torch.where(scores > score)[0]
+    kept = torch.where(scores > selection.score)[0]
     kept = kept[remove_small_boxes(boxes[kept], min_size=1e-2)]
-    kept = kept[batched_nms(boxes[kept], scores[kept], labels[kept], iou)][:most]
+    kept = kept[batched_nms(boxes[kept], scores[kept], labels[kept], selection.iou)][: selection.most]
     return Found(boxes[kept].numpy(), scores[kept].numpy(), labels[kept].numpy().astype(np.int64) - 1)
 
 

@@ -11,7 +11,16 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from boxwise_export.sources.base import Floats, Found, Preprocessing, Source, file_digest, from_unit
+from boxwise_export.sources.base import (
+    Detect,
+    Floats,
+    Found,
+    Preprocessing,
+    Selection,
+    Source,
+    file_digest,
+    from_unit,
+)
 from boxwise_export.sources.errors import SourceError
 from boxwise_export.sources.torch_module import ANTIALIASED, adapted, needs, one_line, torch_run, trace
 
@@ -49,16 +58,22 @@ def read_transformers(folder: Path, size: tuple[int, int] | None) -> Source:
 
     network = adapted(module, forward)
     names = module.config.id2label
+    run = torch_run(network, outputs)
+    columns = run(np.zeros((1, 3, height, width), np.float32))["logits"].shape[-1]
+    exclusive = detects and columns == len(names) + 1
     own_size = (height, width) == preprocessing.size
     return Source(
         trace(network, outputs, height, width),
-        torch_run(network, outputs),
+        run,
         f"transformers {transformers.__version__} {type(module).__name__}",
         file_digest(folder),
         licence=_licence(folder),
         family="detr" if detects else None,
         labels=tuple(str(names[index]) for index in range(len(names))),
         preprocessing=preprocessing,
+        # DETR's own head has one column more than the configuration has names; those after it have a sigmoid each.
+        activation="softmax" if exclusive else "sigmoid" if detects else None,
+        background="last" if exclusive else "none" if detects else None,
         prepare=_prepare(processor) if processor is not None and own_size else None,
         detect=_detect(processor) if detects and processor is not None else None,
     )
@@ -142,13 +157,13 @@ def _prepare(processor: Any) -> Callable[[NDArray[np.uint8]], Floats]:
     return prepare
 
 
-def _detect(processor: Any) -> Callable[[Mapping[str, Floats], tuple[int, int], float, float, int], Found]:
+def _detect(processor: Any) -> Detect:
     import torch
 
-    def detect(outputs: Mapping[str, Floats], size: tuple[int, int], score: float, _: float, most: int) -> Found:
+    def detect(outputs: Mapping[str, Floats], size: tuple[int, int], selection: Selection) -> Found:
         given = SimpleNamespace(**{name: torch.from_numpy(values) for name, values in outputs.items()})
-        (found,) = processor.post_process_object_detection(given, threshold=score, target_sizes=[size])
-        best = torch.argsort(found["scores"], descending=True)[:most]
+        (found,) = processor.post_process_object_detection(given, threshold=selection.score, target_sizes=[size])
+        best = torch.argsort(found["scores"], descending=True)[: selection.most]
         return Found(*(found[name][best].numpy() for name in ("boxes", "scores", "labels")))
 
     return detect

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxwise_export.pipeline import Normalize
-from boxwise_export.sources.base import Floats, Found, Preprocessing, Source
+from boxwise_export.sources.base import Floats, Found, Preprocessing, Selection, Source
 from boxwise_export.sources.errors import SourceError
 from boxwise_export.sources.torch_module import (
     adapted,
@@ -121,13 +121,14 @@ def _detector(module: Any, size: tuple[int, int], side: int, **known: Any) -> So
     head.export, head.format, head.dynamic = True, "onnx", False
     classes = len(known["labels"])
 
-    def detect(outputs: Mapping[str, Floats], _: tuple[int, int], score: float, iou: float, most: int) -> Found:
+    def detect(outputs: Mapping[str, Floats], _: tuple[int, int], selection: Selection) -> Found:
         (found,) = non_max_suppression(
             torch.from_numpy(np.array(outputs["output0"])),
-            conf_thres=score,
-            iou_thres=iou,
-            multi_label=True,
-            max_det=most,
+            conf_thres=selection.score,
+            iou_thres=selection.iou,
+            multi_label=selection.multi_label,
+            agnostic=selection.class_agnostic,
+            max_det=selection.most,
             nc=classes,
             end2end=end_to_end,
         )
@@ -141,6 +142,7 @@ def _detector(module: Any, size: tuple[int, int], side: int, **known: Any) -> So
         preprocessing=Preprocessing((side, side), "letterbox", None, 114, "linear", "rgb", _UNIT),
         prepare=lambda frame: _letterbox(frame, size),
         detect=detect,
+        selects=True,
         **known,
     )
 

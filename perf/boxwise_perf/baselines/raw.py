@@ -100,7 +100,7 @@ def read_raw(pipeline_file: Path, recipe: Recipe, report: Report = lambda _: Non
         family = plan.detector.family if plan.detector else "no detector"
         raise ValueError(f"{pipeline_file}: {family}; the tutorials' ensemble decodes heads of CenterNet")
     spec = pipeline.classifiers[0]
-    if spec.activation != "softmax" or spec.threshold is not None or spec.prototypes:
+    if plan.classifiers[0].activation != "softmax" or spec.threshold is not None or spec.prototypes:
         raise ValueError(f"{pipeline_file}: classifiers.{spec.name}: the tutorials' ensemble knows plain softmax only")
     networks = [
         read_network(weights.weights, size, key, f"{key}.size", report)

@@ -31,7 +31,7 @@ def detector_of(
     if isinstance(model, onnx.ModelProto):
         onnx.save(model, weights)
     file = folder / "pipeline.yaml"
-    keys = {"labels": NAMES, "max_detections": 1000} | keys
+    keys = {"labels": NAMES, "max_detections": 1000, "nms": {"multi_label": True}} | keys
     file.write_text(yaml.safe_dump({"detector": {"weights": str(weights), **keys}}))
     pipeline = load_pipeline(file)
     plan = make_plan(pipeline, cores=2)
@@ -63,9 +63,50 @@ def detector_of(
 def test_equals_its_description(
     tmp_path: Path, shared_data: Path, family: str, model: Callable[[], onnx.ModelProto], decode: Decode
 ) -> None:
-    plan = detector_of(tmp_path, model(), decode, shared_data, normalize=UNIT)
+    # Five names for six columns: which one is no object has to be said.
+    chosen = {"activation": "softmax", "background": "last"} if model is heads.detr else {}
+    plan = detector_of(tmp_path, model(), decode, shared_data, normalize=UNIT, **chosen)
     assert plan.family == family
     assert plan.max_batch_size == 8
+
+
+@pytest.mark.parametrize(
+    ("model", "decode"),
+    [(heads.yolov5, decoders.yolov5), (heads.yolox, decoders.yolox), (heads.yolov8, decoders.yolov8)],
+    ids=["yolov5", "yolox", "yolov8"],
+)
+def test_a_cell_gives_its_best_class_as_its_authors_predict_does(
+    tmp_path: Path, shared_data: Path, model: Callable[[], onnx.ModelProto], decode: Decode
+) -> None:
+    plan = detector_of(tmp_path, model(), decoders.best_class(decode), shared_data, normalize=UNIT, nms={})
+    assert not plan.multi_label
+
+
+def test_picodet(tmp_path: Path, shared_data: Path) -> None:
+    """Level by level, named by Paddle: centres in the middle of a cell; those of NanoDet-Plus are at its corner."""
+
+    def decode(outputs: Outputs, height: int, width: int) -> Found:
+        joined = [np.concatenate([outputs[name] for name in group], axis=1) for group in (scores, sides)]
+        return decoders.nanodet({"scores": joined[0], "sides": joined[1]}, height, width, (8, 16, 32, 64))
+
+    model = heads.picodet()
+    names = [output.name for output in model.graph.output]
+    scores, sides = names[0::2], names[1::2]
+    plan = detector_of(tmp_path, model, decode, shared_data, normalize=UNIT)
+    assert (plan.family, plan.canvas.resize, plan.canvas.interpolation) == ("picodet", "stretch", "cubic")
+    assert any(note.startswith("family: picodet, since PaddlePaddle named") for note in plan.notes)
+
+
+@pytest.mark.parametrize(("extra", "kind"), [("masks", heads.yolov8_masks), ("keypoints", heads.yolov8_keypoints)])
+def test_boxes_of_segmentation_and_pose_heads(
+    tmp_path: Path, shared_data: Path, extra: str, kind: Callable[[], onnx.ModelProto]
+) -> None:
+    def decode(outputs: Outputs, height: int, width: int) -> Found:
+        return decoders.yolov8({"output0": outputs["output0"][:, : 4 + len(NAMES)]}, height, width)
+
+    plan = detector_of(tmp_path, kind(), decode, shared_data, normalize=UNIT)
+    assert plan.family == "yolov8"
+    assert any(note.startswith(extra) and "are left out" in note for note in plan.notes)
 
 
 @pytest.mark.parametrize("softmax", [False, True])
@@ -73,13 +114,16 @@ def test_ssd_with_anchors_of_a_file(tmp_path: Path, shared_data: Path, softmax: 
     anchors = heads.ssd_anchors()
     np.save(tmp_path / "anchors.npy", anchors)
     decode = decoders.ssd(anchors, softmax=softmax)
-    plan = detector_of(tmp_path, heads.ssd(softmax=softmax), decode, shared_data, anchors="anchors.npy", normalize=UNIT)
+    keys = {"family": "ssd", "background": "first", "anchors": "anchors.npy", "normalize": UNIT}
+    plan = detector_of(tmp_path, heads.ssd(softmax=softmax), decode, shared_data, **keys)
     assert (plan.family, plan.canvas.resize, plan.max_batch_size) == ("ssd", "stretch", 8)
 
 
 def test_what_torchvision_ends_with(tmp_path: Path, shared_data: Path) -> None:
     """As many rows as there are objects, one picture at a time."""
-    plan = detector_of(tmp_path, heads.faster_rcnn(), decoders.faster_rcnn, shared_data, normalize=UNIT)
+    plan = detector_of(
+        tmp_path, heads.faster_rcnn(), decoders.faster_rcnn, shared_data, normalize=UNIT, family="faster_rcnn"
+    )
     assert (plan.family, plan.max_batch_size) == ("faster_rcnn", 1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,11 +18,18 @@ Shapes = Mapping[str, Sequence[int]]
 ONE_CLASS_EACH = Tensors(boxes="b", scores="s", classes="c")
 
 
-def head(shapes: Shapes, classes: int | None = None, tensors: Tensors | None = None, **fixed: np.ndarray) -> Head:
+def head(
+    shapes: Shapes,
+    classes: int | Sequence[str] | None = None,
+    tensors: Tensors | None = None,
+    keys: Mapping[str, Any] = {},
+    **fixed: np.ndarray,
+) -> Head:
     """A head of 0 to 1 noise in these shapes."""
     random = np.random.default_rng(0)
     outputs = {name: random.random(shape, np.float32) for name, shape in shapes.items()} | fixed
-    return Head(outputs, SIDE, SIDE, classes, tensors=tensors)
+    names = tuple(f"kind {i}" for i in range(classes)) if isinstance(classes, int) else classes
+    return Head(outputs, SIDE, SIDE, names and tuple(names), tensors=tensors, **keys)
 
 
 def end_to_end(count: int = 300) -> np.ndarray:
@@ -64,11 +72,12 @@ NINE = np.random.default_rng(3).random((9, 4), np.float32)
         ("nanodet", head({}, output=scores_and_bins(CELLS)), 80),
         ("nanodet", head({f"{kind}{n}": (1, n, width) for kind, width in (("scores", 20), ("sides", 32))
                           for n in (64, 1024, 256)}), 20),
-        ("detr", head({"logits": (1, 100, 92), "boxes": (1, 100, 4)}, 91), 91),
+        ("detr", head({"logits": (1, 100, 92), "boxes": (1, 100, 4)}, 91, keys={"background": "first"}), 91),
         ("detr", head({"boxes": (1, 100, 4), "logits": (1, 100, 80)}, 80), 80),
-        ("faster_rcnn", head({}, boxes=NINE * SIDE, labels=np.float32([1] * 9), scores=NINE[:, 0]), None),
-        ("retinanet", head(levels({"c": 9 * 7, "d": 36})), 7),
-        ("fcos", head(levels({"c": 7, "d": 4, "m": 1})), 7),
+        ("faster_rcnn", head({}, boxes=NINE * SIDE, labels=np.float32([1] * 9), scores=NINE[:, 0],
+                             keys={"background": "first"}), None),
+        ("retinanet", head(levels({"c": 9 * 7, "d": 36}), 7), 7),
+        ("fcos", head(levels({"c": 7, "d": 4, "m": 1}), 7), 7),
         ("generic", head({"b": (1, 9, 4), "s": (1, 9, 3)}, tensors=Tensors(boxes="b", scores="s")), 3),
         ("generic", head({"b": (9, 4), "s": (9,), "c": (9,)}, tensors=ONE_CLASS_EACH), None),
     ],
@@ -104,6 +113,50 @@ def test_a_refusal_names_the_nearest_family_and_the_missing_piece(given: Head, n
     assert f"the nearest is {nearest}" in sentence
     assert missing in sentence
     assert "family: generic" in sentence
+
+
+def levels_of_bins(names: str) -> dict[str, np.ndarray]:
+    """Scores and distributions of four levels, outputs named by a pattern."""
+    random = np.random.default_rng(4)
+    outputs = {}
+    for row, side in enumerate((32, 16, 8, 4)):
+        outputs[names.format(2 * row)] = random.random((1, side * side, 3), np.float32)
+        outputs[names.format(2 * row + 1)] = random.normal(0, 2, (1, side * side, 32)).astype(np.float32)
+    return outputs
+
+
+@pytest.mark.parametrize(
+    ("given", "families"),
+    [
+        (head({}, **levels_of_bins("level_{}")), ["nanodet", "picodet"]),
+        (head({}, boxes=NINE * SIDE, labels=np.ones(9, np.float32), scores=NINE[:, 0]), ["faster_rcnn", "retinanet"]),
+    ],
+)
+def test_what_nothing_tells_apart_is_asked(given: Head, families: list[str]) -> None:
+    with pytest.raises(GraphError, match="which more than one family reads") as caught:
+        find_family(None, given)
+    for family in families:
+        assert f"`family: {family}`" in str(caught.value)
+        assert find_family(family, given)[0].name == family
+
+
+def test_a_label_0_shows_where_labels_start() -> None:
+    given = head({}, boxes=NINE * SIDE, labels=np.float32([0, 1] * 4 + [2]), scores=NINE[:, 0])
+    with pytest.raises(GraphError) as caught:
+        find_family(None, given)
+    assert "faster_rcnn" not in str(caught.value)
+
+
+def test_the_names_of_paddle_are_picodet_s() -> None:
+    assert find_family(None, head({}, **levels_of_bins("transpose_{}.tmp_0")))[0].name == "picodet"
+
+
+def test_a_background_where_a_family_has_none_is_refused() -> None:
+    given = head({"output": (1, CELLS, 85)}, 80, keys={"background": "first"})
+    with pytest.raises(
+        GraphError, match=r"detector\.background: family yolox gives scores of its classes, and no background"
+    ):
+        find_family("yolox", given)
 
 
 def test_a_family_that_is_named_says_what_it_misses() -> None:

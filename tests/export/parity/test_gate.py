@@ -16,7 +16,7 @@ from PIL import Image
 from boxwise_export import export as exporting
 from boxwise_export.errors import ExportError
 from boxwise_export.export import export, staged
-from boxwise_export.parity.gate import check_parity, find_pictures, spread
+from boxwise_export.parity.gate import check_parity, find_images, spread
 from boxwise_export.parity.limits import limits_of
 from boxwise_export.parity.report import ParityError, ParityReport
 from boxwise_export.pipeline import Tolerances, load_pipeline
@@ -54,7 +54,7 @@ def checked(file: Path, change: Callable[[Plan], Plan] = lambda plan: plan) -> P
     loaded = load_pipeline(file)
     plan = change(make_plan(loaded, cores=1))
     with staged(plan) as chain:
-        return check_parity(plan, chain, find_pictures(file.parent / "pictures"), limits_of(Tolerances(), "fp32"))
+        return check_parity(plan, chain, find_images(file.parent / "pictures"), limits_of(Tolerances(), "fp32"))
 
 
 def test_what_equals_its_source_passes(pipeline: Path) -> None:
@@ -202,10 +202,10 @@ def test_tolerances_are_the_pipeline_file_s() -> None:
 
 def test_pictures_that_cannot_be_compared_on(pipeline: Path, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="--calibration: no such folder"):
-        find_pictures(tmp_path / "nowhere")
+        find_images(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ExportError, match="--calibration: no pictures in"):
-        find_pictures(tmp_path / "empty")
+    with pytest.raises(ExportError, match="--calibration: no images in"):
+        find_images(tmp_path / "empty")
     (tmp_path / "pictures" / "broken.jpg").write_bytes(b"no picture")
     with pytest.raises(ExportError, match=r"broken\.jpg: not a picture that the pipeline can read"):
         checked(pipeline)

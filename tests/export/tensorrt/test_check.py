@@ -30,10 +30,10 @@ GENERIC = {"family": "generic", "tensors": {"boxes": "where", "scores": "scores"
         (heads.yolox, {}),
         (lambda: heads.yolox(decoded=True), {}),
         (heads.nanodet, {}),
-        (heads.ssd, {"anchors": "anchors.npy"}),
+        (heads.ssd, {"family": "ssd", "background": "first", "anchors": "anchors.npy"}),
         (heads.retinanet, {}),
         (heads.fcos, {}),
-        (heads.detr, {}),
+        (heads.detr, {"activation": "softmax"}),
         (lambda: heads.detr(softmax=False), {}),
         (lambda: heads.boxes_and_scores(lambda net, boxes, scores: {"where": boxes, "scores": scores}), GENERIC),
     ],
@@ -52,7 +52,7 @@ def test_every_family_is_read(
 
 
 def test_as_many_rows_as_there_are_need_an_operator_that_is_listed(publish_detector: Any, trt: Any) -> None:
-    (checked,) = check_graphs(publish_detector(heads.faster_rcnn(), **UNIT), None, trt)
+    (checked,) = check_graphs(publish_detector(heads.faster_rcnn(), **UNIT, background="first"), None, trt)
     assert checked.known == KNOWN_LIMITS["NonZero"]
 
 

@@ -31,6 +31,22 @@ def found(rows: Iterable[tuple[Iterable[float], Iterable[float]]]) -> Found:
     return Found(placed[best], placed[best], np.array(scores, np.float32)[best], np.array(classes, int)[best])
 
 
+def best_class(decode: Callable[[Outputs, int, int], Found]) -> Callable[[Outputs, int, int], Found]:
+    """The decoder given, with the best class of each box alone, as ultralytics' and YOLOX' predict have it.
+
+    Boxes of one cell are known by their equal corners.
+    """
+
+    def decode_best(outputs: Outputs, height: int, width: int) -> Found:
+        every = decode(outputs, height, width)
+        seen: dict[tuple[float, ...], int] = {}
+        for row in np.argsort(-every.scores, kind="stable"):
+            seen.setdefault(tuple(every.boxes[row].tolist()), int(row))
+        return every[list(seen.values())]
+
+    return decode_best
+
+
 def centred(cx: float, cy: float, w: float, h: float) -> tuple[float, float, float, float]:
     return cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2
 
@@ -99,12 +115,15 @@ def _nanodet(
     return found(rows)
 
 
-def nanodet(outputs: Outputs, height: int, width: int) -> Found:
-    """RangiLyu/nanodet, `NanoDetHead.get_bboxes`: cells' middles, strides 8, 16, 32, boxes cut at the edges."""
+def nanodet(outputs: Outputs, height: int, width: int, strides: Iterable[int] = (8, 16, 32)) -> Found:
+    """RangiLyu/nanodet, `NanoDetHead.get_bboxes`: cells' middles, strides 8, 16, 32, boxes cut at the edges.
+
+    With strides 8 to 64 it is PaddleDetection's `PicoHeadV2`.
+    """
     assert height == width
     scores = sorted((v[0] for v in outputs.values() if v.shape[2] != 32), key=len, reverse=True)
     sides = sorted((v[0] for v in outputs.values() if v.shape[2] == 32), key=len, reverse=True)
-    cells = places(height, width, (8, 16, 32))
+    cells = places(height, width, strides)
     return _nanodet(np.concatenate(scores), np.concatenate(sides), cells, 0.5, width)
 
 

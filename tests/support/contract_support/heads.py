@@ -169,6 +169,49 @@ def nanodet(classes: int = 5, side: int = 256, strides: Sequence[int] = (8, 16, 
     return net.model({"output": net.op("Concat", scores, net.part(values, classes, classes + 32), axis=-1)})
 
 
+def picodet(classes: int = 5, side: int = 256) -> onnx.ModelProto:
+    """Scores and 4 x 8 bins of each of four levels, named as Paddle2ONNX names them."""
+    net = Net(side, seed=19)
+    outputs = {}
+    for level, stride in enumerate((8, 16, 32, 64)):
+        values = net.cells([stride], classes + 32)
+        outputs[f"transpose_{2 * level}.tmp_0"] = net.sigmoid(net.part(values, 0, classes), -4.0)
+        outputs[f"transpose_{2 * level + 1}.tmp_0"] = net.part(values, classes, classes + 32)
+    return net.model(outputs)
+
+
+def _yolov8_with(more: Callable[[Net, str, Floats], str], classes: int, side: int, seed: int) -> tuple[Net, str]:
+    """A net and its rows [B, cells, 4 + classes + more]."""
+    strides = (8, 16, 32)
+    net = Net(side, seed=seed)
+    values, places = net.cells(strides, 4 + classes + 6), grid(side, strides)
+    scores = net.sigmoid(net.part(values, 4, 4 + classes), -4.0)
+    rest = more(net, net.part(values, 4 + classes, 10 + classes), places)
+    return net, net.op("Concat", pixel_boxes(net, values, places), scores, rest, axis=-1)
+
+
+def yolov8_masks(classes: int = 5, side: int = 256) -> onnx.ModelProto:
+    """Six mask coefficients a cell, and six prototypes."""
+    net, rows = _yolov8_with(lambda net, rest, places: rest, classes, side, seed=20)
+    (prototypes,) = net.maps((4,), 6)
+    return net.model({"output0": net.op("Transpose", rows, perm=[0, 2, 1]), "output1": prototypes})
+
+
+def yolov8_keypoints(classes: int = 5, side: int = 256) -> onnx.ModelProto:
+    """Two keypoints a cell: x, y in pixels, visibility."""
+
+    def points(net: Net, rest: str, places: Floats) -> str:
+        pixels = places[:, :2] * places[:, 2:]
+        parts = []
+        for first in (0, 3):
+            parts.append(net.op("Add", net.part(rest, first, first + 2), pixels))
+            parts.append(net.sigmoid(net.part(rest, first + 2, first + 3)))
+        return net.op("Concat", *parts, axis=-1)
+
+    net, rows = _yolov8_with(points, classes, side, seed=21)
+    return net.model({"output0": net.op("Transpose", rows, perm=[0, 2, 1])})
+
+
 def boxes_and_scores(
     shape: Callable[[Net, str, str], dict[str, str]], classes: int = 5, side: int = 256
 ) -> onnx.ModelProto:
