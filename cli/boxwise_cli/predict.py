@@ -15,6 +15,7 @@ from rich.progress import track
 from boxwise import BoxwiseError, Client, ContractMismatch, Unavailable, UnknownPipeline
 from boxwise._image import IMAGE_SUFFIXES
 from boxwise._request import Options
+from boxwise._words import shortened
 from boxwise_cli.answers import SAVED_SUFFIXES, Answer, FramePlace, answers_table, document, save_picture
 from boxwise_cli.errors import FAILED, USAGE, fail, reported
 from boxwise_cli.perf_options import Timeout
@@ -31,7 +32,7 @@ class _Complaints:
         self._console = console
 
     def add(self, file: Path, error: Exception) -> None:
-        sentence = str(error) if str(file) in str(error) else f"{file}: {error}"
+        sentence = str(error) if str(file) in str(error) else f"{shortened(file)}: {error}"
         self.count += 1
         self._console.print(f"error: {sentence}", markup=False, highlight=False, soft_wrap=True)
 
@@ -129,7 +130,7 @@ def _files(images: Iterable[Path], complaints: _Complaints) -> list[Path]:
     """Files as they are, folders replaced by the pictures in them, by name."""
     files: list[Path] = []
     for path in images:
-        if not path.is_dir():
+        if not _is_folder(path):
             files.append(path)
             continue
         found = sorted(each for each in path.iterdir() if _is_image(each))
@@ -137,6 +138,13 @@ def _files(images: Iterable[Path], complaints: _Complaints) -> list[Path]:
             complaints.add(path, FileNotFoundError(f"no picture ({', '.join(IMAGE_SUFFIXES)}) in this folder"))
         files += found
     return list(dict.fromkeys(files))
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name that is too long for any file; the client says what it may be
+        return False
 
 
 def _is_image(path: Path) -> bool:

@@ -40,12 +40,12 @@ JPEG_QUALITY = 95
 _SERVED = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM")  # and WebP
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 # The brand that follows `ftyp` -> what Pillow calls the format.
-_BRANDS = dict.fromkeys(_HEIC, "HEIF") | dict.fromkeys((b"avif", b"avis"), "AVIF")
+_BRANDS: dict[bytes, str] = {**dict.fromkeys(_HEIC, "HEIF"), b"avif": "AVIF", b"avis": "AVIF"}
 # What the bytes of an image or a PDF begin with in base64.
 _BASE64 = re.compile(r"(?:/9j/|iVBORw0KGgo|R0lGOD|UklGR|Qk|SUkq|TU0A|AAAA|JVBERi0)[A-Za-z0-9+/_\-\s]{60,}={0,2}\s*")
 
 
-def to_tensor(image: ImageLike, *, encode: bool = False) -> Tensor:
+def to_tensor(image: ImageLike, *, encode: bool = False, max_pixels: int | None = None) -> Tensor:
     """The tensor that a picture is sent as.
 
     JPEG, PNG, WebP and BMP files become `image` UINT8 [bytes], as they are, and are decoded by the server. Files of
@@ -57,6 +57,7 @@ def to_tensor(image: ImageLike, *, encode: bool = False) -> Tensor:
     Args:
         image: the picture.
         encode: send pixels as a JPEG, see `JPEG_QUALITY`.
+        max_pixels: the most that a file may have that is decoded here; None where the server's limit is not known yet.
 
     Raises:
         InvalidImage: a file that can not be read or decoded, an array that is not RGB or grey in uint8, a PIL image
@@ -64,15 +65,15 @@ def to_tensor(image: ImageLike, *, encode: bool = False) -> Tensor:
     """
     match image:
         case str() | os.PathLike():
-            return _file(_read(image), encode)
+            return _file(_read(image), encode, max_pixels)
         case bytes() | bytearray():
-            return _file(image, encode)
+            return _file(image, encode, max_pixels)
         case memoryview() if image.ndim == 1:
-            return _file(image if image.c_contiguous else bytes(image), encode)
+            return _file(image if image.c_contiguous else bytes(image), encode, max_pixels)
         case np.ndarray() | memoryview():
             return _pixels(_rgb(np.asarray(image)), encode)
     if callable(getattr(image, "read", None)):
-        return _file(_read_open(image), encode)
+        return _file(_read_open(image), encode, max_pixels)
     from PIL import Image
 
     if isinstance(image, Image.Image):
@@ -178,7 +179,7 @@ def _read_open(file: Any) -> bytes:
     return content
 
 
-def _file(content: bytes | bytearray | memoryview, encode: bool) -> Tensor:
+def _file(content: bytes | bytearray | memoryview, encode: bool, max_pixels: int | None) -> Tensor:
     """A file as it is, or its pixels where the server does not decode it and Pillow does; else the server names it."""
     if not len(content) or _is_served(content):
         return _encoded(content)
@@ -196,7 +197,13 @@ def _file(content: bytes | bytearray | memoryview, encode: bool) -> Tensor:
             ) from None
         return _encoded(content)
     except Exception as error:
-        raise InvalidImage(f"image: its header is corrupt ({shortened(error)})") from error
+        raise InvalidImage(f"image: cannot be opened ({shortened(error)})") from error
+    width, height = opened.size
+    if max_pixels is not None and width * height > max_pixels:
+        raise InvalidImage(
+            f"image: {width} x {height} is {width * height / 1e6:.1f} megapixels; at most {max_pixels / 1e6:g} are "
+            "accepted, so make it smaller before sending it"
+        )
     pixels = _shown(opened)
     if not encode:
         return _pixels(pixels, encode=False)

@@ -195,7 +195,8 @@ class Session:
         encode = transfer == "encoded" or (transfer == "auto" and not near)
         if is_cheap(image, encode=encode):
             return to_tensor(image)
-        picture: Tensor = yield Work(lambda: to_tensor(image, encode=encode))
+        most: int | None = self.info.limits.get("max_pixels") if self.info else None
+        picture: Tensor = yield Work(lambda: to_tensor(image, encode=encode, max_pixels=most))
         return picture
 
     def _exchange(

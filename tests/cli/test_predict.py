@@ -113,6 +113,13 @@ def test_a_video_is_its_frames_and_those_that_fail_are_counted(predict: Predict,
     assert "failed" in table.stdout
 
 
+def test_base64_in_place_of_a_file_is_named_and_not_quoted(predict: Predict, shared_cases: Path) -> None:
+    done = predict((shared_cases / "images" / "base64.txt").read_text()[:5000])
+    assert done.exit_code == 1
+    assert "is base64 text" in done.stderr
+    assert len(done.stderr) < 500
+
+
 def test_annotated_videos_are_not_offered(predict: Predict, tmp_path: Path) -> None:
     done = predict(tmp_path / "a.mp4", "--save", tmp_path / "out")
     assert (done.exit_code, done.stdout) == (2, "")

@@ -320,3 +320,30 @@ def test_closing_ends_what_is_under_way(connect: Any, server: Any) -> None:
         client.close()
         with pytest.raises(Cancelled):
             pending.result(2)
+
+
+def test_a_file_that_the_server_does_not_decode_is_sent_as_pixels(connect: Any, server: Any, tmp_path: Path) -> None:
+    picture = Image.fromarray(np.arange(60, dtype=np.uint8).reshape(4, 5, 3))
+    picture.save(tmp_path / "a.tiff")
+    with connect(server.url, pipeline="street") as client:
+        for given in (tmp_path / "a.tiff", (tmp_path / "a.tiff").read_bytes()):
+            client.predict(given)
+            sent = server.requests[-1]
+            assert sent.model_name == "street_raw"
+            assert sent.raw_input_contents[0] == picture.tobytes()
+            client.predict(given, transfer="encoded")
+            sent = server.requests[-1]
+            assert sent.model_name == "street"
+            assert Image.open(io.BytesIO(sent.raw_input_contents[0])).tobytes() == picture.tobytes()
+
+
+def test_what_is_decoded_here_is_held_to_the_server_s_limit(connect: Any, server: Any) -> None:
+    """From the header, as soon as the pipeline has told it."""
+    file = io.BytesIO()
+    Image.new("1", (10_000, 2_501)).save(file, "TIFF")
+    with connect(server.url, pipeline="street") as client:
+        client.info()
+        sent = len(server.requests)
+        with pytest.raises(InvalidImage, match=r"image: 10000 x 2501 is 25\.0 megapixels; at most 25 are accepted"):
+            client.predict(file.getvalue())
+        assert len(server.requests) == sent

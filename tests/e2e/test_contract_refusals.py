@@ -99,11 +99,9 @@ NOT_PICTURES = {
     "TIFF": pillow("TIFF"),
     "PDF": pillow("PDF"),
     "SVG": b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9" height="9"/></svg>',
-    "JPEG's first bytes": b"\xff\xd8\xff\xe0",
-    "PNG's first bytes": b"\x89PNG\r\n\x1a\n",
-    "WebP's first bytes": b"RIFF\x10\x00\x00\x00WEBPVP8 ",
     "BMP's first bytes": b"BM",
 }
+FIRST_BYTES = {"JPEG": b"\xff\xd8\xff\xe0", "PNG": b"\x89PNG\r\n\x1a\n", "WebP": b"RIFF\x10\x00\x00\x00WEBPVP8 "}
 
 
 @pytest.mark.parametrize("pipeline", ["dots", "whole"])
@@ -115,6 +113,12 @@ def test_an_empty_image(refuse, pipeline: str) -> None:
 @pytest.mark.parametrize("kind", NOT_PICTURES)
 def test_what_is_no_picture(refuse, kind: str, pipeline: str) -> None:
     refuse(pipeline, {"image": tensor(NOT_PICTURES[kind])}, "image", "JPEG, PNG, WebP or BMP")
+
+
+@pytest.mark.parametrize("pipeline", ["dots", "whole"])
+@pytest.mark.parametrize("kind", FIRST_BYTES)
+def test_the_first_bytes_of_a_picture(refuse, kind: str, pipeline: str) -> None:
+    refuse(pipeline, {"image": tensor(FIRST_BYTES[kind])}, "image", f"the {kind} file is truncated")
 
 
 FILES = {

@@ -40,6 +40,15 @@ def test_a_server_that_is_not_there_and_one_that_is() -> None:
         assert len(generator.run(Job(server.url, "boxwise", Closed(1), 0.1)).samples.done)
 
 
+def test_a_request_has_the_time_that_it_is_given() -> None:
+    with FakeServer(labels=["cat"]) as server:
+        server.delay_s = 0.3
+        with Generator(REQUESTS) as generator:
+            assert generator.run(Job(server.url, "boxwise", Closed(1), 0.5)).samples.answered.all()
+        with Generator(REQUESTS, timeout_s=0.05) as generator, pytest.raises(LoadError, match=r"within 0\.05 s"):
+            generator.run(Job(server.url, "boxwise", Closed(1), 0.5))
+
+
 def test_it_ends_in_the_middle_of_a_run_and_when_it_is_killed() -> None:
     with FakeServer(labels=["cat"]) as server:
         with Generator(REQUESTS) as generator:
