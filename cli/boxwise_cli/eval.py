@@ -49,7 +49,9 @@ def eval(  # noqa: A001 (the subcommand's name)
     max_detections: Annotated[int, typer.Option(min=1, help="For mAP, the most boxes of a picture.")] = 100,
     concurrency: Annotated[int, typer.Option(min=1, help="Requests under way.")] = 4,
     timeout: Timeout = "60s",  # type: ignore[assignment] # typer parses defaults too
-    retries: Annotated[int, typer.Option(min=0, help="Send a request so often again that failed for the moment.")] = 2,
+    retries: Annotated[
+        int, typer.Option(min=0, help="Send a request that fails with a temporary error again, this often.")
+    ] = 2,
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a page with plots and the worst pictures.")
     ] = None,
@@ -101,7 +103,7 @@ def eval(  # noqa: A001 (the subcommand's name)
 
 @contextmanager
 def _progress(total: int) -> "Iterator[Callable[[], None]]":
-    """What is called for each picture: a bar on a terminal, elsewhere a line now and then."""
+    """Yield what is called after each image: it moves a bar on a terminal, and elsewhere prints a line now and then."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     if console.is_terminal:
@@ -117,7 +119,7 @@ def _progress(total: int) -> "Iterator[Callable[[], None]]":
             count += 1
             if time.monotonic() - said > _SAY_EVERY_S:
                 said = time.monotonic()
-                typer.echo(f"{count} of {total} pictures", err=True)
+                typer.echo(f"{count} of {total} images", err=True)
 
     yield done
 

@@ -52,17 +52,17 @@ def predict(
     max_detections: Annotated[int | None, typer.Option(min=1, help="Keep so many boxes, the best.")] = None,
     timeout: Timeout = "60s",  # type: ignore[assignment] # typer parses defaults too
 ) -> None:
-    """Find the objects in pictures, with a running server.
+    """Find the objects in images and videos, with a running server.
 
-    Of a folder, every image in it (JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF, HEIC and what else Pillow opens). A picture
-    that fails is named on stderr, the others are answered, and the exit code is 1. Of a video, every frame; those that
-    fail are counted on stderr at its end, and are in --json with their error.
+    Of a folder, every image in it (JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF, HEIC and what else Pillow opens). An image
+    that fails is reported on stderr, the rest are processed, and the exit code is 1. Of a video, every frame; failed
+    frames are counted on stderr at its end, and are in --json with their error.
     """
     stderr = Console(stderr=True)
     complaints = _Complaints(stderr)
     files = _files(images, complaints)
     if save and (videos := [file for file in files if _is_video(file)]):
-        fail(f"--save writes annotated pictures, and {videos[0]} is a video: leave one of them out", USAGE)
+        fail(f"--save writes annotated images, and {videos[0]} is a video: leave one of them out", USAGE)
     targets = _targets(files, save) if save else {}
     if save:
         _make_folder(save)

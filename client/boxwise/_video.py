@@ -19,7 +19,7 @@ from boxwise._image import ImageLike
 from boxwise._many import NOTHING_YET, Progress, predict_in_tasks, predict_in_threads
 from boxwise._prediction import Prediction, failed
 from boxwise._result import Result
-from boxwise._video_source import Picture, of_capture, of_file
+from boxwise._video_source import SourceFrame, of_capture, of_file
 
 VideoSource: TypeAlias = "str | os.PathLike[str] | int | Iterable[NDArray[np.uint8]]"
 """A file, a URL, a camera's number, or RGB arrays uint8 [height, width, 3]."""
@@ -70,7 +70,7 @@ def predict_frames(
 ) -> Iterator[Frame]:
     """Drive `submit`; see `Client.predict_video`."""
     reader, tracker = _open(source, every, live), _tracker(track)
-    sent: deque[Picture] = deque()
+    sent: deque[SourceFrame] = deque()
 
     def sent_or_failed(pixels: Any) -> Prediction:
         return failed(pixels) if isinstance(pixels, BoxwiseError) else submit(pixels)
@@ -105,7 +105,7 @@ async def predict_frames_async(
 ) -> AsyncIterator[Frame]:
     """The same with tasks; see `AsyncClient.predict_video`."""
     reader, tracker = await asyncio.to_thread(_open, source, every, live), _tracker(track)
-    sent: deque[Picture] = deque()
+    sent: deque[SourceFrame] = deque()
 
     def sent_or_failed(pixels: Any) -> asyncio.Task[Result]:
         return asyncio.create_task(_raise(pixels)) if isinstance(pixels, BoxwiseError) else submit(pixels)
@@ -122,7 +122,7 @@ async def predict_frames_async(
             yield _frame(sent.popleft(), outcome.result, outcome.error, tracker)
 
 
-def _frame(picture: Picture, result: Result | None, error: BoxwiseError | None, tracker: Any) -> Frame:
+def _frame(picture: SourceFrame, result: Result | None, error: BoxwiseError | None, tracker: Any) -> Frame:
     ids = None
     if tracker is not None:
         ids = _track(tracker, result) if result is not None else np.empty(0, np.int64)
@@ -140,11 +140,11 @@ class _Reader:
     Iterating yields `NOTHING_YET` where the next frame is not there yet; `changed` says when to look again.
     """
 
-    def __init__(self, pictures: Iterator[Picture], *, live: bool) -> None:
+    def __init__(self, pictures: Iterator[SourceFrame], *, live: bool) -> None:
         self.changed = threading.Condition()
         self._pictures = pictures
         self._live = live
-        self._next: Picture | None = None
+        self._next: SourceFrame | None = None
         self._ended = self._stopped = False
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._read, name="boxwise-video", daemon=True)
@@ -167,11 +167,11 @@ class _Reader:
                 raise self._error
             return None
 
-    def wait(self) -> Picture | None:
+    def wait(self) -> SourceFrame | None:
         """The next frame, when it is there; None at the end."""
         with self.changed:
             self.changed.wait_for(lambda: self._next is not None or self._ended)
-            picture: Picture | None = self.take()
+            picture: SourceFrame | None = self.take()
             return picture
 
     def __enter__(self) -> None:
@@ -211,11 +211,11 @@ def _open(source: VideoSource, every: int, live: bool | None) -> _Reader:
     elif isinstance(source, int):
         pictures, streams = of_capture(source), True
     else:
-        pictures, streams = (Picture(i, None, each) for i, each in enumerate(source)), False
+        pictures, streams = (SourceFrame(i, None, each) for i, each in enumerate(source)), False
     return _Reader(_each(pictures, every), live=streams if live is None else live)
 
 
-def _each(pictures: Iterator[Picture], every: int) -> Iterator[Picture]:
+def _each(pictures: Iterator[SourceFrame], every: int) -> Iterator[SourceFrame]:
     """Each n-th one."""
     for picture in pictures:
         if picture.number % every == 0:

@@ -19,7 +19,7 @@ _NO_READER = 'source: to read videos, pip install "boxwise[video]" (PyAV)'
 _MOST_UNREAD = 100
 
 
-class Picture(NamedTuple):
+class SourceFrame(NamedTuple):
     """One frame of a source: uint8 [height, width, 3] RGB, or why it cannot be decoded."""
 
     number: int
@@ -27,7 +27,7 @@ class Picture(NamedTuple):
     pixels: NDArray[np.uint8] | InvalidImage
 
 
-def of_file(name: str) -> Iterator[Picture]:
+def of_file(name: str) -> Iterator[SourceFrame]:
     """Read a file or URL with PyAV, or OpenCV where PyAV is not installed.
 
     Raises:
@@ -50,7 +50,7 @@ def of_file(name: str) -> Iterator[Picture]:
     return _of_container(container, shortened(name), FFmpegError)
 
 
-def of_capture(source: str | int) -> Iterator[Picture]:
+def of_capture(source: str | int) -> Iterator[SourceFrame]:
     """Read a camera, a file or a URL with OpenCV.
 
     Raises:
@@ -67,7 +67,7 @@ def of_capture(source: str | int) -> Iterator[Picture]:
     return _of_capture(capture, cv2, shortened(source))
 
 
-def _of_container(container: Any, name: str, decode_error: type[Exception]) -> Iterator[Picture]:
+def _of_container(container: Any, name: str, decode_error: type[Exception]) -> Iterator[SourceFrame]:
     """Decode packet by packet, so that a damaged one costs its own frames.
 
     A decoder reports a damaged packet, and may then drop, without a word, frames that refer to it. So the times of
@@ -77,12 +77,12 @@ def _of_container(container: Any, name: str, decode_error: type[Exception]) -> I
     sent: dict[int, str] = {}  # time of a packet whose frame has not come out -> what its decoder said
     damaged = False
 
-    def lost(before: float) -> Iterator[Picture]:
+    def lost(before: float) -> Iterator[SourceFrame]:
         nonlocal number
         for pts in sorted(each for each in sent if each < before):
             reason = sent.pop(pts) or "it refers to a damaged frame"
             if damaged:
-                yield Picture(number, float(pts * stream.time_base), _undecodable(number, name, reason))
+                yield SourceFrame(number, float(pts * stream.time_base), _undecodable(number, name, reason))
                 number += 1
 
     with container:
@@ -102,14 +102,14 @@ def _of_container(container: Any, name: str, decode_error: type[Exception]) -> I
                 if packet.pts is not None:
                     sent[packet.pts] = reason
                 else:
-                    yield Picture(number, None, _undecodable(number, name, reason))
+                    yield SourceFrame(number, None, _undecodable(number, name, reason))
                     number += 1
             for frame in frames:
                 if frame.pts is not None:
                     sent.pop(frame.pts, None)
                     yield from lost(frame.pts)
                 pixels = _undecodable(number, name, "parts of it are missing") if frame.is_corrupt else _as_shown(frame)
-                yield Picture(number, frame.time, pixels)
+                yield SourceFrame(number, frame.time, pixels)
                 number += 1
         yield from lost(float("inf"))
         if number < stream.frames:
@@ -138,7 +138,7 @@ def _as_shown(frame: Any) -> NDArray[np.uint8]:
     return np.ascontiguousarray(pixels[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1])
 
 
-def _of_capture(capture: Any, cv2: Any, name: str) -> Iterator[Picture]:
+def _of_capture(capture: Any, cv2: Any, name: str) -> Iterator[SourceFrame]:
     """A read that fails before the last frame is a damaged frame where a later one succeeds, and the end where not."""
     try:
         count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
@@ -148,10 +148,10 @@ def _of_capture(capture: Any, cv2: Any, name: str) -> Iterator[Picture]:
             there, picture = capture.read()
             if there:
                 for _ in range(unread):
-                    yield Picture(number, None, _undecodable(number, name, "OpenCV cannot read it"))
+                    yield SourceFrame(number, None, _undecodable(number, name, "OpenCV cannot read it"))
                     number += 1
                 unread = 0
-                yield Picture(number, time_s, cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
+                yield SourceFrame(number, time_s, cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
                 number += 1
             elif number + unread + 1 < count and unread < _MOST_UNREAD:
                 unread += 1

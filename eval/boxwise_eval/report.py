@@ -82,7 +82,7 @@ class Report:
 
 _WHY_NOTHING = {
     True: "give the set names (data.yaml or classes.txt), since its numbers may mean other classes than the pipeline's",
-    False: "the pipeline finds nothing at all on these pictures",
+    False: "the pipeline finds nothing at all on these images",
 }
 
 
@@ -117,7 +117,7 @@ def evaluate(
     if info.detector:
         if not any(len(each.boxes) for each in dataset.pictures):
             raise EvalError(
-                f"none of the {len(dataset.pictures)} pictures has an object in its labels: nothing to measure"
+                f"none of the {len(dataset.pictures)} images has an object in its labels: nothing to measure"
             )
         dataset = dataset.named_by(info.detector.labels)
         if thresholds.max_detections > info.detector.max_detections:

@@ -36,7 +36,7 @@ def test_a_slow_server_is_waited_for(data: Path, monkeypatch: pytest.MonkeyPatch
     assert done.exit_code == 0
     assert json.loads(done.stdout)["map50"] == pytest.approx(1)
     assert json.loads(done.stdout)["split"] == "val"
-    assert "3 of 3 pictures" in done.stderr
+    assert "3 of 3 images" in done.stderr
     assert late.exit_code == 1
     assert "did not answer within 0.05 s" in late.stderr
 

@@ -157,7 +157,7 @@ def test_yolo_without_labels_or_pictures(tmp_path: Path, write_picture: WritePic
         load(tmp_path)
     write_picture("images/a.png").write_bytes(b"nothing")
     write(tmp_path / "labels" / "b.txt", "0 0.5 0.5 1 1")
-    with pytest.raises(EvalError, match=r"no picture has a file of labels; looked for .*labels/a\.txt"):
+    with pytest.raises(EvalError, match=r"no image has a label file; looked for .*labels/a\.txt"):
         load(tmp_path)
     write(tmp_path / "labels" / "a.txt", "")
     with pytest.raises(EvalError, match=r"a\.png: not a picture that can be read"):
@@ -376,7 +376,7 @@ def test_what_has_no_names_says_that_its_numbers_count(tmp_path: Path, write_pic
     labelled(tmp_path / "images", write_picture, "a")
     write_picture("images/b.png")
     assert load(tmp_path).notes == (
-        "1 of 2 pictures have no file of labels, and count as pictures without objects",
+        "1 of 2 images have no label file, and count as images without objects",
         "numbers without names (data.yaml, classes.txt) are taken for the pipeline's own",
     )
 

@@ -65,7 +65,7 @@ def test_a_set_that_is_matched(labelled: Path) -> None:
 
 def test_a_set_without_objects_measures_nothing(labelled: Path) -> None:
     (labelled / "labels" / "a.txt").write_text("")
-    with pytest.raises(EvalError, match="none of the 1 pictures has an object in its labels"):
+    with pytest.raises(EvalError, match="none of the 1 images has an object in its labels"):
         evaluate(finds((0, 0, 100, 50)), info(), load(labelled), Thresholds())
 
 

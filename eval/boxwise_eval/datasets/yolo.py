@@ -30,14 +30,14 @@ def is_one(data: Path) -> bool:
 
 
 def read(data: Path, split: str | None) -> Dataset:
-    """Read a folder; a picture without a file of labels has nothing on it.
+    """Read a folder; an image without a label file has no objects.
 
     Args:
         data: the folder.
         split: one of `splits.SPLITS`, where the images lie in a folder for each.
 
     Raises:
-        EvalError: there is no picture or no label, a line of labels is wrong, or there are several splits.
+        EvalError: there is no image or no label, a label line is wrong, or there are several splits.
     """
     images = data / "images" if (data / "images").is_dir() else data
     parts = splits.folders(images)
@@ -80,14 +80,12 @@ def _dataset(
     bare = [path for path in files if not _label_file(path).is_file()]
     if len(bare) == len(files):
         raise EvalError(
-            f"{images}: no picture has a file of labels; looked for {_label_file(files[0])}: expected one for each "
-            "picture, of the same name, in labels/ beside images/"
+            f"{images}: no image has a label file; looked for {_label_file(files[0])}: expected one for each "
+            "image, of the same name, in labels/ beside images/"
         )
     notes = list(notes)
     if bare:
-        notes.append(
-            f"{len(bare)} of {len(files)} pictures have no file of labels, and count as pictures without objects"
-        )
+        notes.append(f"{len(bare)} of {len(files)} images have no label file, and count as images without objects")
     if names is None:
         notes.append(_NUMBERS)
     count = None if names is None else len(names)
