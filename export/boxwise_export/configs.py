@@ -144,9 +144,11 @@ def _statements(text: str) -> Iterator[str]:
 
 
 def _identify(statement: str) -> tuple[str, str]:
-    field = _STATEMENT.match(statement)
-    identity = _IDENTITY.search(statement) if "{" in statement else None
-    return field.group(1) if field else "", identity.group(1) if identity else ""
+    matched = _STATEMENT.match(statement)
+    field = matched.group(1) if matched else ""
+    # A model has one instance group, with a name or without.
+    identity = _IDENTITY.search(statement) if "{" in statement and field != "instance_group" else None
+    return field, identity.group(1) if identity else ""
 
 
 def _comments(text: str) -> Iterator[tuple[tuple[str, str], str]]:
