@@ -14,7 +14,8 @@ def export(
     pipeline: Annotated[Path, typer.Argument(metavar="PIPELINE.yaml", help="`boxwise init` writes one to start from.")],
     out: Annotated[Path, typer.Option(metavar="REPO", help="The model repository; made where there is none.")],
     cores: Annotated[
-        int | None, typer.Option(min=1, help="Cores of the machine that will serve; left out, those of this one.")
+        int | None,
+        typer.Option(min=1, help="Instances for so many cores; left out, by those of the machine that serves."),
     ] = None,
     precision: Annotated[
         Literal["fp32", "fp16", "int8"], typer.Option(help="Of the networks; decoding and top-k stay in fp32.")

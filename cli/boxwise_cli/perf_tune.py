@@ -116,10 +116,10 @@ class _Search:
         """The pipeline's name, and what was found."""
         from boxwise_export.layouts import read_arrangement, stage_folders
         from boxwise_export.manifest import find_manifest
-        from boxwise_export.plan import available_cores
         from boxwise_perf.generator import Generator
         from boxwise_perf.tune import climb, neighbours_of
         from boxwise_perf.tuner import Tuner
+        from boxwise_runtime.resources import available
 
         manifest = find_manifest(repository, pipeline)
         name, models = manifest.pipeline, manifest.revision().models
@@ -133,7 +133,7 @@ class _Search:
         ):  # fmt: skip
             found = climb(
                 first,
-                neighbours_of(stages, available_cores(), self.target),
+                neighbours_of(stages, available().cores, self.target),
                 tuner.measure,
                 objective=str(self.objective),
                 until=time.monotonic() + self.budget,

@@ -153,4 +153,6 @@ def _print_ready(server: TritonProcess) -> None:
     options = server.options
     what = ", ".join(pipelines(options.repository)) or options.repository.name
     with suppress(OSError):
+        if server.fitted:
+            typer.echo(server.fitted, err=True)
         typer.echo(f"ready: {what} on grpc {options.grpc_url}, {options.http_url}, metrics {options.metrics_url}")

@@ -23,6 +23,8 @@ class Arrangement:
         layout: of the models.
         instances: processes, by the stage's name; `fused` and `glued` are stages too.
         threads: of each network's run.
+        by_cores: whether both follow the cores of the machine that serves; `instances` and `threads` are then those of
+            the machine that exported, and what Triton takes where nothing changes them.
         in_flight: requests of one glued instance at once; None: `IN_FLIGHT` of the target that is served.
         queue_delay_us: how long a network waits for a batch to fill, microseconds, in the targets that batch.
         max_batch_size: of the detector, in the targets that batch.
@@ -40,10 +42,12 @@ class Arrangement:
     max_queue: int | None = None
     max_wait_ms: int | None = None
     response_cache: bool = False
+    by_cores: bool = False
 
     def describe(self) -> str:
         """The layout, the processes, the threads, what is in flight and what may wait, in a line."""
         said = ", ".join(f"{count} {stage}" for stage, count in self.instances.items())
         flying = f", {self.in_flight} in flight each" if self.in_flight else ""
         waiting = f"; {self.max_queue} may wait in each, {self.max_wait_ms} ms" if self.max_queue is not None else ""
-        return f"{self.layout} ({said}; {self.threads} threads{flying}{waiting})"
+        follows = ", by the cores" if self.by_cores else ""
+        return f"{self.layout} ({said}; {self.threads} threads{follows}{flying}{waiting})"

@@ -16,6 +16,7 @@ from boxwise_export.arrangement import IN_FLIGHT, Arrangement, Layout
 from boxwise_export.configs import Template, model_py, per_classifier, read_config, remove
 from boxwise_export.manifest import Revision
 from boxwise_export.versions import ModelFolder, config_files, version_files
+from boxwise_runtime.fitting import BY_CORES
 from boxwise_runtime.line import QUEUE_LIMITS, QUEUE_PARAMETERS, QueueLimits
 from boxwise_runtime.targets import config_path
 
@@ -134,6 +135,9 @@ def read_arrangement(repository: Path, pipeline: str, versions: Mapping[str, int
         max_queue=number("max_queue"),
         max_wait_ms=number("max_wait_ms"),
         response_cache=joined.response_cache.enable,
+        by_cores=any(
+            group.name == BY_CORES for config in (joined, *configs.values()) for group in config.instance_group
+        ),
     )
 
 
@@ -159,8 +163,9 @@ def arranged(name: str, folder: ModelFolder, arrangement: Arrangement) -> ModelF
     for path, text in folder.configs.items():
         template = Template.read(text)
         config = template.copy()
-        if name in arrangement.instances and config.backend == "python":
-            config.instance_group[0].count = arrangement.instances[name]
+        if config.backend == "python" and not arrangement.by_cores:
+            config.instance_group[0].ClearField("name")
+            config.instance_group[0].count = arrangement.instances.get(name, config.instance_group[0].count)
         if arrangement.threads is not None and "threads" in config.parameters:
             config.parameters["threads"].string_value = str(arrangement.threads)
         # Whoever asks the networks of `glued` has waited already, and its `in_flight` bounds how many they are.
@@ -226,7 +231,9 @@ def _joined(outline: _Outline, stages: Stages, arrangement: Arrangement, version
             comments["parameters", f"{part}.{key}"] = own.comments.get(("parameters", key), "")
 
     # As many processes as the stage has that decodes.
-    config.instance_group[0].count = arrangement.instances.get(layout, first.config.instance_group[0].count)
+    config.instance_group[0].CopyFrom(first.config.instance_group[0])
+    if not arrangement.by_cores:
+        config.instance_group[0].count = arrangement.instances.get(layout, first.config.instance_group[0].count)
     values: dict[str, Any] = asdict(QueueLimits())  # where the stages were published before they had any
     values |= {key: first.config.parameters[key].string_value for key in QUEUE_LIMITS if key in first.config.parameters}
     values |= {f"top_k.{classifier}": top_k for classifier, top_k in outline.top_k.items()}

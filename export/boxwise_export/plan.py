@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import zip_longest
@@ -38,9 +37,9 @@ from boxwise_export.sources import Source
 from boxwise_runtime.canvas import ColorOrder, Interpolation, Resize
 from boxwise_runtime.crop import CropSpec
 from boxwise_runtime.decode import MEGA, PictureLimits
+from boxwise_runtime.fitting import MOST_INSTANCES
+from boxwise_runtime.resources import available
 
-# More processes than this share caches and memory bandwidth and gain nothing; the cores left over become threads.
-_MOST_INSTANCES = 8
 # Batches of a classifier across requests, where the pipeline itself asks about one picture at a time.
 _WHOLE_PICTURE_BATCH = 8
 # Radford et al., "Learning Transferable Visual Models From Natural Language Supervision" (arXiv:2103.00020), 2.5: the
@@ -140,11 +139,6 @@ class Plan:
         return self.detector.spec.max_detections if self.detector else 1
 
 
-def available_cores() -> int:
-    """The cores that this process may run on."""
-    return len(os.sched_getaffinity(0))
-
-
 def make_plan(
     pipeline: Pipeline, *, cores: int | None = None, fp16: bool = False, report: Report = lambda _: None
 ) -> Plan:
@@ -152,15 +146,17 @@ def make_plan(
 
     Args:
         pipeline: the pipeline file.
-        cores: of the machine that will serve; None for this one's.
+        cores: of the machine that will serve; None to let instances follow those of whatever machine serves.
         fp16: whether the networks are rewritten in it; all else stays in fp32.
         report: told each step.
 
     Raises:
         ExportError: a checkpoint, a graph or a key is wrong; says which, what was expected and the mend.
     """
-    cores = cores or available_cores()
-    instances = min(cores, _MOST_INSTANCES)
+    serving = pipeline.serving
+    by_cores = cores is None and not serving.instances and serving.threads is None
+    cores = cores or available().cores
+    instances = min(cores, MOST_INSTANCES)
     detector = _plan_detector(pipeline.detector, fp16, report) if pipeline.detector else None
     classifiers = [_plan_classifier(classifier, detector, fp16, report) for classifier in pipeline.classifiers]
     give_back_memory()  # of the graphs on the way
@@ -176,7 +172,7 @@ def make_plan(
         instances=instances,
         threads=max(1, cores // instances),
         precision="fp16" if fp16 else "fp32",
-        arrangement=Arrangement(pipeline.layout, **pipeline.serving.model_dump()),
+        arrangement=Arrangement(pipeline.layout, by_cores=by_cores, **serving.model_dump()),
     )
 
 

@@ -15,6 +15,7 @@ from boxwise_export.layouts import CHUNK, Stages
 from boxwise_export.plan import ClassifierPlan, DetectorPlan, Plan
 from boxwise_export.versions import ModelFolder
 from boxwise_runtime import warmup
+from boxwise_runtime.fitting import BY_CORES
 from boxwise_runtime.line import QueueLimits
 from boxwise_runtime.targets import TARGETS, config_path
 
@@ -70,7 +71,7 @@ def _preprocess(plan: Plan, detector: DetectorPlan) -> ModelFolder:
     config = template.copy(f"{plan.name}_preprocess")
     canvas = detector.canvas
     set_shape(config.output, "canvas", (1, canvas.height, canvas.width, 3))
-    config.instance_group[0].count = plan.instances
+    _set_instances(config, plan)
     set_parameters(
         config,
         {
@@ -95,10 +96,18 @@ def _preprocess(plan: Plan, detector: DetectorPlan) -> ModelFolder:
 def _whole_picture(plan: Plan) -> ModelFolder:
     template = Template.load("whole_picture")
     config = template.copy(f"{plan.name}_whole_picture")
-    config.instance_group[0].count = plan.instances
+    _set_instances(config, plan)
     aliases = _crops(config, plan)
     set_parameters(config, {**asdict(plan.limits), **_waiting(plan), "crops": _crop_fields(plan)})
     return _folder("whole_picture", config.name, {"config.pbtxt": template.render(config, aliases)}, _picture(plan))
+
+
+def _set_instances(config: Any, plan: Plan) -> None:
+    """An instance a core: of this machine, or of whatever machine serves."""
+    group = config.instance_group[0]
+    group.count = plan.instances
+    if plan.arrangement.by_cores:
+        group.name = BY_CORES
 
 
 def _waiting(plan: Plan) -> dict[str, Any]:
@@ -143,7 +152,7 @@ def _model(
             for tensor, value in sample.inputs.items():
                 value.dims[:] = shapes[tensor]
         if config.backend == "python":
-            config.instance_group[0].count = plan.instances
+            _set_instances(config, plan)
             run = {"threads": plan.threads, "chunk": min(CHUNK, model.max_batch_size)}
             set_parameters(config, {**run, **asdict(QueueLimits())})
         texts[file] = template.render(config)
@@ -157,7 +166,7 @@ def _nms(plan: Plan, detector: DetectorPlan) -> ModelFolder:
     set_shape(config.input, "candidate_scores", (1, detector.candidates))
     set_shape(config.input, "candidate_classes", (1, detector.candidates))
     if plan.classifiers:
-        config.instance_group[0].count = plan.instances
+        _set_instances(config, plan)
     else:
         remove(config.input, "frame")
         remove(config.output, "rows")

@@ -22,11 +22,13 @@ from typing import Any
 from google.protobuf import text_format
 
 from boxwise_export.configs import read_config
-from boxwise_export.errors import ExportError
+from boxwise_export.errors import ExportError, RepositoryError
 from boxwise_export.exchange import share, write_file
 from boxwise_export.layouts import DETECTIONS
 from boxwise_export.manifest import Manifest, Revision, read_manifests
 from boxwise_export.revisions import place
+from boxwise_runtime.fitting import NotEnoughMemory, fitter
+from boxwise_runtime.resources import available
 from boxwise_runtime.targets import Target, config_path
 from boxwise_runtime.warmup import PICTURE
 
@@ -253,7 +255,18 @@ class Rollout:
             folder.rename(self._aside / live)
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(source, folder / str(number), copy_function=share)
-        write_file(folder / "config.pbtxt", text_format.MessageToString(config).encode())
+        write_file(folder / "config.pbtxt", self._fit(text_format.MessageToString(config)).encode())
+
+    def _fit(self, text: str) -> str:
+        """A configuration as this machine can serve it.
+
+        Raises:
+            RepositoryError: what the repository holds does not fit into the memory there is.
+        """
+        try:
+            return fitter(self.repository, available())(text)
+        except NotEnoughMemory as error:
+            raise RepositoryError(f"{self.repository}: {error}") from error
 
 
 def _public(pipeline: str) -> tuple[str, str, str]:

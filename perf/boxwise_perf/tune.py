@@ -165,6 +165,7 @@ def neighbours_of(
     """
 
     def neighbours(now: Arrangement) -> Iterator[tuple[str, Arrangement]]:
+        now = replace(now, by_cores=False)  # what is tried is tried with its own numbers
         if target == "embedded":
             for layout in LAYOUTS:
                 if layout != now.layout:

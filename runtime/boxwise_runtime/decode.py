@@ -25,10 +25,6 @@ _LYING = (5, 6, 7, 8)  # EXIF 2.32, tag Orientation: the rows of the file are co
 _MOST_CHARACTERS = 200  # of what a decoder says in a message of ours
 _DARKEST_WHITE = 4096  # of 65,536: a 16-bit picture that is darker has fewer bits, and would be black
 _STRIP = 1 << 18  # pixels
-# A pixel, at the peak of decoding, in every format and mode, with the 3 of the frame. Measured are 12.1 for progressive
-# CMYK (libjpeg's coefficients, 8, and Pillow's 4) and for animations (two canvases), 9 for progressive JPEGs, and 8 at
-# most otherwise (tests/runtime/test_decode_memory.py).
-DECODING_BYTES = 15
 _RUNS = (1, 2)  # BI_RLE8, BI_RLE4 of a BMP's header
 
 # The limit that is enforced is ours, from the header and with a sentence of its own; Pillow's would only warn.

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import secrets
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +31,8 @@ from boxwise_runtime.warmup import warm_up
 _ASK_EVERY_S = 0.005
 _HANDED_OVER_EVERY_S = 1.0
 _UUID_LENGTH = 36
+_NOT_IN_AN_ID = re.compile(r"[^A-Za-z0-9_.:-]")
+_ID_LENGTH = 64
 _SPARE = 2  # times the room of an answer in /dev/shm: others need some at the same moment
 
 
@@ -39,6 +45,7 @@ class StageModel:
         """Build the stage and warm it up; what cannot be built or cannot answer fails the load with the reason."""
         cv2.setNumThreads(1)  # the cores belong to the instances, which would fight over them
         config = json.loads(args["model_config"])
+        self._name = args["model_name"]
         self._inputs = [tensor["name"] for tensor in config["input"]]
         parameters = {name: value["string_value"] for name, value in config["parameters"].items()}
         self._limits, self._downstream = take_queue(parameters)
@@ -68,6 +75,8 @@ class StageModel:
             return _refusal(str(error), pb_utils.TritonError.INVALID_ARG)
         except Refused as error:
             return _refusal(str(error), error.code)
+        except Exception as error:  # noqa: BLE001 (whatever it is, its caller hears of it and its log has it)
+            return self._unexpected(request, error)
         self._tally.add(outputs)
         wanted = set(request.requested_output_names())
         return pb_utils.InferenceResponse(
@@ -77,6 +86,16 @@ class StageModel:
     def _answer(self, request: Any, inputs: Tensors) -> Mapping[str, NDArray[Any]]:  # noqa: ARG002
         outputs: Mapping[str, NDArray[Any]] = self._stage(inputs)
         return outputs
+
+    def _unexpected(self, request: Any, error: Exception) -> Any:
+        """INTERNAL with a request id for the caller; the traceback, which shows how we are made, for the log alone."""
+        given = _NOT_IN_AN_ID.sub("", request.request_id())[:_ID_LENGTH]
+        number = given or secrets.token_hex(6)
+        sys.stderr.write(f"boxwise: request {number}: {''.join(traceback.format_exception(error))}")
+        return _refusal(
+            f"an unexpected error in the stage {self._name}: the server's log has it, under the request id {number}",
+            pb_utils.TritonError.INTERNAL,
+        )
 
 
 @dataclass(frozen=True)
@@ -135,8 +154,10 @@ class QueuedModel(StageModel):
         try:
             response = self._respond(waiting.request, waiting.inputs)
             self._check_room()
+        except Refused as error:
+            response = _refusal(str(error), error.code)
         except Exception as error:  # noqa: BLE001 (without an answer its caller would wait for ever)
-            response = _refusal(f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL)
+            response = self._unexpected(waiting.request, error)
         waiting.send(response)
 
     def _check_room(self) -> None:
@@ -168,7 +189,10 @@ class DecodingModel(QueuedModel):
 
     def _check_room(self) -> None:
         if (room := _shm_room()) < _SPARE * self._largest:
-            raise MemoryError(f"{SHM} has {room} bytes left, and an answer {self._largest}: give it more (--shm-size)")
+            raise Refused(
+                f"{SHM} has {room} bytes left, and an answer {self._largest}: give it more (--shm-size)",
+                pb_utils.TritonError.INTERNAL,
+            )
 
 
 class ChainModel(QueuedModel):

@@ -215,7 +215,7 @@ def _asked_of_much(target: Attacked, pipeline: str, file: bytes) -> str:
     if "Failed to increase the shared memory pool size" in refusal.message():  # Triton's own
         assert "No space left on device" in refusal.message()
     else:
-        assert re.search(r"MemoryError: /dev/shm has \d+ bytes left, and an answer \d+: give", refusal.message())
+        assert re.search(r"^(\[.*\] )?.*/dev/shm has \d+ bytes left, and an answer \d+: give", refusal.message())
     return "refused"
 
 

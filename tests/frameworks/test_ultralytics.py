@@ -57,7 +57,8 @@ def finder(model: Any) -> Callable[..., Found]:
         pixels = torch.from_numpy(np.ascontiguousarray(canvas)).permute(2, 0, 1)[None].float() / 255
         with torch.no_grad():
             rows = model(pixels)[0]
-        settings = {"nc": 80, "max_det": most, "multi_label": False, "end2end": end_to_end(model)}
+        rows = rows[0] if isinstance(rows, tuple) else rows  # a segmentation model gives prototypes beside them
+        settings = {"nc": len(model.names), "max_det": most, "multi_label": False, "end2end": end_to_end(model)}
         (found,) = non_max_suppression(rows, score, iou, **settings)
         values = found.numpy()
         return Found(values[:, :4], values[:, 4], values[:, 5].astype(int))
@@ -80,6 +81,10 @@ def checkpoint(yolo: Any, file: Path, **train_args: Any) -> None:
         ("yolov5n.yaml", "yolov8"),  # as ultralytics builds it, without anchors
         ("yolov10n.yaml", "yolov10"),
         ("yolo26n.yaml", "yolov10"),
+        ("yolov8n-seg.yaml", "yolov8"),
+        ("yolo11n-pose.yaml", "yolov8"),
+        ("yolo26n-seg.yaml", "yolov10"),
+        ("yolo26n-pose.yaml", "yolov10"),
     ],
 )
 def test_detector(name: str, family: str, pictures: Any, planned: Any, assert_tensorrt_reads: Any, save: Any) -> None:
@@ -152,7 +157,10 @@ def test_classifier(pictures: Any, planned: Any, save: Any) -> None:
 
 @pytest.mark.parametrize(
     ("source", "sentence"),
-    [("yolo0n.yaml", "ultralytics cannot read it"), ("yolov8n-seg.yaml", "a model for the task 'segment'")],
+    [
+        ("yolo0n.yaml", "ultralytics cannot read it"),
+        ("yolov8n-obb.yaml", "a model for the task 'obb', which is not served"),
+    ],
 )
 def test_refusals(source: str, sentence: str) -> None:
     with pytest.raises(ExportError, match=sentence):

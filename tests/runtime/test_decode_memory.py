@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from boxwise_runtime.decode import DECODING_BYTES
+from boxwise_runtime.fitting import DECODING_BYTES
 
 SIDE = 2000
 _SPARE = 12 << 20  # of a heap, and of strips

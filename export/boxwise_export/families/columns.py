@@ -117,7 +117,7 @@ def read_columns(head: Head, name: str, values: NDArray[np.float32], usual: Sequ
         readings = tuple((_keys(choice, applied), _MEANINGS[choice]) for choice in usual)
         return Question(f"{found}, and its values are of no reading of this family", readings, fits=False)
     fitting = [choice for choice in choices if head.names is None or head.classes in _names_for(count, choice, head)]
-    near = head.classes is None or abs(head.classes - count) <= 1
+    near = head.classes in (None, count, count - 1)
     if near and len(fitting) != 1:
         readings = tuple((_keys(choice, applied), _MEANINGS[choice]) for choice in fitting or choices)
         return Question(found, readings, fits=bool(fitting))

@@ -33,7 +33,8 @@ def describe(head: Head) -> str | None:
     (values,) = head.outputs.values()
     if values.ndim == 4 and min(values.shape[2:]) >= min(head.height, head.width) // 8 > 1:
         return _MAP.format(shape=list(values.shape))
-    # A distribution over many characters at each of a few steps, [1, T, C] or [T, 1, C].
-    if values.ndim == 3 and 1 in values.shape[:2] and values.shape[2] > 10 and is_distribution(values):
+    # A distribution over many characters at each of several steps, [1, T, C] or [T, 1, C].
+    several = values.ndim == 3 and 1 in values.shape[:2] and max(values.shape[:2]) > 1
+    if several and values.shape[2] > 10 and is_distribution(values):
         return _SEQUENCE.format(shape=list(values.shape))
     return None

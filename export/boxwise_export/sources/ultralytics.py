@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxwise_export.pipeline import Normalize
-from boxwise_export.sources.base import Floats, Found, Preprocessing, Selection, Source
+from boxwise_export.sources.base import Floats, Found, Metadata, Preprocessing, Selection, Source
 from boxwise_export.sources.errors import SourceError
 from boxwise_export.sources.torch_module import (
     adapted,
@@ -29,7 +29,8 @@ _LICENCE = (
     "same licence, or have a licence from Ultralytics"
 )
 _UNIT = Normalize(std=(255.0, 255.0, 255.0))
-_USUAL_SIDE = {"detect": 640, "classify": 224}
+# Of segmentation and pose models the boxes are served.
+_USUAL_SIDE = {"detect": 640, "segment": 640, "pose": 640, "classify": 224}
 # The last layers, whose rows are the classes: of a detector's heads, of a classifier.
 _LAST_LAYER = re.compile(r"\.(cv3\.0\.2|linear)\.weight$")
 
@@ -64,7 +65,9 @@ def read_ultralytics(
         )
     yolo = _described(str(name), file) if described else _opened(str(file or name))
     if yolo.task not in _USUAL_SIDE:
-        raise SourceError(f"{title}: a model for the task {yolo.task!r}; expected {' or '.join(_USUAL_SIDE)}")
+        raise SourceError(
+            f"{title}: a model for the task {yolo.task!r}, which is not served; expected {', '.join(_USUAL_SIDE)}"
+        )
     module = yolo.model.float().eval()
     side = _trained_side(yolo)
     height, width = size or (side, side)
@@ -73,8 +76,11 @@ def read_ultralytics(
         origin += " (untrained: random weights)"
     digest = weights_digest(file, module)
     labels = tuple(str(module.names[index]) for index in range(len(module.names)))
-    make = _detector if yolo.task == "detect" else _classifier
-    return make(module, (height, width), side, origin=origin, digest=digest, labels=labels, licence=_LICENCE)
+    make = _classifier if yolo.task == "classify" else _detector
+    known = Metadata(task=yolo.task)
+    return make(
+        module, (height, width), side, origin=origin, digest=digest, labels=labels, licence=_LICENCE, metadata=known
+    )
 
 
 def _described(name: str, file: Path | None) -> Any:
@@ -119,6 +125,7 @@ def _detector(module: Any, size: tuple[int, int], side: int, **known: Any) -> So
         head.end2end = True
     module.fuse(verbose=False)
     head.export, head.format, head.dynamic = True, "onnx", False
+    outputs = ("output0", "output1") if known["metadata"].task == "segment" else ("output0",)  # the prototypes of masks
     classes = len(known["labels"])
 
     def detect(outputs: Mapping[str, Floats], _: tuple[int, int], selection: Selection) -> Found:
@@ -136,8 +143,8 @@ def _detector(module: Any, size: tuple[int, int], side: int, **known: Any) -> So
         return Found(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64))
 
     return Source(
-        trace(module, ("output0",), *size),
-        torch_run(module, ("output0",)),
+        trace(module, outputs, *size),
+        torch_run(module, outputs),
         family="yolov10" if end_to_end else "yolov8",
         preprocessing=Preprocessing((side, side), "letterbox", None, 114, "linear", "rgb", _UNIT),
         prepare=lambda frame: _letterbox(frame, size),

@@ -1,6 +1,7 @@
 """Where a tritonserver is, and the command and environment that it needs."""
 
 import hashlib
+import importlib.metadata
 import importlib.util
 import os
 import platform
@@ -100,6 +101,11 @@ def check_bundle(bundle: Bundle) -> None:
     if not bundle.stub.exists():
         raise LaunchError(
             f"the bundled Triton has no Python backend for Python {platform.python_version()}: use Python 3.11 or 3.12"
+        )
+    if (numpy := importlib.metadata.version("numpy")).partition(".")[0] != "1":
+        raise LaunchError(
+            f"numpy {numpy} is installed, and with it the bundled Triton silently repeats the first byte of every "
+            'input: pip install "numpy<2" into this environment, or give another Triton with --server'
         )
     if missing := missing_library(bundle):
         if missing.startswith("libpython"):

@@ -29,7 +29,13 @@ _SHM_NEEDED = (
     "/dev/shm has no room for it, and each instance of a Python stage takes 1 MB there; "  # noqa: S108
     "free some, or give the container more (--shm-size, an emptyDir of medium Memory)"
 )
-_HARMLESS = ("CudaDriverHelper", "NVML", "DCGM")  # said at every start on a machine without a GPU
+_MOST_CHARACTERS = 200  # of a line
+_HARMLESS = (
+    "CudaDriverHelper",
+    "NVML",
+    "DCGM",
+    "CUDA driver version is insufficient",
+)  # said at every start on a machine without a GPU
 
 
 def without_repeats(lines: Iterable[str]) -> Iterator[str]:
@@ -63,6 +69,18 @@ def load_failure(lines: Sequence[str]) -> str | None:
                     reason = _SHM_NEEDED
                 return f"the model '{model}' failed to load: {reason}" if model else f"the models do not load: {reason}"
     return None
+
+
+def last_words(lines: Sequence[str]) -> str:
+    """The end of the log of a server that ended by itself, in a line.
+
+    >>> last_words(["", "one", "two", "three", "four"])
+    'two | three | four'
+    >>> last_words([])
+    'none since it was ready'
+    """
+    said = [line.strip() for line in lines if line.strip()]
+    return " | ".join(line[:_MOST_CHARACTERS] for line in said[-3:]) or "none since it was ready"
 
 
 def last_error(lines: Sequence[str]) -> str | None:

@@ -3,10 +3,12 @@
 import http.client
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import deque
@@ -17,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from boxwise_runtime.fitting import NotEnoughMemory, fitted
 from boxwise_runtime.launcher import guard, log
 from boxwise_runtime.launcher.binary import locate
 from boxwise_runtime.launcher.command import ALLOCATOR, arguments
@@ -30,6 +33,7 @@ from boxwise_runtime.launcher.options import (
     check_target,
 )
 from boxwise_runtime.launcher.paths import plain
+from boxwise_runtime.resources import available
 from boxwise_runtime.stubs import group_runs, stubs_of
 
 READY_POLL_S = 0.05
@@ -54,7 +58,11 @@ class TritonProcess:
         self._lines: deque[str] = deque(maxlen=LOG_LINES)
         # Its port and a number nobody else has: a person finds the server of a segment, and we find all of ours.
         self._shm_prefix = f"boxwise-{options.http_port}-{secrets.token_hex(4)}-"
+        # Where a repository lies that was exported for other cores; removed when the server has stopped.
+        self._folder = Path(tempfile.gettempdir(), f"{self._shm_prefix}models")
+        self.fitted: str | None = None  # what was changed for this machine, in a sentence
         self._models: dict[int, str] = {}  # of the stubs seen alive, by process id
+        self._read = self._read_at_start = 0  # lines of its log, and those before it was ready
         self._drained = threading.Event()
         self._stopped = False
         self._process = self._spawn()
@@ -101,6 +109,7 @@ class TritonProcess:
             server._wait_until_ready(timeout_s, stop or threading.Event())
             _hide(server.pid, options.admin_key)
             server.close_segments()
+            server._read_at_start = server._read
         except BaseException:  # Ctrl-C too
             server.stop(timeout_s=0)
             raise
@@ -122,8 +131,11 @@ class TritonProcess:
         A dead stage must be looked for: Triton neither restarts it nor reports it, and stays ready.
         """
         if (code := self._process.poll()) is not None:
-            reason = log.last_error(self.log)
-            return f"tritonserver ended by itself ({_exit(code)})" + (f": {reason}" if reason else "")
+            self._pump.join(timeout=FLUSH_S)
+            words = log.last_words(
+                self.log[-(self._read - self._read_at_start) :] if self._read > self._read_at_start else []
+            )
+            return f"tritonserver ended by itself ({_exit(code)}), and its last words were: {words}"
         stubs = stubs_of(self.pid)
         self._models |= {stub.pid: stub.model for stub in stubs if stub.model}
         if any(stub.dead for stub in stubs):
@@ -171,6 +183,7 @@ class TritonProcess:
         self._pump.join(timeout=1)
         with suppress(BrokenPipeError):  # it was killed
             self._guard.communicate(guard.DONE)
+        shutil.rmtree(self._folder, ignore_errors=True)
         self._stopped = True
 
     def __enter__(self) -> Self:
@@ -185,7 +198,7 @@ class TritonProcess:
 
     def _spawn(self) -> subprocess.Popen[str]:
         binary = locate(self.options)
-        options = replace(self.options, repository=plain(self.options.repository))
+        options = replace(self.options, repository=plain(self._fitted()))
         try:
             process = subprocess.Popen(
                 [binary.program, *binary.arguments, *arguments(options, self._shm_prefix)],
@@ -203,11 +216,22 @@ class TritonProcess:
             raise_open_files(process.pid)
         return process
 
+    def _fitted(self) -> Path:
+        """The repository as this machine can serve it; one that is changed while it is served is fitted by who does."""
+        if self.options.reload:
+            return self.options.repository
+        try:
+            repository, self.fitted = fitted(self.options.repository, self._folder, available())
+        except NotEnoughMemory as error:
+            raise LaunchError(f"{self.options.repository}: {error}") from error
+        return repository
+
     def _read_log(self) -> None:
         assert self._process.stdout is not None  # noqa: S101 (PIPE)
         with self._process.stdout as lines:
             for text in log.without_repeats(line.rstrip("\n") for line in lines):
                 self._lines.append(text)
+                self._read += 1
                 if _DRAINED in text:
                     self._drained.set()
                 if self._on_log:

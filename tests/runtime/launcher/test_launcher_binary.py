@@ -53,6 +53,12 @@ def test_a_target_without_backend_says_where_it_can_be_served(tmp_path: Path, ta
     assert locate(ServerOptions(tmp_path, target=target, server=Path("sh"))).program.name == "sh"
 
 
+def test_numpy_2_is_refused_since_inputs_would_be_wrong_silently(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(binary.importlib.metadata, "version", lambda name: {"numpy": "2.3.1"}[name])
+    with pytest.raises(LaunchError, match=r'numpy 2\.3\.1 is installed, .* silently repeats .*: pip install "numpy<2"'):
+        check_bundle(find_bundle())
+
+
 def test_without_pytriton_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pytriton", None)
     with pytest.raises(LaunchError, match=r'pip install "boxwise\[server\]"'):

@@ -3,6 +3,7 @@
 import concurrent.futures
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -13,12 +14,14 @@ import urllib.request
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tritonclient.grpc
 from contract_support.servers import on_ipv6, write_tritonserver
 from tritonclient.utils import InferenceServerException
 
 from boxwise_runtime.launcher import LaunchError, TritonProcess, process
+from boxwise_runtime.resources import Resources
 from boxwise_runtime.stubs import Stub, stubs_of
 
 SLEEPY = """
@@ -29,6 +32,20 @@ class TritonPythonModel:
         time.sleep(60)
     def execute(self, requests):
         return []
+"""
+
+
+# As an export writes it that leaves instances open.
+BY_CORES = """
+backend: "python"
+max_batch_size: 0
+input { name: "x" data_type: TYPE_INT32 dims: -1 }
+output { name: "y" data_type: TYPE_INT32 dims: -1 }
+instance_group {
+  name: "cores"
+  count: 3
+  kind: KIND_CPU
+}
 """
 
 
@@ -189,6 +206,24 @@ def test_a_start_can_be_interrupted(write_model, on_free_ports, nothing_left) ->
     nothing_left(options)
 
 
+def test_a_repository_of_other_cores_is_served_with_an_instance_a_core_of_these(
+    write_model, on_free_ports, monkeypatch, nothing_left
+) -> None:
+    monkeypatch.setattr(process, "available", lambda: Resources(2, None))
+    with TritonProcess.start(on_free_ports(write_model(config=BY_CORES))) as server:
+        assert len(stubs_of(server.pid)) == 2
+        assert server.fitted == "2 instances, by the 2 cores and the memory of this machine"
+        folder = server._folder
+        assert folder.is_dir()
+    assert not folder.exists()
+
+
+def test_what_does_not_fit_into_memory_is_not_started(write_model, on_free_ports, monkeypatch) -> None:
+    monkeypatch.setattr(process, "available", lambda: Resources(2, 50 << 20))
+    with pytest.raises(LaunchError, match=r"can take .* MB with as few in flight"):
+        TritonProcess.start(on_free_ports(write_model(config=BY_CORES)))
+
+
 def test_a_killed_stage_is_noticed_and_named(echo_options, nothing_left) -> None:
     with TritonProcess.start(echo_options) as server:
         (stub,) = stubs_of(server.pid)
@@ -221,7 +256,9 @@ def test_a_stage_that_is_being_reaped_has_not_died(echo_options, monkeypatch) ->
 def test_a_killed_server_is_noticed_and_cleaned_up_after(echo_options, nothing_left) -> None:
     with TritonProcess.start(echo_options) as server:
         os.kill(server.pid, signal.SIGKILL)
-        assert wait_for_failure(server, within_s=10) == "tritonserver ended by itself (signal SIGKILL)"
+        failure = wait_for_failure(server, within_s=10)
+        assert failure.startswith("tritonserver ended by itself (signal SIGKILL), and its last words were: ")
+        assert "CUDA" not in failure
     nothing_left(echo_options)
 
 
@@ -349,3 +386,54 @@ def test_a_server_without_metrics_is_ready_without_them(echo_options, infer) -> 
 def test_a_server_that_is_none_is_one_sentence(write_model, on_free_ports) -> None:
     with pytest.raises(LaunchError, match=r"^tritonserver did not start \(exit code 0\)"):
         TritonProcess.start(on_free_ports(write_model(), server=Path("true")))
+
+
+BROKEN = """
+from dataclasses import dataclass
+
+from boxwise_runtime.triton import StageModel
+
+@dataclass
+class Broken:
+    def __call__(self, inputs):
+        raise KeyError("what nobody outside is to read")
+
+class TritonPythonModel(StageModel):
+    stage_type = Broken
+"""
+
+
+@pytest.mark.parametrize("request_id", ["", "order-17"])
+def test_an_unexpected_error_is_internal_with_a_request_id_and_its_traceback_is_in_the_log_alone(
+    write_model, on_free_ports, request_id: str
+) -> None:
+    with TritonProcess.start(on_free_ports(write_model(code=BROKEN))) as server:
+        client = tritonclient.grpc.InferenceServerClient(server.options.grpc_url)
+        tensor = tritonclient.grpc.InferInput("x", [1], "INT32")
+        tensor.set_data_from_numpy(np.zeros(1, np.int32))
+        with pytest.raises(InferenceServerException) as caught:
+            client.infer("echo", [tensor], request_id=request_id)
+        assert caught.value.status() == "StatusCode.INTERNAL"
+        message = caught.value.message()
+        assert "Traceback" not in message
+        assert "nobody outside" not in message
+        found = re.search(r"an unexpected error in the stage echo: .* under the request id ([\w-]+)", message)
+        assert found is not None, message
+        assert found[1] == request_id or not request_id
+        deadline = time.monotonic() + 10
+        while "what nobody outside is to read" not in "\n".join(server.log) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        log = "\n".join(server.log)
+        assert f"boxwise: request {found[1]}: Traceback" in log
+        assert "KeyError: 'what nobody outside is to read'" in log
+
+
+def test_json_that_ends_triton_is_named_by_its_signal(write_model, on_free_ports) -> None:
+    """Triton 2.51 parses what is nested without a bound: over HTTP, which this machine alone can reach."""
+    with TritonProcess.start(on_free_ports(write_model())) as server:
+        request = urllib.request.Request(f"{server.options.http_url}/v2/models/echo/infer", b"[" * 150_000)
+        with pytest.raises(ConnectionError):
+            urllib.request.urlopen(request, timeout=20)
+        failure = wait_for_failure(server, within_s=10)
+        assert failure.startswith("tritonserver ended by itself (signal SIGSEGV)")
+        assert "CUDA" not in failure
