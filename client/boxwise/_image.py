@@ -49,14 +49,13 @@ def to_tensor(image: ImageLike, *, encode: bool = False, max_pixels: int | None 
     """The tensor that a picture is sent as.
 
     JPEG, PNG, WebP and BMP files become `image` UINT8 [bytes], as they are, and are decoded by the server. Files of
-    other formats are decoded here, where Pillow can: their pixels become `frame`, or a PNG where they are to be
-    encoded.
-    Arrays and PIL images become `frame` UINT8 [height, width, 3] RGB, or `image` where they are to be encoded; a PIL
-    image as a viewer would show it. The tensor is a view of the caller's own memory wherever it can be.
+    other formats are decoded here, where Pillow can, and become `frame`, or a PNG where they are to be encoded. Arrays
+    and PIL images become `frame` UINT8 [height, width, 3] RGB, or `image` where they are to be encoded; a PIL image as
+    a viewer would show it. The tensor is a view of the caller's own memory wherever it can be.
 
     Args:
         image: the picture.
-        encode: send pixels as a JPEG, see `JPEG_QUALITY`.
+        encode: send pixels as a JPEG, see `JPEG_QUALITY`, and those of a file that is decoded here as a PNG.
         max_pixels: the most that a file may have that is decoded here; None where the server's limit is not known yet.
 
     Raises:
