@@ -52,7 +52,7 @@ demo: .venv/.demo  ## Serve real models on this machine and look at three photos
 	@$(BOXWISE) demo
 
 test: .venv/.dev .venv-release/.dev  ## Run every test, the contract through a real Triton included
-	.venv/bin/pytest
+	.venv/bin/pytest -n 2 --dist loadfile
 
 test-torch: .venv-torch/.dev  ## Run the tests of sources that need torchvision, timm, ultralytics, transformers (6 GB)
 	.venv-torch/bin/pytest tests/frameworks
