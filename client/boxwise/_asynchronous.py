@@ -14,6 +14,7 @@ from boxwise._transport import Call, Wire, cancelled, going_away, lost, timed_ou
 
 # What asyncio holds of what we write, before it asks us to wait: two raw frames of 1080p.
 _BUFFER_BYTES = 2**24
+_WARM_S = 0.05  # since it was heard of: an idle connection is then used without a look at whether it is still there
 
 
 class Connection(asyncio.Protocol):
@@ -27,6 +28,7 @@ class Connection(asyncio.Protocol):
         self._error: Status | None = None
         self._transport: asyncio.Transport | None = None
         self._paused = False
+        self._heard_at = time.monotonic()
         self._settled = asyncio.Event()  # the server's SETTINGS are here, or the connection failed
 
     @classmethod
@@ -91,6 +93,11 @@ class Connection(asyncio.Protocol):
         return not self._paused and self._http2.limit != 0
 
     @property
+    def cold(self) -> bool:
+        """Whether it may have ended since the loop last read from it."""
+        return not self._waiting and time.monotonic() - self._heard_at > _WARM_S
+
+    @property
     def busy(self) -> int:
         """Calls in flight."""
         return len(self._waiting)
@@ -129,6 +136,7 @@ class Connection(asyncio.Protocol):
         self._flush()
 
     def data_received(self, data: bytes) -> None:
+        self._heard_at = time.monotonic()
         try:
             ended = self._http2.receive(data)
         except ProtocolError as error:
@@ -205,6 +213,10 @@ class Pool:
             Status: of the server, or of the connection.
         """
         connection = None if self._queue else self._free()
+        if connection is not None and connection.cold:
+            for _ in range(2):  # once for the loop to poll, once for it to read
+                await asyncio.sleep(0)
+            connection = None if self._queue else self._free()
         woken = False
         while connection is None:
             await self._turn(deadline, first=woken)

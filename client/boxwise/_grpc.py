@@ -131,10 +131,11 @@ def reply(stream: Stream) -> memoryview:
     number = stream.headers.get("grpc-status")
     if number is None:
         http = stream.headers.get(":status", "none")
-        said = f"no gRPC server answered, but something with HTTP status {http}"
         if stream.headers.get("content-type", "").startswith("application/grpc"):
-            said = f"the response has no grpc-status (HTTP status {http})"
-        elif words := _first_words(stream.body):
+            # Like a connection that is lost: HAProxy up to 2.9.0 drops trailers now and then (its issue 2388).
+            raise Status("UNAVAILABLE", f"the response ended without grpc-status (HTTP status {http})")
+        said = f"no gRPC server answered, but something with HTTP status {http}"
+        if words := _first_words(stream.body):
             said += f": {words}"
         raise Status(_OF_HTTP.get(http, "UNKNOWN"), said)
     if number != "0":

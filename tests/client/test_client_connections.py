@@ -329,6 +329,22 @@ def test_a_hedge_does_not_wait_for_a_server_without_a_word(connect: Any) -> None
             assert client.predict(PICTURE, timeout_s=5).timings.wait_s < 4
 
 
+def test_connections_that_ended_while_no_loop_ran_are_not_used() -> None:
+    with ScriptedHttp2(found) as server, asyncio.Runner() as runner:
+        client = informed(AsyncClient(server.url, retry=None))
+
+        async def calls(number: int) -> None:
+            await asyncio.gather(*(client.predict(PICTURE) for _ in range(number)))
+
+        runner.run(calls(1))
+        for link in server.links:
+            link.close()
+        time.sleep(0.1)
+        runner.run(calls(20))
+        runner.run(client.close())
+    assert len(server.links) == 2
+
+
 @pytest.mark.parametrize("size", [10, 12_000_000])
 def test_asyncio_prints_nothing_when_connections_end(size: int, caplog: pytest.LogCaptureFixture) -> None:
     """While much is still to be sent, asyncio reports the end only after it; an abort then printed a traceback."""

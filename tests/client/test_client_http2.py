@@ -258,8 +258,8 @@ def test_a_header_that_is_not_utf_8_is_no_reason_to_fail() -> None:
         ([("grpc-status", "-1")], "UNKNOWN", "expected 0 to 16"),
         (
             [(":status", "200"), ("content-type", "application/grpc+proto")],
-            "UNKNOWN",
-            "no grpc-status (HTTP status 200)",
+            "UNAVAILABLE",
+            "the response ended without grpc-status (HTTP status 200)",
         ),
         ([(":status", "503")], "UNAVAILABLE", "HTTP status 503"),
         ([(":status", "200")], "UNKNOWN", "HTTP status 200"),
