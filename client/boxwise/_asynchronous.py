@@ -88,8 +88,8 @@ class Connection(asyncio.Protocol):
         return self._http2.free if self.usable and not self._paused else 0
 
     @property
-    def full(self) -> bool:
-        """Whether the calls in flight alone are why there is no room: a server that allows none is not asked anew."""
+    def crowded(self) -> bool:
+        """Whether, if there is no room, the calls in flight are why, so that another connection helps."""
         return not self._paused and self._http2.limit != 0
 
     @property
@@ -265,7 +265,7 @@ class Pool:
                 turn.set_result(None)
                 room -= 1
         usable = [each for each in self._connections if each.usable]
-        if self._queue and len(usable) < self._wire.connections and all(each.full for each in usable):
+        if self._queue and len(usable) < self._wire.connections and all(each.crowded for each in usable):
             self._open()
 
     def _open(self) -> None:

@@ -42,7 +42,11 @@ class Connection:
         self._secure = wire.tls is not None
         self._limits: dict[int, float] = {}  # of waits, as the kernel has them
         self._used_at = time.monotonic()
-        self._send(deadline)  # the preface: the server's SETTINGS are its answer
+        try:
+            self._send(deadline)  # the preface: the server's SETTINGS are its answer
+        except Status:
+            self.close()
+            raise
 
     def call(self, call: Call, deadline: float) -> memoryview:
         """Send a call and wait for its answer, no longer than `deadline` (monotonic seconds).
@@ -88,7 +92,7 @@ class Connection:
             ended = self._http2.receive(data)
             self._flush(deadline)
         except (OSError, ProtocolError) as error:
-            raise self._lost(error, sent=True) from error
+            raise self._lost(error, sent=bool(self._http2.streams)) from error
         return ended
 
     def _lost(self, error: Exception, *, sent: bool) -> Status:

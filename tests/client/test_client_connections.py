@@ -222,12 +222,8 @@ def test_a_connection_that_ends_is_closed_after_its_last_call(connect: Any) -> N
 
 
 def test_a_server_that_ends_every_connection_at_once_is_unavailable(connect: Any) -> None:
-    def greet(link: Link) -> None:
-        link.settle()
-        link.send(goaway(0))
-
     with (
-        ScriptedHttp2(found, greet) as server,
+        ScriptedHttp2(found, lambda link: link.send(settings() + goaway(0))) as server,
         informed(connect(server.url, retry=None)) as client,
         pytest.raises(Unavailable),
     ):
@@ -407,7 +403,7 @@ def test_who_waits_for_info_outlives_one_that_had_less_time(connect: Any) -> Non
 
 def test_who_waits_for_info_has_a_deadline_and_can_be_cancelled(connect: Any) -> None:
     with FakeServer() as server, connect(server.url) as client, ThreadPoolExecutor(1) as pool:
-        server.delay_s = 1.0
+        server.delay_s = 2.0
         first = pool.submit(client.info)
         while infos(server) == 0:
             time.sleep(0.01)

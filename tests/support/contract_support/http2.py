@@ -90,15 +90,25 @@ class Link:
 
     def __init__(self, accepted: socket.socket) -> None:
         self._socket = accepted
+        self._lock = threading.Lock()
         self.begun = 0  # streams
         self.open = 0  # of those, not yet ended by `send`
         self.most = 0  # at once
         self.early = 0  # begun before this server's SETTINGS
         self.settled = False
 
+    def begin(self) -> None:
+        """Count a call."""
+        with self._lock:
+            self.begun += 1
+            self.open += 1
+            self.most = max(self.most, self.open)
+            self.early += not self.settled
+
     def send(self, data: bytes, ends: int = 0) -> None:
         """Send frames, by which so many calls end."""
-        self.open -= ends
+        with self._lock:
+            self.open -= ends
         with contextlib.suppress(OSError):
             self._socket.sendall(data)
 
@@ -158,10 +168,7 @@ class ScriptedHttp2:
                 kind, flags, stream = head[3], head[4], int.from_bytes(head[5:])
                 reader.read(int.from_bytes(head[:3]))
                 if kind == HEADERS:
-                    link.begun += 1
-                    link.open += 1
-                    link.most = max(link.most, link.open)
-                    link.early += not link.settled
+                    link.begin()
                 if kind in (DATA, HEADERS) and flags & 1:
                     with self._lock:
                         number, self.calls = self.calls, self.calls + 1
