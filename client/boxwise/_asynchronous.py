@@ -18,21 +18,27 @@ _WARM_S = 0.05  # since it was heard of: an idle connection is then used without
 
 
 class Connection(asyncio.Protocol):
-    """One socket with any number of calls on it; `changed` is called whenever it may have room for more of them."""
+    """One socket with any number of calls on it; `changed` is told whenever it may have room for more, or is closed.
 
-    def __init__(self, endpoint: Endpoint, changed: Callable[[], None]) -> None:
+    Attributes:
+        error: why it is closed, if it is.
+        used: whether it had a call.
+    """
+
+    def __init__(self, endpoint: Endpoint, changed: Callable[[Connection], None]) -> None:
         self._endpoint = endpoint
         self._changed = changed
         self._http2 = Http2()
         self._waiting: dict[Stream, asyncio.Future[Stream]] = {}
-        self._error: Status | None = None
+        self.error: Status | None = None
+        self.used = False
         self._transport: asyncio.Transport | None = None
         self._paused = False
         self._heard_at = time.monotonic()
         self._settled = asyncio.Event()  # the server's SETTINGS are here, or the connection failed
 
     @classmethod
-    async def open(cls, endpoint: Endpoint, wire: Wire, changed: Callable[[], None]) -> Connection:
+    async def open(cls, endpoint: Endpoint, wire: Wire, changed: Callable[[Connection], None]) -> Connection:
         """Connect, and wait for the server's SETTINGS: what is sent before them may be more than it takes.
 
         Raises:
@@ -53,8 +59,8 @@ class Connection(asyncio.Protocol):
                     )
             connection._check(wire)
             await connection._settled.wait()
-            if connection._error is not None:
-                raise connection._error
+            if connection.error is not None:
+                raise connection.error
         except OSError as error:
             connection.close()
             raise lost(endpoint, error, sent=False) from error
@@ -73,14 +79,9 @@ class Connection(asyncio.Protocol):
             wire.tune(transport.get_extra_info("socket"))
 
     @property
-    def closed(self) -> bool:
-        """Whether its calls, if it had any, have all ended."""
-        return self._error is not None
-
-    @property
     def usable(self) -> bool:
         """Whether it takes another call, now or later."""
-        return self._error is None and self._http2.usable
+        return self.error is None and self._http2.usable
 
     @property
     def room(self) -> int:
@@ -110,6 +111,7 @@ class Connection(asyncio.Protocol):
         Raises:
             Status: of the server, or of the connection.
         """
+        self.used = True
         left = deadline - time.monotonic()
         stream = self._http2.open(call.headers(left), call.body)
         loop = asyncio.get_running_loop()
@@ -121,7 +123,7 @@ class Connection(asyncio.Protocol):
         except BaseException:
             self._http2.reset(stream)
             self._flush()
-            self._changed()
+            self._changed(self)
             raise
         finally:
             timer.cancel()
@@ -150,14 +152,14 @@ class Connection(asyncio.Protocol):
         if self._http2.limit is not None:
             self._settled.set()
         self._close_if_done()
-        self._changed()
+        self._changed(self)
 
     def pause_writing(self) -> None:
         self._paused = True
 
     def resume_writing(self) -> None:
         self._paused = False
-        self._changed()
+        self._changed(self)
 
     def eof_received(self) -> None:
         self._lose(None)  # at once: asyncio would first write all that is still to be sent
@@ -180,14 +182,14 @@ class Connection(asyncio.Protocol):
         self._fail(lost(self._endpoint, error, sent=bool(self._waiting)))
 
     def _fail(self, status: Status) -> None:
-        self._error = self._error or status
+        self.error = self.error or status
         self._settled.set()
         if self._transport is not None:
             self._transport.abort()
         for waiting in self._waiting.values():
             if not waiting.done():
-                waiting.set_exception(self._error)
-        self._changed()
+                waiting.set_exception(self.error)
+        self._changed(self)
 
     def _flush(self) -> None:
         transport = self._transport
@@ -229,9 +231,8 @@ class Pool:
         self._give_up(cancelled())
         if self._opening is not None:
             self._opening.cancel()
-        for connection in self._connections:
+        for connection in tuple(self._connections):
             connection.close()
-        self._connections.clear()
 
     def _free(self) -> Connection | None:
         """The connection with room that has least to do."""
@@ -253,11 +254,17 @@ class Pool:
                 raise timed_out("no connection took the call in time") from None
             raise
 
+    def _changed(self, connection: Connection) -> None:
+        if connection.error is not None and connection in self._connections:
+            self._connections.remove(connection)
+            if not connection.used and not self._connections:
+                self._give_up(connection.error)  # as if it had not opened: the next might end so too, and at once
+        self._update()
+
     def _update(self) -> None:
         """Let as many queued calls go on as there is room for; open another connection for the others."""
         if not self._queue:
             return
-        self._connections = [each for each in self._connections if not each.closed]
         room = sum(max(0, each.room) for each in self._connections)
         while self._queue and (room > 0 or self._queue[0].done()):
             turn = self._queue.popleft()
@@ -270,7 +277,7 @@ class Pool:
 
     def _open(self) -> None:
         if self._opening is None:
-            self._opening = asyncio.create_task(Connection.open(self._endpoint, self._wire, self._update))
+            self._opening = asyncio.create_task(Connection.open(self._endpoint, self._wire, self._changed))
             self._opening.add_done_callback(self._opened)
 
     def _opened(self, task: asyncio.Task[Connection]) -> None:
@@ -278,12 +285,13 @@ class Pool:
         if task.cancelled():
             return
         try:
-            self._connections.append(task.result())
+            connection = task.result()
         except Status as status:
-            if any(each.usable for each in self._connections):
-                return  # the queued calls wait for those
-            self._give_up(status)
-        self._update()
+            if not any(each.usable for each in self._connections):  # or the queued calls wait for those
+                self._give_up(status)
+        else:
+            self._connections.append(connection)
+            self._changed(connection)
 
     def _give_up(self, status: Status) -> None:
         """Fail all calls that are queued."""

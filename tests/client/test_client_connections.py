@@ -232,6 +232,16 @@ def test_a_server_that_ends_every_connection_at_once_is_unavailable(connect: Any
     assert len(server.links) == 2
 
 
+def test_a_server_that_allows_no_call_and_hangs_up_is_not_called_again_and_again(connect: Any) -> None:
+    def greet(link: Link) -> None:
+        link.settle(max_streams=0)
+        threading.Timer(0.02, link.close).start()
+
+    with ScriptedHttp2(found, greet) as server, informed(connect(server.url, retry=None)) as client:
+        assert {type(each) for each in burst(client, 5)} == {Unavailable}
+        assert len(server.links) <= 5
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [
