@@ -12,6 +12,7 @@ ELSEWHERE = {
     Path(__file__).parent / "fiftyone": "`make test-fiftyone`, in .venv-fiftyone",
     Path(__file__).parent / "helm": "`make test-helm`, with the tools of .venv-helm",
     Path(__file__).parent / "front": "`make test-front`, with the Envoy of .venv-front",
+    Path(__file__).parent / "proxies": "`make test-proxies`, with nginx, HAProxy, Envoy and Node",
     Path(__file__).parent / "peers": "`make test-peers`, against servers in .venv-peers",
     Path(__file__).parent / "chaos": "`make test-trials`, long by `make soak`",
     Path(__file__).parent / "fuzz": "`make test-trials`, long by `make soak`",
