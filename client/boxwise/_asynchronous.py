@@ -128,7 +128,8 @@ class Connection(asyncio.Protocol):
         finally:
             timer.cancel()
             self._waiting.pop(stream, None)
-            self._close_if_done()
+            if not self._waiting:
+                self._close_if_done()
         return reply(stream)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -151,7 +152,8 @@ class Connection(asyncio.Protocol):
         self._flush()
         if self._http2.limit is not None:
             self._settled.set()
-        self._close_if_done()
+        if not self._waiting:
+            self._close_if_done()
         self._changed(self)
 
     def pause_writing(self) -> None:
@@ -173,8 +175,8 @@ class Connection(asyncio.Protocol):
         self._fail(cancelled())
 
     def _close_if_done(self) -> None:
-        """Close a connection that the server takes no more calls on, once the last has ended."""
-        if not self._waiting and not self._http2.usable:
+        """Without calls in flight: close the connection if the server takes no more calls on it."""
+        if not self._http2.usable:
             self._fail(going_away())
 
     def _lose(self, error: Exception | None) -> None:
@@ -236,7 +238,8 @@ class Pool:
 
     def _free(self) -> Connection | None:
         """The connection with room that has least to do."""
-        return min((each for each in self._connections if each.room > 0), key=_busy, default=None)
+        free = [each for each in self._connections if each.room > 0]
+        return min(free, key=_busy) if len(free) > 1 else free[0] if free else None
 
     async def _turn(self, deadline: float, *, first: bool) -> None:
         """Queue, or go back to the head of the queue, until there may be room."""

@@ -43,10 +43,10 @@ class Connection:
         self._limits: dict[int, float] = {}  # of waits, as the kernel has them
         self._used_at = time.monotonic()
         try:
-            self._send(deadline)  # the preface: the server's SETTINGS are its answer
-        except Status:
+            self._flush(deadline)  # the preface: the server's SETTINGS are its answer
+        except OSError as error:
             self.close()
-            raise
+            raise self._lost(error, sent=False) from error
 
     def call(self, call: Call, deadline: float) -> memoryview:
         """Send a call and wait for its answer, no longer than `deadline` (monotonic seconds).
@@ -63,19 +63,20 @@ class Connection:
 
     def begin(self, call: Call, deadline: float) -> Stream:
         """Send a call, as far as the server takes it, once it takes one."""
-        while not self.room:
-            self.receive(deadline)
-        if not self._http2.usable:
-            raise going_away()
+        if self._http2.free <= 0:
+            self._wait_for_room(deadline)
         stream = self._http2.open(call.headers(deadline - time.monotonic()), call.body)
-        self._send(deadline)
-        return stream
-
-    def _send(self, deadline: float) -> None:
         try:
             self._flush(deadline)
         except OSError as error:
             raise self._lost(error, sent=False) from error
+        return stream
+
+    def _wait_for_room(self, deadline: float) -> None:
+        while not self.room:
+            self.receive(deadline)
+        if not self._http2.usable:
+            raise going_away()
 
     def _wait(self, stream: Stream, deadline: float) -> Stream:
         while True:

@@ -144,10 +144,10 @@ def reply(stream: Stream) -> memoryview:
             raise Status("UNKNOWN", f"grpc-status {number[:20]!r}: expected 0 to {len(CODES) - 1}; {message}")
         raise Status(_BY_NUMBER[number], message)
     body = stream.body
-    if body[:1] == b"\1":
-        encoding = stream.headers.get("grpc-encoding", "unknown")[:20]
-        raise Status("INTERNAL", f"the response is compressed (grpc-encoding {encoding!r}): expected 'identity'")
     if len(body) < 5 or body[0] != 0 or int.from_bytes(body[1:5]) != len(body) - 5:
+        if body.startswith(b"\1"):
+            encoding = stream.headers.get("grpc-encoding", "unknown")[:20]
+            raise Status("INTERNAL", f"the response is compressed (grpc-encoding {encoding!r}): expected 'identity'")
         raise Status("INTERNAL", f"expected one uncompressed message, got {len(body)} bytes")
     return memoryview(body)[5:]
 

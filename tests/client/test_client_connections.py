@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import socket
 import struct
 import threading
@@ -42,6 +43,8 @@ from boxwise import (
     UnknownPipeline,
 )
 from boxwise.testing import FakeServer
+
+pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
 
 INFO: PipelineInfo = FakeServer().info
 MESSAGE = nothing_found()
@@ -375,6 +378,37 @@ def test_asyncio_prints_nothing_when_connections_end(size: int, caplog: pytest.L
     assert {type(each) for each in outcomes} == {Unavailable}
     assert complaints == []
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_a_server_does_every_call_ends(connect: Any, seed: int) -> None:
+    rng, calm = random.Random(seed), threading.Event()
+
+    def respond(asked: Asked) -> bytes | None:
+        if calm.is_set() or (fate := rng.random()) > 0.4:
+            return found(asked)
+        if fate > 0.3:
+            return _a_little_later(asked)
+        if fate > 0.05:
+            odd = (
+                reset(asked.stream, REFUSED_STREAM),
+                reset(asked.stream, 2),
+                goaway(max(0, asked.stream - 2)),
+                _page("502")(asked),
+            )
+            return rng.choice(odd)
+        return asked.link.close()
+
+    def greet(link: Link) -> None:
+        link.settle(max_streams=1 if calm.is_set() else rng.choice((0, 1, 5, 100)))
+        if not calm.is_set():
+            threading.Timer(0.05, link.send, [settings(max_streams=rng.choice((1, 3)))]).start()
+
+    with ScriptedHttp2(respond, greet) as server, informed(connect(server.url, timeout_s=20)) as client:
+        outcomes = burst(client, 60)
+        assert [each for each in outcomes if isinstance(each, DeadlineExceeded)] == []
+        calm.set()
+        assert errors([*burst(client, 10), *burst(client, 10)][10:]) == []
 
 
 def infos(server: FakeServer) -> int:
