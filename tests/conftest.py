@@ -4,8 +4,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from contract_support.trials import Trial
+
+# Machines are shared, and a test that takes long is no defect of what it tests.
+hypothesis.settings.register_profile("boxwise", deadline=None)
+hypothesis.settings.load_profile("boxwise")
 
 ELSEWHERE = {
     Path(__file__).parent / "frameworks": "`make test-torch`, in .venv-torch",
