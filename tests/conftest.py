@@ -9,7 +9,6 @@ from contract_support.trials import Trial
 
 ELSEWHERE = {
     Path(__file__).parent / "frameworks": "`make test-torch`, in .venv-torch",
-    Path(__file__).parent / "fiftyone": "`make test-fiftyone`, in .venv-fiftyone",
     Path(__file__).parent / "helm": "`make test-helm`, with the tools of .venv-helm",
     Path(__file__).parent / "front": "`make test-front`, with the Envoy of .venv-front",
     Path(__file__).parent / "peers": "`make test-peers`, against servers in .venv-peers",
