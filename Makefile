@@ -98,7 +98,7 @@ lock: .venv-release/.dev  ## Write requirements/*.txt anew from pyproject.toml; 
 	$(LOCK) -c requirements/demo.txt --extra container -o requirements/container.txt
 	$(COMPILE) -c requirements/demo.txt requirements/torch.in -o requirements/torch-cuda.txt
 	$(LOCK) $(patsubst %,--extra %,cli export eval torchvision timm ultralytics transformers trt-check test) -o requirements/frameworks.txt
-	$(LOCK) --extra peers -o requirements/peers.txt
+	$(LOCK) --group peers -o requirements/peers.txt
 	$(COMPILE) --group helm --excludes requirements/unused.in -o requirements/helm.txt
 	$(COMPILE) --group front -o requirements/front.txt
 	$(COMPILE) --group release -o requirements/release.txt
@@ -114,13 +114,13 @@ release: .venv/.demo .venv-release/.dev  ## Build sdist, wheel, SBOM and checksu
 	.venv-release/bin/python -m boxwise_release release
 
 bench: .venv/.dev .venv-peers/.dev  ## Measure boxwise beside other ways to serve the same pipeline (15 minutes)
-	.venv/bin/python -m boxwise_perf.peers
+	.venv/bin/python -m boxwise_benchmarks.peers
 
 bench-memory: .venv/.dev  ## Measure the memory that serving takes
-	.venv/bin/python -m boxwise_perf.footprint
+	.venv/bin/python -m boxwise_benchmarks.footprint
 
 bench-client: .venv/.dev  ## Measure what the SDK costs beside tritonclient (3 minutes)
-	.venv/bin/python -m boxwise_perf.client
+	.venv/bin/python -m boxwise_benchmarks.client
 
 clean:  ## Remove the environment and everything that was built
 	rm -rf $(VENVS) dist build boxwise-demo .mypy_cache .pytest_cache .ruff_cache .hypothesis

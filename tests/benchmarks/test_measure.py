@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from boxwise_perf.measure import Run, closed_loop, machine
+from boxwise_benchmarks.measure import Run, closed_loop, machine
 
 
 def test_it_keeps_so_many_in_flight() -> None:

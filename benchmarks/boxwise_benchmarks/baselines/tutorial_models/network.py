@@ -7,7 +7,7 @@ from typing import Any
 
 import triton_python_backend_utils as pb_utils
 
-from boxwise_perf.baselines.tutorial_models.shared import read_settings
+from boxwise_benchmarks.baselines.tutorial_models.shared import read_settings
 from boxwise_runtime.session import OnnxGraph
 
 

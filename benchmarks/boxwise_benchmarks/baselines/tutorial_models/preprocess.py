@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from boxwise_perf.baselines.tutorial_models.shared import as_network_input, read_settings
+from boxwise_benchmarks.baselines.tutorial_models.shared import as_network_input, read_settings
 from boxwise_runtime.canvas import draw, fit
 from boxwise_runtime.decode import PictureLimits, decode
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from boxwise_perf.baselines.two_calls import TwoCalls
+from boxwise_benchmarks.baselines.two_calls import TwoCalls
 from boxwise_runtime.chain import Graph
 
 

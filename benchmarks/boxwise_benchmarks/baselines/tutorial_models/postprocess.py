@@ -9,7 +9,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
-from boxwise_perf.baselines.tutorial_models.shared import as_network_input, read_settings
+from boxwise_benchmarks.baselines.tutorial_models.shared import as_network_input, read_settings
 from boxwise_runtime.canvas import Geometry, to_picture
 from boxwise_runtime.crop import CropSpec, crop
 

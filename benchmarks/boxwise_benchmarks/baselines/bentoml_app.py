@@ -1,4 +1,4 @@
-"""The pipeline in BentoML: `python -m boxwise_perf.baselines.bentoml_app RECIPE PORT`, in .venv-peers.
+"""The pipeline in BentoML: `python -m boxwise_benchmarks.baselines.bentoml_app RECIPE PORT`, in .venv-peers.
 
 As its documentation has it: a class with `@bentoml.service` whose constructor loads and whose `@bentoml.api` answers,
 served by `bentoml serve`, several workers of one thread. The body is the picture as it is (a positional-only argument);
@@ -13,8 +13,8 @@ from pathlib import Path
 import bentoml
 import numpy as np
 
-from boxwise_perf.baselines.base import Found
-from boxwise_perf.baselines.recipe import Recipe, end_with_parent
+from boxwise_benchmarks.baselines.base import Found
+from boxwise_benchmarks.baselines.recipe import Recipe, end_with_parent
 
 # BentoML's workers are processes that import this module by its name: the environment is what reaches them.
 _RECIPE = "BOXWISE_PEERS_RECIPE"
@@ -24,7 +24,7 @@ def main() -> None:
     """Become `bentoml serve`."""
     end_with_parent()  # holds beyond execve
     recipe, port = sys.argv[1:]
-    service = "boxwise_perf.baselines.bentoml_app:Pipeline"
+    service = "boxwise_benchmarks.baselines.bentoml_app:Pipeline"
     command = [sys.executable, "-m", "bentoml", "serve", service, "--host", "127.0.0.1", "--port", port]
     environment = {**os.environ, _RECIPE: recipe, "BENTOML_DO_NOT_TRACK": "True"}
     os.execve(sys.executable, command, environment)  # noqa: S606 - no shell is wanted

@@ -6,8 +6,8 @@ from __future__ import annotations
 import numpy as np
 
 from boxwise import Client, PipelineInfo
-from boxwise_perf.client import _boxwise, _tritonclient, memory_growth
-from boxwise_perf.null_server import OBJECTS, null_server
+from boxwise_benchmarks.client import _boxwise, _tritonclient, memory_growth
+from boxwise_benchmarks.null_server import OBJECTS, null_server
 
 
 def test_the_null_server_answers_both_clients_whatever_they_send() -> None:

@@ -18,8 +18,8 @@ from typing import ClassVar
 
 import psutil
 
-from boxwise_perf.baselines.base import Found, Peer
-from boxwise_perf.baselines.recipe import Recipe
+from boxwise_benchmarks.baselines.base import Found, Peer
+from boxwise_benchmarks.baselines.recipe import Recipe
 from boxwise_runtime.launcher.options import free_ports
 
 ENVIRONMENT = Path(__file__).resolve().parents[3] / ".venv-peers"
@@ -126,7 +126,7 @@ class LitServe(Framework):
 
     name = "litserve"
     package = "litserve"
-    module = "boxwise_perf.baselines.litserve_app"
+    module = "boxwise_benchmarks.baselines.litserve_app"
     ready = "/health"
 
 
@@ -135,7 +135,7 @@ class BentoML(Framework):
 
     name = "bentoml"
     package = "bentoml"
-    module = "boxwise_perf.baselines.bentoml_app"
+    module = "boxwise_benchmarks.baselines.bentoml_app"
     ready = "/readyz"
 
 

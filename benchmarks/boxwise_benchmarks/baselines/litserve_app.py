@@ -1,4 +1,4 @@
-"""The pipeline in LitServe: `python -m boxwise_perf.baselines.litserve_app RECIPE PORT`, in .venv-peers.
+"""The pipeline in LitServe: `python -m boxwise_benchmarks.baselines.litserve_app RECIPE PORT`, in .venv-peers.
 
 As its documentation has it: a LitAPI whose `setup` loads and whose `predict` answers, several workers a device. What
 its documentation counsels for speed is on: picture bytes as the body and not base64, one API server a worker (the
@@ -14,8 +14,8 @@ import litserve
 import numpy as np
 from fastapi import Body, Response
 
-from boxwise_perf.baselines.base import Found
-from boxwise_perf.baselines.recipe import Recipe, end_with_parent
+from boxwise_benchmarks.baselines.base import Found
+from boxwise_benchmarks.baselines.recipe import Recipe, end_with_parent
 
 
 class Pipeline(litserve.LitAPI):  # type: ignore[misc] # it is installed in .venv-peers alone

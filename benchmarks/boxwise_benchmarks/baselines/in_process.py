@@ -11,9 +11,9 @@ from multiprocessing.connection import Connection
 
 import numpy as np
 
-from boxwise_perf.baselines.base import Found, Peer
-from boxwise_perf.baselines.recipe import Recipe
-from boxwise_perf.measure import Run
+from boxwise_benchmarks.baselines.base import Found, Peer
+from boxwise_benchmarks.baselines.recipe import Recipe
+from boxwise_benchmarks.measure import Run
 
 BARE = "in_process"  # its row's name
 

@@ -1,4 +1,4 @@
-"""`python -m boxwise_perf.footprint`: what serving holds in memory, by the sizes and the number of pictures."""
+"""`python -m boxwise_benchmarks.footprint`: what serving holds in memory, by the sizes and the number of pictures."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from boxwise import Client
+from boxwise_benchmarks.measure import closed_loop, machine
 from boxwise_export.arrangement import LAYOUTS, Arrangement
 from boxwise_export.demo import prepare_demo
 from boxwise_export.publish import rearrange
-from boxwise_perf.measure import closed_loop, machine
 from boxwise_perf.memory import held_mib
 from boxwise_perf.pictures import noise
 from boxwise_runtime.cache import cache_folder
@@ -69,7 +69,7 @@ def measure_footprint(repository: Path, *, first: int = 200, requests: int = 200
 
 def main() -> None:
     """Measure the demo's pipeline, and print the figures or JSON."""
-    parser = argparse.ArgumentParser(prog="python -m boxwise_perf.footprint", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m boxwise_benchmarks.footprint", description=__doc__)
     parser.add_argument("--requests", type=int, default=2000, help="in all (default 2000)")
     parser.add_argument("--layout", choices=LAYOUTS, default="fused", help="(default fused)")
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")

@@ -1,4 +1,4 @@
-"""`python -m boxwise_perf.calibrate REPO`: whether `perf compare` keeps its promise on this machine.
+"""`python -m boxwise_benchmarks.calibrate REPO`: whether `perf compare` keeps its promise on this machine.
 
 It compares a repository with itself, many times over: at a confidence of 95 %, one comparison of twenty may find a
 difference that is not there. From the same blocks it learns what a slowdown of 5 % looks like, by not counting every
@@ -128,7 +128,7 @@ def calibrate(
 
 def main() -> None:
     """Calibrate, and print what was found."""
-    parser = argparse.ArgumentParser(prog="python -m boxwise_perf.calibrate", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m boxwise_benchmarks.calibrate", description=__doc__)
     parser.add_argument("repository", type=Path)
     parser.add_argument("--pipeline", default="boxwise")
     parser.add_argument("--compares", type=int, default=100, help="(default 100)")

@@ -1,4 +1,4 @@
-"""`python -m boxwise_perf.client`, or `make bench-client`: what the SDK costs beside tritonclient, in one run.
+"""`python -m boxwise_benchmarks.client`, or `make bench-client`: what the SDK costs beside tritonclient, in one run.
 
 Each client runs in a process of its own (they share an allocator otherwise, whose habits one teaches the other), and
 their blocks alternate, so that a noisy neighbour disturbs both alike: many short ones, since tritonclient's own rate
@@ -27,8 +27,8 @@ import numpy as np
 import psutil
 
 from boxwise import AsyncClient, Client, PipelineInfo
-from boxwise_perf.measure import Run, closed_loop, machine
-from boxwise_perf.null_server import null_server
+from boxwise_benchmarks.measure import Run, closed_loop, machine
+from boxwise_benchmarks.null_server import null_server
 
 _JPEG = b"\xff\xd8\xff" + bytes(199_997)  # what comes after a picture's first bytes is nothing to a client
 _FRAME = np.zeros((1080, 1920, 3), np.uint8)
@@ -175,7 +175,7 @@ def import_seconds(rounds: int) -> float:
 
 def main() -> None:
     """Measure, and print a table or JSON."""
-    parser = argparse.ArgumentParser(prog="python -m boxwise_perf.client", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m boxwise_benchmarks.client", description=__doc__)
     parser.add_argument("--seconds", type=float, default=1.0, help="of each block (default 1)")
     parser.add_argument("--rounds", type=int, default=15, help="of alternating blocks (default 15)")
     parser.add_argument("--requests", type=int, default=1_000_000, help="of the memory trial (default a million)")

@@ -1,4 +1,4 @@
-"""`python -m boxwise_perf.peers`: boxwise beside other ways to serve the same pipeline, in one run.
+"""`python -m boxwise_benchmarks.peers`: boxwise beside other ways to serve the same pipeline, in one run.
 
 All peers are up, one at a time is loaded, in blocks whose order is shuffled anew each round, so that a noisy neighbour
 disturbs all alike; what is compared are the rounds' own ratios. Before a block counts, every peer has found the same
@@ -24,17 +24,17 @@ from typing import Any
 
 from PIL import Image
 
+from boxwise_benchmarks.baselines import frameworks
+from boxwise_benchmarks.baselines.agreement import disagreement
+from boxwise_benchmarks.baselines.base import Peer
+from boxwise_benchmarks.baselines.field import OURS, lay_out, peers_of
+from boxwise_benchmarks.baselines.frameworks import FrameworkError
+from boxwise_benchmarks.baselines.in_process import BARE
+from boxwise_benchmarks.baselines.raw import nullify_raw, read_raw
+from boxwise_benchmarks.baselines.read import digests, read_recipe
+from boxwise_benchmarks.measure import machine
 from boxwise_export.demo import prepare_demo
-from boxwise_perf.baselines import frameworks
-from boxwise_perf.baselines.agreement import disagreement
-from boxwise_perf.baselines.base import Peer
-from boxwise_perf.baselines.field import OURS, lay_out, peers_of
-from boxwise_perf.baselines.frameworks import FrameworkError
-from boxwise_perf.baselines.in_process import BARE
-from boxwise_perf.baselines.raw import nullify_raw, read_raw
-from boxwise_perf.baselines.read import digests, read_recipe
 from boxwise_perf.compare import ratio
-from boxwise_perf.measure import machine
 from boxwise_perf.null import OBJECTS, nullify
 from boxwise_perf.pictures import from_folder
 from boxwise_perf.stats import Estimate
@@ -175,7 +175,7 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m boxwise_perf.peers", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m boxwise_benchmarks.peers", description=__doc__)
     parser.add_argument("--pictures", type=Path, help="a folder of pictures; left out, the demo's photos")
     parser.add_argument("--rounds", type=int, default=7, help="of shuffled blocks (default 7)")
     parser.add_argument("--seconds", type=float, default=4.0, help="of each block (default 4)")

@@ -6,8 +6,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from boxwise import Client
-from boxwise_perf.baselines.base import Found, Peer
-from boxwise_perf.baselines.recipe import Recipe
+from boxwise_benchmarks.baselines.base import Found, Peer
+from boxwise_benchmarks.baselines.recipe import Recipe
 from boxwise_runtime.launcher import ServerOptions, TritonProcess
 
 OURS = "boxwise"  # what the names of our rows begin with

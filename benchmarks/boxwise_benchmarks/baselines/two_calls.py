@@ -18,8 +18,8 @@ import tritonclient.grpc as triton
 from numpy.typing import NDArray
 from tritonclient.utils import np_to_triton_dtype
 
-from boxwise_perf.baselines.base import Found, Peer
-from boxwise_perf.baselines.recipe import Recipe
+from boxwise_benchmarks.baselines.base import Found, Peer
+from boxwise_benchmarks.baselines.recipe import Recipe
 from boxwise_runtime.chain import Chain, Graph
 from boxwise_runtime.launcher import ServerOptions, TritonProcess
 

@@ -22,9 +22,9 @@ import tritonclient.grpc as triton
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from boxwise_perf.baselines.base import Found, Peer
-from boxwise_perf.baselines.raw import RawPipeline
-from boxwise_perf.baselines.two_calls import RemoteGraph
+from boxwise_benchmarks.baselines.base import Found, Peer
+from boxwise_benchmarks.baselines.raw import RawPipeline
+from boxwise_benchmarks.baselines.two_calls import RemoteGraph
 from boxwise_runtime.launcher import ServerOptions, TritonProcess
 
 _PIPELINE = "tutorial"

@@ -1,4 +1,4 @@
-"""`python -m boxwise_perf.costs`: what our own stages cost on one core, by the size of a picture."""
+"""`python -m boxwise_benchmarks.costs`: what our own stages cost on one core, by the size of a picture."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from boxwise_benchmarks.measure import machine
 from boxwise_export.chain import load_chain
 from boxwise_export.demo import prepare_demo
-from boxwise_perf.measure import machine
 from boxwise_perf.null import nullify
 from boxwise_perf.pictures import noise
 from boxwise_runtime.cache import cache_folder
@@ -98,7 +98,7 @@ def _ms(call: Callable[[], object]) -> float:
 
 def main() -> None:
     """Measure, and print a table or JSON."""
-    parser = argparse.ArgumentParser(prog="python -m boxwise_perf.costs", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m boxwise_benchmarks.costs", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="boxwise-costs-") as folder:

@@ -1,4 +1,4 @@
-"""`python -m boxwise_perf.growth`: what becomes of the cost as work grows: more requests, more boxes.
+"""`python -m boxwise_benchmarks.growth`: what becomes of the cost as work grows: more requests, more boxes.
 
 Requests are sent to models that answer constants, where a cost that creeps in shows first; boxes to the demo's own
 classifier behind a detector that finds as many as it is told to.
@@ -20,11 +20,11 @@ import numpy as np
 import onnx
 
 from boxwise import Client
+from boxwise_benchmarks.measure import Run, closed_loop, machine
 from boxwise_export.arrangement import LAYOUTS, Arrangement, Layout
 from boxwise_export.demo import prepare_demo
 from boxwise_export.exchange import write_file
 from boxwise_export.publish import rearrange
-from boxwise_perf.measure import Run, closed_loop, machine
 from boxwise_perf.null import constant_graph, nullify
 from boxwise_perf.pictures import synthetic
 from boxwise_runtime.cache import cache_folder
@@ -111,7 +111,7 @@ def constant_detector(repository: Path, to: Path, objects: int) -> None:
 
 def main() -> None:
     """Measure, and print a table or JSON."""
-    parser = argparse.ArgumentParser(prog="python -m boxwise_perf.growth", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m boxwise_benchmarks.growth", description=__doc__)
     parser.add_argument("--requests", type=int, default=100_000, help="in all (default 100000)")
     parser.add_argument("--boxes", type=int, nargs="+", default=[0, 1, 5, 20, 50, 100], help="an image, 0 first")
     parser.add_argument("--layout", choices=LAYOUTS, default="fused", help="(default fused)")

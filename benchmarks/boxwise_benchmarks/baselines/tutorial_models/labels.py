@@ -8,7 +8,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
-from boxwise_perf.baselines.tutorial_models.shared import read_settings
+from boxwise_benchmarks.baselines.tutorial_models.shared import read_settings
 
 
 class TritonPythonModel:

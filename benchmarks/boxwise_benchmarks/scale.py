@@ -1,4 +1,4 @@
-"""`python -m boxwise_perf.scale`: N servers behind the balancing client, against N times one.
+"""`python -m boxwise_benchmarks.scale`: N servers behind the balancing client, against N times one.
 
 Each server is a real Triton with the whole pipeline in one process, which sleeps until a request has taken a set time,
 as one does that waits for a GPU: so it is held to a known rate, and a few cores are enough for many servers.
@@ -18,14 +18,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from boxwise import Client, PipelineInfo
+from boxwise_benchmarks.measure import closed_loop, machine
+from boxwise_benchmarks.null_server import null_server
 from boxwise_export.arrangement import Arrangement
 from boxwise_export.demo import prepare_demo
 from boxwise_export.exchange import write_file
 from boxwise_export.manifest import find_manifest
 from boxwise_export.publish import rearrange
-from boxwise_perf.measure import closed_loop, machine
 from boxwise_perf.null import nullify
-from boxwise_perf.null_server import null_server
 from boxwise_perf.pictures import synthetic
 from boxwise_runtime.cache import cache_folder
 from boxwise_runtime.launcher import ServerOptions, TritonProcess
@@ -114,7 +114,7 @@ def client_limit(pictures: Sequence[bytes], seconds: float) -> float:
 
 def main() -> None:
     """Measure, and print a table or JSON."""
-    parser = argparse.ArgumentParser(prog="python -m boxwise_perf.scale", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m boxwise_benchmarks.scale", description=__doc__)
     parser.add_argument("--servers", type=int, nargs="+", default=[1, 2, 4, 8], help="how many (default 1 2 4 8)")
     parser.add_argument("--rate", type=float, default=20.0, help="images/s that each is held to (default 20)")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each block (default 5)")

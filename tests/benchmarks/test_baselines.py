@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from boxwise_perf.baselines.agreement import disagreement
-from boxwise_perf.baselines.base import Found
-from boxwise_perf.baselines.tutorial_models.shared import as_network_input
+from boxwise_benchmarks.baselines.agreement import disagreement
+from boxwise_benchmarks.baselines.base import Found
+from boxwise_benchmarks.baselines.tutorial_models.shared import as_network_input
 
 
 def found(box: list[float], class_id: int = 2, label: int = 7, score: float = 0.8) -> Found:

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+from boxwise_benchmarks.baselines.recipe import Recipe
 from boxwise_export.chain import load_chain
 from boxwise_export.configs import read_config
 from boxwise_export.layouts import stage_folders
 from boxwise_export.manifest import find_manifest
-from boxwise_perf.baselines.recipe import Recipe
 from boxwise_runtime.launcher.options import pipelines
 
 

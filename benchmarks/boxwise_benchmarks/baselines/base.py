@@ -18,7 +18,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from boxwise_perf.measure import Run, closed_loop
+from boxwise_benchmarks.measure import Run, closed_loop
 from boxwise_runtime.launcher.command import ALLOCATOR
 
 

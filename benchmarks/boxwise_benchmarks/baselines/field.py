@@ -6,17 +6,17 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from boxwise_benchmarks.baselines.base import Peer
+from boxwise_benchmarks.baselines.frameworks import FRAMEWORKS
+from boxwise_benchmarks.baselines.in_process import InProcess
+from boxwise_benchmarks.baselines.per_crop import PerCrop
+from boxwise_benchmarks.baselines.raw import RawPipeline
+from boxwise_benchmarks.baselines.recipe import Recipe
+from boxwise_benchmarks.baselines.served import OURS, Served
+from boxwise_benchmarks.baselines.tutorial import Tutorial
+from boxwise_benchmarks.baselines.two_calls import TwoCalls
 from boxwise_export.arrangement import LAYOUTS, Arrangement, Layout
 from boxwise_export.publish import rearrange
-from boxwise_perf.baselines.base import Peer
-from boxwise_perf.baselines.frameworks import FRAMEWORKS
-from boxwise_perf.baselines.in_process import InProcess
-from boxwise_perf.baselines.per_crop import PerCrop
-from boxwise_perf.baselines.raw import RawPipeline
-from boxwise_perf.baselines.recipe import Recipe
-from boxwise_perf.baselines.served import OURS, Served
-from boxwise_perf.baselines.tutorial import Tutorial
-from boxwise_perf.baselines.two_calls import TwoCalls
 
 __all__ = ["OURS", "lay_out", "peers_of"]
 

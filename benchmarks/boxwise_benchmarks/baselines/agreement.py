@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from boxwise_perf.baselines.base import Found
+from boxwise_benchmarks.baselines.base import Found
 
 # JPEG decoding, resizing and graphs are the same; what may differ is the order of float additions.
 _PIXELS = 1.0
