@@ -58,6 +58,7 @@ def test_the_stages_are_in_the_wheel(environment: Path) -> None:
     assert (stages / "preprocess" / "1" / "model.py").is_file()
     assert (stages / "detector" / "configs" / "tensorrt.pbtxt").is_file()
     assert (packages / "boxwise_export" / "labels" / "coco.txt").is_file()
+    assert (packages / "boxwise_eval" / "templates" / "page.html").is_file()
     assert (packages / "boxwise" / "py.typed").is_file()
 
 
