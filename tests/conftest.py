@@ -4,13 +4,19 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from contract_support.trials import Trial
+
+# Machines are shared, and a test that takes long is no defect of what it tests.
+hypothesis.settings.register_profile("boxwise", deadline=None)
+hypothesis.settings.load_profile("boxwise")
 
 ELSEWHERE = {
     Path(__file__).parent / "frameworks": "`make test-torch`, in .venv-torch",
     Path(__file__).parent / "helm": "`make test-helm`, with the tools of .venv-helm",
     Path(__file__).parent / "front": "`make test-front`, with the Envoy of .venv-front",
+    Path(__file__).parent / "proxies": "`make test-proxies`, with nginx, HAProxy, Envoy and Node",
     Path(__file__).parent / "peers": "`make test-peers`, against servers in .venv-peers",
     Path(__file__).parent / "chaos": "`make test-trials`, long by `make soak`",
     Path(__file__).parent / "fuzz": "`make test-trials`, long by `make soak`",

@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -29,6 +30,7 @@ import psutil
 from boxwise import AsyncClient, Client, PipelineInfo
 from boxwise_benchmarks.measure import Run, closed_loop, machine
 from boxwise_benchmarks.null_server import null_server
+from boxwise_benchmarks.null_triton import null_triton
 
 _JPEG = b"\xff\xd8\xff" + bytes(199_997)  # what comes after a picture's first bytes is nothing to a client
 _FRAME = np.zeros((1080, 1920, 3), np.uint8)
@@ -183,14 +185,16 @@ def main() -> None:
     options = parser.parse_args()
 
     figures: dict[str, Any] = {"machine": machine(), "rounds": options.rounds}
-    with null_server() as url:
-        trials = {
-            "JPEG of 200 KB, 4 threads": (("tritonclient", "boxwise", "asyncio"), _JPEG, _THREADS),
-            "raw 1080p frame, 1 thread": (("tritonclient", "boxwise"), _FRAME, 1),
-        }
-        for name, (kinds, image, threads) in trials.items():
-            print(name, file=sys.stderr, flush=True)
+    trials: dict[str, tuple[Callable[[], AbstractContextManager[str]], tuple[str, ...], Any, int]] = {
+        "JPEG of 200 KB, 4 threads": (null_server, ("tritonclient", "boxwise", "asyncio"), _JPEG, _THREADS),
+        "raw 1080p frame, 1 thread": (null_server, ("tritonclient", "boxwise"), _FRAME, 1),
+        "the JPEG, a real Triton": (null_triton, ("tritonclient", "boxwise", "asyncio"), _JPEG, _THREADS),
+    }
+    for name, (server, kinds, image, threads) in trials.items():
+        print(name, file=sys.stderr, flush=True)
+        with server() as url:
             figures[name] = compare(url, kinds, image, threads, options.seconds, options.rounds)
+    with null_server() as url:
         print(f"memory over {options.requests} predictions", file=sys.stderr, flush=True)
         figures["memory"] = dict(zip(("early_mib", "late_mib"), memory_growth(url, options.requests), strict=True))
     figures["import_s"] = import_seconds(options.rounds)
@@ -199,7 +203,7 @@ def main() -> None:
     if options.json:
         print(json.dumps(figures, indent=2))
         return
-    print(f"{machine()}\nagainst a null server, medians of {options.rounds} alternating rounds\n")
+    print(f"{machine()}\nagainst servers that do nothing, medians of {options.rounds} alternating rounds\n")
     for name in trials:
         print(f"{name:<28}{'requests/s':>12}{'CPU ms':>9}{'rate':>8}{'CPU':>8}")
         for kind, row in figures[name].items():

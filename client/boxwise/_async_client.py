@@ -13,13 +13,14 @@ from typing import Any, Self, TypeVar
 from boxwise._asynchronous import Pool
 from boxwise._base import BaseClient
 from boxwise._endpoint import Endpoint, resolve
+from boxwise._errors import BoxwiseError
 from boxwise._grpc import Status
 from boxwise._image import ImageLike, Transfer
 from boxwise._info import PipelineInfo
 from boxwise._many import Outcome, Progress, predict_in_tasks
 from boxwise._request import Options
 from boxwise._result import Result
-from boxwise._steps import Pause, Reply, Resolve, Send, Steps, Work
+from boxwise._steps import Join, Pause, Reply, Resolve, Send, Steps, Work
 from boxwise._transport import cancelled, timed_out
 from boxwise._video import Frame, VideoSource, predict_frames_async
 
@@ -198,6 +199,8 @@ class AsyncClient(BaseClient):
                         await asyncio.sleep(effect.seconds)
                     case Resolve():
                         await self._resolve(effect)
+                    case Join():
+                        answer = await _join(effect)
             except BaseException as error:  # noqa: BLE001 - the generator lets go of what it holds, and raises it
                 failure = error
 
@@ -252,3 +255,11 @@ class AsyncClient(BaseClient):
         except OSError:
             addresses = ()  # what was known stays
         self._session.balancer.resolved(name, addresses, time.monotonic())
+
+
+async def _join(join: Join) -> BoxwiseError | None:
+    try:
+        async with asyncio.timeout(join.deadline - time.monotonic()):
+            return await asyncio.wrap_future(join.future)
+    except TimeoutError:
+        raise timed_out("no info in time") from None

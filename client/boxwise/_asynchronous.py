@@ -3,40 +3,49 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
+from collections import deque
+from collections.abc import Callable
 
 from boxwise._endpoint import Endpoint
 from boxwise._grpc import Status, reply
 from boxwise._http2 import Http2, ProtocolError, Stream
-from boxwise._transport import Call, Wire, cancelled, lost, timed_out
+from boxwise._transport import Call, Wire, cancelled, going_away, lost, timed_out
 
 # What asyncio holds of what we write, before it asks us to wait: two raw frames of 1080p.
 _BUFFER_BYTES = 2**24
+_WARM_S = 0.05  # since it was heard of: an idle connection is then used without a look at whether it is still there
 
 
 class Connection(asyncio.Protocol):
-    """One socket with any number of calls on it."""
+    """One socket with any number of calls on it; `changed` is told whenever it may have room for more, or is closed.
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    Attributes:
+        error: why it is closed, if it is.
+        used: whether it had a call.
+    """
+
+    def __init__(self, endpoint: Endpoint, changed: Callable[[Connection], None]) -> None:
         self._endpoint = endpoint
+        self._changed = changed
         self._http2 = Http2()
         self._waiting: dict[Stream, asyncio.Future[Stream]] = {}
-        self._error: Status | None = None
+        self.error: Status | None = None
+        self.used = False
         self._transport: asyncio.Transport | None = None
-        self._writable = asyncio.Event()
-        self._writable.set()
-        self._room = asyncio.Event()  # set whenever a call ends
+        self._paused = False
+        self._heard_at = time.monotonic()
+        self._settled = asyncio.Event()  # the server's SETTINGS are here, or the connection failed
 
     @classmethod
-    async def open(cls, endpoint: Endpoint, wire: Wire) -> Connection:
-        """Connect.
+    async def open(cls, endpoint: Endpoint, wire: Wire, changed: Callable[[Connection], None]) -> Connection:
+        """Connect, and wait for the server's SETTINGS: what is sent before them may be more than it takes.
 
         Raises:
-            Status: the server can not be reached.
+            Status: the server can not be reached, or takes no calls.
         """
         loop = asyncio.get_running_loop()
-        connection = cls(endpoint)
+        connection = cls(endpoint, changed)
         name = None if wire.tls is None else wire.server_name or endpoint.host or "localhost"
         try:
             async with asyncio.timeout(wire.connect_timeout_s):
@@ -49,9 +58,15 @@ class Connection(asyncio.Protocol):
                         lambda: connection, endpoint.host, endpoint.port, ssl=wire.tls, server_hostname=name
                     )
             connection._check(wire)
+            await connection._settled.wait()
+            if connection.error is not None:
+                raise connection.error
         except OSError as error:
             connection.close()
             raise lost(endpoint, error, sent=False) from error
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def _check(self, wire: Wire) -> None:
@@ -66,30 +81,37 @@ class Connection(asyncio.Protocol):
     @property
     def usable(self) -> bool:
         """Whether it takes another call, now or later."""
-        return self._error is None and self._http2.usable
+        return self.error is None and self._http2.usable
+
+    @property
+    def room(self) -> int:
+        """How many calls may begin now."""
+        return self._http2.free if self.usable and not self._paused else 0
+
+    @property
+    def crowded(self) -> bool:
+        """Whether, if there is no room, the calls in flight are why, so that another connection helps."""
+        return not self._paused and self._http2.limit != 0
+
+    @property
+    def cold(self) -> bool:
+        """Whether it may have ended since the loop last read from it."""
+        return not self._waiting and time.monotonic() - self._heard_at > _WARM_S
 
     @property
     def busy(self) -> int:
-        """Calls under way."""
+        """Calls in flight."""
         return len(self._waiting)
 
-    @property
-    def full(self) -> bool:
-        """Whether the server takes no more calls at once on this connection."""
-        return self._http2.free <= 0
-
     async def call(self, call: Call, deadline: float) -> memoryview:
-        """Send a call and wait for its answer, no longer than `deadline` (monotonic seconds).
+        """Send a call, for which there must be room, and wait for its response until `deadline` (monotonic seconds).
 
         Cancelling the task that waits ends the call on the server too.
 
         Raises:
             Status: of the server, or of the connection.
         """
-        if self.full or not self._writable.is_set():
-            await self._room_for_one(deadline)
-        if self._error is not None:
-            raise self._error
+        self.used = True
         left = deadline - time.monotonic()
         stream = self._http2.open(call.headers(left), call.body)
         loop = asyncio.get_running_loop()
@@ -101,23 +123,14 @@ class Connection(asyncio.Protocol):
         except BaseException:
             self._http2.reset(stream)
             self._flush()
+            self._changed(self)
             raise
         finally:
             timer.cancel()
             self._waiting.pop(stream, None)
-            self._room.set()
+            if not self._waiting:
+                self._close_if_done()
         return reply(stream)
-
-    async def _room_for_one(self, deadline: float) -> None:
-        """Wait until the server takes another call, or the connection fails."""
-        try:
-            async with asyncio.timeout(deadline - time.monotonic()):
-                await self._writable.wait()
-                while self.full and self._error is None:
-                    self._room.clear()
-                    await self._room.wait()
-        except TimeoutError:
-            raise timed_out("no answer in time") from None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - asyncio promises it, for the type checker
@@ -126,97 +139,173 @@ class Connection(asyncio.Protocol):
         self._flush()
 
     def data_received(self, data: bytes) -> None:
+        self._heard_at = time.monotonic()
         try:
             ended = self._http2.receive(data)
         except ProtocolError as error:
-            self.connection_lost(error)
+            self._lose(error)
             return
         for stream in ended:
             waiting = self._waiting.get(stream)
             if waiting is not None and not waiting.done():
                 waiting.set_result(stream)
         self._flush()
+        if self._http2.limit is not None:
+            self._settled.set()
+        if not self._waiting:
+            self._close_if_done()
+        self._changed(self)
 
     def pause_writing(self) -> None:
-        self._writable.clear()
+        self._paused = True
 
     def resume_writing(self) -> None:
-        self._writable.set()
+        self._paused = False
+        self._changed(self)
+
+    def eof_received(self) -> None:
+        self._lose(None)  # at once: asyncio would first write all that is still to be sent
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._fail(lost(self._endpoint, exc or ConnectionError("the server closed the connection"), sent=True))
+        self._transport = None  # asyncio's own callback fails, and prints that, where it is aborted from within
+        self._lose(exc)
 
     def close(self) -> None:
-        """Close it; the calls under way are cancelled."""
+        """Close it; the calls in flight are cancelled."""
         self._fail(cancelled())
 
+    def _close_if_done(self) -> None:
+        """Without calls in flight: close the connection if the server takes no more calls on it."""
+        if not self._http2.usable:
+            self._fail(going_away())
+
+    def _lose(self, error: Exception | None) -> None:
+        error = error or ConnectionError("the server closed the connection")
+        self._fail(lost(self._endpoint, error, sent=bool(self._waiting)))
+
     def _fail(self, status: Status) -> None:
-        self._error = self._error or status
-        self._writable.set()
-        self._room.set()
+        self.error = self.error or status
+        self._settled.set()
         if self._transport is not None:
             self._transport.abort()
         for waiting in self._waiting.values():
             if not waiting.done():
-                waiting.set_exception(self._error)
+                waiting.set_exception(self.error)
+        self._changed(self)
 
     def _flush(self) -> None:
-        if self._transport is not None and self._error is None and (buffers := self._http2.output()):
-            self._transport.writelines(buffers)
+        transport = self._transport
+        if transport is not None and not transport.is_closing() and (buffers := self._http2.output()):
+            transport.writelines(buffers)
 
 
 class Pool:
-    """The connections to one server: one, and more only while it takes no more calls on those there are."""
+    """The connections to one server: one, and more only while those there are have no room for another call."""
 
     def __init__(self, endpoint: Endpoint, wire: Wire) -> None:
         self._endpoint = endpoint
         self._wire = wire
         self._connections: list[Connection] = []
         self._opening: asyncio.Task[Connection] | None = None
+        self._queue: deque[asyncio.Future[None]] = deque()  # calls that no connection has room for, in their order
+        self._closed = False
 
     async def call(self, call: Call, deadline: float) -> memoryview:
-        """Make a call on the connection that has least to do.
+        """Make a call on the connection that has least to do, once one has room for it.
 
         Raises:
             Status: of the server, or of the connection.
         """
-        connection = self._free()
+        connection = None if self._queue else self._free()
+        if connection is not None and connection.cold:
+            for _ in range(2):  # once for the loop to poll, once for it to read
+                await asyncio.sleep(0)
+            connection = None if self._queue else self._free()
+        woken = False
         while connection is None:
-            connection = await self._open(deadline)
-            if connection.full:
-                connection = self._free()
+            await self._turn(deadline, first=woken)
+            connection, woken = self._free(), True
         return await connection.call(call, deadline)
 
     def close(self) -> None:
         """Close all of them."""
+        self._closed = True
+        self._give_up(cancelled())
         if self._opening is not None:
             self._opening.cancel()
-        for connection in self._connections:
+        for connection in tuple(self._connections):
             connection.close()
-        self._connections.clear()
 
     def _free(self) -> Connection | None:
-        self._connections = [each for each in self._connections if each.usable]
-        open_ones = [each for each in self._connections if not each.full]
-        if not open_ones and len(self._connections) >= self._wire.connections:
-            return min(self._connections, key=lambda each: each.busy)
-        return min(open_ones, key=lambda each: each.busy, default=None)
+        """The connection with room that has least to do."""
+        free = [each for each in self._connections if each.room > 0]
+        return min(free, key=_busy) if len(free) > 1 else free[0] if free else None
 
-    async def _open(self, deadline: float) -> Connection:
-        """A new connection; those who ask for one meanwhile get the same."""
-        if self._opening is None:
-            self._opening = asyncio.create_task(Connection.open(self._endpoint, self._wire))
-            self._opening.add_done_callback(self._opened)
+    async def _turn(self, deadline: float, *, first: bool) -> None:
+        """Queue, or go back to the head of the queue, until there may be room."""
+        if self._closed:
+            raise cancelled()
+        turn = asyncio.get_running_loop().create_future()
+        (self._queue.appendleft if first else self._queue.append)(turn)
+        self._update()
         try:
             async with asyncio.timeout(deadline - time.monotonic()):
-                return await asyncio.shield(self._opening)
-        except TimeoutError:
-            raise timed_out("no connection in time") from None
+                await turn
+        except BaseException as error:
+            self._update()  # if it was this call's turn, it is now another's
+            if isinstance(error, TimeoutError):
+                raise timed_out("no connection took the call in time") from None
+            raise
+
+    def _changed(self, connection: Connection) -> None:
+        if connection.error is not None and connection in self._connections:
+            self._connections.remove(connection)
+            if not connection.used and not self._connections:
+                self._give_up(connection.error)  # as if it had not opened: the next might end so too, and at once
+        self._update()
+
+    def _update(self) -> None:
+        """Let as many queued calls go on as there is room for; open another connection for the others."""
+        if not self._queue:
+            return
+        room = sum(max(0, each.room) for each in self._connections)
+        while self._queue and (room > 0 or self._queue[0].done()):
+            turn = self._queue.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                room -= 1
+        usable = [each for each in self._connections if each.usable]
+        if self._queue and len(usable) < self._wire.connections and all(each.crowded for each in usable):
+            self._open()
+
+    def _open(self) -> None:
+        if self._opening is None:
+            self._opening = asyncio.create_task(Connection.open(self._endpoint, self._wire, self._changed))
+            self._opening.add_done_callback(self._opened)
 
     def _opened(self, task: asyncio.Task[Connection]) -> None:
         self._opening = None
-        with contextlib.suppress(Status, asyncio.CancelledError):
-            self._connections.append(task.result())
+        if task.cancelled():
+            return
+        try:
+            connection = task.result()
+        except Status as status:
+            if not any(each.usable for each in self._connections):  # or the queued calls wait for those
+                self._give_up(status)
+        else:
+            self._connections.append(connection)
+            self._changed(connection)
+
+    def _give_up(self, status: Status) -> None:
+        """Fail all calls that are queued."""
+        while self._queue:
+            turn = self._queue.popleft()
+            if not turn.done():
+                turn.set_exception(status)
+
+
+def _busy(connection: Connection) -> int:
+    return connection.busy
 
 
 def _expire(waiting: asyncio.Future[Stream]) -> None:

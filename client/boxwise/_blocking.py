@@ -16,7 +16,7 @@ from queue import Empty, SimpleQueue
 from boxwise._endpoint import Endpoint
 from boxwise._grpc import Status, reply
 from boxwise._http2 import Buffer, Http2, ProtocolError, Stream
-from boxwise._transport import Call, Wire, cancelled, lost, timed_out
+from boxwise._transport import Call, Wire, cancelled, going_away, lost, timed_out
 
 _IOV_MAX = 1024  # buffers that one sendmsg takes; POSIX promises 16, Linux has 1024
 _READ_BYTES = 65_536
@@ -42,6 +42,11 @@ class Connection:
         self._secure = wire.tls is not None
         self._limits: dict[int, float] = {}  # of waits, as the kernel has them
         self._used_at = time.monotonic()
+        try:
+            self._flush(deadline)  # the preface: the server's SETTINGS are its answer
+        except OSError as error:
+            self.close()
+            raise self._lost(error, sent=False) from error
 
     def call(self, call: Call, deadline: float) -> memoryview:
         """Send a call and wait for its answer, no longer than `deadline` (monotonic seconds).
@@ -57,13 +62,21 @@ class Connection:
             raise
 
     def begin(self, call: Call, deadline: float) -> Stream:
-        """Send a call, as far as the server takes it."""
+        """Send a call, as far as the server takes it, once it takes one."""
+        if self._http2.free <= 0:
+            self._wait_for_room(deadline)
         stream = self._http2.open(call.headers(deadline - time.monotonic()), call.body)
         try:
             self._flush(deadline)
         except OSError as error:
             raise self._lost(error, sent=False) from error
         return stream
+
+    def _wait_for_room(self, deadline: float) -> None:
+        while not self.room:
+            self.receive(deadline)
+        if not self._http2.usable:
+            raise going_away()
 
     def _wait(self, stream: Stream, deadline: float) -> Stream:
         while True:
@@ -80,7 +93,7 @@ class Connection:
             ended = self._http2.receive(data)
             self._flush(deadline)
         except (OSError, ProtocolError) as error:
-            raise self._lost(error, sent=True) from error
+            raise self._lost(error, sent=bool(self._http2.streams)) from error
         return ended
 
     def _lost(self, error: Exception, *, sent: bool) -> Status:
@@ -104,6 +117,11 @@ class Connection:
             return self._http2.usable
         except (OSError, ProtocolError):
             return False
+
+    @property
+    def room(self) -> bool:
+        """Whether `begin` need not wait: the server's SETTINGS are here and allow a call, or it takes none any more."""
+        return self._http2.free > 0 or not self._http2.usable
 
     @property
     def usable(self) -> bool:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -14,15 +15,16 @@ from boxwise._balance import Balancer
 from boxwise._base import BaseClient
 from boxwise._blocking import Pool
 from boxwise._endpoint import Endpoint, resolve
+from boxwise._errors import BoxwiseError
 from boxwise._grpc import Status
 from boxwise._image import ImageLike, Transfer
 from boxwise._info import PipelineInfo
 from boxwise._many import Outcome, Progress, predict_in_threads
-from boxwise._prediction import Prediction, Scope
+from boxwise._prediction import Prediction, Scope, Waiting
 from boxwise._race import Race
 from boxwise._request import Options
 from boxwise._result import Result
-from boxwise._steps import Pause, Reply, Resolve, Send, Steps, Work
+from boxwise._steps import Join, Pause, Reply, Resolve, Send, Steps, Work
 from boxwise._transport import cancelled, timed_out
 from boxwise._video import Frame, VideoSource, predict_frames
 
@@ -276,6 +278,8 @@ class Client(BaseClient):
                         _pause(effect.seconds, scope)
                     case Resolve():
                         self._resolve(effect)
+                    case Join():
+                        answer = _join(effect, scope)
             except BaseException as error:  # noqa: BLE001 - the generator lets go of what it holds, and raises it
                 failure = error
 
@@ -321,6 +325,16 @@ def _pause(seconds: float, scope: Scope | None) -> None:
         time.sleep(seconds)
     elif scope.cancelled.wait(seconds):
         raise cancelled()
+
+
+def _join(join: Join, scope: Scope | None) -> BoxwiseError | None:
+    waiting = Waiting()
+    join.future.add_done_callback(lambda _: waiting.set())
+    with scope.holding(waiting) if scope else nullcontext():
+        waiting.wait(max(0.0, join.deadline - time.monotonic()))
+    if join.future.done():
+        return join.future.result()
+    raise cancelled() if scope and scope.cancelled.is_set() else timed_out("no info in time")
 
 
 def _look_up(balancer: Balancer, name: Endpoint) -> None:

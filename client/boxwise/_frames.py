@@ -54,7 +54,7 @@ class SharedFrames:
                 slot.registered = True
         except Status as status:
             slots.give(slot)
-            if status.local:
+            if status.local or status.refused:
                 raise
             mend = ": `boxwise serve --client-shm` allows it" if "is restricted" in status.details else ""
             self._refuse(slots, server, f"the server refuses ({status.details}){mend}")
@@ -88,7 +88,7 @@ class SharedFrames:
                 try:
                     yield self._unregister(server, name)
                 except Status as status:
-                    if status.local:
+                    if status.local or status.refused:
                         raise
 
     def _refuse(self, slots: Slots, server: Endpoint, why: str) -> None:

@@ -5,6 +5,7 @@ The protocol is https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md, 
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterable, Sequence
 from urllib.parse import unquote
@@ -31,6 +32,7 @@ CODES = (
     "DATA_LOSS",
     "UNAUTHENTICATED",
 )
+_BY_NUMBER = {str(number): code for number, code in enumerate(CODES)}
 # What HTTP itself answers with, a proxy for instance: doc/http-grpc-status-mapping.md
 _OF_HTTP = {
     "400": "INTERNAL",
@@ -43,6 +45,8 @@ _OF_HTTP = {
     "504": "UNAVAILABLE",
 }
 _OF_RESET = {CANCEL: "CANCELLED", REFUSED_STREAM: "UNAVAILABLE", 11: "RESOURCE_EXHAUSTED", 12: "PERMISSION_DENIED"}
+
+_FIRST_WORDS = 100  # characters of a response that is not gRPC's, for an error
 
 _GRPC_TIMEOUT = b"\x10\x0cgrpc-timeout"
 
@@ -66,6 +70,11 @@ class Status(Exception):
         self.local = local
         self.processed = processed
 
+    @property
+    def refused(self) -> bool:
+        """Whether the server said that it never processed the call."""
+        return not self.local and not self.processed
+
 
 def header_block(path: str, authority: str, scheme: str, metadata: Iterable[tuple[str, str]] = ()) -> bytes:
     """The headers of every call to one method, all but its deadline, as HPACK (RFC 7541) without Huffman coding."""
@@ -77,6 +86,7 @@ def header_block(path: str, authority: str, scheme: str, metadata: Iterable[tupl
         ("te", "trailers"),
         ("content-type", "application/grpc"),
         ("user-agent", "boxwise-python"),
+        ("grpc-accept-encoding", "identity"),
         *metadata,
     )
     return b"".join(header(name, value) for name, value in headers)
@@ -121,13 +131,32 @@ def reply(stream: Stream) -> memoryview:
     number = stream.headers.get("grpc-status")
     if number is None:
         http = stream.headers.get(":status", "none")
-        raise Status(_OF_HTTP.get(http, "UNKNOWN"), f"no gRPC server answered, but something with HTTP status {http}")
+        if stream.headers.get("content-type", "").startswith("application/grpc"):
+            # Like a connection that is lost: HAProxy up to 2.9.0 drops trailers now and then (its issue 2388).
+            raise Status("UNAVAILABLE", f"the response ended without grpc-status (HTTP status {http})")
+        said = f"no gRPC server answered, but something with HTTP status {http}"
+        if words := _first_words(stream.body):
+            said += f": {words}"
+        raise Status(_OF_HTTP.get(http, "UNKNOWN"), said)
     if number != "0":
-        code = CODES[int(number)] if number.isdigit() and int(number) < len(CODES) else "UNKNOWN"
-        raise Status(code, unquote(stream.headers.get("grpc-message", "")))
-    if len(stream.body) < 5 or stream.body[0] != 0 or int.from_bytes(stream.body[1:5]) != len(stream.body) - 5:
-        raise Status("INTERNAL", f"expected one uncompressed message, got {len(stream.body)} bytes")
-    return memoryview(stream.body)[5:]
+        message = unquote(stream.headers.get("grpc-message", ""))
+        if number not in _BY_NUMBER:
+            raise Status("UNKNOWN", f"grpc-status {number[:20]!r}: expected 0 to {len(CODES) - 1}; {message}")
+        raise Status(_BY_NUMBER[number], message)
+    body = stream.body
+    if len(body) < 5 or body[0] != 0 or int.from_bytes(body[1:5]) != len(body) - 5:
+        if body.startswith(b"\1"):
+            encoding = stream.headers.get("grpc-encoding", "unknown")[:20]
+            raise Status("INTERNAL", f"the response is compressed (grpc-encoding {encoding!r}): expected 'identity'")
+        raise Status("INTERNAL", f"expected one uncompressed message, got {len(body)} bytes")
+    return memoryview(body)[5:]
+
+
+def _first_words(body: bytearray) -> str:
+    """The beginning of a page or another text, without tags and control characters."""
+    text = re.sub(r"<[^>]*>", " ", body[:2000].decode("utf-8", "replace"))
+    printable = "".join(each if each.isprintable() else " " for each in text)
+    return " ".join(printable.split())[:_FIRST_WORDS]
 
 
 def _hpack_length(length: int) -> bytes:

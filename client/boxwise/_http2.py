@@ -28,6 +28,8 @@ _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _LARGEST_WINDOW = 2**31 - 1
 _DEFAULT_WINDOW = 65_535
 _OUR_MAX_FRAME = 2**20
+_MAX_FRAME_LIMITS = 2**14, 2**24 - 1
+_UNLIMITED = 2**31  # streams, where the server's SETTINGS set no limit
 _LARGEST_HEADERS = 2**16  # of a reply: a status, a sentence and some metadata
 
 # A reply is a few KB; a thousand boxes with a dozen classifiers are less than one MB.
@@ -73,8 +75,8 @@ class Http2:
         self._window = _DEFAULT_WINDOW  # what the server lets us send, over all streams
         self._unacknowledged = 0  # bytes of replies that its window was not yet given back
         self._initial_window = _DEFAULT_WINDOW
-        self._max_frame = 16_384
-        self._max_streams = 2**31
+        self._max_frame, _ = _MAX_FRAME_LIMITS
+        self._max_streams: int | None = None
         self._going_away = False
         self._header_block: tuple[int, int, bytes] | None = None  # stream, flags, fragments
         # We ask for no table. A block that was read without one always means the same, and servers repeat themselves.
@@ -87,9 +89,14 @@ class Http2:
         return not self._going_away and self._next_id < _LARGEST_WINDOW
 
     @property
+    def limit(self) -> int | None:
+        """How many concurrent calls the server allows; None until its first SETTINGS frame."""
+        return self._max_streams
+
+    @property
     def free(self) -> int:
-        """How many calls more the server takes at once."""
-        return self._max_streams - len(self._streams)
+        """How many calls may be opened now; none before the server's SETTINGS."""
+        return (self._max_streams or 0) - len(self._streams)
 
     @property
     def streams(self) -> Sequence[Stream]:
@@ -202,18 +209,29 @@ class Http2:
     def _decode(self, block: bytes) -> dict[str, str]:
         headers = self._decoded.get(block)
         if headers is None:
-            headers = {str(name): str(value) for name, value in self._decoder.decode(block)}
+            # Bytes that are not UTF-8 are legal (RFC 9110, 5.5), and no header that is read here has any.
+            headers = {
+                str(name, "utf-8", "replace"): str(value, "utf-8", "replace")
+                for name, value in self._decoder.decode(block, raw=True)
+            }
             if not self._decoder.header_table.dynamic_entries and len(self._decoded) < 64:
                 self._decoded[block] = headers
         return headers
 
     def _take_settings(self, payload: bytes) -> None:
+        if self._max_streams is None:
+            self._max_streams = _UNLIMITED
         for number, value in struct.iter_unpack(">HI", payload):
             if number == _INITIAL_WINDOW:
+                if value > _LARGEST_WINDOW:
+                    raise ProtocolError(f"an initial window of {value} bytes: expected at most {_LARGEST_WINDOW}")
                 for stream in self._streams.values():
                     stream.window += value - self._initial_window
                 self._initial_window = value
             elif number == _MAX_FRAME:
+                least, most = _MAX_FRAME_LIMITS
+                if not least <= value <= most:
+                    raise ProtocolError(f"a largest frame of {value} bytes: expected {least} to {most}")
                 self._max_frame = value
             elif number == _MAX_STREAMS:
                 self._max_streams = value

@@ -59,12 +59,18 @@ def failed(error: BoxwiseError) -> Prediction:
     return Prediction(future, Scope())
 
 
+class Waiting(threading.Event):
+    """What a call waits for that no connection brings."""
+
+    abort = threading.Event.set
+
+
 class Scope:
     """What a call holds at the moment, so that another thread can end it."""
 
     def __init__(self) -> None:
         self.cancelled = threading.Event()
-        self._held: set[Connection] = set()
+        self._held: set[Connection | Waiting] = set()
         self._lock = threading.Lock()
 
     def cancel(self) -> None:
@@ -74,7 +80,7 @@ class Scope:
                 connection.abort()
 
     @contextmanager
-    def holding(self, connection: Connection) -> Iterator[None]:
+    def holding(self, connection: Connection | Waiting) -> Iterator[None]:
         """While the call is on this connection."""
         self.add(connection)
         try:
@@ -82,12 +88,12 @@ class Scope:
         finally:
             self.remove(connection)
 
-    def add(self, connection: Connection) -> None:
+    def add(self, connection: Connection | Waiting) -> None:
         with self._lock:
             if self.cancelled.is_set():
                 raise cancelled()
             self._held.add(connection)
 
-    def remove(self, connection: Connection) -> None:
+    def remove(self, connection: Connection | Waiting) -> None:
         with self._lock:
             self._held.discard(connection)

@@ -22,7 +22,7 @@ class Race:
         self._pool = pool
         self._send = send
         self._scope = scope
-        self._running: dict[int, tuple[Connection, Pool, Stream]] = {}
+        self._running: dict[int, tuple[Connection, Pool, Stream | None]] = {}
 
     def run(self) -> Reply:
         send = self._send
@@ -57,12 +57,16 @@ class Race:
         try:
             if self._scope is not None:
                 self._scope.add(connection)
-            stream = connection.begin(self._send.call, self._send.deadline)
+            stream = self._begun(connection)
         except BaseException:
             connection.close()
             self._finish(connection, pool)
             raise
         self._running[connection.fileno()] = (connection, pool, stream)
+
+    def _begun(self, connection: Connection) -> Stream | None:
+        """The call, or None while the server has no room for it, so that the other may be asked meanwhile."""
+        return connection.begin(self._send.call, self._send.deadline) if connection.room else None
 
     def _readable(self, timeout_s: float) -> list[int]:
         pending = [number for number, (connection, _, _) in self._running.items() if connection.pending()]
@@ -77,7 +81,10 @@ class Race:
         for number in ready:
             connection, pool, stream = self._running[number]
             try:
-                if stream not in connection.receive(self._send.deadline):
+                ended = connection.receive(self._send.deadline)
+                if stream is None:
+                    self._running[number] = connection, pool, self._begun(connection)
+                if stream is None or stream not in ended:
                     continue
                 answer = reply(stream), pool.endpoint
             except Status:

@@ -6,11 +6,14 @@ balancing, hedging and errors are here, once.
 
 from __future__ import annotations
 
+import copy
 import logging
 import secrets
 import ssl
+import threading
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from itertools import count
 from typing import Any, TypeVar, cast
 
@@ -18,6 +21,7 @@ from boxwise._balance import Balancer
 from boxwise._endpoint import Endpoint, parse
 from boxwise._errors import (
     BoxwiseError,
+    Cancelled,
     ContractMismatch,
     DeadlineExceeded,
     InvalidArgument,
@@ -38,7 +42,7 @@ from boxwise._request import Slot as SlotInput
 from boxwise._response import arrays, text
 from boxwise._result import Result, Timings
 from boxwise._security import TLS, Credentials, Token, require_tls
-from boxwise._steps import Body, Pause, Resolve, Send, Steps, Work
+from boxwise._steps import Body, Join, Pause, Resolve, Send, Steps, Work
 from boxwise._telemetry import Observed, observed, wanted
 from boxwise._transport import Call, Wire
 
@@ -96,6 +100,8 @@ class Session:
         self._blocks: dict[tuple[Endpoint, str], bytes] = {}
         self.frames = SharedFrames(self._tell)
         self._id_prefix, self._ids = secrets.token_hex(4), count(1)
+        self._asked: Future[BoxwiseError | None] | None = None  # of the call that asks for `info` now
+        self._lock = threading.Lock()
 
     def __str__(self) -> str:
         return ", ".join(map(str, self.targets))
@@ -149,18 +155,47 @@ class Session:
         answered_by = response.model_name, response.model_version
         if answered_by not in self._infos:
             if any(model == response.model_name for model, _ in self._infos):
-                info = yield from self.describe(timeout_s, deadline)
+                info = yield from self.describe(timeout_s, deadline, known=info)
             self._infos[answered_by] = info
         self.info = info = self._infos[answered_by]
         return Result.from_arrays(columns, info, picture, timings)
 
-    def describe(self, timeout_s: float | None = None, deadline: float | None = None) -> Steps[PipelineInfo]:
-        """What the pipeline says of itself; callers that start together may each ask, and then wait for no one."""
+    def describe(
+        self, timeout_s: float | None = None, deadline: float | None = None, known: PipelineInfo | None = None
+    ) -> Steps[PipelineInfo]:
+        """What the pipeline says of itself, if that is not what is `known`: one call asks, the others wait for it."""
         timeout_s = self._timeout(timeout_s)
         deadline = time.monotonic() + timeout_s if deadline is None else deadline
-        reply = yield from self._exchange(INFER, info_request(self.pipeline), deadline, timeout_s)
-        self.info = PipelineInfo.from_json(text(_parse("ModelInferResponse", reply), "info"))
-        return self.info
+        while (info := self.info) is None or info is known:
+            with self._lock:
+                asked = self._asked
+                if asked is None:
+                    self._asked = Future()
+                    self._asked.set_running_or_notify_cancel()  # one who waits and is cancelled does not end it
+            if asked is None:
+                return (yield from self._ask(timeout_s, deadline))
+            try:
+                failure = yield Join(asked, deadline)
+            except Status as status:
+                raise self._error(status, str(self), timeout_s) from status
+            if failure is not None:
+                raise copy.copy(failure)  # an exception has one traceback
+        return info
+
+    def _ask(self, timeout_s: float, deadline: float) -> Steps[PipelineInfo]:
+        failure: BoxwiseError | None = None
+        try:
+            reply = yield from self._exchange(INFER, info_request(self.pipeline), deadline, timeout_s)
+            self.info = PipelineInfo.from_json(text(_parse("ModelInferResponse", reply), "info"))
+            return self.info
+        except BoxwiseError as error:
+            # One that was cancelled or had little time says nothing of the server: then the next one asks.
+            failure = None if isinstance(error, (Cancelled, DeadlineExceeded)) else error
+            raise
+        finally:
+            asked, self._asked = self._asked, None
+            if asked is not None:  # None in a process that was forked meanwhile
+                asked.set_result(failure)
 
     def ready(self, timeout_s: float | None) -> Steps[bool]:
         """Whether a server says that the pipeline is loaded."""
@@ -216,6 +251,8 @@ class Session:
         call = call or Observed()
         server: Endpoint | None = None
         last: Endpoint | None = None
+        resent = False
+        pause: float | None
         try:
             if self.balancer.names:
                 yield from self._look_up(deadline)
@@ -241,7 +278,11 @@ class Session:
                 except Status as status:
                     if isinstance(body, SharedRequest) and body.mended(status):
                         continue
-                    pause = self._again(server, status, call.attempts, deadline)
+                    # Transparently, once: https://github.com/grpc/proposal/blob/master/A6-client-retries.md
+                    if status.refused and not resent:
+                        resent, pause = True, 0.0
+                    else:
+                        pause = self._again(server, status, call.attempts - resent, deadline)
                     if pause is None:
                         raise
                     last = server
@@ -251,17 +292,20 @@ class Session:
         except Status as status:
             url = str(server or self)
             call.attributes["server.address"] = url
-            raise from_status(
-                status.code,
-                status.details.removeprefix(f"{url}: "),
-                pipeline=self.pipeline,
-                url=url,
-                timeout_s=timeout_s,
-                request_id=request_id,
-            ) from status
+            raise self._error(status, url, timeout_s, request_id) from status
         finally:
             if isinstance(body, SharedRequest):
                 body.release()
+
+    def _error(self, status: Status, url: str, timeout_s: float, request_id: str | None = None) -> BoxwiseError:
+        return from_status(
+            status.code,
+            status.details.removeprefix(f"{url}: "),
+            pipeline=self.pipeline,
+            url=url,
+            timeout_s=timeout_s,
+            request_id=request_id,
+        )
 
     def _look_up(self, deadline: float) -> Steps[None]:
         for name in self.balancer.unresolved():

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 from boxwise._endpoint import Endpoint
+from boxwise._errors import BoxwiseError
 from boxwise._http2 import Buffer
 from boxwise._transport import Call
 
@@ -45,13 +47,21 @@ class Resolve:
 
 
 @dataclass(frozen=True, slots=True)
+class Join:
+    """Wait for what another call of this client finds out, and return its failure, or None."""
+
+    future: Future[BoxwiseError | None]
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
 class Work:
     """Run a function that may take milliseconds of CPU or a disk's."""
 
     function: Callable[[], Any]
 
 
-Effect: TypeAlias = "Send | Pause | Resolve | Work"
+Effect: TypeAlias = "Send | Pause | Resolve | Join | Work"
 Steps: TypeAlias = "Generator[Effect, Any, T]"
 Reply: TypeAlias = "tuple[memoryview, Endpoint]"
 Body: TypeAlias = "Sequence[Buffer]"

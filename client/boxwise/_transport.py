@@ -81,6 +81,11 @@ def lost(endpoint: Endpoint, error: Exception, *, sent: bool) -> Status:
     return Status("UNAVAILABLE", f"{endpoint}: {_reason(error)}", local=True, processed=sent)
 
 
+def going_away() -> Status:
+    """The server ends a connection on which the call has not begun."""
+    return Status("UNAVAILABLE", "the server ends this connection", processed=False)
+
+
 def timed_out(details: str) -> Status:
     """The deadline came first."""
     return Status("DEADLINE_EXCEEDED", details, local=True)

@@ -156,7 +156,8 @@ def fitted(repository: Path, folder: Path, resources: Resources) -> tuple[Path, 
         own.unlink()
         own.write_text(fit(text), encoding="utf-8")
     count = instances_for(read_stages(repository), resources)
-    return folder, f"{count} instances, by the {resources.cores} cores and the memory of this machine"
+    memory = "" if resources.memory is None else f", memory: {resources.memory / MEGA:,.0f} MB"
+    return folder, f"fitted to this machine (cores: {resources.cores}{memory}); instances of each heavy stage: {count}"
 
 
 def _configs(repository: Path) -> Iterator[Path]:

@@ -8,6 +8,14 @@ import numpy as np
 from boxwise import Client, PipelineInfo
 from boxwise_benchmarks.client import _boxwise, _tritonclient, memory_growth
 from boxwise_benchmarks.null_server import OBJECTS, null_server
+from boxwise_benchmarks.null_triton import null_triton
+
+
+def test_a_triton_that_does_nothing_answers_both_clients() -> None:
+    with null_triton() as url:
+        boxes, *_ = _tritonclient(url, bytes(200_000))()
+        np.testing.assert_array_equal(_boxwise(url, bytes(200_000))().xyxy, boxes)
+        assert len(boxes) == OBJECTS
 
 
 def test_the_null_server_answers_both_clients_whatever_they_send() -> None:

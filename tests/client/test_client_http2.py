@@ -6,7 +6,20 @@ import struct
 
 import hpack
 import pytest
-from contract_support.http2 import frame
+from contract_support.http2 import (
+    CONTINUATION,
+    DATA,
+    GOAWAY,
+    HEADERS,
+    PING,
+    RST,
+    SETTINGS,
+    WINDOW,
+    answer,
+    frame,
+    headers,
+    settings,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,22 +27,6 @@ from boxwise._grpc import Status, framed, header_block, reply, timeout_header
 from boxwise._http2 import Http2, ProtocolError
 
 BLOCK = header_block("/service/Method", "host:1", "http", [("key", "value")])
-DATA, HEADERS, RST, SETTINGS, PING, GOAWAY, WINDOW, CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
-
-
-def settings(**values: int) -> bytes:
-    numbers = {"max_streams": 3, "window": 4, "max_frame": 5}
-    return frame(SETTINGS, 0, 0, b"".join(struct.pack(">HI", numbers[name], each) for name, each in values.items()))
-
-
-def headers(*pairs: tuple[str, str], flags: int = 4, stream: int = 1, encoder: hpack.Encoder | None = None) -> bytes:
-    return frame(HEADERS, flags, stream, (encoder or hpack.Encoder()).encode(pairs))
-
-
-def answer(stream: int = 1, message: bytes = b"reply") -> bytes:
-    begin = headers((":status", "200"), ("content-type", "application/grpc"), stream=stream)
-    body = frame(DATA, 0, stream, b"\0" + struct.pack(">I", len(message)) + message)
-    return begin + body + headers(("grpc-status", "0"), flags=5, stream=stream)
 
 
 def sent(http2: Http2) -> list[tuple[int, int, int, bytes]]:
@@ -69,19 +66,26 @@ def test_a_call_is_its_headers_and_its_body() -> None:
         "te": "trailers",
         "content-type": "application/grpc",
         "user-agent": "boxwise-python",
+        "grpc-accept-encoding": "identity",
         "key": "value",
     }
     assert b"".join(payload for *_, payload in data) == b"\0\0\0\0\7picture"
     assert [flags for _, flags, _, _ in data] == [1]
 
 
-@given(st.binary(max_size=200), st.integers(1, 40), st.integers(0, 40), st.lists(st.integers(1, 60), max_size=30))
+@given(
+    st.integers(0, 70_000),
+    st.integers(16_384, 20_000) | st.just(2**24 - 1),
+    st.integers(0, 40_000),
+    st.lists(st.integers(1, 20_000), max_size=10),
+)
 def test_a_body_arrives_whole_and_within_every_window(
-    body: bytes, max_frame: int, window: int, updates: list[int]
+    size: int, max_frame: int, window: int, updates: list[int]
 ) -> None:
-    http2 = begun(body, settings(max_frame=max_frame, window=window))
+    body = (bytes(range(251)) * 280)[:size]
+    http2 = begun(body, settings(max_frame=max_frame, window=window) + frame(WINDOW, 0, 0, struct.pack(">I", 100_000)))
     allowed, arrived, last = window, b"", 0
-    for update in [*updates, 1000]:
+    for update in [*updates, 100_000]:
         for kind, flags, _, payload in sent(http2):
             if kind == DATA:
                 assert len(payload) <= max_frame
@@ -185,16 +189,78 @@ def test_a_call_that_is_given_up_is_reset_and_its_answer_dropped() -> None:
 
 def test_the_server_s_limit_of_calls_is_known() -> None:
     http2 = begun(server=settings(max_streams=2))
-    assert http2.free == 1
+    assert (http2.limit, http2.free) == (2, 1)
     http2.receive(answer())
     assert http2.free == 2
+    http2.receive(settings(max_streams=0))
+    assert (http2.limit, http2.free) == (0, 0)
+
+
+def test_no_call_is_free_to_go_before_the_server_s_settings() -> None:
+    http2 = Http2()
+    assert (http2.limit, http2.free) == (None, 0)
+    http2.receive(frame(PING, 0, 0, bytes(8)) + frame(SETTINGS, 1, 0))
+    assert http2.free == 0
+    http2.receive(settings())
+    assert http2.free > 1000
+
+
+# RFC 9113, 6.5.2: what each setting may be
+LARGEST = {4: range(2**31), 5: range(2**14, 2**24)}
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 7), st.sampled_from([0, 1, 2**14, 2**24 - 1, 2**31 - 1]) | st.integers(0, 2**32 - 1))
+    )
+)
+def test_settings_are_kept_to_or_refused(pairs: list[tuple[int, int]]) -> None:
+    http2 = begun(bytes(60_000))
+    data = frame(SETTINGS, 0, 0, b"".join(struct.pack(">HI", *each) for each in pairs))
+    if any(value not in LARGEST.get(number, range(2**32)) for number, value in pairs):
+        with pytest.raises(ProtocolError, match=r"expected (at most|16384 to)"):
+            http2.receive(data)
+        return
+    http2.receive(data)
+    kept = dict(pairs)
+    largest = kept.get(5, 2**14)
+    sent(http2)
+    http2.open(header_block("/p", "h", "http", [("authorization", "x" * 40_000)]), framed([bytes(70_000)]))
+    assert all(len(payload) <= largest for *_, payload in sent(http2))
+    assert http2.free == kept.get(3, 2**31) - 2
+
+
+@given(st.integers(1, 20), st.integers(0, 45))
+def test_goaway_refuses_exactly_the_calls_above_its_last(calls: int, last: int) -> None:
+    http2 = begun()
+    for _ in range(calls - 1):
+        http2.open(BLOCK, framed([b""]))
+    ended = http2.receive(frame(GOAWAY, 0, 0, struct.pack(">II", last, 0)))
+    assert [stream.id for stream in ended] == [number for number in range(1, 2 * calls, 2) if number > last]
+    assert [stream.id for stream in http2.streams] == [number for number in range(1, 2 * calls, 2) if number <= last]
+
+
+def test_a_header_that_is_not_utf_8_is_no_reason_to_fail() -> None:
+    latin = frame(HEADERS, 4, 1, b"\x88\x10\x01x\x03Z\xfcr")
+    body = frame(DATA, 0, 1, b"\0\0\0\0\1a")
+    (stream,) = begun().receive(latin + body + headers(("grpc-status", "0"), flags=5))
+    assert bytes(reply(stream)) == b"a"
+    assert stream.headers["x"] == "Z\N{REPLACEMENT CHARACTER}r"
 
 
 @pytest.mark.parametrize(
     ("headers_", "code", "details"),
     [
         ([("grpc-status", "3"), ("grpc-message", "image%3A%20%E2%9C%97")], "INVALID_ARGUMENT", "image: ✗"),
-        ([("grpc-status", "99")], "UNKNOWN", ""),
+        ([("grpc-status", "99")], "UNKNOWN", "grpc-status '99': expected 0 to 16"),
+        ([("grpc-status", "\N{SUPERSCRIPT TWO}"), ("grpc-message", "hm")], "UNKNOWN", "expected 0 to 16; hm"),
+        ([("grpc-status", "")], "UNKNOWN", "expected 0 to 16"),
+        ([("grpc-status", "-1")], "UNKNOWN", "expected 0 to 16"),
+        (
+            [(":status", "200"), ("content-type", "application/grpc+proto")],
+            "UNAVAILABLE",
+            "the response ended without grpc-status (HTTP status 200)",
+        ),
         ([(":status", "503")], "UNAVAILABLE", "HTTP status 503"),
         ([(":status", "200")], "UNKNOWN", "HTTP status 200"),
         ([(":status", "404")], "UNIMPLEMENTED", "HTTP status 404"),
@@ -207,6 +273,29 @@ def test_a_status_is_raised(headers_: list[tuple[str, str]], code: str, details:
         reply(stream)
     assert caught.value.code == code
     assert details in caught.value.details
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [("200", "UNKNOWN"), ("413", "UNKNOWN"), ("502", "UNAVAILABLE"), ("403", "PERMISSION_DENIED")]
+)
+def test_a_page_is_said_with_its_first_words(status: str, code: str) -> None:
+    page = b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\x1b[31m\xff" + b"many words " * 1000
+    begin = headers((":status", status), ("content-type", "text/html"))
+    (stream,) = begun().receive(begin + frame(DATA, 1, 1, page))
+    with pytest.raises(Status, match=f"HTTP status {status}: 502 Bad Gateway") as caught:
+        reply(stream)
+    assert caught.value.code == code
+    assert len(caught.value.details) <= 200
+    assert "\x1b" not in caught.value.details
+
+
+@pytest.mark.parametrize(("encoding", "named"), [([("grpc-encoding", "gzip")], "'gzip'"), ([], "'unknown'")])
+def test_a_compressed_message_is_named(encoding: list[tuple[str, str]], named: str) -> None:
+    begin = headers((":status", "200"), ("content-type", "application/grpc"), *encoding)
+    body = frame(DATA, 0, 1, b"\1\0\0\0\3abc")
+    (stream,) = begun().receive(begin + body + headers(("grpc-status", "0"), flags=5))
+    with pytest.raises(Status, match=rf"INTERNAL: the response is compressed \(grpc-encoding {named}\)"):
+        reply(stream)
 
 
 @pytest.mark.parametrize(

@@ -86,5 +86,6 @@ def test_what_requests_were_is_counted(options: ServerOptions, layout: Layout) -
 def _complete(values: Values) -> bool:
     """Whether all that was asked has been handed over, by each process."""
     refused = sum(value for key, value in values.items() if key[0] == "boxwise_refusals_total")
-    decoded = ("boxwise_decode_seconds_total",) in values
+    spent = [value for key, value in values.items() if "seconds" in key[0] and key != ("boxwise_queue_seconds_total",)]
+    decoded = ("boxwise_decode_seconds_total",) in values and all(value > 0 for value in spent)
     return (values.get(("boxwise_images_total",)), refused, decoded) == (3, 4, True)

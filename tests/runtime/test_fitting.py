@@ -38,7 +38,7 @@ def test_instances_follow_the_cores(exported: Path, tmp_path: Path, cores: int, 
     served, said = fitted(exported, tmp_path / "served", Resources(cores, None))
     assert counts(served) == {**counts(exported), "open": expected}
     assert said is not None
-    assert f"{expected} instances, by the {cores} cores" in said
+    assert said == f"fitted to this machine (cores: {cores}); instances of each heavy stage: {expected}"
     config = text_format.Parse((served / "open" / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
     assert config.parameters["threads"].string_value == threads
     # All else is the repository's.

@@ -212,7 +212,7 @@ def test_a_repository_of_other_cores_is_served_with_an_instance_a_core_of_these(
     monkeypatch.setattr(process, "available", lambda: Resources(2, None))
     with TritonProcess.start(on_free_ports(write_model(config=BY_CORES))) as server:
         assert len(stubs_of(server.pid)) == 2
-        assert server.fitted == "2 instances, by the 2 cores and the memory of this machine"
+        assert server.fitted == "fitted to this machine (cores: 2); instances of each heavy stage: 2"
         folder = server._folder
         assert folder.is_dir()
     assert not folder.exists()

@@ -1,0 +1,1 @@
+"""What tests/proxies runs: proxies, servers behind them, and bursts of calls."""
