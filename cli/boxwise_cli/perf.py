@@ -2,25 +2,16 @@
 
 import typer
 
-from boxwise_cli.subcommands import subcommands
-
-PERF_COMMANDS = (  # in the order of --help; `run` is boxwise_cli.perf_run.run
-    "run",
-    "slo",
-    "compare",
-    "tune",
-    "report",
-)
+from boxwise_cli.perf_compare import compare
+from boxwise_cli.perf_report import report
+from boxwise_cli.perf_run import run
+from boxwise_cli.perf_slo import slo
+from boxwise_cli.perf_tune import tune
 
 perf = typer.Typer(
     name="perf",
-    cls=subcommands(PERF_COMMANDS, prefix="perf_"),
     no_args_is_help=True,
-    add_completion=False,
     help="Load a served pipeline, find its highest rate at a latency, compare two, tune one, and draw a report.",
 )
-
-
-@perf.callback()
-def _group() -> None:
-    """Typer makes a group only of an app that has a callback or several commands of its own."""
+for command in (run, slo, compare, tune, report):  # in the order of --help
+    perf.command()(command)

@@ -21,6 +21,7 @@ def report(
     if html is None and png is None:
         fail("expected --html FILE or --png DIR, or both", USAGE)
     with needs("perf"):
+        import jinja2  # noqa: F401
         import matplotlib  # noqa: F401
         import pydantic  # noqa: F401
     from boxwise_perf.page import render

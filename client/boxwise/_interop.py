@@ -124,44 +124,6 @@ def from_pandas(frame: Any, info: PipelineInfo) -> Columns:
     return columns
 
 
-def to_fiftyone(result: Result) -> Any:
-    """`fiftyone.Detections`; class ids and labels are attributes of each detection."""
-    fiftyone = _import("fiftyone")
-    height, width = result.image_size
-    detections = []
-    for i, row in enumerate(result):
-        x1, y1, x2, y2 = row.xyxy
-        labels = {
-            name: column[i].tolist()
-            for classifier in result.info.classifiers
-            for name, column in (
-                (f"{classifier.name}_ids", result.label_ids[classifier.name]),
-                (f"{classifier.name}_scores", result.label_scores[classifier.name]),
-            )
-        }
-        box = [x1 / width, y1 / height, (x2 - x1) / width, (y2 - y1) / height]
-        detections.append(
-            fiftyone.Detection(
-                label=row.class_name, bounding_box=box, confidence=row.confidence, class_id=row.class_id, **labels
-            )
-        )
-    return fiftyone.Detections(detections=detections, image_size=[height, width])
-
-
-def from_fiftyone(detections: Any, info: PipelineInfo) -> Columns:
-    """The columns in what `to_fiftyone` made, or a filter of it."""
-    height, width = detections.image_size
-    rows = detections.detections
-    relative = (row.bounding_box for row in rows)
-    boxes = [(x * width, y * height, (x + w) * width, (y + h) * height) for x, y, w, h in relative]
-    columns = _columns(boxes, [row.confidence for row in rows], [row.class_id for row in rows], (height, width))
-    for each in info.classifiers:
-        for suffix, dtype in (("ids", np.int32), ("scores", np.float32)):
-            name = f"{each.name}_{suffix}"
-            columns[name] = np.array([row[name] for row in rows], dtype).reshape(-1, each.top_k)
-    return columns
-
-
 def _columns(boxes: Any, scores: Any, class_ids: Any, image_size: Any) -> Columns:
     return {
         "boxes": np.asarray(boxes, np.float32).reshape(-1, 4),

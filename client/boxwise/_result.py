@@ -19,7 +19,6 @@ from boxwise._info import ClassifierInfo, PipelineInfo
 from boxwise._request import Tensor
 
 if TYPE_CHECKING:
-    import fiftyone
     import pandas
     import supervision
     from PIL import Image
@@ -228,10 +227,6 @@ class Result:
         """As a pandas DataFrame, one row a detection; of a classifier `<name>_id`, `_label`, `_score`, `_id_2`, ..."""
         return _interop.to_pandas(self)
 
-    def to_fiftyone(self) -> fiftyone.Detections:
-        """As FiftyOne's `Detections`; boxes are relative to the picture there."""
-        return _interop.to_fiftyone(self)
-
     @classmethod
     def from_dict(cls, document: Mapping[str, Any], info: PipelineInfo) -> Result:
         """The way back from `to_dict`; `info` is that of the pipeline (`Client.info()`)."""
@@ -262,11 +257,6 @@ class Result:
     def from_pandas(cls, frame: pandas.DataFrame, info: PipelineInfo) -> Result:
         """The way back from `to_pandas`."""
         return cls.from_arrays(_interop.from_pandas(frame, info), info)
-
-    @classmethod
-    def from_fiftyone(cls, detections: fiftyone.Detections, info: PipelineInfo) -> Result:
-        """The way back from `to_fiftyone`."""
-        return cls.from_arrays(_interop.from_fiftyone(detections, info), info)
 
     def _canvas(self, image: ImageLike | None) -> Image.Image:
         picture = self._picture if image is None else to_tensor(image)

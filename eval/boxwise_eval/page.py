@@ -1,9 +1,7 @@
-"""A report as one HTML page that needs nothing beside it: tables, plots, and the worst pictures drawn."""
+"""An evaluation as an HTML page: tables, plots, and the worst images drawn."""
 
 from __future__ import annotations
 
-import base64
-import html
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -15,6 +13,8 @@ from boxwise._image import to_pil, to_tensor
 from boxwise_eval.classification import ClassifierFigures
 from boxwise_eval.datasets.base import Picture
 from boxwise_eval.detection import DetectionFigures, Matches
+from boxwise_eval.html_page import Block, Figure, Heading, Paragraph, Table
+from boxwise_eval.html_page import render as render_page
 from boxwise_eval.report import Report
 from boxwise_eval.run import Found
 
@@ -22,36 +22,26 @@ _WORST = 12  # pictures that are drawn
 _WIDTH = 640  # pixels of a drawn picture
 _MOST_CLASSES = 40  # of a confusion matrix that can still be read
 _RIGHT, _WRONG, _MISSED = "#2ca02c", "#d62728", "#ff9f0e"
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #222 }
-table { border-collapse: collapse } td, th { padding: .2rem .8rem; border-bottom: 1px solid #ddd; text-align: left }
-td:last-child { text-align: right; font-variant-numeric: tabular-nums } img { max-width: 100%; height: auto }
-figure { display: inline-block; margin: 0 1rem 1rem 0; width: 30rem; max-width: 100%; vertical-align: top }
-"""
 
 
 def render(report: Report) -> str:
     """The page, as text."""
-    body = [
-        f"<h1>{html.escape(report.pipeline)}</h1>",
-        f"<p>{len(report.dataset.pictures)} pictures, {html.escape(report.dataset.kind)}.</p>",
-        *(f"<p><strong>{html.escape(note)}</strong></p>" for note in report.notes),
-    ]
+    return render_page(f"{report.pipeline}, evaluated by boxwise", _blocks(report))
+
+
+def _blocks(report: Report) -> Iterator[Block]:
+    yield Paragraph(f"{len(report.dataset.pictures)} pictures, {report.dataset.kind}.")
+    yield from (Paragraph("", bold=note) for note in report.notes)
     if report.detection:
-        body += _detection(report, report.detection)
+        yield from _detection(report, report.detection)
     for name, figures in report.classifiers.items():
-        body += _classifier(name, figures)
-    title = f"{html.escape(report.pipeline)}, evaluated by boxwise"
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-        f"<style>{_STYLE}</style></head>\n<body>\n" + "\n".join(body) + "\n</body></html>\n"
-    )
+        yield from _classifier(name, figures)
 
 
-def _detection(report: Report, figures: DetectionFigures) -> Iterator[str]:
-    yield "<h2>Boxes</h2>"
+def _detection(report: Report, figures: DetectionFigures) -> Iterator[Block]:
+    yield Heading("Boxes")
     yield _table(figures.rows())
-    yield f"<p>{report.conditions()}</p>"
+    yield Paragraph(report.conditions())
     if figures.curve:
         yield _plot(
             "precision over recall at IoU .5, mean over classes", (6, 4), lambda axes: _draw_curve(axes, figures)
@@ -59,21 +49,19 @@ def _detection(report: Report, figures: DetectionFigures) -> Iterator[str]:
     if figures.classes:
         height = 1 + 0.22 * len(figures.classes)
         yield _plot("AP@[.5:.95] of each class", (8, height), lambda axes: _draw_classes(axes, figures.classes))
-    yield "<h2>The worst pictures</h2>"
-    yield (
-        f'<p><span style="color:{_RIGHT}">right</span>, <span style="color:{_WRONG}">wrong</span>, '
-        f'<span style="color:{_MISSED}">missed</span>, at score {report.working_threshold:g} and IoU .5.</p>'
-    )
+    yield Heading("The worst pictures")
+    yield Paragraph(f"Green: right, red: wrong, orange: missed, at score {report.working_threshold:g} and IoU .5.")
     names = report.dataset.names or ()
     rows = zip(report.dataset.pictures, report.found, figures.matches, strict=True)
     ranked = sorted(rows, key=lambda row: -(len(row[2].wrong) + len(row[2].missed)))
     for picture, found, match in ranked[:_WORST]:
         if match.wrong or match.missed:
-            yield _figure(_drawn(picture, found, match, names), f"{picture.path.name}: {_errors(match)}")
+            caption = f"{picture.path.name}: {_errors(match)}"
+            yield Figure(_drawn(picture, found, match, names), "jpeg", caption, narrow=True)
 
 
-def _classifier(name: str, figures: ClassifierFigures) -> Iterator[str]:
-    yield f"<h2>{html.escape(name)}</h2>"
+def _classifier(name: str, figures: ClassifierFigures) -> Iterator[Block]:
+    yield Heading(name)
     top5 = {} if figures.top5 is None else {"top-5": figures.top5}
     yield _table({"top-1": figures.top1, **top5, "of so many": figures.count})
     # The labels that are most often confused, so that the matrix can be read.
@@ -86,24 +74,22 @@ def _classifier(name: str, figures: ClassifierFigures) -> Iterator[str]:
     yield _plot("confusion matrix", (side, side), lambda axes: _draw_confusion(axes, figures.confusion, shown))
 
 
-def _table(rows: Mapping[str, float | int | None]) -> str:
+def _table(rows: Mapping[str, float | int | None]) -> Table:
     def text(value: float | int | None) -> str:
         return "" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
 
-    cells = (f"<tr><td>{html.escape(name)}</td><td>{text(value)}</td></tr>" for name, value in rows.items())
-    return f"<table>{''.join(cells)}</table>"
+    return Table([(name, text(value)) for name, value in rows.items()])
 
 
-def _plot(title: str, size: tuple[float, float], draw: Callable[[Any], None]) -> str:
-    from matplotlib.figure import Figure  # without pyplot: no window, no state
+def _plot(title: str, size: tuple[float, float], draw: Callable[[Any], None]) -> Figure:
+    import matplotlib.figure  # without pyplot: no window, no state
 
-    figure = Figure(figsize=size, layout="tight")
+    figure = matplotlib.figure.Figure(figsize=size, layout="tight")
     axes = figure.add_subplot()
-    axes.set_title(title, fontsize=10)
     draw(axes)
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=100)
-    return f'<p><img alt="{html.escape(title)}" src="{_inline(file.getvalue(), "png")}"></p>'
+    return Figure(file.getvalue(), "png", title)
 
 
 def _draw_curve(axes: Any, figures: DetectionFigures) -> None:
@@ -155,12 +141,3 @@ def _drawn(picture: Picture, found: Found, match: Matches, names: Sequence[str])
 
 def _errors(match: Matches) -> str:
     return f"{len(match.right)} right, {len(match.wrong)} wrong, {len(match.missed)} missed"
-
-
-def _figure(picture: bytes, caption: str) -> str:
-    text = html.escape(caption)
-    return f'<figure><img alt="{text}" src="{_inline(picture, "jpeg")}"><figcaption>{text}</figcaption></figure>'
-
-
-def _inline(content: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

@@ -26,7 +26,7 @@ from contract_support.servers import Command, served
 from contract_support.trials import Trial
 
 from boxwise import Cancelled, Client, Unavailable
-from boxwise_perf.measure import closed_loop
+from boxwise_benchmarks.measure import closed_loop
 from boxwise_perf.memory import held_mib
 from boxwise_perf.prometheus import scrape
 from boxwise_runtime.launcher import ServerOptions

@@ -20,7 +20,7 @@ from contract_support.null_pipeline import BOXES, LARGEST, flat, mixed
 from contract_support.trials import Trial
 
 from boxwise import Client
-from boxwise_perf.measure import closed_loop
+from boxwise_benchmarks.measure import closed_loop
 from boxwise_perf.memory import MIB
 from boxwise_runtime.launcher import ServerOptions, TritonProcess
 

@@ -28,11 +28,11 @@ from contract_support.synthetic import make_dots, png
 from contract_support.trials import Trial
 
 from boxwise import Client
+from boxwise_benchmarks.measure import closed_loop
 from boxwise_export.arrangement import Layout
 from boxwise_perf.compare import block, interleave, ratio
 from boxwise_perf.generator import Generator, Job
 from boxwise_perf.load import Closed, Open, Samples
-from boxwise_perf.measure import closed_loop
 from boxwise_perf.memory import held_mib
 from boxwise_perf.pictures import requests
 from boxwise_runtime.launcher import ServerOptions, TritonProcess

@@ -46,7 +46,7 @@ def test_the_reference_figures(
     assert said["ap_small"] < said["ap_medium"] < said["ap_large"]
     assert len(said["classes"]) > 40
     text = page.read_text()
-    assert text.count("<figure>") == 12
+    assert text.count('<figure class="narrow">') == 12
     assert f"{said['map']:.4f}" in text
     assert not re.search(r'(src|href)="(?!data:)', text), "the page needs nothing beside it"
 

@@ -17,13 +17,13 @@ import pytest
 from contract_support.calls import Triton
 from contract_support.servers import write_tritonserver
 
+from boxwise_benchmarks.calibrate import calibrate
 from boxwise_export.arrangement import Arrangement
 from boxwise_export.demo import prepare_demo
 from boxwise_export.exchange import write_file
 from boxwise_export.layouts import read_arrangement
 from boxwise_export.manifest import find_manifest
 from boxwise_export.publish import rearrange
-from boxwise_perf.calibrate import calibrate
 from boxwise_perf.generator import Generator
 from boxwise_perf.null import nullify
 from boxwise_perf.pictures import requests, synthetic
@@ -199,7 +199,7 @@ def test_queue_delays_and_batches_of_a_target_that_batches_reach_its_server(null
 def test_a_repository_is_compared_with_itself_many_times(null: Path, figures: list[str]) -> None:
     """At a confidence of 95 % one of twenty may differ; ten thousand such tests may fail once.
 
-    Its long form is `boxwise_perf.calibrate`.
+    Its long form is `boxwise_benchmarks.calibrate`.
     """
     found = calibrate(null, compares=6, pairs=8, seconds=0.15)
     figures.append(

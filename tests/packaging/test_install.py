@@ -58,4 +58,11 @@ def test_the_stages_are_in_the_wheel(environment: Path) -> None:
     assert (stages / "preprocess" / "1" / "model.py").is_file()
     assert (stages / "detector" / "configs" / "tensorrt.pbtxt").is_file()
     assert (packages / "boxwise_export" / "labels" / "coco.txt").is_file()
+    assert (packages / "boxwise_eval" / "templates" / "page.html").is_file()
     assert (packages / "boxwise" / "py.typed").is_file()
+
+
+def test_the_benchmarks_are_not_in_the_wheel(environment: Path) -> None:
+    (packages,) = (environment / "lib").glob("python*/site-packages")
+    assert (packages / "boxwise_perf").is_dir()
+    assert not list(packages.glob("*benchmarks*"))

@@ -20,8 +20,6 @@ ASKED = {
     "server": ["cli", "server"],
     "container": ["container"],
     "frameworks": ["cli", "export", "eval", "torchvision", "timm", "ultralytics", "transformers", "trt-check", "test"],
-    "fiftyone": ["test"],
-    "peers": ["peers"],
 }
 
 

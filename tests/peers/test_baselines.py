@@ -7,13 +7,13 @@ from collections.abc import Callable
 import pytest
 from contract_support.peers import PeerCase
 
-from boxwise_perf.baselines.agreement import disagreement
-from boxwise_perf.baselines.base import Found, Peer
-from boxwise_perf.baselines.in_process import InProcess
-from boxwise_perf.baselines.per_crop import PerCrop
-from boxwise_perf.baselines.served import Served
-from boxwise_perf.baselines.tutorial import Tutorial
-from boxwise_perf.baselines.two_calls import TwoCalls
+from boxwise_benchmarks.baselines.agreement import disagreement
+from boxwise_benchmarks.baselines.base import Found, Peer
+from boxwise_benchmarks.baselines.in_process import InProcess
+from boxwise_benchmarks.baselines.per_crop import PerCrop
+from boxwise_benchmarks.baselines.served import Served
+from boxwise_benchmarks.baselines.tutorial import Tutorial
+from boxwise_benchmarks.baselines.two_calls import TwoCalls
 from boxwise_perf.null import OBJECTS
 
 PEERS: dict[str, Callable[[PeerCase], Peer]] = {

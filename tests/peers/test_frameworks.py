@@ -8,11 +8,11 @@ import psutil
 import pytest
 from contract_support.peers import PeerCase
 
-from boxwise_perf.baselines import frameworks
-from boxwise_perf.baselines.agreement import disagreement
-from boxwise_perf.baselines.base import Found
-from boxwise_perf.baselines.frameworks import FRAMEWORKS, Framework, FrameworkError
-from boxwise_perf.baselines.in_process import InProcess
+from boxwise_benchmarks.baselines import frameworks
+from boxwise_benchmarks.baselines.agreement import disagreement
+from boxwise_benchmarks.baselines.base import Found
+from boxwise_benchmarks.baselines.frameworks import FRAMEWORKS, Framework, FrameworkError
+from boxwise_benchmarks.baselines.in_process import InProcess
 from boxwise_perf.null import OBJECTS
 
 
@@ -50,7 +50,7 @@ def test_what_is_no_picture_is_an_error(
 
 
 def test_a_server_that_ends_says_why(cases: dict[str, PeerCase], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frameworks.LitServe, "module", "boxwise_perf.baselines.no_such_app")
+    monkeypatch.setattr(frameworks.LitServe, "module", "boxwise_benchmarks.baselines.no_such_app")
     with pytest.raises(FrameworkError, match=r"litserve ended with exit code 1; .*\n.*no_such_app"):
         frameworks.LitServe(cases["null"].recipe).__enter__()
 

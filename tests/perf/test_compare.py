@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from contract_support.perf_results import machine, target, trial
 
-from boxwise_perf.calibrate import binomial_tail, judge, slow_down
+from boxwise_benchmarks.calibrate import binomial_tail, judge
 from boxwise_perf.compare import block, interleave, pooled, ratio, ratios, unpaired, verdict
 from boxwise_perf.load import Closed, LoadError, Samples
 from boxwise_perf.result import FORMAT, Block, Result, ResultError
@@ -55,13 +55,6 @@ def test_a_start_s_pairs_are_their_geometric_means() -> None:
 
 
 @pytest.mark.parametrize(
-    ("successes", "trials", "p", "expected"), [(0, 10, 0.05, 1.0), (1, 1, 0.05, 0.05), (2, 3, 0.5, 0.5)]
-)
-def test_the_binomial_test(successes: int, trials: int, p: float, expected: float) -> None:
-    assert binomial_tail(successes, trials, p) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(
     ("estimate", "words"),
     [
         (Estimate(1.1), "so few pairs"),
@@ -102,12 +95,6 @@ def test_a_block_s_figures() -> None:
     found = block(steady(100, 1.0))
     assert found.images_per_s == pytest.approx(100, rel=0.01)
     assert found.p50_ms == pytest.approx(10)
-
-
-def test_a_planted_slowdown_is_of_5_percent() -> None:
-    samples = steady(1000, 2.0)
-    ratio = block(slow_down(samples)).images_per_s / block(samples).images_per_s
-    assert ratio == pytest.approx(0.95, abs=0.002)
 
 
 def test_a_block_whose_requests_fail() -> None:

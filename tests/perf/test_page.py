@@ -59,7 +59,7 @@ def test_the_page() -> None:
 
 def test_what_could_not_be_seen_is_said_once() -> None:
     results = [replace(EMPTY, trials=tuple(replace(trial(Closed(n)), notes=("no GPU & no <b>",)) for n in (1, 2)))]
-    assert render(results, []).count("<small>no GPU &amp; no &lt;b&gt;.</small>") == 1
+    assert render(results, []).count('<p class="small">no GPU &amp; no &lt;b&gt;.</p>') == 1
 
 
 def test_a_search_is_its_table_and_what_won() -> None:
@@ -67,7 +67,7 @@ def test_a_search_is_its_table_and_what_won() -> None:
     tried = Tried(fused, "layout fused", 700.0, Estimate(1.55, 1.5, 1.6), taken=True)
     found = Tuning("the most images/s", Arrangement(), fused, Estimate(1.54, 1.51, 1.57), (tried,), complete=True)
     page = render([replace(EMPTY, tuning=found)], [])
-    for words in ("layout fused", "1.550<br>[1.500, 1.600]", "taken", "best: fused (2 fused; 1 threads), 1.54 times"):
+    for words in ("layout fused", "1.550\n[1.500, 1.600]", "taken", "best: fused (2 fused; 1 threads), 1.54 times"):
         assert words in page
     unchanged = replace(found, best=found.first, tried=())
     assert "nothing is surely better" in render([replace(EMPTY, tuning=unchanged)], [])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boxwise_perf.calibrate import binomial_tail
+from boxwise_benchmarks.calibrate import binomial_tail
 from boxwise_perf.stats import Estimate, mean, paired_mean, percentile, rate, trend
 
 TRIALS = 400

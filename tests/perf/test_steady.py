@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from boxwise_perf.calibrate import binomial_tail
+from boxwise_benchmarks.calibrate import binomial_tail
 from boxwise_perf.steady import steadiness
 
 

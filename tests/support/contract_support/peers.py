@@ -8,14 +8,14 @@ from pathlib import Path
 
 from PIL import Image
 
+from boxwise_benchmarks.baselines.raw import RawPipeline, nullify_raw, read_raw
+from boxwise_benchmarks.baselines.read import read_recipe
+from boxwise_benchmarks.baselines.recipe import Recipe
 from boxwise_export.arrangement import Arrangement
 from boxwise_export.demo import prepare_demo
 from boxwise_export.demo_assets import PHOTOS
 from boxwise_export.download import fetch
 from boxwise_export.publish import rearrange
-from boxwise_perf.baselines.raw import RawPipeline, nullify_raw, read_raw
-from boxwise_perf.baselines.read import read_recipe
-from boxwise_perf.baselines.recipe import Recipe
 from boxwise_perf.null import nullify
 from boxwise_runtime.cache import cache_folder
 

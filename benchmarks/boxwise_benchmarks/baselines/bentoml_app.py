@@ -1,0 +1,54 @@
+"""The pipeline in BentoML: `python -m boxwise_benchmarks.baselines.bentoml_app RECIPE PORT`, in .venv-peers.
+
+As its documentation has it: a class with `@bentoml.service` whose constructor loads and whose `@bentoml.api` answers,
+served by `bentoml serve`, several workers of one thread. The body is the picture as it is (a positional-only argument);
+what its documentation lets one switch off, access log, metrics and usage statistics, is off.
+"""
+
+# No `from __future__ import annotations`: BentoML reads the annotations of these methods.
+import os
+import sys
+from pathlib import Path
+
+import bentoml
+import numpy as np
+
+from boxwise_benchmarks.baselines.base import Found
+from boxwise_benchmarks.baselines.recipe import Recipe, end_with_parent
+
+# BentoML's workers are processes that import this module by its name: the environment is what reaches them.
+_RECIPE = "BOXWISE_PEERS_RECIPE"
+
+
+def main() -> None:
+    """Become `bentoml serve`."""
+    end_with_parent()  # holds beyond execve
+    recipe, port = sys.argv[1:]
+    service = "boxwise_benchmarks.baselines.bentoml_app:Pipeline"
+    command = [sys.executable, "-m", "bentoml", "serve", service, "--host", "127.0.0.1", "--port", port]
+    environment = {**os.environ, _RECIPE: recipe, "BENTOML_DO_NOT_TRACK": "True"}
+    os.execve(sys.executable, command, environment)  # noqa: S606 - no shell is wanted
+
+
+if __name__ == "__main__":
+    main()
+else:
+    recipe = Recipe.load(Path(os.environ[_RECIPE]))
+
+    @bentoml.service(
+        workers=recipe.instances,
+        threads=1,
+        metrics={"enabled": False},
+        logging={"access": {"enabled": False}},
+    )
+    class Pipeline:
+        """Encoded picture in, `Found` as JSON out."""
+
+        def __init__(self) -> None:
+            self._chain = recipe.chain()
+
+        @bentoml.api  # type: ignore[untyped-decorator]
+        def predict(self, image: bytes, /) -> bytes:
+            """Answer."""
+            reply = self._chain({"image": np.frombuffer(image, np.uint8)})
+            return Found.from_tensors(reply, recipe.classifier).to_json()

@@ -1,0 +1,51 @@
+"""The field: every peer of one run, ours first."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from boxwise_benchmarks.baselines.base import Peer
+from boxwise_benchmarks.baselines.frameworks import FRAMEWORKS
+from boxwise_benchmarks.baselines.in_process import InProcess
+from boxwise_benchmarks.baselines.per_crop import PerCrop
+from boxwise_benchmarks.baselines.raw import RawPipeline
+from boxwise_benchmarks.baselines.recipe import Recipe
+from boxwise_benchmarks.baselines.served import OURS, Served
+from boxwise_benchmarks.baselines.tutorial import Tutorial
+from boxwise_benchmarks.baselines.two_calls import TwoCalls
+from boxwise_export.arrangement import LAYOUTS, Arrangement, Layout
+from boxwise_export.publish import rearrange
+
+__all__ = ["OURS", "lay_out", "peers_of"]
+
+
+def lay_out(repository: Path) -> dict[Layout, Path]:
+    """Copies of a repository beside it, one in each layout."""
+    repositories: dict[Layout, Path] = {}
+    for layout in LAYOUTS:
+        repositories[layout] = repository.with_name(f"{repository.name}-{layout}")
+        shutil.copytree(repository, repositories[layout])
+        rearrange(repositories[layout], None, Arrangement(layout))
+    return repositories
+
+
+def peers_of(repositories: Mapping[Layout, Path], recipe: Recipe, raw: RawPipeline, *, frameworks: bool) -> list[Peer]:
+    """Every peer, not yet started.
+
+    Args:
+        repositories: of one pipeline, by layout; `ensemble` among them.
+        recipe: of it.
+        raw: its networks.
+        frameworks: whether LitServe and BentoML are to be among them.
+    """
+    ensemble = repositories["ensemble"]
+    return [
+        *(Served(repository, recipe, layout) for layout, repository in repositories.items()),
+        InProcess(recipe),
+        TwoCalls(ensemble, recipe),
+        PerCrop(ensemble, recipe),
+        Tutorial(raw),
+        *(framework(recipe) for framework in (FRAMEWORKS if frameworks else ())),
+    ]

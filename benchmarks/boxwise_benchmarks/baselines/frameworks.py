@@ -1,0 +1,183 @@
+"""Serving frameworks from PyPI, each in processes of an environment of their own, asked over HTTP on loopback.
+
+They run the same graphs by the same ONNX Runtime with the same stage functions, so that what differs is the serving.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import subprocess
+import tempfile
+import threading
+import time
+from contextlib import ExitStack
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import ClassVar
+
+import psutil
+
+from boxwise_benchmarks.baselines.base import Found, Peer
+from boxwise_benchmarks.baselines.recipe import Recipe
+from boxwise_runtime.launcher.options import free_ports
+
+ENVIRONMENT = Path(__file__).resolve().parents[3] / ".venv-peers"
+_READY_S = 60  # importing FastAPI or BentoML and loading the graphs takes 3 to 6 on 2 busy cores
+_POLL_S = 0.1
+_STOP_S = 10
+_CALL_S = 60
+_LAST_LINES = 15
+
+
+class FrameworkError(RuntimeError):
+    """A framework's server is not to be had; the message says why, and the mend."""
+
+
+class Framework(Peer):
+    """One POST a picture, its bytes the body, over a connection that each thread keeps.
+
+    Args:
+        recipe: of the pipeline.
+        environment: where the framework is installed.
+
+    Attributes:
+        package: of the framework, on PyPI.
+        module: that serves RECIPE on PORT.
+        ready: path that answers 200 once a picture would be answered.
+    """
+
+    package: ClassVar[str]
+    module: ClassVar[str]
+    ready: ClassVar[str]
+
+    def __init__(self, recipe: Recipe, environment: Path = ENVIRONMENT) -> None:
+        self._recipe = recipe
+        self._environment = environment
+        self._own = threading.local()
+
+    def start(self, stack: ExitStack) -> None:
+        """Start the server and wait until it is ready.
+
+        Raises:
+            FrameworkError: its environment is missing, it ended, or was not ready in time.
+        """
+        python = installed(self._environment)
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="boxwise-peer-")))
+        self._recipe.write(folder / "recipe.json")
+        log = folder / "log"
+        (self._port,) = free_ports(1)
+        with log.open("wb") as output:
+            server = subprocess.Popen(
+                [python, "-m", self.module, folder / "recipe.json", str(self._port)],
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C reaches the benchmark alone, which then ends its servers
+                env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            )
+        stack.callback(_end, server)
+        self._wait_until_ready(server, log)
+
+    def call(self, picture: bytes) -> Found:
+        """Post it.
+
+        Raises:
+            FrameworkError: the reply is no 200.
+        """
+        connection: http.client.HTTPConnection | None = getattr(self._own, "connection", None)
+        if connection is None:
+            connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_CALL_S)
+            self._own.connection = connection
+        connection.request("POST", "/predict", picture, {"Content-Type": "image/jpeg"})
+        reply = connection.getresponse()
+        body = reply.read()
+        if reply.status != 200:
+            raise FrameworkError(
+                f"{self.name}: expected 200, got {reply.status}: {body[:300].decode(errors='replace')}"
+            )
+        return Found.from_json(body, self._recipe.top_k)
+
+    def _wait_until_ready(self, server: subprocess.Popen[bytes], log: Path) -> None:
+        deadline = time.monotonic() + _READY_S
+        while not self._answers():
+            code = server.poll()
+            if code is None and time.monotonic() < deadline:
+                time.sleep(_POLL_S)
+                continue
+            why = f"ended with exit code {code}" if code is not None else f"was not ready after {_READY_S} s"
+            last = "\n  ".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:])
+            raise FrameworkError(f"the server of {self.name} {why}; the end of its log:\n  {last}")
+
+    def _answers(self) -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=2)
+        try:
+            connection.request("GET", self.ready)
+            return connection.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+
+class LitServe(Framework):
+    """Lightning's: FastAPI in front, workers behind queues."""
+
+    name = "litserve"
+    package = "litserve"
+    module = "boxwise_benchmarks.baselines.litserve_app"
+    ready = "/health"
+
+
+class BentoML(Framework):
+    """BentoML's: workers that each are an ASGI server on one socket."""
+
+    name = "bentoml"
+    package = "bentoml"
+    module = "boxwise_benchmarks.baselines.bentoml_app"
+    ready = "/readyz"
+
+
+FRAMEWORKS: tuple[type[Framework], ...] = (LitServe, BentoML)
+
+
+def installed(environment: Path = ENVIRONMENT) -> Path:
+    """The Python of the frameworks' environment.
+
+    Raises:
+        FrameworkError: it is not there.
+    """
+    python = environment / "bin" / "python"
+    if not python.exists():
+        raise FrameworkError(
+            f"{' and '.join(each.name for each in FRAMEWORKS)} are not installed: {environment.name} is missing; "
+            "make it with `make .venv-peers/.dev`, or leave them out with --without-frameworks"
+        )
+    return python
+
+
+def versions(environment: Path = ENVIRONMENT) -> dict[str, str]:
+    """Of what decides the frameworks' figures, by package."""
+    (packages,) = environment.glob("lib/python*/site-packages")
+    wanted = {"bentoml", "fastapi", "litserve", "numpy", "onnxruntime", "opencv-python-headless", "uvicorn"}
+    found = {each.metadata["Name"]: each.version for each in distributions(path=[str(packages)])}
+    return {name: found[name] for name in sorted(wanted & found.keys())}
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    """End a server and its workers, some of which have sessions of their own."""
+    try:
+        family = psutil.Process(server.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        family = []
+    server.terminate()
+    try:
+        server.wait(_STOP_S)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
+    _, left = psutil.wait_procs(family, timeout=1)
+    for process in left:
+        process.kill()
+    psutil.wait_procs(left, timeout=_STOP_S)

@@ -1,0 +1,94 @@
+"""The limit on this machine: the same stages and graphs in a bare loop, without a server."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from multiprocessing.connection import Connection
+
+import numpy as np
+
+from boxwise_benchmarks.baselines.base import Found, Peer
+from boxwise_benchmarks.baselines.recipe import Recipe
+from boxwise_benchmarks.measure import Run
+
+BARE = "in_process"  # its row's name
+
+
+class InProcess(Peer):
+    """Worker processes that each run the whole pipeline, image by image, on their own share of the cores.
+
+    Args:
+        recipe: of the pipeline.
+        workers: processes; None for as many as the repository has instances.
+        threads: of ONNX Runtime in each; None for the repository's.
+
+    Attributes:
+        workers: processes.
+    """
+
+    name = BARE
+
+    def __init__(self, recipe: Recipe, workers: int | None = None, threads: int | None = None) -> None:
+        self._recipe = recipe
+        self.workers = self.most_in_flight = workers or recipe.instances
+        self._threads = threads or recipe.threads
+        self._links: list[Connection] = []
+        self._turn = threading.Lock()
+
+    def start(self, stack: ExitStack) -> None:
+        """Start the workers and wait until each has its graphs loaded."""
+        context = multiprocessing.get_context("spawn")
+        for _ in range(self.workers):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_work, args=(theirs, self._recipe, self._threads), daemon=True)
+            process.start()
+            theirs.close()  # so that the end of a worker is the end of the link
+            stack.callback(process.join)
+            stack.callback(ours.close)
+            self._links.append(ours)
+        for link in self._links:
+            link.recv()  # ready
+
+    def call(self, picture: bytes) -> Found:
+        """Let the first worker answer."""
+        with self._turn:
+            self._links[0].send(picture)
+            found: Found = self._links[0].recv()
+        return found
+
+    def run(self, pictures: Sequence[bytes], concurrency: int, seconds: float) -> Run:
+        """Let so many workers loop at once, all of them at most; the pictures are theirs before their clocks start."""
+        links = self._links[:concurrency]
+        for number, link in enumerate(links):
+            link.send(([*pictures[number:], *pictures[:number]], seconds))
+        runs: list[Run] = [link.recv() for link in links]
+        return Run(max(run.seconds for run in runs), [latency for run in runs for latency in run.latencies])
+
+
+def _work(link: Connection, recipe: Recipe, threads: int) -> None:
+    chain = recipe.chain(threads)
+
+    def predict(picture: bytes) -> Found:
+        return Found.from_tensors(chain({"image": np.frombuffer(picture, np.uint8)}), recipe.classifier)
+
+    link.send("ready")
+    try:
+        while True:
+            task = link.recv()
+            link.send(predict(task) if isinstance(task, bytes) else _loop(predict, *task))
+    except (EOFError, ConnectionError, KeyboardInterrupt):  # the benchmark is over
+        return
+
+
+def _loop(predict: Callable[[bytes], object], pictures: Sequence[bytes], seconds: float) -> Run:
+    latencies: list[float] = []
+    start = now = time.perf_counter()
+    while now - start < seconds:
+        predict(pictures[len(latencies) % len(pictures)])
+        before, now = now, time.perf_counter()
+        latencies.append(now - before)
+    return Run(now - start, latencies)

@@ -1,0 +1,91 @@
+"""What most teams do: the client orchestrates, and the server only runs networks.
+
+The client decodes, letterboxes, calls the detector, does NMS and crops, and calls the classifier with all crops in one
+batch. It does so with the same functions that we serve, and the server is ours, so that what differs is who does it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import tritonclient.grpc as triton
+from numpy.typing import NDArray
+from tritonclient.utils import np_to_triton_dtype
+
+from boxwise_benchmarks.baselines.base import Found, Peer
+from boxwise_benchmarks.baselines.recipe import Recipe
+from boxwise_runtime.chain import Chain, Graph
+from boxwise_runtime.launcher import ServerOptions, TritonProcess
+
+Tensors = Mapping[str, NDArray[Any]]
+_CANDIDATES = ("candidate_boxes", "candidate_scores", "candidate_classes")
+_LABELS = ("label_ids", "label_scores")
+
+
+@dataclass(frozen=True)
+class RemoteGraph:
+    """A model of the server, called as if its graph were here.
+
+    Attributes:
+        client: thread-safe.
+        model: its name.
+        outputs: the tensors asked for.
+    """
+
+    client: Any
+    model: str
+    outputs: tuple[str, ...]
+
+    def __call__(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
+        """Send these tensors; the outputs by name."""
+        tensors = []
+        for name, values in inputs.items():
+            tensor = triton.InferInput(name, values.shape, np_to_triton_dtype(values.dtype))
+            tensor.set_data_from_numpy(values)
+            tensors.append(tensor)
+        reply = self.client.infer(self.model, tensors)
+        return {name: reply.as_numpy(name) for name in self.outputs}
+
+
+class TwoCalls(Peer):
+    """Two requests a picture.
+
+    Args:
+        repository: exported in the layout `ensemble`, where the networks are models of their own.
+        recipe: of its pipeline.
+    """
+
+    name = "two_calls"
+
+    def __init__(self, repository: Path, recipe: Recipe) -> None:
+        self._repository = repository
+        self._recipe = recipe
+
+    def start(self, stack: ExitStack) -> None:
+        """Start the server, and build the chain whose graphs are calls."""
+        cv2.setNumThreads(1)  # calls in flight share the cores out already
+        options = ServerOptions.on_free_ports(self._repository)
+        stack.enter_context(TritonProcess.start(options))
+        client = triton.InferenceServerClient(options.grpc_url)
+        stack.callback(client.close)
+        recipe = self._recipe
+
+        def remote(name: str) -> Graph:
+            graph = RemoteGraph(client, f"{recipe.pipeline}_{name}", _CANDIDATES if name == "detector" else _LABELS)
+            return graph if name == "detector" else self.classifier(graph)
+
+        self._chain = Chain.build(recipe.preprocess, recipe.objects, {recipe.classifier: recipe.top_k}, remote)
+
+    def classifier(self, graph: Graph) -> Graph:
+        """How crops are sent: all of a picture in one batch."""
+        return graph
+
+    def call(self, picture: bytes) -> Found:
+        """Orchestrate."""
+        return Found.from_tensors(self._chain({"image": np.frombuffer(picture, np.uint8)}), self._recipe.classifier)

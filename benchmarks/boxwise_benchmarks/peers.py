@@ -1,0 +1,265 @@
+"""`python -m boxwise_benchmarks.peers`: boxwise beside other ways to serve the same pipeline, in one run.
+
+All peers are up, one at a time is loaded, in blocks whose order is shuffled anew each round, so that a noisy neighbour
+disturbs all alike; what is compared are the rounds' own ratios. Before a block counts, every peer has found the same
+objects as ours, and has chosen the number of requests in flight at which it answers most.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from boxwise_benchmarks.baselines import frameworks
+from boxwise_benchmarks.baselines.agreement import disagreement
+from boxwise_benchmarks.baselines.base import Peer
+from boxwise_benchmarks.baselines.field import OURS, lay_out, peers_of
+from boxwise_benchmarks.baselines.frameworks import FrameworkError
+from boxwise_benchmarks.baselines.in_process import BARE
+from boxwise_benchmarks.baselines.raw import nullify_raw, read_raw
+from boxwise_benchmarks.baselines.read import digests, read_recipe
+from boxwise_benchmarks.measure import machine
+from boxwise_export.demo import prepare_demo
+from boxwise_perf.compare import ratio
+from boxwise_perf.null import OBJECTS, nullify
+from boxwise_perf.pictures import from_folder
+from boxwise_perf.stats import Estimate
+from boxwise_runtime.cache import cache_folder
+
+FORMAT = 1  # of the JSON
+_COMPARED = 8  # pictures on which all must agree
+Report = Callable[[str], None]
+
+
+class PeersError(RuntimeError):
+    """What is measured would not be comparable; says what differs."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One peer.
+
+    Attributes:
+        name: of the peer.
+        concurrency: requests in flight at which it answers most, of those that were tried.
+        rate: images/s there, the median of the rounds.
+        ratio: that rate / the rate of the best of ours, the mean of the rounds' own, with its interval of 95 %.
+        alone_ms: p50 of one request in flight, client included, milliseconds; the median of the rounds.
+        client_ms: CPU of the client for an image, milliseconds; the median of the rounds.
+        bare: of ours, images/s / those of the bare loop, had the client not taken its share of the cores (one that runs
+            elsewhere leaves it to the server); the mean of the rounds' own. None for the others.
+    """
+
+    name: str
+    concurrency: int
+    rate: float
+    ratio: Estimate
+    alone_ms: float
+    client_ms: float
+    bare: Estimate | None
+
+
+def measure_peers(
+    peers: Sequence[Peer],
+    pictures: Sequence[bytes],
+    *,
+    seconds: float,
+    rounds: int,
+    concurrency: Sequence[int],
+    seed: int = 0,
+    report: Report = lambda _: None,
+) -> list[Row]:
+    """Measure peers that are up.
+
+    Args:
+        peers: some of ours among them.
+        pictures: encoded files.
+        seconds: of each block.
+        rounds: of blocks.
+        concurrency: requests in flight to choose from.
+        seed: of the order of the blocks.
+        report: told each step.
+
+    Raises:
+        PeersError: one of them does not find what ours finds.
+    """
+    _must_agree(peers, pictures[:_COMPARED])
+    best = {}
+    for peer in peers:
+        choice = sorted({min(many, peer.most_in_flight) for many in concurrency})
+        tried = [(peer.run(pictures, many, seconds / 2).rate, many) for many in choice]
+        best[peer.name] = max(tried)[1]
+        report(f"  {peer.name}: {', '.join(f'{rate:.0f} images/s at {many}' for rate, many in tried)}")
+    rates: dict[str, list[float]] = {peer.name: [] for peer in peers}
+    alone: dict[str, list[float]] = {peer.name: [] for peer in peers}
+    client: dict[str, list[float]] = {peer.name: [] for peer in peers}
+    order, shuffle = list(peers), random.Random(seed).shuffle
+    for number in range(rounds):
+        report(f"  round {number + 1} of {rounds}")
+        shuffle(order)
+        for peer in order:
+            spent = time.process_time()
+            run = peer.run(pictures, best[peer.name], seconds)
+            client[peer.name].append((time.process_time() - spent) / len(run.latencies))
+            rates[peer.name].append(run.rate)
+            alone[peer.name].append(peer.run(pictures, 1, seconds / 2).median_ms)
+    medians = {name: statistics.median(own) for name, own in rates.items()}
+    reference = rates[max((name for name in medians if name.startswith(OURS)), key=lambda name: medians[name])]
+    cores = len(os.sched_getaffinity(0))
+    unburdened = {
+        name: [rate / (1 - rate * cost / cores) for rate, cost in zip(own, client[name], strict=True)]
+        for name, own in rates.items()
+    }
+    return [
+        Row(
+            name=name,
+            concurrency=best[name],
+            rate=medians[name],
+            ratio=ratio(reference, own),
+            alone_ms=statistics.median(alone[name]),
+            client_ms=statistics.median(client[name]) * 1e3,
+            bare=ratio(rates[BARE], unburdened[name]) if name.startswith(OURS) else None,
+        )
+        for name, own in rates.items()
+    ]
+
+
+def _must_agree(peers: Sequence[Peer], pictures: Sequence[bytes]) -> None:
+    ours = next(peer for peer in peers if peer.name.startswith(OURS))
+    for number, picture in enumerate(pictures):
+        found = ours.call(picture)
+        for peer in peers:
+            if difference := disagreement(found, peer.call(picture)):
+                raise PeersError(f"{peer.name} does not find what {ours.name} finds in picture {number}: {difference}")
+
+
+def main() -> None:
+    """Measure, and print a table or JSON."""
+    options = _options()
+    try:
+        if options.frameworks:
+            frameworks.installed()  # before minutes are spent
+        figures = _measure(options)
+    except (FrameworkError, PeersError) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    if options.json:
+        print(json.dumps(figures, indent=2, default=asdict))
+        return
+    print(f"{figures['machine']}\nframeworks: {_listed(figures['frameworks']) or 'left out'}\n{figures['pictures']}")
+    for case, measured in figures["cases"].items():
+        print(
+            f"\n{case}; medians of {options.rounds} rounds of {options.seconds:g} s, ratios with their 95 % interval\n"
+        )
+        print(
+            f"{'':<20}{'in flight':>10}{'images/s':>10}{'/ best of ours':>20}{'ms alone':>10}{'client ms':>11}"
+            f"{'/ bare, no client':>20}"
+        )
+        print("\n".join(_line(row) for row in measured["rows"]))
+        print(f"graphs, sha256: {_listed({name: sha[:12] for name, sha in measured['graphs'].items()})}")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m boxwise_benchmarks.peers", description=__doc__)
+    parser.add_argument("--pictures", type=Path, help="a folder of pictures; left out, the demo's photos")
+    parser.add_argument("--rounds", type=int, default=7, help="of shuffled blocks (default 7)")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each block (default 4)")
+    parser.add_argument(
+        "--concurrency", type=int, nargs="+", default=[2, 4, 8], help="in flight, to choose from (default 2 4 8)"
+    )
+    parser.add_argument("--models", choices=["real", "null", "both"], default="both", help="(default both)")
+    parser.add_argument("--seed", type=int, default=0, help="of the blocks' order (default 0)")
+    parser.add_argument(
+        "--without-frameworks", dest="frameworks", action="store_false", help="leave out LitServe and BentoML"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
+    return parser.parse_args()
+
+
+def _measure(options: argparse.Namespace) -> dict[str, Any]:
+    cases: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(prefix="boxwise-peers-") as name:
+        folder = Path(name)
+        photos = prepare_demo(cache_folder(), folder / "real", report=_progress)
+        nullify(folder / "real", folder / "null")
+        pictures = from_folder(options.pictures)[1] if options.pictures else [_as_jpeg(photo) for photo in photos]
+        real, null = (read_recipe(folder / case) for case in ("real", "null"))
+        raw = read_raw(cache_folder() / "demo" / "pipeline.yaml", real)
+        subjects = {
+            "real": ("the demo's pair", real, raw),
+            "null": (f"graphs that answer constants, {OBJECTS} boxes", null, nullify_raw(raw, null)),
+        }
+        for case, (title, recipe, networks) in subjects.items():
+            if options.models not in (case, "both"):
+                continue
+            _progress(f"{case}: starting the peers")
+            with ExitStack() as stack:
+                repositories = lay_out(folder / case)
+                peers = peers_of(repositories, recipe, networks, frameworks=options.frameworks)
+                for peer in peers:
+                    stack.enter_context(peer)
+                rows = measure_peers(
+                    peers,
+                    pictures,
+                    seconds=options.seconds,
+                    rounds=options.rounds,
+                    concurrency=options.concurrency,
+                    seed=options.seed,
+                    report=_progress,
+                )
+            cases[title] = {"graphs": digests(recipe.graphs) | networks.digests(), "rows": rows}
+    return {
+        "format": FORMAT,
+        "machine": machine(),
+        "frameworks": frameworks.versions() if options.frameworks else {},
+        "pictures": f"{len(pictures)} pictures",
+        "settings": {name: str(value) for name, value in vars(options).items()},
+        "cases": cases,
+    }
+
+
+def _as_jpeg(photo: Path) -> bytes:
+    file = io.BytesIO()
+    with Image.open(photo) as picture:
+        picture.convert("RGB").save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+def _line(row: Row) -> str:
+    return (
+        f"{row.name:<20}{row.concurrency:>10}{row.rate:>10.1f}{_interval(row.ratio):>20}{row.alone_ms:>10.1f}"
+        f"{row.client_ms:>11.2f}{_interval(row.bare) if row.bare else '':>20}"
+    )
+
+
+def _interval(ratio: Estimate) -> str:
+    if ratio.low is None or ratio.high is None:
+        return f"{ratio.value:.2f}"
+    return f"{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]"
+
+
+def _listed(values: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
+
+
+def _progress(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()
