@@ -21,10 +21,10 @@ import onnx
 
 from boxwise import Client
 from boxwise_benchmarks.measure import Run, closed_loop, machine
-from boxwise_export.arrangement import LAYOUTS, Arrangement, Layout
+from boxwise_export.atomic_dir import write_file
 from boxwise_export.demo import prepare_demo
-from boxwise_export.exchange import write_file
 from boxwise_export.publish import rearrange
+from boxwise_export.serving_config import LAYOUTS, Layout, ServingConfig
 from boxwise_perf.null import constant_graph, nullify
 from boxwise_perf.pictures import synthetic
 from boxwise_runtime.cache import cache_folder
@@ -124,7 +124,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="boxwise-growth-") as name:
         folder = Path(name)
         prepare_demo(cache_folder(), folder / "demo", report=lambda _: None)
-        rearrange(folder / "demo", None, Arrangement(layout))
+        rearrange(folder / "demo", None, ServingConfig(layout))
         nullify(folder / "demo", folder / "null")
         constant_detector(folder / "demo", folder / "boxes", max(options.boxes))
         marks = [mark for mark in (1_000, 10_000, 30_000, 100_000, 1_000_000) if mark < options.requests]

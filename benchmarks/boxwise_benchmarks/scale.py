@@ -20,11 +20,11 @@ from pathlib import Path
 from boxwise import Client, PipelineInfo
 from boxwise_benchmarks.measure import closed_loop, machine
 from boxwise_benchmarks.null_server import null_server
-from boxwise_export.arrangement import Arrangement
+from boxwise_export.atomic_dir import write_file
 from boxwise_export.demo import prepare_demo
-from boxwise_export.exchange import write_file
 from boxwise_export.manifest import find_manifest
 from boxwise_export.publish import rearrange
+from boxwise_export.serving_config import ServingConfig
 from boxwise_perf.null import nullify
 from boxwise_perf.pictures import synthetic
 from boxwise_runtime.cache import cache_folder
@@ -65,7 +65,7 @@ class Scaled:
 def sleeping(repository: Path, to: Path, seconds: float) -> None:
     """Copy a repository of null models, fused into one process that answers after `seconds`."""
     shutil.copytree(repository, to)
-    rearrange(to, None, Arrangement("fused", instances={"fused": 1}))
+    rearrange(to, None, ServingConfig("fused", instances={"fused": 1}))
     manifest = find_manifest(to)
     version = manifest.revision().models[manifest.pipeline]
     write_file(to / manifest.pipeline / str(version) / "model.py", _SLEEPING.format(seconds=seconds).encode())

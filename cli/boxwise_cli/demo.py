@@ -30,7 +30,7 @@ def demo(
     from rich.console import Console
 
     from boxwise import Client
-    from boxwise_cli.answers import Answer, answers_table, save_picture
+    from boxwise_cli.output import Answer, answers_table, save_picture
     from boxwise_runtime.cache import CacheError, cache_folder
     from boxwise_runtime.launcher import LaunchError, ServerOptions, TritonProcess
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from boxwise_cli.errors import needs, reported
-from boxwise_export.arrangement import Layout
+from boxwise_export.serving_config import Layout
 
 
 def layout(
@@ -37,13 +37,13 @@ def layout(
     """
     with needs("export"):
         from boxwise_export.errors import ExportError
-        from boxwise_export.layouts import read_arrangement
+        from boxwise_export.layouts import read_serving_config
         from boxwise_export.manifest import find_manifest
         from boxwise_export.publish import rearrange
 
     with reported(ExportError):
         manifest = find_manifest(repository, pipeline)
-        found = read_arrangement(repository, manifest.pipeline, manifest.revision().models)
+        found = read_serving_config(repository, manifest.pipeline, manifest.revision().models)
         wanted = replace(
             found,
             layout=to or found.layout,
@@ -54,7 +54,7 @@ def layout(
             publication = rearrange(repository, manifest.pipeline, wanted)
             for line in publication.lines():
                 typer.echo(line, err=as_json)
-            found = read_arrangement(repository, manifest.pipeline, publication.revision.models)
+            found = read_serving_config(repository, manifest.pipeline, publication.revision.models)
     if as_json:
         typer.echo(json.dumps({"pipeline": manifest.pipeline, **asdict(found)}, indent=2))
         return

@@ -27,7 +27,7 @@ from boxwise_cli.perf_options import latency as a_latency
 from boxwise_runtime.launcher import Target
 
 if TYPE_CHECKING:
-    from boxwise_export.arrangement import Arrangement
+    from boxwise_export.serving_config import ServingConfig
     from boxwise_perf.pictures import Request
     from boxwise_perf.tune import Objective, Tried, Tuning
     from boxwise_runtime.launcher import ServerOptions
@@ -114,7 +114,7 @@ class _Search:
 
     def run(self, repository: Path, pipeline: str | None, requests: "Sequence[Request]") -> "tuple[str, Tuning]":
         """The pipeline's name, and what was found."""
-        from boxwise_export.layouts import read_arrangement, stage_folders
+        from boxwise_export.layouts import read_serving_config, stage_folders
         from boxwise_export.manifest import find_manifest
         from boxwise_perf.generator import Generator
         from boxwise_perf.tune import climb, neighbours_of
@@ -123,7 +123,7 @@ class _Search:
 
         manifest = find_manifest(repository, pipeline)
         name, models = manifest.pipeline, manifest.revision().models
-        first = read_arrangement(repository, name, models)
+        first = read_serving_config(repository, name, models)
         stages = [stage for stage in stage_folders(repository, name, models) if stage != "info"]
         typer.echo(f"{self.objective}; from {first.describe()}", err=True)
         with (
@@ -174,7 +174,7 @@ def _show(found: "Tuning") -> None:
     typer.echo("for the pipeline file:\n" + pipeline_lines(found.best))
 
 
-def pipeline_lines(arrangement: "Arrangement") -> str:
+def pipeline_lines(arrangement: "ServingConfig") -> str:
     """What the pipeline file says of it."""
     import yaml
 

@@ -15,8 +15,8 @@ from boxwise import BoxwiseError, Client, ContractMismatch, Unavailable, Unknown
 from boxwise._image import IMAGE_SUFFIXES
 from boxwise._request import Options
 from boxwise._words import shortened
-from boxwise_cli.answers import SAVED_SUFFIXES, Answer, FramePlace, answers_table, document, save_picture
 from boxwise_cli.errors import FAILED, USAGE, fail, reported
+from boxwise_cli.output import SAVED_SUFFIXES, Answer, FramePlace, answers_table, document, save_picture
 
 _VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".ts")
 _NO_USE = (Unavailable, UnknownPipeline, ContractMismatch)

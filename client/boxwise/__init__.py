@@ -7,6 +7,7 @@
 """
 
 from boxwise._async_client import AsyncClient
+from boxwise._batch import Outcome
 from boxwise._client import Client
 from boxwise._errors import (
     AccessDenied,
@@ -25,7 +26,6 @@ from boxwise._errors import (
 )
 from boxwise._image import ImageLike, Transfer
 from boxwise._info import ClassifierInfo, DetectorInfo, PipelineInfo
-from boxwise._many import Outcome
 from boxwise._policy import Hedge, Retry
 from boxwise._prediction import Prediction
 from boxwise._result import Detection, Label, Result, Timings

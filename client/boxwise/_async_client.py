@@ -12,12 +12,12 @@ from typing import Any, Self, TypeVar
 
 from boxwise._asynchronous import Pool
 from boxwise._base import BaseClient
+from boxwise._batch import Outcome, Progress, predict_in_tasks
 from boxwise._endpoint import Endpoint, resolve
 from boxwise._errors import BoxwiseError
 from boxwise._grpc import Status
 from boxwise._image import ImageLike, Transfer
 from boxwise._info import PipelineInfo
-from boxwise._many import Outcome, Progress, predict_in_tasks
 from boxwise._request import Options
 from boxwise._result import Result
 from boxwise._steps import Join, Pause, Reply, Resolve, Send, Steps, Work

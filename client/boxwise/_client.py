@@ -13,15 +13,15 @@ from typing import Any, Self, TypeVar
 
 from boxwise._balance import Balancer
 from boxwise._base import BaseClient
+from boxwise._batch import Outcome, Progress, predict_in_threads
 from boxwise._blocking import Pool
 from boxwise._endpoint import Endpoint, resolve
 from boxwise._errors import BoxwiseError
 from boxwise._grpc import Status
+from boxwise._hedge import Race
 from boxwise._image import ImageLike, Transfer
 from boxwise._info import PipelineInfo
-from boxwise._many import Outcome, Progress, predict_in_threads
 from boxwise._prediction import Prediction, Scope, Waiting
-from boxwise._race import Race
 from boxwise._request import Options
 from boxwise._result import Result
 from boxwise._steps import Join, Pause, Reply, Resolve, Send, Steps, Work

@@ -30,7 +30,6 @@ from boxwise._errors import (
     UnknownPipeline,
     from_status,
 )
-from boxwise._frames import SharedFrames, SharedRequest
 from boxwise._grpc import Status, framed, header, header_block
 from boxwise._http2 import Buffer
 from boxwise._image import ImageLike, Transfer, is_cheap, to_tensor
@@ -42,6 +41,7 @@ from boxwise._request import Slot as SlotInput
 from boxwise._response import arrays, text
 from boxwise._result import Result, Timings
 from boxwise._security import TLS, Credentials, Token, require_tls
+from boxwise._shm_pool import SharedFrames, SharedRequest
 from boxwise._steps import Body, Join, Pause, Resolve, Send, Steps, Work
 from boxwise._telemetry import Observed, observed, wanted
 from boxwise._transport import Call, Wire

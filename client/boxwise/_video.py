@@ -14,9 +14,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from boxwise._batch import NOTHING_YET, Progress, predict_in_tasks, predict_in_threads
 from boxwise._errors import BoxwiseError, InvalidArgument
 from boxwise._image import ImageLike
-from boxwise._many import NOTHING_YET, Progress, predict_in_tasks, predict_in_threads
 from boxwise._prediction import Prediction, failed
 from boxwise._result import Result
 from boxwise._video_source import SourceFrame, of_capture, of_file

@@ -10,8 +10,8 @@ from boxwise_export.configs import read_config
 from boxwise_export.layouts import CHUNK, stage_folders
 from boxwise_export.manifest import find_manifest
 from boxwise_runtime.chain import Chain, Graph
-from boxwise_runtime.line import take_queue
 from boxwise_runtime.parameters import read_parameters
+from boxwise_runtime.request_queue import take_queue
 from boxwise_runtime.session import OnnxGraph
 
 

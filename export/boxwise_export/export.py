@@ -14,7 +14,7 @@ from boxwise_export.chain import load_chain
 from boxwise_export.demo_assets import PHOTOS
 from boxwise_export.download import DownloadError, fetch
 from boxwise_export.errors import ExportError
-from boxwise_export.graph.light import give_back_memory
+from boxwise_export.graph.large_models import give_back_memory
 from boxwise_export.network import Report
 from boxwise_export.observed import Observed, contact_sheet, observe, warnings
 from boxwise_export.parity.gate import MOST_PICTURES, check_parity, find_images, read_picture, spread

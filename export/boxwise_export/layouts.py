@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from boxwise_export.arrangement import IN_FLIGHT, Arrangement, Layout
 from boxwise_export.configs import Template, model_py, per_classifier, read_config, remove
 from boxwise_export.manifest import Revision
+from boxwise_export.serving_config import IN_FLIGHT, Layout, ServingConfig
 from boxwise_export.versions import ModelFolder, config_files, version_files
 from boxwise_runtime.fitting import BY_CORES
-from boxwise_runtime.line import QUEUE_LIMITS, QUEUE_PARAMETERS, QueueLimits
+from boxwise_runtime.request_queue import QUEUE_LIMITS, QUEUE_PARAMETERS, QueueLimits
 from boxwise_runtime.targets import config_path
 
 OPTIONS = ("score_threshold", "iou_threshold", "max_detections", "class_filter")
@@ -35,7 +35,7 @@ _NETWORKS = ("detector", "classifier_")
 Layer = Callable[[Mapping[str, int]], Sequence[ModelFolder]]
 
 
-def layers(pipeline: str, stages: Stages, arrangement: Arrangement) -> list[Layer]:
+def layers(pipeline: str, stages: Stages, arrangement: ServingConfig) -> list[Layer]:
     """What is to be published, in the order in which versions are given."""
     arrangement = _with_limits(arrangement, stages)
     stages = {name: arranged(name, folder, arrangement) for name, folder in stages.items()}
@@ -96,7 +96,7 @@ def read_stages(repository: Path, pipeline: str, revision: Revision) -> Stages:
     return stages
 
 
-def read_arrangement(repository: Path, pipeline: str, versions: Mapping[str, int]) -> Arrangement:
+def read_serving_config(repository: Path, pipeline: str, versions: Mapping[str, int]) -> ServingConfig:
     """How a pipeline that was published is laid out; the arguments are those of `stage_folders`.
 
     `instances` has the models that run in the Python backend, the information apart.
@@ -125,7 +125,7 @@ def read_arrangement(repository: Path, pipeline: str, versions: Mapping[str, int
         texts = (each.parameters[key].string_value for each in (joined, *configs.values()) if key in each.parameters)
         return next((int(text) for text in texts), None)
 
-    return Arrangement(
+    return ServingConfig(
         layout,
         instances,
         threads=number("threads"),
@@ -146,7 +146,7 @@ def _first(stages: Stages) -> Template:
     return Template.read(stages["preprocess" if "preprocess" in stages else "whole_picture"].configs["config.pbtxt"])
 
 
-def _with_limits(arrangement: Arrangement, stages: Stages) -> Arrangement:
+def _with_limits(arrangement: ServingConfig, stages: Stages) -> ServingConfig:
     """Limits that are not given are those of the stage that callers come to: networks may have others (`glued`)."""
     had = _first(stages).config.parameters
 
@@ -157,7 +157,7 @@ def _with_limits(arrangement: Arrangement, stages: Stages) -> Arrangement:
     return replace(arrangement, max_queue=limit("max_queue"), max_wait_ms=limit("max_wait_ms"))
 
 
-def arranged(name: str, folder: ModelFolder, arrangement: Arrangement) -> ModelFolder:
+def arranged(name: str, folder: ModelFolder, arrangement: ServingConfig) -> ModelFolder:
     """A stage with its share of an arrangement."""
     configs = {}
     for path, text in folder.configs.items():
@@ -209,7 +209,7 @@ class _Outline:
         return [*(["detector"] if self.detects else []), *(f"classifier_{name}" for name in self.top_k)]
 
 
-def _joined(outline: _Outline, stages: Stages, arrangement: Arrangement, versions: Mapping[str, int]) -> ModelFolder:
+def _joined(outline: _Outline, stages: Stages, arrangement: ServingConfig, versions: Mapping[str, int]) -> ModelFolder:
     """The one model of the layouts `fused` and `glued`: requests of the contract in, replies out."""
     layout = arrangement.layout
     template = Template.load(layout)

@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from boxwise_export.arrangement import Layout
 from boxwise_export.errors import PipelineError
 from boxwise_export.labels import as_name
+from boxwise_export.serving_config import Layout
 from boxwise_export.yaml_file import load_yaml
 from boxwise_runtime.canvas import ColorOrder, Interpolation, Resize
 

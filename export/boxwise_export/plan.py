@@ -11,14 +11,13 @@ import onnx
 from numpy.typing import NDArray
 
 from boxwise_export.activation import last_operator, settle_activation
-from boxwise_export.arrangement import Arrangement
 from boxwise_export.arrays import read_anchors, read_prototypes
 from boxwise_export.errors import GraphError, PipelineError
 from boxwise_export.families import Head, Reading, find_family
 from boxwise_export.families.unserved import describe
 from boxwise_export.graph.classifier import build_classifier, unit_vectors
 from boxwise_export.graph.detector import build_detector
-from boxwise_export.graph.light import give_back_memory
+from boxwise_export.graph.large_models import give_back_memory
 from boxwise_export.graph.precision import to_fp16
 from boxwise_export.graph.source import SourceInput, probe_unlike
 from boxwise_export.labels import read_labels
@@ -33,6 +32,7 @@ from boxwise_export.pipeline import (
     Pipeline,
     Precision,
 )
+from boxwise_export.serving_config import ServingConfig
 from boxwise_export.sources import Source
 from boxwise_runtime.canvas import ColorOrder, Interpolation, Resize
 from boxwise_runtime.crop import CropSpec
@@ -130,7 +130,7 @@ class Plan:
     instances: int
     threads: int
     precision: Precision = "fp32"
-    arrangement: Arrangement = field(default_factory=Arrangement)
+    arrangement: ServingConfig = field(default_factory=ServingConfig)
     warmup_picture: bytes = b""
 
     @property
@@ -172,7 +172,7 @@ def make_plan(
         instances=instances,
         threads=max(1, cores // instances),
         precision="fp16" if fp16 else "fp32",
-        arrangement=Arrangement(pipeline.layout, by_cores=by_cores, **serving.model_dump()),
+        arrangement=ServingConfig(pipeline.layout, by_cores=by_cores, **serving.model_dump()),
     )
 
 

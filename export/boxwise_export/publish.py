@@ -12,14 +12,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from boxwise_export.arrangement import Arrangement
+from boxwise_export.atomic_dir import edited, locked, write_file
 from boxwise_export.errors import RepositoryError
-from boxwise_export.exchange import edited, locked, write_file
 from boxwise_export.layouts import Stages, layers, read_stages
 from boxwise_export.manifest import Manifest, Provenance, Revision, find_manifest, read_manifests
 from boxwise_export.plan import ClassifierPlan, DetectorPlan, Plan
 from boxwise_export.repository import build_stages
 from boxwise_export.revisions import place, prune, serve
+from boxwise_export.serving_config import ServingConfig
 from boxwise_export.versions import ModelFolder, is_served, version_files, versions_of, write_version
 
 KEPT = 3  # revisions that can be gone back to: the one that is served, and two before it
@@ -94,7 +94,7 @@ def publish(
         return _publish(out.resolve(), plan.name, build_stages(plan), plan.arrangement, draft, keep, sheet)
 
 
-def rearrange(repository: Path, pipeline: str | None, arrangement: Arrangement, *, keep: int = KEPT) -> Publication:
+def rearrange(repository: Path, pipeline: str | None, arrangement: ServingConfig, *, keep: int = KEPT) -> Publication:
     """Publish what is served once more, in another layout or with other numbers of processes and threads.
 
     Args:
@@ -119,7 +119,7 @@ def _publish(
     out: Path,
     pipeline: str,
     stages: Stages,
-    arrangement: Arrangement,
+    arrangement: ServingConfig,
     draft: Revision,
     keep: int,
     sheet: bytes | None = None,

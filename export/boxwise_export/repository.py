@@ -10,13 +10,13 @@ from importlib.metadata import version
 from typing import Any
 
 from boxwise_export.configs import Template, model_py, per_classifier, remove, set_parameters, set_shape
-from boxwise_export.graph.light import serialized
+from boxwise_export.graph.large_models import serialized
 from boxwise_export.layouts import CHUNK, Stages
 from boxwise_export.plan import ClassifierPlan, DetectorPlan, Plan
 from boxwise_export.versions import ModelFolder
 from boxwise_runtime import warmup
 from boxwise_runtime.fitting import BY_CORES
-from boxwise_runtime.line import QueueLimits
+from boxwise_runtime.request_queue import QueueLimits
 from boxwise_runtime.targets import TARGETS, config_path
 
 CONTRACT_VERSION = 1

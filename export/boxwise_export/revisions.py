@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from boxwise_export.atomic_dir import edited, locked, write_file
 from boxwise_export.errors import RepositoryError
-from boxwise_export.exchange import edited, locked, write_file
 from boxwise_export.manifest import Manifest, find_manifest
 from boxwise_export.versions import serve_version, versions_of
 

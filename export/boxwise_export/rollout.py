@@ -21,9 +21,9 @@ from typing import Any
 
 from google.protobuf import text_format
 
+from boxwise_export.atomic_dir import share, write_file
 from boxwise_export.configs import read_config
 from boxwise_export.errors import ExportError, RepositoryError
-from boxwise_export.exchange import share, write_file
 from boxwise_export.layouts import DETECTIONS
 from boxwise_export.manifest import Manifest, Revision, read_manifests
 from boxwise_export.revisions import place

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from boxwise_export.exchange import write_file
+from boxwise_export.atomic_dir import write_file
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from boxwise_export.arrangement import IN_FLIGHT, LAYOUTS, Arrangement, Layout
+from boxwise_export.serving_config import IN_FLIGHT, LAYOUTS, Layout, ServingConfig
 from boxwise_perf.load import Samples
 from boxwise_perf.stats import Estimate
 from boxwise_runtime.targets import Target
@@ -75,7 +75,7 @@ class Tried:
         taken: whether it became the best so far.
     """
 
-    arrangement: Arrangement
+    arrangement: ServingConfig
     change: str
     score: float
     ratio: Estimate
@@ -96,20 +96,20 @@ class Tuning:
     """
 
     objective: str
-    first: Arrangement
-    best: Arrangement
+    first: ServingConfig
+    best: ServingConfig
     gain: Estimate
     tried: tuple[Tried, ...]
     complete: bool
 
 
 # (candidate, best so far, whether it is the last word) -> the candidate's score, and its ratio to the best so far.
-Measure = Callable[[Arrangement, Arrangement, bool], tuple[float, Estimate]]
+Measure = Callable[[ServingConfig, ServingConfig, bool], tuple[float, Estimate]]
 
 
 def climb(
-    first: Arrangement,
-    neighbours: Callable[[Arrangement], Iterator[tuple[str, Arrangement]]],
+    first: ServingConfig,
+    neighbours: Callable[[ServingConfig], Iterator[tuple[str, ServingConfig]]],
     measure: Measure,
     *,
     objective: str,
@@ -155,7 +155,7 @@ def climb(
 
 def neighbours_of(
     stages: Sequence[str], cores: int, target: Target
-) -> Callable[[Arrangement], Iterator[tuple[str, Arrangement]]]:
+) -> Callable[[ServingConfig], Iterator[tuple[str, ServingConfig]]]:
     """What can be tried next to an arrangement.
 
     Args:
@@ -164,7 +164,7 @@ def neighbours_of(
         target: that is served.
     """
 
-    def neighbours(now: Arrangement) -> Iterator[tuple[str, Arrangement]]:
+    def neighbours(now: ServingConfig) -> Iterator[tuple[str, ServingConfig]]:
         now = replace(now, by_cores=False)  # what is tried is tried with its own numbers
         if target == "embedded":
             for layout in LAYOUTS:
@@ -184,7 +184,7 @@ def neighbours_of(
     return neighbours
 
 
-def _other_layout(now: Arrangement, layout: Layout, stages: Sequence[str], cores: int) -> Arrangement:
+def _other_layout(now: ServingConfig, layout: Layout, stages: Sequence[str], cores: int) -> ServingConfig:
     """As `boxwise export` would have it: an instance a core, one thread each."""
     networks = [stage for stage in stages if stage == "detector" or stage.startswith("classifier_")]
     models = {"ensemble": stages, "glued": ["glued", *networks], "fused": ["fused"]}[layout]
@@ -197,7 +197,7 @@ def _other_layout(now: Arrangement, layout: Layout, stages: Sequence[str], cores
     )
 
 
-def _threads(now: Arrangement, cores: int) -> Iterator[tuple[str, Arrangement]]:
+def _threads(now: ServingConfig, cores: int) -> Iterator[tuple[str, ServingConfig]]:
     threads = now.threads or 1
     for other in (threads * 2, threads // 2):
         if 1 <= other <= cores:
@@ -207,7 +207,7 @@ def _threads(now: Arrangement, cores: int) -> Iterator[tuple[str, Arrangement]]:
         yield f"{threads * 2} threads, fewer instances", replace(now, threads=threads * 2, instances=shared)
 
 
-def _batches(now: Arrangement) -> Iterator[tuple[str, Arrangement]]:
+def _batches(now: ServingConfig) -> Iterator[tuple[str, ServingConfig]]:
     for delay in QUEUE_DELAYS_US:
         if delay != now.queue_delay_us:
             yield f"queue delay {delay} us", replace(now, queue_delay_us=delay)

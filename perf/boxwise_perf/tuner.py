@@ -10,8 +10,8 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from types import TracebackType
 
-from boxwise_export.arrangement import Arrangement
 from boxwise_export.publish import rearrange
+from boxwise_export.serving_config import ServingConfig
 from boxwise_perf.compare import PICTURES_APART, interleave, ratio
 from boxwise_perf.generator import Generator, Job
 from boxwise_perf.load import Closed
@@ -52,7 +52,7 @@ class Tuner(AbstractContextManager["Tuner"]):
         self._pairs, self._block_s, self._warm_up_s, self._options = pairs, block_s, warm_up_s, options
         self._up: dict[str, tuple[ExitStack, str]] = {}  # by the arrangement: what ends its server, and its address
 
-    def measure(self, candidate: Arrangement, best: Arrangement, last_word: bool) -> tuple[float, Estimate]:
+    def measure(self, candidate: ServingConfig, best: ServingConfig, last_word: bool) -> tuple[float, Estimate]:
         """The candidate's score, and its ratio to that of the best so far; see `tune.Measure`.
 
         Raises:
@@ -78,7 +78,7 @@ class Tuner(AbstractContextManager["Tuner"]):
         for stack, _ in self._up.values():
             stack.close()
 
-    def _serve(self, arrangement: Arrangement) -> str:
+    def _serve(self, arrangement: ServingConfig) -> str:
         if str(arrangement) not in self._up:
             with ExitStack() as stack:
                 folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="boxwise-tune-")), "repository")

@@ -16,7 +16,7 @@ from PIL import ExifTags, Image
 
 from boxwise_runtime.errors import InvalidInput
 from boxwise_runtime.formats import described, served_format
-from boxwise_runtime.skim import skim
+from boxwise_runtime.image_limits import skim
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 MEGA = 1_000_000

@@ -11,7 +11,7 @@ import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
 from boxwise_runtime.chain import Chain
-from boxwise_runtime.line import QueueLimits
+from boxwise_runtime.request_queue import QueueLimits
 from boxwise_runtime.triton import ChainModel, Refused
 
 _CANDIDATES = ["candidate_boxes", "candidate_scores", "candidate_classes"]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, get_args
 
 from numpy.typing import NDArray
 
-from boxwise_runtime.line import Line, Overload
+from boxwise_runtime.request_queue import Overload, RequestQueue
 
 REASONS = ("empty", "format", "size", "corrupt", "option")  # of `InvalidInput`
 _WAITING = "boxwise_waiting_requests"
@@ -65,7 +65,7 @@ class Tally:
         line: where they wait here, if they do.
     """
 
-    def __init__(self, *, refuses: bool = False, line: Line[Any] | None = None) -> None:
+    def __init__(self, *, refuses: bool = False, line: RequestQueue[Any] | None = None) -> None:
         # Nothing of a kind is said as well: what first appears as 10 has no rate.
         refusals = [Series(_REFUSALS, "reason", reason) for reason in REASONS if refuses]
         overloads = [Series(_OVERLOADS, "reason", reason) for reason in get_args(Overload) if line]

@@ -17,7 +17,7 @@ import socket
 import sys
 import time
 
-from boxwise_runtime.stubs import stubs_of
+from boxwise_runtime.stub_processes import stubs_of
 
 # A grey PNG of 1 x 1: whatever is found in it, every stage and every network runs (a classifier gets a blank crop).
 PICTURE = bytes.fromhex(

@@ -20,11 +20,11 @@ import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
 from boxwise_runtime.errors import InvalidInput
-from boxwise_runtime.line import Line, Overload, take_queue
+from boxwise_runtime.load_board import SHM, Downstream, LoadBoard, load_file
 from boxwise_runtime.metrics import FAMILIES, GAUGES, Series, Tally
 from boxwise_runtime.parameters import build_stage
+from boxwise_runtime.request_queue import Overload, RequestQueue, take_queue
 from boxwise_runtime.stages import Tensors
-from boxwise_runtime.turns import SHM, Downstream, Turns, turns_file
 from boxwise_runtime.warmup import warm_up
 
 # Asking whether a caller is gone takes 0.13 ms: in a chain, it is done after so much work and no sooner.
@@ -59,7 +59,7 @@ class StageModel:
         """Answer each request by itself, so that a wrong one disturbs no other."""
         return [self._respond(request, self._read(request)) for request in requests]
 
-    def _open_line(self, args: dict[str, str]) -> Line[Any] | None:  # noqa: ARG002
+    def _open_line(self, args: dict[str, str]) -> RequestQueue[Any] | None:  # noqa: ARG002
         """Where requests wait, if they do."""
         return None
 
@@ -111,7 +111,7 @@ class _Waiting:
 
 
 class QueuedModel(StageModel):
-    """A stage that callers wait for, in a line with its limits (`line.py`), beside other processes of it (`turns.py`).
+    """A stage with a queue of requests (`request_queue.py`), shared out among its processes (`load_board.py`).
 
     Triton hands a process its next request when `execute` returns, and bounds no queue of its own well: with
     `max_queue_size`, 2.51 hands out requests up to half a second late.
@@ -137,13 +137,15 @@ class QueuedModel(StageModel):
         """Answer those who wait."""
         self._line.close()
 
-    def _open_line(self, args: dict[str, str]) -> Line[_Waiting]:
+    def _open_line(self, args: dict[str, str]) -> RequestQueue[_Waiting]:
         prefix = _server_prefix()
         count = json.loads(args["model_config"])["instance_group"][0]["count"]
         place = int(args["model_instance_name"].rpartition("_")[2])
-        turns = Turns(turns_file(prefix, args["model_name"], args["model_version"]), place, count)
+        turns = LoadBoard(load_file(prefix, args["model_name"], args["model_version"]), place, count)
         downstream = Downstream(prefix, self._downstream)
-        self._line = Line(self._send, self._turn_away, self._limits, self.workers, turns, lambda: downstream.busy)
+        self._line = RequestQueue(
+            self._send, self._turn_away, self._limits, self.workers, turns, lambda: downstream.busy
+        )
         return self._line
 
     def _answer(self, request: Any, inputs: Tensors) -> Mapping[str, NDArray[Any]]:

@@ -33,7 +33,7 @@ REFUSED = BY_HEADER | bombs.of_too_many_parts()
 SEEN = bombs.of_much_to_inflate()
 PLAIN = bombs.scans(5000, 5000, 1, components=3)  # as many pixels as a picture may have, and nothing wrong with it
 PLAIN_MS_TIMES = 8  # what 100 scans of 25 megapixels may take of the time of one
-PLAIN_MS_SHARE = 0.05  # what one may that is not refused by its header; without `skim.py` some took 10
+PLAIN_MS_SHARE = 0.05  # what one may that is not refused by its header; without `image_limits.py` some took 10
 
 
 def milliseconds(file: bytes) -> tuple[str, float]:

@@ -30,7 +30,7 @@ from boxwise_benchmarks.measure import closed_loop
 from boxwise_perf.memory import held_mib
 from boxwise_perf.prometheus import scrape
 from boxwise_runtime.launcher import ServerOptions
-from boxwise_runtime.stubs import stubs_of
+from boxwise_runtime.stub_processes import stubs_of
 
 SHARE = 0.1
 IN_FLIGHT = 16

@@ -24,9 +24,9 @@ import numpy as np
 import pytest
 from contract_support.trials import Trial
 
-from boxwise_export.arrangement import LAYOUTS, Arrangement, Layout
 from boxwise_export.demo import prepare_demo
 from boxwise_export.publish import rearrange
+from boxwise_export.serving_config import LAYOUTS, Layout, ServingConfig
 from boxwise_perf.compare import interleave, ratio
 from boxwise_perf.generator import Generator, Job
 from boxwise_perf.load import Closed, Load, Open, Samples
@@ -34,7 +34,7 @@ from boxwise_perf.memory import held_mib
 from boxwise_perf.pictures import requests
 from boxwise_runtime.cache import cache_folder
 from boxwise_runtime.launcher import ServerOptions, TritonProcess
-from boxwise_runtime.line import MAX_BYTES
+from boxwise_runtime.request_queue import MAX_BYTES
 
 TIMES = 3
 BUSY = Closed(4)
@@ -58,7 +58,7 @@ def test_three_times_as_many_as_it_can_answer(trial: Trial, exported: tuple[Path
     repository, photos = exported
     cores = sorted(os.sched_getaffinity(0))
     with started_on(set(cores[:SERVER_CORES])):
-        rearrange(repository, None, Arrangement(layout, max_wait_ms=MAX_WAIT_MS))
+        rearrange(repository, None, ServingConfig(layout, max_wait_ms=MAX_WAIT_MS))
         options = ServerOptions.on_free_ports(repository)
         server = TritonProcess.start(options)
     with server, started_on(set(cores[SERVER_CORES:] or cores)), Generator(requests(photos)) as generator:

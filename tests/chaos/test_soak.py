@@ -29,7 +29,7 @@ from contract_support.trials import Trial
 
 from boxwise import Client
 from boxwise_benchmarks.measure import closed_loop
-from boxwise_export.arrangement import Layout
+from boxwise_export.serving_config import Layout
 from boxwise_perf.compare import block, interleave, ratio
 from boxwise_perf.generator import Generator, Job
 from boxwise_perf.load import Closed, Open, Samples

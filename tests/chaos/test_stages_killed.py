@@ -23,7 +23,7 @@ from contract_support.trials import Trial
 from boxwise import Client
 from boxwise_perf.load import Open, Samples
 from boxwise_runtime.launcher import Supervisor
-from boxwise_runtime.stubs import stubs_of
+from boxwise_runtime.stub_processes import stubs_of
 
 DEADLINE_S = 2.0
 WOKEN_S = 1.0

@@ -12,7 +12,7 @@ import pytest
 from contract_support.servers import server_of, serving
 
 from boxwise_runtime.launcher import free_ports
-from boxwise_runtime.stubs import stubs_of
+from boxwise_runtime.stub_processes import stubs_of
 
 CONFIG = """
 backend: "python"

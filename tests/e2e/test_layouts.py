@@ -17,10 +17,10 @@ from contract_support.servers import copy_pipeline
 from contract_support.synthetic import make_dots, png
 
 from boxwise import Cancelled, Client, InvalidArgument, InvalidImage
-from boxwise_export.arrangement import LAYOUTS, Arrangement, Layout
 from boxwise_export.chain import load_chain
 from boxwise_export.manifest import read_manifests
 from boxwise_export.publish import rearrange
+from boxwise_export.serving_config import LAYOUTS, Layout, ServingConfig
 from boxwise_runtime.launcher import LaunchError, ServerOptions, TritonProcess
 from boxwise_runtime.warmup import PICTURE
 
@@ -38,7 +38,7 @@ def relaid(repository: Path, layout: Layout, tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp(layout) / "repository"
     shutil.copytree(repository, folder)
     for name in read_manifests(folder):
-        rearrange(folder, name, Arrangement(layout))
+        rearrange(folder, name, ServingConfig(layout))
     return folder
 
 
@@ -146,7 +146,7 @@ def test_the_chain_of_any_layout_is_the_same(repository: Path, relaid: Path) -> 
 
 def test_the_way_back_is_what_was_there(repository: Path, relaid: Path, tmp_path: Path) -> None:
     shutil.copytree(relaid, tmp_path / "back")
-    publication = rearrange(tmp_path / "back", "dots", Arrangement("ensemble"))
+    publication = rearrange(tmp_path / "back", "dots", ServingConfig("ensemble"))
     first = read_manifests(repository)["dots"].revision()
     for model, files in first.digests.items():
         if model not in ("dots", "dots_raw"):  # these name the versions of the others
@@ -158,7 +158,7 @@ def test_a_version_that_cannot_answer_its_warm_up_is_not_served(
     repository: Path, which: Layout, tmp_path: Path
 ) -> None:
     own = copy_pipeline(repository, "dots", tmp_path / "repository")
-    rearrange(own, "dots", Arrangement(which))
+    rearrange(own, "dots", ServingConfig(which))
     for picture in own.rglob(PICTURE):
         picture.unlink()  # it may be the same file as the other repository's
         picture.write_bytes(b"no picture")
@@ -171,7 +171,7 @@ def test_a_picture_that_comes_again_is_answered_from_memory_where_asked_for(
     repository: Path, which: Layout, tmp_path: Path
 ) -> None:
     own = copy_pipeline(repository, "dots", tmp_path / "repository")
-    rearrange(own, "dots", Arrangement(which, response_cache=True))
+    rearrange(own, "dots", ServingConfig(which, response_cache=True))
     options = replace(ServerOptions.on_free_ports(own), response_cache_mb=16)
     with TritonProcess.start(options):
         server = Triton(options.grpc_url, "")

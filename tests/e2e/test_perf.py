@@ -18,12 +18,12 @@ from contract_support.calls import Triton
 from contract_support.servers import write_tritonserver
 
 from boxwise_benchmarks.calibrate import calibrate
-from boxwise_export.arrangement import Arrangement
+from boxwise_export.atomic_dir import write_file
 from boxwise_export.demo import prepare_demo
-from boxwise_export.exchange import write_file
-from boxwise_export.layouts import read_arrangement
+from boxwise_export.layouts import read_serving_config
 from boxwise_export.manifest import find_manifest
 from boxwise_export.publish import rearrange
+from boxwise_export.serving_config import ServingConfig
 from boxwise_perf.generator import Generator
 from boxwise_perf.null import nullify
 from boxwise_perf.pictures import requests, synthetic
@@ -43,7 +43,7 @@ def null(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's pipeline as an ensemble, its models replaced by ones that answer constants."""
     folder = tmp_path_factory.mktemp("null")
     prepare_demo(cache_folder(), folder / "demo", lambda line: None)
-    rearrange(folder / "demo", None, Arrangement("ensemble"))
+    rearrange(folder / "demo", None, ServingConfig("ensemble"))
     nullify(folder / "demo", folder / "null")
     return folder / "null"
 
@@ -86,7 +86,7 @@ def test_a_sweep_of_a_repository(null: Path, tmp_path: Path) -> None:
 
 def test_the_stages_inside_a_fused_pipeline(null: Path, tmp_path: Path) -> None:
     shutil.copytree(null, tmp_path / "fused")
-    rearrange(tmp_path / "fused", None, Arrangement("fused"))
+    rearrange(tmp_path / "fused", None, ServingConfig("fused"))
     options = ServerOptions.on_free_ports(tmp_path / "fused")
     with TritonProcess.start(options):
         for server in (("--url", options.grpc_url), (tmp_path / "fused",)):
@@ -174,7 +174,7 @@ def test_queue_delays_and_batches_of_a_target_that_batches_reach_its_server(null
         started.append(server)
         return server
 
-    first = read_arrangement(repository, "boxwise", find_manifest(repository).revision().models)
+    first = read_serving_config(repository, "boxwise", find_manifest(repository).revision().models)
     assert first.queue_delay_us == 100
     other = replace(first, queue_delay_us=2000, max_batch_size=2)
     assert other in [

@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from boxwise_export.arrangement import Arrangement
 from boxwise_export.configs import Template
 from boxwise_export.errors import ExportError, PipelineError
-from boxwise_export.layouts import read_arrangement
+from boxwise_export.layouts import read_serving_config
 from boxwise_export.manifest import find_manifest
 from boxwise_export.pipeline import load_pipeline
 from boxwise_export.plan import make_plan
 from boxwise_export.publish import publish, rearrange
 from boxwise_export.revisions import rollback
+from boxwise_export.serving_config import ServingConfig
 from boxwise_export.tensorrt.build import graphs_of
 from boxwise_runtime.targets import TARGETS, config_path
 
@@ -94,7 +94,7 @@ def test_in_flight_follows_the_target_unless_it_is_given(
     configs = [config(repository, "street", config_path(target)) for target in TARGETS]
     assert [each.parameters["in_flight"].string_value for each in configs] == list(expected)
     assert all(each.response_cache.enable for each in configs)
-    arrangement = read_arrangement(repository, "street", find_manifest(repository).revision().models)
+    arrangement = read_serving_config(repository, "street", find_manifest(repository).revision().models)
     assert arrangement.in_flight == (int(expected[0]) if serving else None)
     again = rearrange(repository, "street", arrangement)
     assert again.changed == []
@@ -108,10 +108,10 @@ def test_the_networks_of_glued_refuse_nobody_who_was_let_in(published: Callable[
         return tuple(parameters[key].string_value for key in ("max_queue", "max_wait_ms"))
 
     assert limits("street_detector") == ("2", "500")
-    rearrange(repository, None, Arrangement("glued"))
+    rearrange(repository, None, ServingConfig("glued"))
     assert limits("street") == ("2", "500")
     assert limits("street_detector") == limits("street_classifier_color") == ("64", "10000")
-    rearrange(repository, None, Arrangement("ensemble"))
+    rearrange(repository, None, ServingConfig("ensemble"))
     assert limits("street_preprocess") == limits("street_detector") == ("2", "500")
 
 
@@ -133,16 +133,16 @@ def test_every_statement_of_a_joined_model_is_explained(published: Callable[[str
 def test_a_layout_is_a_revision_and_can_be_gone_back_from(published: Callable[[str], Path]) -> None:
     repository = published(BOTH)
     before = models(repository)
-    assert rearrange(repository, None, Arrangement("fused")).revision.number == 2
+    assert rearrange(repository, None, ServingConfig("fused")).revision.number == 2
     assert models(repository) == {"", "_raw", "_info"}
-    assert rearrange(repository, "street", Arrangement("fused")).changed == []
+    assert rearrange(repository, "street", ServingConfig("fused")).changed == []
     rollback(repository)
     assert models(repository) == before
 
 
 def test_what_was_arranged_stays_when_something_else_is(published: Callable[[str], Path]) -> None:
     repository = published(BOTH + "serving: {instances: {detector: 3}}\n")
-    rearrange(repository, None, Arrangement(instances={"nms": 1}))
+    rearrange(repository, None, ServingConfig(instances={"nms": 1}))
     assert config(repository, "street_detector").instance_group[0].count == 3
     assert config(repository, "street_nms").instance_group[0].count == 1
 

@@ -11,10 +11,10 @@ from unittest import mock
 
 import pytest
 
-from boxwise_export import exchange
+from boxwise_export import atomic_dir
+from boxwise_export.atomic_dir import locked, write_file
 from boxwise_export.configs import read_config
 from boxwise_export.errors import ExportError, RepositoryError
-from boxwise_export.exchange import locked, write_file
 from boxwise_export.export import export
 from boxwise_export.manifest import Manifest, find_manifest
 from boxwise_export.pipeline import load_pipeline
@@ -203,7 +203,7 @@ def crashes(change: Callable[[], object]) -> Iterator[int]:
 
             for owner, name in (
                 (os, "rename"), (os, "link"), (os, "unlink"), (os, "mkdir"), (os, "rmdir"), (os, "fsync"),
-                (exchange, "_rename_exchange"),
+                (atomic_dir, "_rename_exchange"),
             ):  # fmt: skip
                 setattr(owner, name, counted(getattr(owner, name)))
             try:
@@ -231,7 +231,7 @@ def test_a_kill_at_any_moment_leaves_the_old_or_the_new(
     plan: Callable[..., Plan], in_memory: Path, monkeypatch: pytest.MonkeyPatch, can_exchange: bool
 ) -> None:
     if not can_exchange:
-        monkeypatch.setattr(exchange, "_rename_exchange", mock.Mock(side_effect=OSError(errno.EINVAL, "cannot")))
+        monkeypatch.setattr(atomic_dir, "_rename_exchange", mock.Mock(side_effect=OSError(errno.EINVAL, "cannot")))
     out = in_memory / "repository"
     first, second = plan(0.3, classifier=True), plan(0.6)
     publish(second, in_memory / "fresh")
@@ -255,7 +255,7 @@ def test_a_failure_at_any_moment_leaves_what_was_there(plan: Callable[..., Plan]
     first, second = plan(0.3), plan(0.6)
     publish(first, out)
     before = snapshot(out)
-    for step in ("exchange.share", "versions.write_file", "publish.serve", "publish.prune", "exchange._exchange"):
+    for step in ("atomic_dir.share", "versions.write_file", "publish.serve", "publish.prune", "atomic_dir._exchange"):
         with mock.patch(f"boxwise_export.{step}", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
             publish(second, out)
         assert snapshot(out) == before

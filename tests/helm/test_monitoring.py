@@ -21,12 +21,12 @@ from helm_support.chart import CASES, CHART, MONITORING, NAMESPACE, ROOT, TOOLS,
 from helm_support.pod import Pod, Ports, image, running
 
 from boxwise import Client
-from boxwise_export.arrangement import Arrangement, Layout
 from boxwise_export.demo import prepare_demo
 from boxwise_export.publish import rearrange
+from boxwise_export.serving_config import Layout, ServingConfig
 from boxwise_runtime.cache import cache_folder
 from boxwise_runtime.launcher import free_ports
-from boxwise_runtime.stubs import stubs_of
+from boxwise_runtime.stub_processes import stubs_of
 
 DASHBOARD = json.loads((CHART / "dashboards" / "boxwise.json").read_text())
 PANELS = [(panel["title"], target["expr"]) for panel in DASHBOARD["panels"] for target in panel["targets"]]
@@ -117,7 +117,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 @contextmanager
 def serving(folder: Path, layout: Layout) -> Iterator[Served]:
     photos = prepare_demo(cache_folder(), folder / "repository", lambda line: None)
-    rearrange(folder / "repository", None, Arrangement(layout))
+    rearrange(folder / "repository", None, ServingConfig(layout))
     ports = Ports.free()
     values = merged(
         MONITORING,

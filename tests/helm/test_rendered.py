@@ -27,11 +27,11 @@ from helm_support.repository import add_slow_model
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from boxwise import TLS, BoxwiseError, Client
-from boxwise_export.exchange import write_file
+from boxwise_export.atomic_dir import write_file
 from boxwise_runtime import probe
 from boxwise_runtime.launcher import command
 from boxwise_runtime.launcher.options import ServerOptions
-from boxwise_runtime.stubs import stubs_of
+from boxwise_runtime.stub_processes import stubs_of
 
 PIPELINE = "dots"
 HEADER = "boxwise-admin"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from contract_support.perf_results import COMPARISON, EMPTY, RUN, SLO, trial
 
-from boxwise_export.arrangement import Arrangement
+from boxwise_export.serving_config import ServingConfig
 from boxwise_perf.load import Closed, Open
 from boxwise_perf.page import render
 from boxwise_perf.plots import plots
@@ -63,9 +63,9 @@ def test_what_could_not_be_seen_is_said_once() -> None:
 
 
 def test_a_search_is_its_table_and_what_won() -> None:
-    fused = Arrangement("fused", {"fused": 2}, threads=1)
+    fused = ServingConfig("fused", {"fused": 2}, threads=1)
     tried = Tried(fused, "layout fused", 700.0, Estimate(1.55, 1.5, 1.6), taken=True)
-    found = Tuning("the most images/s", Arrangement(), fused, Estimate(1.54, 1.51, 1.57), (tried,), complete=True)
+    found = Tuning("the most images/s", ServingConfig(), fused, Estimate(1.54, 1.51, 1.57), (tried,), complete=True)
     page = render([replace(EMPTY, tuning=found)], [])
     for words in ("layout fused", "1.550\n[1.500, 1.600]", "taken", "best: fused (2 fused; 1 threads), 1.54 times"):
         assert words in page
@@ -74,7 +74,7 @@ def test_a_search_is_its_table_and_what_won() -> None:
 
 
 def test_a_search_survives_its_file(tmp_path: Path) -> None:
-    found = Tuning("lowest", Arrangement(), Arrangement("glued", {"glued": 3}), Estimate(2.0), (), complete=False)
+    found = Tuning("lowest", ServingConfig(), ServingConfig("glued", {"glued": 3}), Estimate(2.0), (), complete=False)
     result = replace(EMPTY, tuning=found)
     (tmp_path / "tuned.json").write_text(text(result))
     assert load(tmp_path / "tuned.json") == result

@@ -9,20 +9,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from boxwise_export.arrangement import Arrangement
+from boxwise_export.serving_config import ServingConfig
 from boxwise_perf.load import Samples
 from boxwise_perf.stats import Estimate
 from boxwise_perf.tune import Objective, Tuning, climb, neighbours_of
 from boxwise_runtime.targets import Target
 
 STAGES = ["preprocess", "detector", "nms", "classifier_kind", "assemble"]
-START = Arrangement("ensemble", dict.fromkeys(STAGES, 2) | {"assemble": 1}, threads=1)
+START = ServingConfig("ensemble", dict.fromkeys(STAGES, 2) | {"assemble": 1}, threads=1)
 
 
-def search(score: Callable[[Arrangement], float], first: Arrangement = START, noise: float = 0.0) -> Tuning:
+def search(score: Callable[[ServingConfig], float], first: ServingConfig = START, noise: float = 0.0) -> Tuning:
     """A climb on a landscape, whose intervals are as wide as the noise."""
 
-    def measure(candidate: Arrangement, best: Arrangement, last_word: bool) -> tuple[float, Estimate]:
+    def measure(candidate: ServingConfig, best: ServingConfig, last_word: bool) -> tuple[float, Estimate]:
         ratio = score(candidate) / score(best)
         return score(candidate), Estimate(ratio, ratio - noise, ratio + noise)
 
@@ -71,7 +71,7 @@ def test_another_layout_begins_as_an_export_would() -> None:
 
 def test_in_flight_is_tried_from_what_the_target_has() -> None:
     def tried(target: Target, in_flight: int | None) -> set[str]:
-        start = Arrangement("glued", {"glued": 2}, in_flight=in_flight)
+        start = ServingConfig("glued", {"glued": 2}, in_flight=in_flight)
         return {change for change, _ in neighbours_of(STAGES, 2, target)(start) if "in flight" in change}
 
     assert tried("embedded", None) == {"4 in flight", "1 in flight"}
@@ -87,7 +87,7 @@ def test_targets_that_batch_have_batches_to_try() -> None:
 
 
 def test_what_wins_by_chance_loses_the_last_word() -> None:
-    def measure(candidate: Arrangement, best: Arrangement, last_word: bool) -> tuple[float, Estimate]:
+    def measure(candidate: ServingConfig, best: ServingConfig, last_word: bool) -> tuple[float, Estimate]:
         lucky = candidate.layout == "fused" and not last_word and best == START
         return 1.0, Estimate(1.2, 1.1, 1.3) if lucky else Estimate(1.0, 0.9, 1.1)
 

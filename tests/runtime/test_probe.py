@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from boxwise_runtime import probe
-from boxwise_runtime.stubs import Stub
+from boxwise_runtime.stub_processes import Stub
 
 PIPELINE = "street"
 

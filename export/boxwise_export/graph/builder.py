@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from onnx import TensorProto, helper, numpy_helper
 
 from boxwise_export.errors import GraphError
-from boxwise_export.graph.light import check_graph, is_large, without_weights
+from boxwise_export.graph.large_models import check_graph, is_large, without_weights
 
 # Axes are inputs of Squeeze and ReduceSum, and Softmax works on one axis, from 13 on. 17 is what we write ourselves,
 # and what every runtime we serve with reads.

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from boxwise_export.errors import GraphError
 from boxwise_export.graph.builder import SOURCE_PREFIX
-from boxwise_export.graph.light import check_graph
+from boxwise_export.graph.large_models import check_graph
 
 # Sums over many values, exponentials and their like, which leave fp16's 11 bits or its range of 65,504; the rest of
 # the library's own list are operators that have no fp16 kernel.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from boxwise_export.errors import GraphError
-from boxwise_export.graph.light import open_graph
+from boxwise_export.graph.large_models import open_graph
 
 Layout = Literal["NCHW", "NHWC"]
 Floats = NDArray[np.float32]

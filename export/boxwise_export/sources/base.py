@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from boxwise_export.graph.light import open_graph
+from boxwise_export.graph.large_models import open_graph
 from boxwise_export.graph.source import read_input
 from boxwise_export.pipeline import Activation, Background, Normalize
 from boxwise_runtime.canvas import ColorOrder, Interpolation, Resize

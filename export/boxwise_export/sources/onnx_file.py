@@ -9,7 +9,7 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_model, uses_external_data
 
-from boxwise_export.graph.light import check_graph
+from boxwise_export.graph.large_models import check_graph
 from boxwise_export.sources.errors import SourceError
 
 # What protobuf can write in one message (its lengths are signed 32-bit numbers), and so what a model.onnx can hold.

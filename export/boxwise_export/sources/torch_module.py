@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 
 from boxwise_export.graph.builder import OPSET
-from boxwise_export.graph.light import give_back_memory
+from boxwise_export.graph.large_models import give_back_memory
 from boxwise_export.sources.base import Floats, Run, file_digest
 from boxwise_export.sources.errors import SourceError
 from boxwise_runtime.canvas import Interpolation

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from boxwise_export.atomic_dir import write_file
 from boxwise_export.chain import load_chain
 from boxwise_export.configs import read_config
-from boxwise_export.exchange import write_file
 from boxwise_export.manifest import Revision, find_manifest
 from boxwise_export.network import Report
 from boxwise_export.parity.engines import check_engines

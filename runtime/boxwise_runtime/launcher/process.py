@@ -34,7 +34,7 @@ from boxwise_runtime.launcher.options import (
 )
 from boxwise_runtime.launcher.paths import plain
 from boxwise_runtime.resources import available
-from boxwise_runtime.stubs import group_runs, stubs_of
+from boxwise_runtime.stub_processes import group_runs, stubs_of
 
 READY_POLL_S = 0.05
 LOG_LINES = 2000  # kept in memory; a start of a dozen models writes some hundred

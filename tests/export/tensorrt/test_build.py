@@ -11,8 +11,8 @@ import pytest
 from contract_support.agreement import read_pictures
 from numpy.typing import NDArray
 
+from boxwise_export.atomic_dir import write_file
 from boxwise_export.errors import ExportError
-from boxwise_export.exchange import write_file
 from boxwise_export.tensorrt.build import BuiltEngine, build_engines, plan_key, profile_of
 from boxwise_export.tensorrt.check import for_capability
 from boxwise_export.tensorrt.engine import EngineError, Profile

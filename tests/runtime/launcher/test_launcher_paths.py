@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from boxwise_runtime.launcher import LaunchError, ServerOptions, TritonProcess
 from boxwise_runtime.launcher.paths import plain
-from boxwise_runtime.stubs import stubs_of
+from boxwise_runtime.stub_processes import stubs_of
 
 ODD = ["with space", "žluťoučký 猫", 'it\'s $(here) & "there"', "a;b", os.fsdecode(b"caf\xe9")]
 

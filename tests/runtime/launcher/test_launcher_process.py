@@ -22,7 +22,7 @@ from tritonclient.utils import InferenceServerException
 
 from boxwise_runtime.launcher import LaunchError, TritonProcess, process
 from boxwise_runtime.resources import Resources
-from boxwise_runtime.stubs import Stub, stubs_of
+from boxwise_runtime.stub_processes import Stub, stubs_of
 
 SLEEPY = """
 import time

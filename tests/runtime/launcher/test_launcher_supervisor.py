@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from boxwise_runtime.launcher import LaunchError, ServerOptions, Supervisor, TritonProcess
-from boxwise_runtime.stubs import stubs_of
+from boxwise_runtime.stub_processes import stubs_of
 
 
 @dataclass

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from boxwise_runtime.launcher import ServerOptions, TritonProcess
-from boxwise_runtime.stubs import stubs_of
+from boxwise_runtime.stub_processes import stubs_of
 from contract_support.calls import Answer, Triton, assert_same
 from contract_support.servers import write_repository
 from contract_support.synthetic import make_dots, png

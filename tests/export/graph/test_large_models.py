@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from boxwise_export.graph.light import check_graph, open_graph, serialized
+from boxwise_export.graph.large_models import check_graph, open_graph, serialized
 from boxwise_runtime.session import OnnxGraph
 
 Make = Callable[..., onnx.ModelProto]

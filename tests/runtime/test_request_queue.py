@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from boxwise_runtime.line import MAX_BYTES, Line, Overload, QueueLimits
-from boxwise_runtime.turns import Load, Turns
+from boxwise_runtime.load_board import Load, LoadBoard
+from boxwise_runtime.request_queue import MAX_BYTES, Overload, QueueLimits, RequestQueue
 
 
 @dataclass
@@ -23,13 +23,13 @@ class Counter:
 
     limits: QueueLimits
     workers: int
-    turns: Turns
+    turns: LoadBoard
     answered: list[str] = field(default_factory=list)
     refused: list[tuple[str, Overload]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.begun, self.gate, self.ahead_busy = threading.Semaphore(0), threading.Semaphore(0), threading.Event()
-        self.line = Line(
+        self.line = RequestQueue(
             self._work,
             lambda one, why: self.refused.append((one, why)),
             self.limits,
@@ -63,7 +63,7 @@ def open_line(tmp_path: Path) -> Iterator[Callable[..., Counter]]:
     lines: list[Counter] = []
 
     def make(workers: int = 1, place: int = 0, count: int = 1, **limits: int) -> Counter:
-        lines.append(Counter(QueueLimits(**limits), workers, Turns(tmp_path / "turns", place, count)))
+        lines.append(Counter(QueueLimits(**limits), workers, LoadBoard(tmp_path / "turns", place, count)))
         return lines[-1]
 
     yield make
@@ -135,7 +135,7 @@ def test_a_worker_survives_what_its_work_raises(tmp_path: Path, capfd: pytest.Ca
             raise ValueError("of a bad one")
         answered.set()
 
-    line = Line(work, lambda *_: None, QueueLimits(), 1, Turns(tmp_path / "turns", 0, 1))
+    line = RequestQueue(work, lambda *_: None, QueueLimits(), 1, LoadBoard(tmp_path / "turns", 0, 1))
     line.join("bad", 1)
     line.join("good", 1)
     assert answered.wait(5)
@@ -146,7 +146,7 @@ def test_a_worker_survives_what_its_work_raises(tmp_path: Path, capfd: pytest.Ca
 def test_this_thread_answers_while_another_process_is_idle_and_nobody_waits(
     tmp_path: Path, open_line: Callable[..., Counter]
 ) -> None:
-    counter, other = open_line(count=2), Turns(tmp_path / "turns", 1, 2)
+    counter, other = open_line(count=2), LoadBoard(tmp_path / "turns", 1, 2)
     with counter.line.here() as here:
         assert here
         assert not counter.turns.mine
@@ -164,7 +164,7 @@ def test_this_thread_answers_while_another_process_is_idle_and_nobody_waits(
 def test_a_busy_process_waits_for_its_turn_while_another_is_idle(
     tmp_path: Path, open_line: Callable[..., Counter]
 ) -> None:
-    other = Turns(tmp_path / "turns", 1, 2)
+    other = LoadBoard(tmp_path / "turns", 1, 2)
     other.say(Load(1))
     counter = open_line(place=0, count=2)
     counter.begin("a")

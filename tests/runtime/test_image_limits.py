@@ -8,10 +8,10 @@ from contract_support import bombs
 from contract_support.bombs import chunk, jpeg, png, saved, scans, segment
 from PIL import Image
 
-from boxwise_runtime import skim as skim_module
+from boxwise_runtime import image_limits
 from boxwise_runtime.decode import PictureLimits, decode
 from boxwise_runtime.errors import InvalidInput
-from boxwise_runtime.skim import skim
+from boxwise_runtime.image_limits import skim
 
 LIMIT = PictureLimits(max_pixels=25_000_000)
 NOISE = np.random.default_rng(7).integers(0, 256, 3_000_000).astype(np.uint8).tobytes()
@@ -50,9 +50,9 @@ def test_a_jpeg_with_odd_parts_is_seen(file: bytes) -> None:
 
 
 def test_a_jpeg_may_have_so_many_scans() -> None:
-    assert pixels(scans(64, 64, skim_module.MOST_SCANS)).shape == (64, 64, 3)
+    assert pixels(scans(64, 64, image_limits.MOST_SCANS)).shape == (64, 64, 3)
     with pytest.raises(InvalidInput, match="more than 100 scans"):
-        pixels(scans(64, 64, skim_module.MOST_SCANS + 1))
+        pixels(scans(64, 64, image_limits.MOST_SCANS + 1))
 
 
 def test_scans_between_restarts_and_fills_are_counted() -> None:

@@ -16,7 +16,7 @@ IN_FLIGHT: Mapping[Target, int] = {"embedded": 2, "onnxruntime": 4, "tensorrt": 
 
 
 @dataclass(frozen=True)
-class Arrangement:
+class ServingConfig:
     """A layout, and how many processes and threads each of its models gets; what is left out stays as it is.
 
     Attributes:

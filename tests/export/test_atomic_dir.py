@@ -9,9 +9,9 @@ from unittest import mock
 
 import pytest
 
-from boxwise_export import exchange
+from boxwise_export import atomic_dir
+from boxwise_export.atomic_dir import edited, locked, write_file
 from boxwise_export.errors import RepositoryError
-from boxwise_export.exchange import edited, locked, write_file
 
 
 def change(folder: Path, text: str) -> None:
@@ -28,9 +28,9 @@ def test_what_is_not_touched_stays(
     change(folder, "one")
     write_file(folder / "inner" / "other", b"other")
     if exchanges:
-        monkeypatch.setattr(exchange, "_rename_exchange", mock.Mock(side_effect=OSError(exchanges, "cannot")))
+        monkeypatch.setattr(atomic_dir, "_rename_exchange", mock.Mock(side_effect=OSError(exchanges, "cannot")))
     if not links:
-        monkeypatch.setattr(exchange.os, "link", mock.Mock(side_effect=OSError))
+        monkeypatch.setattr(atomic_dir.os, "link", mock.Mock(side_effect=OSError))
     change(folder, "two")
     assert (folder / "file").read_text() == "two"
     assert (folder / "inner" / "other").read_text() == "other"
@@ -55,7 +55,7 @@ def test_a_full_disk_is_said_in_a_sentence(tmp_path: Path, failing: str) -> None
     change(folder, "one")
     full = OSError(errno.ENOSPC, "No space left on device")
     with (
-        mock.patch.object(exchange, failing, side_effect=full),
+        mock.patch.object(atomic_dir, failing, side_effect=full),
         pytest.raises(
             RepositoryError, match=r"folder: cannot be written \(No space left on device\), and stays as it was"
         ),
@@ -70,7 +70,7 @@ def test_a_mount_point_is_named(tmp_path: Path) -> None:
     change(folder, "one")
     busy = OSError(errno.EBUSY, "busy")
     with (
-        mock.patch.object(exchange, "_rename_exchange", side_effect=busy),
+        mock.patch.object(atomic_dir, "_rename_exchange", side_effect=busy),
         pytest.raises(RepositoryError, match="a mount point, which cannot be replaced as a whole"),
     ):
         change(folder, "two")
@@ -97,7 +97,7 @@ def test_a_reader_finds_it_at_every_moment(tmp_path: Path) -> None:
 
 
 def test_what_was_cut_off_is_put_right(tmp_path: Path) -> None:
-    """Between the two renames of a file system that cannot exchange, the folder is there under another name."""
+    """Between the two renames of a file system that cannot atomic_dir, the folder is there under another name."""
     folder = tmp_path / "folder"
     change(folder, "one")
     folder.rename(tmp_path / ".folder.previous")

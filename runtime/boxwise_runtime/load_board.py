@@ -46,12 +46,12 @@ def may_take(own: Load, others: Sequence[Load]) -> bool:
     return all(own.since_ns < each.since_ns for each in others if not each.waiting)
 
 
-def turns_file(prefix: str, model: str, version: str, folder: Path = SHM) -> Path:
+def load_file(prefix: str, model: str, version: str, folder: Path = SHM) -> Path:
     """Where the processes of a model say it: a file of the server, whose files in /dev/shm begin with `prefix`."""
     return folder / f"{prefix}turns-{model}-{version}"
 
 
-class Turns:
+class LoadBoard:
     """What the processes of a model say to each other, each in its place of a file that they share.
 
     Args:
@@ -101,7 +101,7 @@ class Downstream:
 
     def __init__(self, prefix: str, models: Iterable[str], folder: Path = SHM) -> None:
         names = "|".join(map(re.escape, models))
-        self._name = re.compile(turns_file(re.escape(prefix), rf"({names})(\.\w+)?", r"\d+").name) if names else None
+        self._name = re.compile(load_file(re.escape(prefix), rf"({names})(\.\w+)?", r"\d+").name) if names else None
         self._folder = folder
         self._files: dict[Path, mmap.mmap] = {}
         self._listed = 0.0

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boxwise_runtime import turns
-from boxwise_runtime.turns import Downstream, Load, Turns, may_take, turns_file
+from boxwise_runtime import load_board
+from boxwise_runtime.load_board import Downstream, Load, LoadBoard, load_file, may_take
 
 IDLE, EARLY, LATE = Load(), Load(10), Load(20)
 LOADS = st.one_of(st.just(IDLE), st.builds(Load, st.integers(1, 100), st.integers(0, 64)))
@@ -46,7 +46,7 @@ def test_somebody_always_takes_it_and_the_idle_before_all_others(loads: list[Loa
 
 
 def test_processes_see_each_other(tmp_path: Path) -> None:
-    one, other = Turns(tmp_path / "turns", 0, 2), Turns(tmp_path / "turns", 1, 2)
+    one, other = LoadBoard(tmp_path / "turns", 0, 2), LoadBoard(tmp_path / "turns", 1, 2)
     assert one.another_is_idle
     assert one.mine
     one.say(EARLY)
@@ -75,18 +75,18 @@ def test_processes_see_each_other(tmp_path: Path) -> None:
 def test_those_who_work_next_are_busy(tmp_path: Path, loads: dict[str, list[Load]], busy: bool) -> None:
     for name, each in loads.items():
         for place, load in enumerate(each):
-            Turns(turns_file("s-", *name.split("-"), folder=tmp_path), place, len(each)).say(load)
+            LoadBoard(load_file("s-", *name.split("-"), folder=tmp_path), place, len(each)).say(load)
     assert Downstream("s-", ["p_detector", "p_classifier_kind"], tmp_path).busy == busy
     assert not Downstream("s-", [], tmp_path).busy
     assert not Downstream("another-", ["p_detector"], tmp_path).busy
 
 
 def test_those_who_work_next_come_and_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "_LIST_EVERY_S", 0)
-    downstream, file = Downstream("", ["p_detector"], tmp_path), turns_file("", "p_detector", "1", tmp_path)
+    monkeypatch.setattr(load_board, "_LIST_EVERY_S", 0)
+    downstream, file = Downstream("", ["p_detector"], tmp_path), load_file("", "p_detector", "1", tmp_path)
     file.touch()  # it is made, and then as long as it is to be
     assert not downstream.busy
-    one = Turns(file, 0, 1)
+    one = LoadBoard(file, 0, 1)
     one.say(LATE)
     assert downstream.busy
     one.say(IDLE)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Generic, Literal, TypeVar
 
-from boxwise_runtime.turns import Load, Turns
+from boxwise_runtime.load_board import Load, LoadBoard
 
 T = TypeVar("T")
 Overload = Literal["queue", "wait"]  # as many wait as may; the wait is too long
@@ -59,7 +59,7 @@ def take_queue(parameters: dict[str, str]) -> tuple[QueueLimits, list[str]]:
     return QueueLimits(**given), downstream
 
 
-class Line(Generic[T]):
+class RequestQueue(Generic[T]):
     """Workers, and those who wait for them, first come first served.
 
     Args:
@@ -81,7 +81,7 @@ class Line(Generic[T]):
         refuse: Callable[[T, Overload], None],
         limits: QueueLimits,
         workers: int,
-        turns: Turns,
+        turns: LoadBoard,
         ahead_busy: Callable[[], bool] = lambda: False,
     ) -> None:
         self._work, self._refuse, self._limits, self._turns, self._ahead_busy = work, refuse, limits, turns, ahead_busy
