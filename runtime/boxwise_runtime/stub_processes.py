@@ -51,7 +51,7 @@ def _stub(pid: int) -> Stub | None:
     if stat is None or stat.name != _COMM:
         return None
     try:
-        arguments = (_PROC / str(pid) / "cmdline").read_text().split("\0")
+        arguments = (_PROC / str(pid) / "cmdline").read_text(errors="replace").split("\0")
     except OSError:
         return None
     # .../triton_python_backend_stub REPOSITORY/MODEL/VERSION/model.py ...

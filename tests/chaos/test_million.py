@@ -62,8 +62,8 @@ def test_memory_over_a_million_requests(trial: Trial, repository: Path) -> None:
         shm_mib_at_the_end=growth.segments[-1],
         shm_mb_per_100_000_of_the_second_half=late_shm_slope,
     )
-    # The short form has one step of /dev/shm in it, of 75 MiB, which is bounded below: 172 and 200 MB per 100,000 in all
-    # were measured on two commits.
+    # The short form has one step of /dev/shm in it, of 75 MiB, which is bounded below: 172 and 200 MB per 100,000 were
+    # measured on two commits.
     assert slope <= MOST_MB * trial.of(short=30, long=1)
     assert growth.segments[-1] <= 2 * largest_mib
     assert not trial.long or abs(late_shm_slope) < 1e-6

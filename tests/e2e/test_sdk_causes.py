@@ -257,7 +257,8 @@ def _slots() -> set[str]:
 
 
 def test_frames_travel_through_shared_memory_and_nothing_is_left(connect: Any, server: ServerOptions) -> None:
-    before = _slots()
+    # A call that was given up in an earlier test may be in flight in the server still, and keep its region there.
+    before, known = _slots(), _registered(server)
     frame = np.zeros((1080, 1920, 3), np.uint8)
     frame[:512, :512] = FRAME
     with connect(server.grpc_url, pipeline="dots", transfer="shm") as client:
@@ -271,7 +272,7 @@ def test_frames_travel_through_shared_memory_and_nothing_is_left(connect: Any, s
         client.predict(np.zeros((2000, 3000, 3), np.uint8))  # a larger one replaces it
         assert len(_slots() - before) == 1
     assert _slots() == before
-    assert not _registered(server) - before
+    assert not _registered(server) - known
 
 
 def _registered(server: ServerOptions) -> set[str]:

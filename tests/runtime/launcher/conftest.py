@@ -92,7 +92,7 @@ def running(repository: Path) -> list[str]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             try:
-                command = (entry / "cmdline").read_text().replace("\0", " ")
+                command = (entry / "cmdline").read_text(errors="replace").replace("\0", " ")
             except OSError:
                 continue
             if str(repository) in command and "triton" in command:
