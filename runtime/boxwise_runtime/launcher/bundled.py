@@ -1,8 +1,9 @@
-"""`tritonserver` in an image that has no other: this process becomes the bundled one.
+"""`tritonserver` in our images: this process becomes the one that BOXWISE_TRITONSERVER names, or else the bundled one.
 
     python -m boxwise_runtime.launcher.bundled --model-repository=/models ...
 
-Arguments are tritonserver's own, and go to it as they are. Nothing stays in between: signals reach the server.
+Arguments are tritonserver's own, and go to it as they are, but for a repository that is fitted to the container's
+cores and memory (`fitting.py`). Nothing stays in between: signals reach the server.
 """
 
 import os
@@ -20,7 +21,8 @@ from boxwise_runtime.resources import available
 def main(arguments: list[str]) -> None:
     """Become tritonserver. Ends with a sentence where there is none that can run here."""
     try:
-        binary = locate(ServerOptions(Path()))
+        server = os.environ.get("BOXWISE_TRITONSERVER")
+        binary = locate(ServerOptions(Path(), server=Path(server) if server else None))
     except LaunchError as error:
         raise SystemExit(f"tritonserver: {error}") from error
     raise_open_files()
