@@ -64,7 +64,7 @@ def inspect(
         _show(seen)
     if images and draw:
         with reported(ExportError):
-            found = run_on_images(weights, images, draw, size=sides, family=family, labels=labels)
+            found = run_on_images(weights, seen, images, draw, size=sides, family=family, labels=labels)
         typer.echo(f"annotated images and contact-sheet.jpg are in {draw}", err=True)
         for warning in found:
             typer.echo(f"WARNING: {warning}", err=True)

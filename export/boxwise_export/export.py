@@ -62,7 +62,7 @@ def export(
     Args:
         file: the pipeline file.
         out: the repository; made where there is none.
-        cores: of the machine that will serve; None for this one's.
+        cores: of the machine that will serve; None to let instances follow those of whatever machine serves.
         precision: of the graphs.
         calibration: a folder of pictures to compare on; None for the demo's photos, fetched into the user's cache.
         data: a labelled set; where there is one, what a lower precision loses is judged by accuracy on it.

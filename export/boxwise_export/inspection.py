@@ -114,6 +114,7 @@ def inspect(weights: Weights, size: tuple[int, int] | None = None) -> Inspection
 
 def draw(
     weights: Weights,
+    seen: Inspection,
     images: Path,
     out: Path,
     *,
@@ -126,6 +127,7 @@ def draw(
 
     Args:
         weights: what to look at.
+        seen: what `inspect` found.
         images: a folder of images.
         out: where they go; made where there is none.
         size: as in `inspect`.
@@ -139,7 +141,6 @@ def draw(
     Raises:
         ExportError: it cannot be read, is not recognised, or a file cannot be written.
     """
-    seen = inspect(weights, size)
     if seen.kind is None:
         raise ExportError(f"{weights.title}: {seen.why}")
     names = labels or (

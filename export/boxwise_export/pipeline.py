@@ -158,16 +158,24 @@ class Tensors(_Section):
         parts = [self.boxes, self.scores, self.classes]
         if apart == together or (together and any(part is not None for part in parts)):
             raise ValueError("needs either `boxes` and `scores`, or `rows` and `columns`")
-        for word in self.columns or []:
-            if word not in _OTHER_COLUMNS and not any(word in box for box in _BOX_COLUMNS):
-                known = ", ".join(dict.fromkeys([*(word for box in _BOX_COLUMNS for word in box), *_OTHER_COLUMNS]))
-                raise ValueError(f"columns: {word!r} is not known; expected {known}")
-        if together:
-            repeated = [word for word in self.columns or [] if word != "skip" and (self.columns or []).count(word) > 1]
-            if repeated or "score" not in (self.columns or []) or not self.box_columns:
-                raise ValueError(
-                    "columns: needs score and the four of one box, each once: x1 y1 x2 y2, cx cy w h or x y w h"
-                )
+        return self
+
+    @field_validator("columns")
+    @classmethod
+    def _known_columns(cls, columns: list[str] | None) -> list[str] | None:
+        known = list(dict.fromkeys([*(word for box in _BOX_COLUMNS for word in box), *_OTHER_COLUMNS]))
+        if unknown := [word for word in columns or [] if word not in known]:
+            raise ValueError(f"{unknown[0]!r} is not known; expected {', '.join(known)}")
+        return columns
+
+    @model_validator(mode="after")
+    def _whole_columns(self) -> Tensors:
+        words = [word for word in self.columns or [] if word != "skip"]
+        whole = "score" in words and self.box_columns and len(set(words)) == len(words)
+        if self.columns is not None and not whole:
+            raise ValueError(
+                "columns: needs score and the four of one box, each once: x1 y1 x2 y2, cx cy w h or x y w h"
+            )
         return self
 
     @property

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,19 +104,22 @@ def needed(stages: list[Stage], count: int) -> int:
     return SERVER_BYTES + sum(stage.bytes(count if stage.by_cores else stage.instances) for stage in stages)
 
 
-def read_stages(repository: Path) -> list[Stage]:
-    """The stages of every model in a repository."""
-    texts = (path.read_text(encoding="utf-8") for path in sorted(repository.glob("*/config.pbtxt")))
-    return [stage for text in texts if (stage := Stage.read(text))]
-
-
 def fitter(repository: Path, resources: Resources) -> Callable[[str], str]:
     """What makes a configuration of this repository one for this machine; both as text.
 
     Raises:
         NotEnoughMemory: see `instances_for`.
     """
-    count = instances_for(read_stages(repository), resources)
+    texts = (path.read_text(encoding="utf-8") for path in sorted(repository.glob("*/config.pbtxt")))
+    return _fit_to(instances_for(_stages(texts), resources), resources)
+
+
+def _stages(texts: Iterable[str]) -> list[Stage]:
+    return [stage for text in texts if (stage := Stage.read(text))]
+
+
+def _fit_to(count: int, resources: Resources) -> Callable[[str], str]:
+    """What gives a configuration so many instances, where they follow the cores."""
     threads = max(1, resources.cores // count) if count == MOST_INSTANCES else 1
 
     def fit(text: str) -> str:
@@ -139,23 +142,24 @@ def fitted(repository: Path, folder: Path, resources: Resources) -> tuple[Path, 
     Raises:
         NotEnoughMemory: see `instances_for`.
     """
-    fit = fitter(repository, resources)
     texts = {path: path.read_text(encoding="utf-8") for path in _configs(repository)}
-    if all(fit(text) == text for text in texts.values()):
+    count = instances_for(_stages(text for path, text in texts.items() if path.parent.parent == repository), resources)
+    fit = _fit_to(count, resources)
+    changed = {path: fit(text) for path, text in texts.items()}
+    if changed == texts:
         return repository, None
     shutil.rmtree(folder, ignore_errors=True)
     for model in sorted(path for path in repository.iterdir() if path.is_dir()):
         (folder / model.name).mkdir(parents=True)
         for entry in model.iterdir():
             (folder / model.name / entry.name).symlink_to(entry.absolute())
-    for path, text in texts.items():
+    for path, text in changed.items():
         own = folder / path.relative_to(repository)
         if own.parent.is_symlink():  # configs/
             own.parent.unlink()
             shutil.copytree(path.parent, own.parent)
         own.unlink()
-        own.write_text(fit(text), encoding="utf-8")
-    count = instances_for(read_stages(repository), resources)
+        own.write_text(text, encoding="utf-8")
     memory = "" if resources.memory is None else f", memory: {resources.memory / MEGA:,.0f} MB"
     return folder, f"fitted to this machine (cores: {resources.cores}{memory}); instances of each heavy stage: {count}"
 

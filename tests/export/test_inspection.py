@@ -7,9 +7,10 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper
+from PIL import Image
 
 from boxwise_export.errors import ExportError
-from boxwise_export.inspection import Inspection, inspect
+from boxwise_export.inspection import Inspection, draw, inspect
 from boxwise_export.pipeline import Weights
 
 MakeModel = Callable[..., onnx.ModelProto]
@@ -84,3 +85,27 @@ def test_only_some_outputs(look: Callable[..., Inspection], make_model: MakeMode
     model = make_model(nodes, {"images": ["batch", 3, 8, 8]}, outputs, {})
     assert look(model).kind is None
     assert look(model, outputs=["logits"]).kind == "classifier"
+
+
+def test_images_are_drawn_with_what_it_finds(
+    tmp_path: Path, rows: onnx.ModelProto, mean_color: onnx.ModelProto
+) -> None:
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (80, 60), "red").save(tmp_path / "images" / "red.png")
+    for model, size in ((rows, None), (mean_color, (8, 8))):
+        onnx.save(model, tmp_path / "model.onnx")
+        weights, out = Weights(file=tmp_path / "model.onnx"), tmp_path / f"out-{size}"
+        draw(weights, inspect(weights, size), tmp_path / "images", out, size=size)
+        assert sorted(path.name for path in out.iterdir()) == ["001-red.jpg", "contact-sheet.jpg"]
+        with Image.open(out / "001-red.jpg") as drawn:
+            assert drawn.size == (80, 60)
+            assert len(drawn.getcolors(10_000) or []) > 1, "nothing is drawn on it"
+
+
+def test_what_is_neither_is_not_drawn(tmp_path: Path, make_model: MakeModel) -> None:
+    nodes = [helper.make_node("Relu", ["images"], ["features"])]
+    onnx.save(make_model(nodes, {"images": [1, 3, 8, 8]}, {"features": [1, 3, 8, 8]}, {}), tmp_path / "model.onnx")
+    weights = Weights(file=tmp_path / "model.onnx")
+    with pytest.raises(ExportError, match="the nearest family is"):
+        draw(weights, inspect(weights), tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
