@@ -14,11 +14,11 @@ messages, services = grpc.protos_and_services("inference.proto")
 
 
 def main(path: str) -> None:
-    """Print each box of a picture."""
-    picture = Path(path).read_bytes()
+    """Print each box of an image."""
+    image = Path(path).read_bytes()
     request = messages.ModelInferRequest(model_name=os.environ.get("BOXWISE_PIPELINE", "boxwise"))
-    request.inputs.add(name="image", datatype="UINT8", shape=[len(picture)])
-    request.raw_input_contents.append(picture)
+    request.inputs.add(name="image", datatype="UINT8", shape=[len(image)])
+    request.raw_input_contents.append(image)
 
     with grpc.insecure_channel(os.environ.get("BOXWISE_URL", "localhost:8001")) as channel:
         reply = services.GRPCInferenceServiceStub(channel).ModelInfer(request, timeout=5)

@@ -22,9 +22,9 @@ import numpy as np
 
 from boxwise_perf.compare import block, interleave, ratios
 from boxwise_perf.generator import Generator, Job
+from boxwise_perf.images import requests, synthetic
 from boxwise_perf.load import Closed, Samples
 from boxwise_perf.machine import Machine
-from boxwise_perf.pictures import requests, synthetic
 from boxwise_perf.result import Block
 from boxwise_perf.stats import CONFIDENCE, Estimate
 

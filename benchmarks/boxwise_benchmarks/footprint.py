@@ -1,4 +1,4 @@
-"""`python -m boxwise_benchmarks.footprint`: what serving holds in memory, by the sizes and the number of pictures."""
+"""`python -m boxwise_benchmarks.footprint`: what serving holds in memory, by the sizes and the number of images."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from boxwise_benchmarks.measure import closed_loop, machine
 from boxwise_export.demo import prepare_demo
 from boxwise_export.publish import rearrange
 from boxwise_export.serving_config import LAYOUTS, ServingConfig
+from boxwise_perf.images import noise
 from boxwise_perf.memory import held_mib
-from boxwise_perf.pictures import noise
 from boxwise_runtime.cache import cache_folder
 from boxwise_runtime.launcher import ServerOptions, TritonProcess
 
@@ -30,9 +30,9 @@ class Footprint:
 
     Attributes:
         started: when ready.
-        common: after `first` requests of pictures up to 2 megapixels.
+        common: after `first` requests of images up to 2 megapixels.
         later: after `requests` of them.
-        large: megapixels of the largest picture so far -> held after it.
+        large: megapixels of the largest image so far -> held after it.
     """
 
     first: int
@@ -44,20 +44,20 @@ class Footprint:
 
     @property
     def mib_per_megapixel(self) -> float:
-        """Growth with the largest picture ever sent, from 2 megapixels on."""
+        """Growth with the largest image ever sent, from 2 megapixels on."""
         megapixels, held = max(self.large.items())
         return (held - self.later) / (megapixels - 2.0736)
 
 
 def measure_footprint(repository: Path, *, first: int = 200, requests: int = 2000) -> Footprint:
-    """Send `requests` pictures of mixed sizes, then a few large ones, and look at the memory on the way."""
-    pictures = [noise(width, height, seed) for seed, (width, height) in enumerate(COMMON_SIZES)]
+    """Send `requests` images of mixed sizes, then a few large ones, and look at the memory on the way."""
+    images = [noise(width, height, seed) for seed, (width, height) in enumerate(COMMON_SIZES)]
     options = ServerOptions.on_free_ports(repository)
     with TritonProcess.start(options) as server, Client(options.grpc_url) as client:
         started = held_mib(server.pid)
-        closed_loop(client.predict, pictures, CONCURRENCY, requests=first)
+        closed_loop(client.predict, images, CONCURRENCY, requests=first)
         common = held_mib(server.pid)
-        closed_loop(client.predict, pictures, CONCURRENCY, requests=requests - first)
+        closed_loop(client.predict, images, CONCURRENCY, requests=requests - first)
         later = held_mib(server.pid)
         large = {}
         for width, height in LARGE_SIZES:
@@ -86,8 +86,8 @@ def main() -> None:
     print(f"  {memory.common:.0f} after {memory.first} requests of up to 2 megapixels,")
     print(f"  {memory.later:.0f} after {memory.requests}, {memory.later - memory.common:+.1f} since")
     for megapixels, held in memory.large.items():
-        print(f"  {held:.0f} after pictures of {megapixels:g} megapixels")
-    print(f"  {memory.mib_per_megapixel:.0f} for each megapixel of the largest picture beyond 2")
+        print(f"  {held:.0f} after images of {megapixels:g} megapixels")
+    print(f"  {memory.mib_per_megapixel:.0f} for each megapixel of the largest image beyond 2")
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ class Run:
 
 def closed_loop(
     call: Callable[[bytes], object],
-    pictures: Sequence[bytes],
+    images: Sequence[bytes],
     concurrency: int,
     *,
     seconds: float = math.inf,
@@ -57,7 +57,7 @@ def closed_loop(
         now = time.perf_counter()
         try:
             while now - start < seconds and (number := next(turn)) < requests and not errors:
-                call(pictures[number % len(pictures)])
+                call(images[number % len(images)])
                 before, now = now, time.perf_counter()
                 latencies.append(now - before)
         except Exception as error:  # noqa: BLE001 - raised below, in the caller's thread

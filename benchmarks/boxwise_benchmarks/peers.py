@@ -35,13 +35,13 @@ from boxwise_benchmarks.baselines.read import digests, read_recipe
 from boxwise_benchmarks.measure import machine
 from boxwise_export.demo import prepare_demo
 from boxwise_perf.compare import ratio
+from boxwise_perf.images import from_folder
 from boxwise_perf.null import OBJECTS, nullify
-from boxwise_perf.pictures import from_folder
 from boxwise_perf.stats import Estimate
 from boxwise_runtime.cache import cache_folder
 
 FORMAT = 1  # of the JSON
-_COMPARED = 8  # pictures on which all must agree
+_COMPARED = 8  # images on which all must agree
 Report = Callable[[str], None]
 
 
@@ -75,7 +75,7 @@ class Row:
 
 def measure_peers(
     peers: Sequence[Peer],
-    pictures: Sequence[bytes],
+    images: Sequence[bytes],
     *,
     seconds: float,
     rounds: int,
@@ -87,7 +87,7 @@ def measure_peers(
 
     Args:
         peers: some of ours among them.
-        pictures: encoded files.
+        images: encoded files.
         seconds: of each block.
         rounds: of blocks.
         concurrency: requests in flight to choose from.
@@ -97,11 +97,11 @@ def measure_peers(
     Raises:
         PeersError: one of them does not find what ours finds.
     """
-    _must_agree(peers, pictures[:_COMPARED])
+    _must_agree(peers, images[:_COMPARED])
     best = {}
     for peer in peers:
         choice = sorted({min(many, peer.most_in_flight) for many in concurrency})
-        tried = [(peer.run(pictures, many, seconds / 2).rate, many) for many in choice]
+        tried = [(peer.run(images, many, seconds / 2).rate, many) for many in choice]
         best[peer.name] = max(tried)[1]
         report(f"  {peer.name}: {', '.join(f'{rate:.0f} images/s at {many}' for rate, many in tried)}")
     rates: dict[str, list[float]] = {peer.name: [] for peer in peers}
@@ -113,10 +113,10 @@ def measure_peers(
         shuffle(order)
         for peer in order:
             spent = time.process_time()
-            run = peer.run(pictures, best[peer.name], seconds)
+            run = peer.run(images, best[peer.name], seconds)
             client[peer.name].append((time.process_time() - spent) / len(run.latencies))
             rates[peer.name].append(run.rate)
-            alone[peer.name].append(peer.run(pictures, 1, seconds / 2).median_ms)
+            alone[peer.name].append(peer.run(images, 1, seconds / 2).median_ms)
     medians = {name: statistics.median(own) for name, own in rates.items()}
     reference = rates[max((name for name in medians if name.startswith(OURS)), key=lambda name: medians[name])]
     cores = len(os.sched_getaffinity(0))
@@ -138,13 +138,13 @@ def measure_peers(
     ]
 
 
-def _must_agree(peers: Sequence[Peer], pictures: Sequence[bytes]) -> None:
+def _must_agree(peers: Sequence[Peer], images: Sequence[bytes]) -> None:
     ours = next(peer for peer in peers if peer.name.startswith(OURS))
-    for number, picture in enumerate(pictures):
-        found = ours.call(picture)
+    for number, image in enumerate(images):
+        found = ours.call(image)
         for peer in peers:
-            if difference := disagreement(found, peer.call(picture)):
-                raise PeersError(f"{peer.name} does not find what {ours.name} finds in picture {number}: {difference}")
+            if difference := disagreement(found, peer.call(image)):
+                raise PeersError(f"{peer.name} does not find what {ours.name} finds in image {number}: {difference}")
 
 
 def main() -> None:
@@ -176,7 +176,7 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m boxwise_benchmarks.peers", description=__doc__)
-    parser.add_argument("--pictures", type=Path, help="a folder of pictures; left out, the demo's photos")
+    parser.add_argument("--images", type=Path, help="a folder of images; left out, the demo's photos")
     parser.add_argument("--rounds", type=int, default=7, help="of shuffled blocks (default 7)")
     parser.add_argument("--seconds", type=float, default=4.0, help="of each block (default 4)")
     parser.add_argument(
@@ -197,7 +197,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
         folder = Path(name)
         photos = prepare_demo(cache_folder(), folder / "real", report=_progress)
         nullify(folder / "real", folder / "null")
-        pictures = from_folder(options.pictures)[1] if options.pictures else [_as_jpeg(photo) for photo in photos]
+        images = from_folder(options.images)[1] if options.images else [_as_jpeg(photo) for photo in photos]
         real, null = (read_recipe(folder / case) for case in ("real", "null"))
         raw = read_raw(cache_folder() / "demo" / "pipeline.yaml", real)
         subjects = {
@@ -215,7 +215,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
                     stack.enter_context(peer)
                 rows = measure_peers(
                     peers,
-                    pictures,
+                    images,
                     seconds=options.seconds,
                     rounds=options.rounds,
                     concurrency=options.concurrency,
@@ -227,7 +227,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
         "format": FORMAT,
         "machine": machine(),
         "frameworks": frameworks.versions() if options.frameworks else {},
-        "pictures": f"{len(pictures)} pictures",
+        "pictures": f"{len(images)} images",
         "settings": {name: str(value) for name, value in vars(options).items()},
         "cases": cases,
     }
@@ -235,8 +235,8 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
 
 def _as_jpeg(photo: Path) -> bytes:
     file = io.BytesIO()
-    with Image.open(photo) as picture:
-        picture.convert("RGB").save(file, "JPEG", quality=90)
+    with Image.open(photo) as image:
+        image.convert("RGB").save(file, "JPEG", quality=90)
     return file.getvalue()
 
 

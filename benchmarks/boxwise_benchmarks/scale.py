@@ -25,12 +25,12 @@ from boxwise_export.demo import prepare_demo
 from boxwise_export.manifest import find_manifest
 from boxwise_export.publish import rearrange
 from boxwise_export.serving_config import ServingConfig
+from boxwise_perf.images import synthetic
 from boxwise_perf.null import nullify
-from boxwise_perf.pictures import synthetic
 from boxwise_runtime.cache import cache_folder
 from boxwise_runtime.launcher import ServerOptions, TritonProcess
 
-_PICTURE = (640, 480)  # as COCO's photos
+_IMAGE = (640, 480)  # as COCO's photos
 _IN_FLIGHT = 2  # for each server: one that runs, one that waits
 _THREADS = 4  # of the client at its own limit
 
@@ -72,14 +72,14 @@ def sleeping(repository: Path, to: Path, seconds: float) -> None:
 
 
 def measure_scale(
-    repository: Path, counts: Sequence[int], pictures: Sequence[bytes], *, seconds: float, rounds: int
+    repository: Path, counts: Sequence[int], images: Sequence[bytes], *, seconds: float, rounds: int
 ) -> list[Scaled]:
     """Serve the repository so many times at once, and load all of them through one client; blocks alternate.
 
     Args:
         repository: of `sleeping`.
         counts: numbers of servers, 1 among them.
-        pictures: encoded files.
+        images: encoded files.
         seconds: of each block.
         rounds: of blocks.
     """
@@ -92,7 +92,7 @@ def measure_scale(
         clients = {count: stack.enter_context(Client(urls[:count])) for count in counts}
         runs = {
             count: [
-                closed_loop(clients[count].predict, pictures, _IN_FLIGHT * count, seconds=seconds)
+                closed_loop(clients[count].predict, images, _IN_FLIGHT * count, seconds=seconds)
                 for _ in range(rounds + 1)
             ][1:]  # the first is to warm up
             for count in counts
@@ -104,12 +104,12 @@ def measure_scale(
     ]
 
 
-def client_limit(pictures: Sequence[bytes], seconds: float) -> float:
+def client_limit(images: Sequence[bytes], seconds: float) -> float:
     """Requests/s of the client alone, against a server that costs nothing: no number of servers takes more from it."""
     with null_server() as url, Client(url) as client:
         client._session.info = PipelineInfo(1, "boxwise", None, (), {}, {})  # the null server has none
-        closed_loop(client.predict, pictures, _THREADS, seconds=1)
-        return closed_loop(client.predict, pictures, _THREADS, seconds=seconds).rate
+        closed_loop(client.predict, images, _THREADS, seconds=1)
+        return closed_loop(client.predict, images, _THREADS, seconds=seconds).rate
 
 
 def main() -> None:
@@ -123,15 +123,15 @@ def main() -> None:
     options = parser.parse_args()
 
     counts = sorted({1, *options.servers})
-    _, pictures = synthetic(*_PICTURE, seed=0)
+    _, images = synthetic(*_IMAGE, seed=0)
     with tempfile.TemporaryDirectory(prefix="boxwise-scale-") as name:
         folder = Path(name)
         prepare_demo(cache_folder(), folder / "demo", report=lambda _: None)
         nullify(folder / "demo", folder / "null")
         sleeping(folder / "null", folder / "sleeping", 1 / options.rate)
         print(f"starting {max(counts)} servers", file=sys.stderr, flush=True)
-        found = measure_scale(folder / "sleeping", counts, pictures, seconds=options.seconds, rounds=options.rounds)
-    limit = client_limit(pictures, options.seconds)
+        found = measure_scale(folder / "sleeping", counts, images, seconds=options.seconds, rounds=options.rounds)
+    limit = client_limit(images, options.seconds)
     if options.json:
         figures = {"machine": machine(), "servers": [asdict(each) for each in found], "client_limit": limit}
         print(json.dumps(figures, indent=2))
@@ -140,7 +140,7 @@ def main() -> None:
     print(f"{'servers':>8}{'images/s':>11}{'of N x one':>12}{'p50 ms':>9}")
     for each in found:
         print(f"{each.servers:>8}{each.rate:>11.1f}{each.share:>12.3f}{each.p50_ms:>9.1f}")
-    print(f"\nthe client's own limit, with these pictures: {limit:.0f} images/s")
+    print(f"\nthe client's own limit, with these images: {limit:.0f} images/s")
 
 
 if __name__ == "__main__":

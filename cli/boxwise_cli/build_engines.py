@@ -20,7 +20,7 @@ def build_engines(
         str | None, typer.Option(metavar="NAME", help="Which, where the repository has several.")
     ] = None,
     calibration: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Pictures to compare on; left out, the demo's.")
+        Path | None, typer.Option(metavar="DIR", help="Images to compare on; left out, the demo's.")
     ] = None,
     check: Annotated[bool, typer.Option(help="Compare each plan with its graph before it is put in place.")] = True,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Build what the cache has, too.")] = False,
@@ -33,14 +33,14 @@ def build_engines(
     """Build a TensorRT plan of every graph that is served, for the GPU of this machine.
 
     A plan loads only in the TensorRT that built it and on such a GPU, so it is built where it will be served. Plans are
-    kept in the cache by graph, TensorRT, GPU and shapes, compared with their graphs on real pictures, and put in place
+    kept in the cache by graph, TensorRT, GPU and shapes, compared with their graphs on real images, and put in place
     when all of them agree.
     """
     needs_runtime()
     with needs("export"):
         from boxwise_export.errors import ExportError
-        from boxwise_export.export import pictures_of
-        from boxwise_export.parity.gate import read_picture
+        from boxwise_export.export import images_of
+        from boxwise_export.parity.gate import read_image
         from boxwise_export.tensorrt.build import build_engines as run
         from boxwise_export.tensorrt.execute import PlanGraph
         from boxwise_export.tensorrt.gpu import find_gpu, load_tensorrt
@@ -49,7 +49,7 @@ def build_engines(
     say = partial(typer.echo, err=True)
     with reported(ExportError):
         trt, found = load_tensorrt(), find_gpu(gpu)
-        pictures = pictures_of(calibration, say) if check else []
+        images = images_of(calibration, say) if check else []
         built = run(
             repository,
             pipeline,
@@ -57,7 +57,7 @@ def build_engines(
             gpu=found,
             cache=cache_folder() / "tensorrt",
             load=(lambda plan: PlanGraph(trt, plan)) if check else None,
-            frames=[read_picture(path, 25_000_000) for path in pictures],
+            frames=[read_image(path, 25_000_000) for path in images],
             workspace=round(workspace * _GIB),
             rebuild=rebuild,
             report=say,

@@ -21,7 +21,7 @@ from boxwise_runtime.cache import cache_location, cache_size
 from boxwise_runtime.launcher import TARGETS, LaunchError, Target
 from boxwise_runtime.launcher.binary import BUNDLED_TARGETS, bundle_for
 
-ENOUGH_SHARED_MEMORY = 256_000_000  # a dozen stages and a few 24-megapixel pictures; Docker gives 64 MB
+ENOUGH_SHARED_MEMORY = 256_000_000  # a dozen stages and a few 24-megapixel images; Docker gives 64 MB
 _SHM = "/dev/shm"  # noqa: S108
 _TRITONS = {"0.7.0": "2.51.0"}  # which Triton is in which nvidia-pytriton
 
@@ -129,7 +129,7 @@ class _Row(NamedTuple):
     ok: bool | None  # None: neither good nor bad
     what: str
     finding: str
-    mend: str = ""
+    fix: str = ""
 
 
 def _rows(facts: dict[str, Any]) -> Iterator[_Row]:
@@ -152,12 +152,12 @@ def _rows(facts: dict[str, Any]) -> Iterator[_Row]:
         else "none",
     )
     for target, found in facts["targets"].items():
-        reason, _, mend = (found["problem"] or "").partition(": ")
+        reason, _, fix = (found["problem"] or "").partition(": ")
         bad = False if target in BUNDLED_TARGETS else None
         yield (
             _Row(True, f"serve {target}", "possible")
             if found["servable"]
-            else _Row(bad, f"serve {target}", reason, mend)
+            else _Row(bad, f"serve {target}", reason, fix)
         )
     runtime = facts["onnxruntime"]
     if runtime is None:
@@ -185,5 +185,5 @@ def _print(facts: dict[str, Any]) -> None:
     table = Table("", "what", "finding", "what to do")
     marks = {True: Text("ok", "green"), False: Text("!!", "red"), None: Text("")}
     for row in _rows(facts):
-        table.add_row(marks[row.ok], row.what, Text(row.finding), Text(row.mend))
+        table.add_row(marks[row.ok], row.what, Text(row.finding), Text(row.fix))
     Console().print(table)

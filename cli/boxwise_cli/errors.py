@@ -25,7 +25,7 @@ def reported(*exceptions: type[BaseException]) -> Iterator[None]:
 
 
 def needs_runtime() -> None:
-    """See to it that graphs can be run and pictures decoded here: what exporting and serving build on."""
+    """See to it that graphs can be run and images decoded here: what exporting and serving build on."""
     with needs("server"):
         import cv2  # noqa: F401
         import onnxruntime  # noqa: F401

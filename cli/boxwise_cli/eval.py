@@ -1,4 +1,4 @@
-"""`boxwise eval`: how good a served pipeline is, on pictures whose objects are known."""
+"""`boxwise eval`: how good a served pipeline is, on images whose objects are known."""
 
 import json
 import signal
@@ -46,14 +46,14 @@ def eval(  # noqa: A001 (the subcommand's name)
     ] = None,
     score: Annotated[float, typer.Option(min=0, max=1, help="For mAP, boxes from this score on.")] = 0.01,
     iou: Annotated[float, typer.Option(min=0, max=1, help="For mAP, the IoU of NMS.")] = 0.65,
-    max_detections: Annotated[int, typer.Option(min=1, help="For mAP, the most boxes of a picture.")] = 100,
+    max_detections: Annotated[int, typer.Option(min=1, help="For mAP, the most boxes of an image.")] = 100,
     concurrency: Annotated[int, typer.Option(min=1, help="Requests under way.")] = 4,
     timeout: Timeout = "60s",  # type: ignore[assignment] # typer parses defaults too
     retries: Annotated[
         int, typer.Option(min=0, help="Send a request that fails with a temporary error again, this often.")
     ] = 2,
     html: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a page with plots and the worst pictures.")
+        Path | None, typer.Option(metavar="FILE", help="Write a page with plots and the worst images.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
@@ -82,7 +82,7 @@ def eval(  # noqa: A001 (the subcommand's name)
         with (
             served(repository, url, pipeline) as server,
             Client(server.url, pipeline=server.pipeline, timeout_s=timeout) as client,
-            _progress(len(dataset.pictures)) as done,
+            _progress(len(dataset.images)) as done,
         ):
             report = evaluate(
                 ask(client, retries=retries),
@@ -99,7 +99,7 @@ def eval(  # noqa: A001 (the subcommand's name)
     else:
         _show(report)
     if html:
-        typer.echo(f"plots and the worst pictures are in {html}", err=as_json)
+        typer.echo(f"plots and the worst images are in {html}", err=as_json)
 
 
 @contextmanager
@@ -129,7 +129,7 @@ def _show(report: "Report") -> None:
     console = Console()
     if said := report.detection:
         of_split = f" of the split {report.dataset.split}" if report.dataset.split else ""
-        title = f"{report.pipeline}, {len(report.dataset.pictures)} pictures{of_split}"
+        title = f"{report.pipeline}, {len(report.dataset.images)} images{of_split}"
         table = Table("boxes", "", title=title, title_justify="left")
         for name, value in said.rows().items():
             table.add_row(name, "-" if value is None else f"{value:.4f}")

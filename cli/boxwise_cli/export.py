@@ -22,7 +22,7 @@ def export(
     ] = "fp32",
     calibration: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Your pictures, to compare with the source on; left out, the demo's photos."),
+        typer.Option(metavar="DIR", help="Your images, to compare with the source on; left out, the demo's photos."),
     ] = None,
     data: Annotated[
         Path | None, typer.Option(metavar="DIR", help="A labelled set: a lower precision is judged by accuracy on it.")

@@ -1,4 +1,4 @@
-"""What `perf` commands set up and take down: servers, pictures, the load generator."""
+"""What `perf` commands set up and take down: servers, images, the load generator."""
 
 import signal
 import tempfile
@@ -17,19 +17,19 @@ from boxwise_cli.perf_options import size
 from boxwise_cli.serving import served
 
 if TYPE_CHECKING:
+    from boxwise_perf.images import BoxesPerImage, ImageSet, Request
     from boxwise_perf.load import Load
-    from boxwise_perf.pictures import BoxesPerImage, PictureSet, Request
     from boxwise_perf.result import Result, Target, Trial
     from boxwise_perf.trial import Endpoint, Plan
 
-DRAWS = 997  # numbers of boxes that are drawn: a prime, so that each picture meets many of them
+DRAWS = 997  # numbers of boxes that are drawn: a prime, so that each image meets many of them
 
 
 @dataclass(frozen=True)
 class Content:
-    """What is sent: pictures and what is said of them, and the boxes that each image has where that was asked for."""
+    """What is sent: images and what is said of them, and the boxes that each image has where that was asked for."""
 
-    pictures: "PictureSet"
+    images: "ImageSet"
     requests: "list[Request]"
     boxes: "BoxesPerImage | None"
     most_boxes: int
@@ -46,19 +46,19 @@ def prepare(out: Path | None = None) -> None:
         fail(f"{out} is there already, and a result is never changed: give another name, or remove it", USAGE)
 
 
-def content(pictures: Path | None, synthetic: str | None, boxes: str | None, seed: int) -> Content:
-    """Read or make the pictures."""
+def content(folder: Path | None, synthetic: str | None, boxes: str | None, seed: int) -> Content:
+    """Read or make the images."""
     from dataclasses import replace
 
+    from boxwise_perf.images import BoxesPerImage, from_folder, requests
+    from boxwise_perf.images import synthetic as make
     from boxwise_perf.load import LoadError
-    from boxwise_perf.pictures import BoxesPerImage, from_folder, requests
-    from boxwise_perf.pictures import synthetic as make
 
-    if pictures and synthetic:
-        fail("expected --pictures or --synthetic, not both", USAGE)
+    if folder and synthetic:
+        fail("expected --images or --synthetic, not both", USAGE)
     wanted = BoxesPerImage(*read_boxes(boxes)) if boxes else None
     with reported(LoadError):
-        said, images = from_folder(pictures) if pictures else make(*size(synthetic or "1280x720"), seed)
+        said, images = from_folder(folder) if folder else make(*size(synthetic or "1280x720"), seed)
     if wanted is None:
         return Content(said, requests(images), None, 0)
     drawn = wanted.draw(DRAWS, seed)

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from boxwise_cli.errors import USAGE, fail, reported
 from boxwise_cli.perf_bench import bench, content, keep, prepare
-from boxwise_cli.perf_options import AsJson, Boxes, Out, Pictures, Pipeline, Seed, Synthetic, Timeout, WarmUp, duration
+from boxwise_cli.perf_options import AsJson, Boxes, Images, Out, Pipeline, Seed, Synthetic, Timeout, WarmUp, duration
 
 if TYPE_CHECKING:
     from boxwise_cli.perf_bench import Bench
@@ -23,7 +23,7 @@ def compare(
     b: Annotated[str, typer.Argument(metavar="B", help="The same.")],
     pipeline: Pipeline = None,
     pipeline_b: Annotated[str | None, typer.Option(metavar="NAME", help="B's, where it has another name.")] = None,
-    pictures: Pictures = None,
+    images: Images = None,
     synthetic: Synthetic = None,
     boxes: Boxes = None,
     concurrency: Annotated[int, typer.Option(min=1, help="Requests in flight, of the one that is loaded.")] = 4,
@@ -60,7 +60,7 @@ def compare(
 
         sides = [(*_side(side), name) for side, name in ((a, pipeline), (b, pipeline_b or pipeline))]
         _check(starts, pairs, running=any(url for _, url, _ in sides))
-        sent = content(pictures, synthetic, boxes, seed)
+        sent = content(images, synthetic, boxes, seed)
         of_starts = []
         for start in range(starts):
             with bench(sent, timeout) as own:
@@ -72,7 +72,7 @@ def compare(
         said = verdict(throughput, confidence)
         load = Closed(concurrency)
         comparison = Comparison(target_a, target_b, load, block, seed, found, throughput, p50, said)
-        result = Result(FORMAT, now(), Machine.here(), None, sent.pictures, confidence, (), None, (comparison,))
+        result = Result(FORMAT, now(), Machine.here(), None, sent.images, confidence, (), None, (comparison,))
     keep(result, out, as_json=as_json)
     if not as_json:
         _show(result)
@@ -120,7 +120,7 @@ def _measure(
     warm_up: float,
     seed: int,
 ) -> "tuple[tuple[Block, Block], ...]":
-    from boxwise_perf.compare import PICTURES_APART, block, interleave
+    from boxwise_perf.compare import IMAGES_APART, block, interleave
     from boxwise_perf.generator import Job
     from boxwise_perf.load import Closed
 
@@ -128,7 +128,7 @@ def _measure(
 
     def measure(side: int, number: int) -> "Block":
         where = sides[side]
-        job = Job(where.url, where.pipeline, load, seconds, first=number * PICTURES_APART)
+        job = Job(where.url, where.pipeline, load, seconds, first=number * IMAGES_APART)
         return block(own.generator.run(job).samples)
 
     for where in sides:

@@ -77,8 +77,11 @@ Url = Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Load a runni
 Pipeline = Annotated[
     str | None, typer.Option(metavar="NAME", help="The name it was exported with; left out, the only one of REPO.")
 ]
-Pictures = Annotated[
-    Path | None, typer.Option(metavar="DIR", exists=True, file_okay=False, help="Send the pictures of this folder.")
+Images = Annotated[
+    Path | None,
+    typer.Option(
+        "--images", "--pictures", metavar="DIR", exists=True, file_okay=False, help="Send the images of this folder."
+    ),
 ]
 Synthetic = Annotated[
     str | None, typer.Option(metavar="WxH", help="Send seeded noise of this size, as JPEG; else 1280x720.")
@@ -90,7 +93,7 @@ Boxes = Annotated[
         help="Have so many boxes in each image: models of REPO are replaced by ones that answer constants.",
     ),
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Of all that is drawn: arrivals, synthetic pictures, orders.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of all that is drawn: arrivals, synthetic images, orders.")]
 WarmUp = Annotated[float, typer.Option(metavar="TIME", parser=duration, help="Of the same load, discarded.")]
 Timeout = Annotated[
     float,

@@ -1,4 +1,4 @@
-"""`boxwise perf report`: results as a page and pictures."""
+"""`boxwise perf report`: results as a page and images."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +12,7 @@ from boxwise_cli.files import write_bytes, write_text
 def report(
     results: Annotated[list[Path], typer.Argument(metavar="RESULT.json...", help="What --out of the others wrote.")],
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write one page, with all in it.")] = None,
-    png: Annotated[Path | None, typer.Option(metavar="DIR", help="Write the plots as pictures.")] = None,
+    png: Annotated[Path | None, typer.Option(metavar="DIR", help="Write the plots as images.")] = None,
 ) -> None:
     """Draw results of one machine: latency against load, where the time goes, batch fill, comparisons, versions.
 

@@ -9,8 +9,8 @@ from boxwise_cli.perf_bench import bench, content, end_if_void, keep, prepare
 from boxwise_cli.perf_options import (
     AsJson,
     Boxes,
+    Images,
     Out,
-    Pictures,
     Pipeline,
     Repository,
     Seed,
@@ -32,7 +32,7 @@ def run(
     repository: Repository = None,
     url: Url = None,
     pipeline: Pipeline = None,
-    pictures: Pictures = None,
+    images: Images = None,
     synthetic: Synthetic = None,
     boxes: Boxes = None,
     concurrency: Annotated[
@@ -70,12 +70,12 @@ def run(
     from boxwise_perf.stats import CONFIDENCE
     from boxwise_perf.trial import Plan
 
-    sent = content(pictures, synthetic, boxes, seed)
+    sent = content(images, synthetic, boxes, seed)
     with bench(sent, timeout) as own:
         endpoint, target = own.add(repository, url, pipeline)
         plan = Plan(warm_up, length, seed)
         trials = tuple(own.trial(endpoint, load, plan) for load in loads)
-    result = Result(FORMAT, now(), Machine.here(), target, sent.pictures, CONFIDENCE, trials)
+    result = Result(FORMAT, now(), Machine.here(), target, sent.images, CONFIDENCE, trials)
     keep(result, out, as_json=as_json)
     if not as_json:
         show_trials(result, trials)

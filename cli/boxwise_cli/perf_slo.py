@@ -9,8 +9,8 @@ from boxwise_cli.perf_bench import bench, content, keep, prepare
 from boxwise_cli.perf_options import (
     AsJson,
     Boxes,
+    Images,
     Out,
-    Pictures,
     Pipeline,
     Repository,
     Seed,
@@ -37,7 +37,7 @@ def slo(
     repository: Repository = None,
     url: Url = None,
     pipeline: Pipeline = None,
-    pictures: Pictures = None,
+    images: Images = None,
     synthetic: Synthetic = None,
     boxes: Boxes = None,
     arrivals: Annotated[Literal["poisson", "fixed"], typer.Option(help="Of the open loop.")] = "poisson",
@@ -70,7 +70,7 @@ def slo(
     from boxwise_perf.stats import CONFIDENCE
     from boxwise_perf.trial import Plan
 
-    sent = content(pictures, synthetic, boxes, seed)
+    sent = content(images, synthetic, boxes, seed)
     with bench(sent, timeout) as own:
         endpoint, target = own.add(repository, url, pipeline)
         capacity = own.trial(endpoint, Closed(concurrency), Plan(warm_up, length, seed))
@@ -81,7 +81,7 @@ def slo(
             return own.trial(endpoint, Open(rate, arrivals), Plan(warm_up, round(seconds, 1), seed))
 
         found = search(measure, capacity.images_per_s.value, p99 * 1e3, _report)
-    result = Result(FORMAT, now(), Machine.here(), target, sent.pictures, CONFIDENCE, (capacity,), found)
+    result = Result(FORMAT, now(), Machine.here(), target, sent.images, CONFIDENCE, (capacity,), found)
     keep(result, out, as_json=as_json)
     if not as_json:
         show_slo(found)

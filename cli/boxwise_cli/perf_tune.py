@@ -13,8 +13,8 @@ from boxwise_cli.errors import USAGE, fail, needs, reported
 from boxwise_cli.perf_bench import content, keep, prepare
 from boxwise_cli.perf_options import (
     AsJson,
+    Images,
     Out,
-    Pictures,
     Pipeline,
     Seed,
     Synthetic,
@@ -28,7 +28,7 @@ from boxwise_runtime.launcher import Target
 
 if TYPE_CHECKING:
     from boxwise_export.serving_config import ServingConfig
-    from boxwise_perf.pictures import Request
+    from boxwise_perf.images import Request
     from boxwise_perf.tune import Objective, Tried, Tuning
     from boxwise_runtime.launcher import ServerOptions
 
@@ -43,7 +43,7 @@ def tune(
         float | None,
         typer.Option("--p99", metavar="TIME", parser=a_latency, help="Of throughput: the latency that must hold."),
     ] = None,
-    pictures: Pictures = None,
+    images: Images = None,
     synthetic: Synthetic = None,
     concurrency: Annotated[
         list[str], typer.Option(metavar="N[,N]", help="Requests in flight, of throughput; the best of them counts.")
@@ -86,12 +86,12 @@ def tune(
         fail("--p99 is of the goal throughput: leave out one of the two", USAGE)
     loads = (1,) if goal == "latency" else tuple(concurrencies(concurrency))
     objective = Objective(goal, None if p99 is None else p99 * 1e3, loads)
-    sent = content(pictures, synthetic, None, seed)
+    sent = content(images, synthetic, None, seed)
     with reported(ExportError, LaunchError, LoadError, BoxwiseError, OSError):
         search = _Search(objective, pairs, block, warm_up, budget, timeout, target, server)
         name, found = search.run(repository, pipeline, sent.requests)
         said = Asked(name, str(repository), None, {})
-        keep(Result(FORMAT, now(), Machine.here(), said, sent.pictures, CONFIDENCE, tuning=found), out, as_json=as_json)
+        keep(Result(FORMAT, now(), Machine.here(), said, sent.images, CONFIDENCE, tuning=found), out, as_json=as_json)
         if not as_json:
             _show(found)
         if found.best != found.first and not dry_run:

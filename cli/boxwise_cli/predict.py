@@ -1,4 +1,4 @@
-"""`boxwise predict`: pictures go to a running server, and a table, JSON or annotated pictures come back."""
+"""`boxwise predict`: images go to a running server, and a table, JSON or annotated images come back."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +15,7 @@ def predict(
     url: Annotated[str, typer.Option(metavar="HOST:PORT", help="The server's gRPC port.")] = "localhost:8001",
     pipeline: Annotated[str, typer.Option(metavar="NAME", help="The name it was exported with.")] = "boxwise",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
-    save: Annotated[Path | None, typer.Option(metavar="DIR", help="Write annotated pictures there.")] = None,
+    save: Annotated[Path | None, typer.Option(metavar="DIR", help="Write annotated images there.")] = None,
     score_threshold: Annotated[float | None, typer.Option(min=0, max=1, help="A box needs this score.")] = None,
     iou_threshold: Annotated[
         float | None, typer.Option(min=0, max=1, help="Of boxes of one class that overlap more, keep one.")

@@ -16,7 +16,7 @@ from boxwise._image import IMAGE_SUFFIXES
 from boxwise._request import Options
 from boxwise._words import shortened
 from boxwise_cli.errors import FAILED, USAGE, fail, reported
-from boxwise_cli.output import SAVED_SUFFIXES, Answer, FramePlace, answers_table, document, save_picture
+from boxwise_cli.output import SAVED_SUFFIXES, Answer, FramePlace, answers_table, document, save_image
 
 _VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".ts")
 _NO_USE = (Unavailable, UnknownPipeline, ContractMismatch)
@@ -66,7 +66,7 @@ def predict_files(
         _make_folder(save)
     answers: list[Answer] = []
     saved: list[Path] = []
-    no_use: BoxwiseError | None = None  # an error that the next picture would meet too
+    no_use: BoxwiseError | None = None  # an error that the next image would meet too
 
     with reported(BoxwiseError), Client(url, pipeline=pipeline, timeout_s=timeout_s) as client:
         quiet = len(files) < 2 or not stderr.is_terminal
@@ -78,7 +78,7 @@ def predict_files(
                 result = client.predict(file, **options)
                 answers.append(Answer(file, result.image_size, result.detections))
                 if file in targets:
-                    save_picture(result.draw(), targets[file])
+                    save_image(result.draw(), targets[file])
                     saved.append(targets[file])
             except _NO_USE as error:
                 no_use = error
@@ -91,7 +91,7 @@ def predict_files(
     elif answers:
         Console().print(answers_table(answers))
     if saved:
-        typer.echo(f"annotated pictures saved: {len(saved)}, in {save}", err=as_json)
+        typer.echo(f"annotated images saved: {len(saved)}, in {save}", err=as_json)
     if no_use is not None:
         fail(_mend(no_use))
     if complaints.count:
@@ -124,7 +124,7 @@ def _is_video(file: Path) -> bool:
 
 
 def _files(images: Iterable[Path], complaints: _Complaints) -> list[Path]:
-    """Files as they are, folders replaced by the pictures in them, by name."""
+    """Files as they are, folders replaced by the images in them, by name."""
     files: list[Path] = []
     for path in images:
         if not _is_folder(path):
@@ -132,7 +132,7 @@ def _files(images: Iterable[Path], complaints: _Complaints) -> list[Path]:
             continue
         found = sorted(each for each in path.iterdir() if _is_image(each))
         if not found:
-            complaints.add(path, FileNotFoundError(f"no picture ({', '.join(IMAGE_SUFFIXES)}) in this folder"))
+            complaints.add(path, FileNotFoundError(f"no image ({', '.join(IMAGE_SUFFIXES)}) in this folder"))
         files += found
     return list(dict.fromkeys(files))
 
@@ -157,7 +157,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _targets(files: Sequence[Path], folder: Path) -> dict[Path, Path]:
-    """Where each file's annotated picture goes: under its own name, numbered where that is taken.
+    """Where each file's annotated image goes: under its own name, numbered where that is taken.
 
     Taken by another of the files, a/x.jpg and b/x.jpg, or by a file that is itself to be annotated.
     """

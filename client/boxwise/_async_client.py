@@ -48,7 +48,7 @@ class AsyncClient(BaseClient):
         timeout_s: float | None = None,
         transfer: Transfer | None = None,
     ) -> Result:
-        """Find every object in one picture; see `Client.predict`."""
+        """Find every object in one image; see `Client.predict`."""
         options = Options(
             score_threshold=score_threshold,
             iou_threshold=iou_threshold,
@@ -95,7 +95,7 @@ class AsyncClient(BaseClient):
         timeout_s: float | None = None,
         transfer: Transfer | None = None,
     ) -> AsyncIterator[Outcome]:
-        """Ask about any number of pictures, a few at a time; see `Client.predict_many`."""
+        """Ask about any number of images, a few at a time; see `Client.predict_many`."""
         submit = partial(
             self.submit,
             score_threshold=score_threshold,

@@ -42,7 +42,7 @@ class Connection(asyncio.Protocol):
         """Connect, and wait for the server's SETTINGS: what is sent before them may be more than it takes.
 
         Raises:
-            Status: the server can not be reached, or takes no calls.
+            Status: the server cannot be reached, or takes no calls.
         """
         loop = asyncio.get_running_loop()
         connection = cls(endpoint, changed)

@@ -1,4 +1,4 @@
-"""Any number of pictures, a few in flight: in order or as they complete, each with its result or its error."""
+"""Any number of images, a few in flight: in order or as they complete, each with its result or its error."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from boxwise._image import ImageLike
 from boxwise._result import Result
 
 Progress: TypeAlias = Callable[[int, int], object]
-"""Is told how many pictures are done, and how many of those failed."""
+"""Is told how many images are done, and how many of those failed."""
 
 NOTHING_YET: Any = object()
-"""What a source yields that would have to wait for its next picture."""
+"""What a source yields that would have to wait for its next image."""
 
 
 _LOOK_S = 0.02
@@ -25,7 +25,7 @@ _LOOK_S = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one picture.
+    """What became of one image.
 
     Attributes:
         index: its number in the iterable, from 0.
@@ -43,7 +43,7 @@ class Outcome:
         """The result.
 
         Raises:
-            BoxwiseError: the picture's own, where it failed.
+            BoxwiseError: the image's own, where it failed.
         """
         if self.result is None:
             raise self.error or BoxwiseError("neither a result nor an error")
@@ -63,7 +63,7 @@ CallT = TypeVar("CallT", bound=_Call)
 class _Window(Generic[CallT]):
     """What was sent and not yet handed out.
 
-    Twice as many as are in flight: one slow picture at the head then does not stop those behind it at once.
+    Twice as many as are in flight: one slow image at the head then does not stop those behind it at once.
     """
 
     def __init__(self, concurrency: int, ordered: bool, on_progress: Progress | None) -> None:
@@ -121,7 +121,7 @@ def predict_in_threads(
 ) -> Iterator[Outcome]:
     """Drive `submit`, which answers with a `Prediction`; see `Client.predict_many`.
 
-    `changed` is notified by a source that has yielded `NOTHING_YET` when it has a picture.
+    `changed` is notified by a source that has yielded `NOTHING_YET` when it has an image.
     """
     window: _Window[Any] = _Window(concurrency, ordered, on_progress)
     changed = changed or threading.Condition()

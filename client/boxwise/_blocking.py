@@ -189,7 +189,7 @@ class Pool:
         """A connection for one call: one that is idle, a new one, or the next that comes free.
 
         Raises:
-            Status: the server can not be reached, or all connections are busy until the deadline.
+            Status: the server cannot be reached, or all connections are busy until the deadline.
         """
         try:
             self._tokens.get(timeout=max(0.0, deadline - time.monotonic()))

@@ -54,7 +54,7 @@ class Client(BaseClient):
         keepalive_s: of silence, after which TCP asks whether the server is still there.
 
     Raises:
-        InvalidArgument: an argument that can not be used.
+        InvalidArgument: an argument that cannot be used.
 
     Example:
         >>> with Client("localhost:8001") as client:
@@ -73,7 +73,7 @@ class Client(BaseClient):
         timeout_s: float | None = None,
         transfer: Transfer | None = None,
     ) -> Result:
-        """Find every object in one picture; arguments left at None are the pipeline's own (see `info`).
+        """Find every object in one image; arguments left at None are the pipeline's own (see `info`).
 
         Args:
             image: a path, the bytes of a file, an open file, a uint8 array [height, width, 3] RGB (OpenCV's BGR: send
@@ -88,7 +88,7 @@ class Client(BaseClient):
             transfer: for this call, instead of the client's.
 
         Raises:
-            InvalidImage: a picture that can not be read or decoded.
+            InvalidImage: an image that cannot be read or decoded.
             InvalidArgument: an argument out of range.
             BoxwiseError: see the tree of errors in `boxwise._errors`.
         """
@@ -136,9 +136,9 @@ class Client(BaseClient):
         timeout_s: float | None = None,
         transfer: Transfer | None = None,
     ) -> Iterator[Outcome]:
-        """Ask about any number of pictures, a few at a time; what fails does not stop the rest.
+        """Ask about any number of images, a few at a time; what fails does not stop the rest.
 
-        The pictures are taken from `images` as they are needed, at most `2 * concurrency` ahead of what was handed out.
+        The images are taken from `images` as they are needed, at most `2 * concurrency` ahead of what was handed out.
         Leaving the loop early cancels what is under way.
 
         Args:
@@ -149,7 +149,7 @@ class Client(BaseClient):
             score_threshold, iou_threshold, max_detections, class_filter, timeout_s, transfer: as in `predict`.
 
         Yields:
-            An `Outcome` for each picture: its result, or its error.
+            An `Outcome` for each image: its result, or its error.
 
         Example:
             >>> for outcome in client.predict_many(Path("photos").glob("*.jpg")):
@@ -199,7 +199,7 @@ class Client(BaseClient):
             time, its result or its error. A frame that cannot be decoded has an `InvalidImage`; the next one follows.
 
         Raises:
-            InvalidArgument: the source can not be opened, or what opens it is not installed.
+            InvalidArgument: the source cannot be opened, or what opens it is not installed.
         """
         submit = partial(
             self.submit,

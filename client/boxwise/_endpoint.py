@@ -69,7 +69,7 @@ def resolve(endpoint: Endpoint) -> tuple[Endpoint, ...]:
     """The servers behind `dns:///NAME`, one for each address; blocks while the name is looked up.
 
     Raises:
-        OSError: it can not be resolved.
+        OSError: it cannot be resolved.
     """
     found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
     return tuple(dict.fromkeys(Endpoint(str(address[0]), endpoint.port) for *_, address in found))

@@ -1,8 +1,8 @@
 """What can go wrong, one class per cause, and the one table from gRPC's status codes to them.
 
 BoxwiseError
-├── InvalidInput        what was given can not be used; the same request will fail again
-│   ├── InvalidImage        the picture
+├── InvalidInput        what was given cannot be used; the same request will fail again
+│   ├── InvalidImage        the image
 │   └── InvalidArgument     an argument, a threshold or an address
 ├── UnknownPipeline     the server has no pipeline of this name
 ├── ContractMismatch    the server speaks another version of the tensor contract than this client
@@ -52,11 +52,11 @@ class BoxwiseError(Exception):
 
 
 class InvalidInput(BoxwiseError):
-    """What was given can not be used; the same request will fail again."""
+    """What was given cannot be used; the same request will fail again."""
 
 
 class InvalidImage(InvalidInput):
-    """The picture can not be read, decoded or served: not a picture, corrupt, too large."""
+    """The image cannot be read, decoded or served: not an image, corrupt, too large."""
 
 
 class InvalidArgument(InvalidInput):

@@ -1,7 +1,7 @@
 """HTTP/2 (RFC 9113) as unary gRPC calls need it, without I/O: the server's bytes go in, buffers to send come out.
 
-grpcio spends 0.3 ms of CPU on a call before the first byte of a picture, a thread's queue and its locks among it, and
-copies the picture twice. Here a picture is never copied: its DATA frames are slices of the caller's own buffer.
+grpcio spends 0.3 ms of CPU on a call before the first byte of an image, a thread's queue and its locks among it, and
+copies the image twice. Here an image is never copied: its DATA frames are slices of the caller's own buffer.
 """
 
 from __future__ import annotations

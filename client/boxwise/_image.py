@@ -1,4 +1,4 @@
-"""What `predict` accepts as a picture, and the tensor that it is sent as."""
+"""What `predict` accepts as an image, and the tensor that it is sent as."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _BASE64 = re.compile(r"(?:/9j/|iVBORw0KGgo|R0lGOD|UklGR|Qk|SUkq|TU0A|AAAA|JVBERi
 
 
 def to_tensor(image: ImageLike, *, encode: bool = False, max_pixels: int | None = None) -> Tensor:
-    """The tensor that a picture is sent as.
+    """The tensor that an image is sent as.
 
     JPEG, PNG, WebP and BMP files become `image` UINT8 [bytes], as they are, and are decoded by the server. Files of
     other formats are decoded here, where Pillow can, and become `frame`, or a PNG where they are to be encoded. Arrays
@@ -54,12 +54,12 @@ def to_tensor(image: ImageLike, *, encode: bool = False, max_pixels: int | None 
     a viewer would show it. The tensor is a view of the caller's own memory wherever it can be.
 
     Args:
-        image: the picture.
+        image: the image.
         encode: send pixels as a JPEG, see `JPEG_QUALITY`, and those of a file that is decoded here as a PNG.
         max_pixels: the most that a file may have that is decoded here; None where the server's limit is not known yet.
 
     Raises:
-        InvalidImage: a file that can not be read or decoded, an array that is not RGB or grey in uint8, a PIL image
+        InvalidImage: a file that cannot be read or decoded, an array that is not RGB or grey in uint8, a PIL image
             whose values may mean several things, or another type.
     """
     match image:
@@ -83,21 +83,21 @@ def to_tensor(image: ImageLike, *, encode: bool = False, max_pixels: int | None 
     )
 
 
-def to_pil(picture: Tensor) -> Image.Image:
-    """The picture in a tensor of `to_tensor`, as the server sees it: RGB, EXIF orientation applied.
+def to_pil(tensor: Tensor) -> Image.Image:
+    """The image in a tensor of `to_tensor`, as the server sees it: RGB, EXIF orientation applied.
 
     Raises:
         InvalidImage: the file is not one that Pillow can decode.
     """
     from PIL import Image
 
-    if picture.name == "frame":
-        height, width, _ = picture.shape
-        return Image.frombytes("RGB", (width, height), picture.payload)
+    if tensor.name == "frame":
+        height, width, _ = tensor.shape
+        return Image.frombytes("RGB", (width, height), tensor.payload)
     try:
-        opened = Image.open(io.BytesIO(picture.payload))
+        opened = Image.open(io.BytesIO(tensor.payload))
     except (OSError, ValueError) as error:
-        raise InvalidImage(f"image: not a picture that can be drawn on ({shortened(error)})") from error
+        raise InvalidImage(f"image: not an image that can be drawn on ({shortened(error)})") from error
     return Image.fromarray(_shown(opened))
 
 
@@ -232,22 +232,22 @@ def _pixels(pixels: NDArray[np.uint8], encode: bool) -> Tensor:
 
 def _rgb(array: NDArray[Any]) -> NDArray[np.uint8]:
     if array.dtype != np.uint8:
-        mend = "scale it to 0..255 and use .astype(np.uint8)"
+        fix = "scale it to 0..255 and use .astype(np.uint8)"
     elif array.ndim == 2:
         return np.repeat(array[..., np.newaxis], 3, axis=2)
     elif array.ndim == 3 and array.shape[2] == 3:
         return array
     elif array.ndim == 3 and array.shape[2] == 4:
-        mend = "drop the alpha channel with image[..., :3]"
+        fix = "drop the alpha channel with image[..., :3]"
     else:
-        mend = "send one picture at a time, channels last"
+        fix = "send one image at a time, channels last"
     raise InvalidImage(
         f"image: expected uint8 [height, width, 3] RGB or [height, width] grey, "
-        f"got {array.dtype} {list(array.shape)}: {mend}"
+        f"got {array.dtype} {list(array.shape)}: {fix}"
     )
 
 
-def _shown(picture: Image.Image) -> NDArray[np.uint8]:
+def _shown(opened: Image.Image) -> NDArray[np.uint8]:
     """uint8 [height, width, 3] RGB as a viewer shows it, by the rules of the server.
 
     Upright, 16 bits cut to their high 8, transparency laid on white; of an animation, the first frame.
@@ -256,24 +256,24 @@ def _shown(picture: Image.Image) -> NDArray[np.uint8]:
         InvalidImage: the file behind it is truncated or corrupt, or its values may mean several things.
     """
     try:
-        return _as_shown(picture)
+        return _as_shown(opened)
     except InvalidImage:
         raise
     except Exception as error:  # decoders raise OSError, SyntaxError, struct.error and more
-        kind = f"{picture.format} file" if picture.format else f"PIL image of mode {picture.mode}"
+        kind = f"{opened.format} file" if opened.format else f"PIL image of mode {opened.mode}"
         raise InvalidImage(f"image: the {kind} is truncated or corrupt ({shortened(error)})") from error
 
 
-def _as_shown(picture: Image.Image) -> NDArray[np.uint8]:
+def _as_shown(opened: Image.Image) -> NDArray[np.uint8]:
     from PIL import Image, ImageOps
 
-    picture = ImageOps.exif_transpose(picture)
-    if picture.mode == "F" or picture.mode.startswith("I"):
-        return _rgb(_to_8_bits(np.asarray(picture), picture.mode))
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    return np.asarray(picture.convert("RGB"))
+    opened = ImageOps.exif_transpose(opened)
+    if opened.mode == "F" or opened.mode.startswith("I"):
+        return _rgb(_to_8_bits(np.asarray(opened), opened.mode))
+    if opened.has_transparency_data:
+        opened = opened.convert("RGBA")
+        opened = Image.alpha_composite(Image.new("RGBA", opened.size, "white"), opened)
+    return np.asarray(opened.convert("RGB"))
 
 
 def _to_8_bits(values: NDArray[Any], mode: str) -> NDArray[np.uint8]:

@@ -44,7 +44,7 @@ class ClassifierInfo:
 class PipelineInfo:
     """A pipeline as its server describes it.
 
-    `detector` is None where the classifiers are asked about the whole picture. `limits` holds what is refused
+    `detector` is None where the classifiers are asked about the whole image. `limits` holds what is refused
     (`max_pixels`, ...), `digests` what was published, by name.
     """
 
@@ -85,7 +85,7 @@ class PipelineInfo:
             ) from error
 
     def class_name(self, class_id: int) -> str:
-        """The name of a detector class; "image" for -1, the whole picture where there is no detector."""
+        """The name of a detector class; "image" for -1, the whole image where there is no detector."""
         if class_id < 0:
             return "image"
         return _name(self.detector.labels if self.detector else (), class_id)

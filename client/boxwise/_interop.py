@@ -69,7 +69,7 @@ def from_coco(
     image_size: tuple[int, int],
     category_ids: Sequence[int] | None,
 ) -> Columns:
-    """The columns in COCO results of one picture."""
+    """The columns in COCO results of one image."""
     classes = {category: index for index, category in enumerate(category_ids)} if category_ids is not None else None
     boxes = [(x, y, x + width, y + height) for x, y, width, height in (each["bbox"] for each in annotations)]
     ids = [each["category_id"] if classes is None else classes[each["category_id"]] for each in annotations]
@@ -90,7 +90,7 @@ def from_dict(document: Mapping[str, Any], info: PipelineInfo) -> Columns:
 
 
 def to_pandas(result: Result) -> Any:
-    """`pandas.DataFrame`; the size of the picture is in its `attrs`."""
+    """`pandas.DataFrame`; the size of the image is in its `attrs`."""
     pandas = _import("pandas")
     columns: dict[str, Any] = {name: result.xyxy[:, i].copy() for i, name in enumerate(("x1", "y1", "x2", "y2"))}
     columns["confidence"] = result.confidence.copy()

@@ -94,26 +94,26 @@ def info_request(pipeline: str) -> list[Buffer]:
 
 def predict_request(
     pipeline: str,
-    picture: Tensor,
+    image: Tensor,
     options: Options | None = None,
     *,
     request_id: str = "",
     slot: Slot | None = None,
 ) -> list[Buffer]:
-    """Asks a pipeline about one picture.
+    """Asks a pipeline about one image.
 
     Args:
         pipeline: its name.
-        picture: `image` UINT8 [bytes], or `frame` UINT8 [height, width, 3], as `boxwise._image.to_tensor` makes them.
+        image: `image` UINT8 [bytes], or `frame` UINT8 [height, width, 3], as `boxwise._image.to_tensor` makes them.
         options: of this request.
         request_id: see `infer_request`.
-        slot: where the picture lies in shared memory.
+        slot: where the image lies in shared memory.
 
     Raises:
-        InvalidArgument: an argument is not a number, or one that its tensor can not hold.
+        InvalidArgument: an argument is not a number, or one that its tensor cannot hold.
     """
-    model = pipeline if picture.name == "image" else f"{pipeline}_raw"
-    tensors = [picture]
+    model = pipeline if image.name == "image" else f"{pipeline}_raw"
+    tensors = [image]
     for name, value in (options or {}).items():
         if value is not None:
             tensors.append(_option(name, cast("float | Sequence[int]", value)))

@@ -1,4 +1,4 @@
-"""What comes back of one picture: columns as numpy arrays, rows to iterate, names from the server's own labels."""
+"""What comes back of one image: columns as numpy arrays, rows to iterate, names from the server's own labels."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Detection:
     """One object.
 
     Attributes:
-        xyxy: x1, y1, x2, y2 in pixels of the picture as shown.
+        xyxy: x1, y1, x2, y2 in pixels of the image as shown.
         confidence: the detector's score, from 0 to 1.
         class_id: an index into the detector's labels; -1 where there is no detector.
         class_name: the name there; "image" where there is no detector.
@@ -79,7 +79,7 @@ class Timings:
     goes on in them (docs/sdk.md).
 
     Attributes:
-        encode_s: reading or encoding the picture and writing the request; the first call's `info` too.
+        encode_s: reading or encoding the image and writing the request; the first call's `info` too.
         wait_s: from sending it to the reply, retries and their pauses included.
         decode_s: reading the reply.
         attempts: times it was sent, hedges included.
@@ -93,15 +93,15 @@ class Timings:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Result:
-    """Every object in one picture, best score first: a sequence of `Detection`, and the same as read-only columns.
+    """Every object in one image, best score first: a sequence of `Detection`, and the same as read-only columns.
 
-    It keeps what was sent of the picture, for `draw`.
+    It keeps what was sent of the image, for `draw`.
 
     Attributes:
-        xyxy: float32 [n, 4], x1 y1 x2 y2 in pixels of the picture as shown.
+        xyxy: float32 [n, 4], x1 y1 x2 y2 in pixels of the image as shown.
         confidence: float32 [n], the detector's scores.
         class_id: int32 [n], indices into `info.detector.labels`; -1 where there is no detector.
-        image_size: height and width of the picture as shown.
+        image_size: height and width of the image as shown.
         label_ids: for each classifier int32 [n, k]; -1 where it was not asked or has no more to say.
         label_scores: for each classifier float32 [n, k].
         info: the pipeline that answered.
@@ -115,7 +115,7 @@ class Result:
     label_ids: Mapping[str, NDArray[np.int32]]
     label_scores: Mapping[str, NDArray[np.float32]]
     info: PipelineInfo
-    _picture: Tensor | None = None
+    _source: Tensor | None = None
     timings: Timings | None = None
 
     @classmethod
@@ -123,7 +123,7 @@ class Result:
         cls,
         arrays: Mapping[str, NDArray[Any]],
         info: PipelineInfo,
-        picture: Tensor | None = None,
+        source: Tensor | None = None,
         timings: Timings | None = None,
     ) -> Result:
         """The result in the outputs of a pipeline, by their names in the contract.
@@ -143,7 +143,7 @@ class Result:
             label_ids=label_ids,
             label_scores={name: _column(arrays, f"{name}_scores", ids.shape) for name, ids in label_ids.items()},
             info=info,
-            _picture=picture,
+            _source=source,
             timings=timings,
         )
 
@@ -178,13 +178,13 @@ class Result:
         return f"<Result {len(self)} in {width} x {height}: {seen or 'nothing'}{', ...' if len(self) > 3 else ''}>"
 
     def draw(self, image: ImageLike | None = None) -> Image.Image:
-        """A copy of the picture with every detection drawn on it.
+        """A copy of the image with every detection drawn on it.
 
         Args:
             image: draw on this one instead of what was sent; it must have the same size.
 
         Raises:
-            InvalidImage: a picture of another size, or one that can not be decoded here.
+            InvalidImage: an image of another size, or one that cannot be decoded here.
         """
         return draw(self._canvas(image), self.detections)
 
@@ -218,7 +218,7 @@ class Result:
         """As COCO's results format, one dictionary a row.
 
         Args:
-            image_id: of the picture.
+            image_id: of the image.
             category_ids: for each class its id in the annotations; left out, the index of the class.
         """
         return _interop.to_coco(self, image_id, category_ids)
@@ -250,7 +250,7 @@ class Result:
         image_size: tuple[int, int],
         category_ids: Sequence[int] | None = None,
     ) -> Result:
-        """The way back from `to_coco`, which does not say how large (height, width) the picture is."""
+        """The way back from `to_coco`, which does not say how large (height, width) the image is."""
         return cls.from_arrays(_interop.from_coco(annotations, info, image_size, category_ids), info)
 
     @classmethod
@@ -259,14 +259,14 @@ class Result:
         return cls.from_arrays(_interop.from_pandas(frame, info), info)
 
     def _canvas(self, image: ImageLike | None) -> Image.Image:
-        picture = self._picture if image is None else to_tensor(image)
-        if picture is None:
-            raise InvalidArgument("image: this result was not made by a call, so its picture must be given")
-        canvas = to_pil(picture)
+        source = self._source if image is None else to_tensor(image)
+        if source is None:
+            raise InvalidArgument("image: this result was not made by a call, so its image must be given")
+        canvas = to_pil(source)
         if (canvas.height, canvas.width) != self.image_size:
             height, width = self.image_size
             raise InvalidImage(
-                f"image: this result belongs to a picture of {width} x {height} pixels, "
+                f"image: this result belongs to an image of {width} x {height} pixels, "
                 f"got one of {canvas.width} x {canvas.height}"
             )
         return canvas

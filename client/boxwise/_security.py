@@ -36,7 +36,7 @@ class TLS:
         """The context of connections: TLS 1.2 or later, HTTP/2.
 
         Raises:
-            InvalidArgument: a file that can not be read, or is not PEM.
+            InvalidArgument: a file that cannot be read, or is not PEM.
         """
         file: object = self.ca
         try:

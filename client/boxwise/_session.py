@@ -49,7 +49,7 @@ from boxwise._transport import Call, Wire
 _LOG = logging.getLogger("boxwise")
 T = TypeVar("T")
 
-# Ten times the slowest picture of the demo's pair on a busy laptop core.
+# Ten times the slowest image of the demo's pair on a busy laptop core.
 DEFAULT_TIMEOUT_S = 5.0
 
 
@@ -109,7 +109,7 @@ class Session:
     def predict(
         self, image: ImageLike, options: Options, timeout_s: float | None, transfer: Transfer | None
     ) -> Steps[Result]:
-        """Ask about one picture."""
+        """Ask about one image."""
         request_id = f"{self._id_prefix}-{next(self._ids)}"
         call = Observed()
         steps = self._predict(image, options, self._timeout(timeout_s), transfer or self.transfer, request_id, call)
@@ -132,13 +132,13 @@ class Session:
     ) -> Steps[Result]:
         started = time.perf_counter()
         deadline = time.monotonic() + timeout_s
-        picture = yield from self._picture(image, transfer)
+        tensor = yield from self._tensor(image, transfer)
 
         def ask(slot: SlotInput | None = None) -> list[Buffer]:
-            return predict_request(self.pipeline, picture, options, request_id=request_id, slot=slot)
+            return predict_request(self.pipeline, tensor, options, request_id=request_id, slot=slot)
 
-        shared = transfer == "shm" and picture.name == "frame" and len(picture.payload) > 0
-        body = SharedRequest(self.frames, picture, ask) if shared else ask()
+        shared = transfer == "shm" and tensor.name == "frame" and len(tensor.payload) > 0
+        body = SharedRequest(self.frames, tensor, ask) if shared else ask()
         info = self.info or (yield from self.describe(timeout_s, deadline))
         sending = time.perf_counter()
         reply = yield from self._exchange(INFER, body, deadline, timeout_s, request_id, call)
@@ -158,7 +158,7 @@ class Session:
                 info = yield from self.describe(timeout_s, deadline, known=info)
             self._infos[answered_by] = info
         self.info = info = self._infos[answered_by]
-        return Result.from_arrays(columns, info, picture, timings)
+        return Result.from_arrays(columns, info, tensor, timings)
 
     def describe(
         self, timeout_s: float | None = None, deadline: float | None = None, known: PipelineInfo | None = None
@@ -225,14 +225,14 @@ class Session:
             raise InvalidArgument(f"timeout_s: expected seconds above 0, got {timeout_s}")
         return timeout_s
 
-    def _picture(self, image: ImageLike, transfer: Transfer) -> Steps[Tensor]:
+    def _tensor(self, image: ImageLike, transfer: Transfer) -> Steps[Tensor]:
         near = all(each.local for each in self.targets)
         encode = transfer == "encoded" or (transfer == "auto" and not near)
         if is_cheap(image, encode=encode):
             return to_tensor(image)
         most: int | None = self.info.limits.get("max_pixels") if self.info else None
-        picture: Tensor = yield Work(lambda: to_tensor(image, encode=encode, max_pixels=most))
-        return picture
+        tensor: Tensor = yield Work(lambda: to_tensor(image, encode=encode, max_pixels=most))
+        return tensor
 
     def _exchange(
         self,
@@ -276,7 +276,7 @@ class Session:
                         self._latencies.add(time.monotonic() - started)
                     return cast("memoryview", payload)
                 except Status as status:
-                    if isinstance(body, SharedRequest) and body.mended(status):
+                    if isinstance(body, SharedRequest) and body.fixed(status):
                         continue
                     # Transparently, once: https://github.com/grpc/proposal/blob/master/A6-client-retries.md
                     if status.refused and not resent:

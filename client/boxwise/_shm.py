@@ -21,7 +21,7 @@ from boxwise._http2 import Buffer
 
 FOLDER = Path("/dev/shm")  # noqa: S108 - where POSIX shared memory is on Linux
 PREFIX = "boxwise-slot-"
-_GRAIN = 2**20  # sizes are rounded up: pictures that differ a little share slots
+_GRAIN = 2**20  # sizes are rounded up: images that differ a little share slots
 
 
 class Slot:

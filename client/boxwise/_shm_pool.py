@@ -56,8 +56,8 @@ class SharedFrames:
             slots.give(slot)
             if status.local or status.refused:
                 raise
-            mend = ": `boxwise serve --client-shm` allows it" if "is restricted" in status.details else ""
-            self._refuse(slots, server, f"the server refuses ({status.details}){mend}")
+            fix = ": `boxwise serve --client-shm` allows it" if "is restricted" in status.details else ""
+            self._refuse(slots, server, f"the server refuses ({status.details}){fix}")
             return None
         return slot
 
@@ -71,7 +71,7 @@ class SharedFrames:
             slots.give(slot)
 
     def farewell(self) -> Steps[None]:
-        """Tell the servers to forget our shared memory; what can not be told now is found by whoever comes next."""
+        """Tell the servers to forget our shared memory; what cannot be told now is found by whoever comes next."""
         with self._lock:
             slots, self._of = self._of, {}
         for server, each in slots.items():
@@ -109,9 +109,9 @@ class SharedFrames:
 class SharedRequest:
     """A frame's request, in shared memory with servers that can read it there."""
 
-    def __init__(self, frames: SharedFrames, picture: Tensor, ask: Callable[[SlotInput | None], list[Buffer]]) -> None:
+    def __init__(self, frames: SharedFrames, image: Tensor, ask: Callable[[SlotInput | None], list[Buffer]]) -> None:
         self._frames = frames
-        self._frame = memoryview(picture.payload)
+        self._frame = memoryview(image.payload)
         self._ask = ask
         self._held: tuple[Endpoint, Slot] | None = None
         self._mended = False
@@ -126,7 +126,7 @@ class SharedRequest:
         slot.write(self._frame)
         return self._ask(SlotInput(slot.name, 0, self._frame.nbytes))
 
-    def mended(self, status: Status) -> bool:
+    def fixed(self, status: Status) -> bool:
         """A server that was restarted does not know the slot any more: it is told once more."""
         if self._held is None or self._mended or status.local or "shared memory region" not in status.details:
             return False

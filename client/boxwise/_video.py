@@ -27,7 +27,7 @@ VideoSource: TypeAlias = "str | os.PathLike[str] | int | Iterable[NDArray[np.uin
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One picture of a video.
+    """One image of a video.
 
     Attributes:
         number: in the video, from 0; numbers are missing where frames were left out.
@@ -76,12 +76,12 @@ def predict_frames(
         return failed(pixels) if isinstance(pixels, BoxwiseError) else submit(pixels)
 
     def pixels() -> Iterator[Any]:
-        for picture in reader:
-            if picture is NOTHING_YET:
-                yield picture
+        for frame in reader:
+            if frame is NOTHING_YET:
+                yield frame
             else:
-                sent.append(picture)
-                yield picture.pixels
+                sent.append(frame)
+                yield frame.pixels
 
     def frames() -> Iterator[Frame]:
         with reader:
@@ -111,9 +111,9 @@ async def predict_frames_async(
         return asyncio.create_task(_raise(pixels)) if isinstance(pixels, BoxwiseError) else submit(pixels)
 
     async def pixels() -> AsyncIterator[Any]:
-        while (picture := await asyncio.to_thread(reader.wait)) is not None:
-            sent.append(picture)
-            yield picture.pixels
+        while (frame := await asyncio.to_thread(reader.wait)) is not None:
+            sent.append(frame)
+            yield frame.pixels
 
     with reader:
         async for outcome in predict_in_tasks(
@@ -122,12 +122,12 @@ async def predict_frames_async(
             yield _frame(sent.popleft(), outcome.result, outcome.error, tracker)
 
 
-def _frame(picture: SourceFrame, result: Result | None, error: BoxwiseError | None, tracker: Any) -> Frame:
+def _frame(frame: SourceFrame, result: Result | None, error: BoxwiseError | None, tracker: Any) -> Frame:
     ids = None
     if tracker is not None:
         ids = _track(tracker, result) if result is not None else np.empty(0, np.int64)
-    image = None if isinstance(picture.pixels, BoxwiseError) else picture.pixels
-    return Frame(picture.number, picture.time_s, image, result, error, ids)
+    image = None if isinstance(frame.pixels, BoxwiseError) else frame.pixels
+    return Frame(frame.number, frame.time_s, image, result, error, ids)
 
 
 async def _raise(error: BoxwiseError) -> Result:
@@ -140,9 +140,9 @@ class _Reader:
     Iterating yields `NOTHING_YET` where the next frame is not there yet; `changed` says when to look again.
     """
 
-    def __init__(self, pictures: Iterator[SourceFrame], *, live: bool) -> None:
+    def __init__(self, frames: Iterator[SourceFrame], *, live: bool) -> None:
         self.changed = threading.Condition()
-        self._pictures = pictures
+        self._images = frames
         self._live = live
         self._next: SourceFrame | None = None
         self._ended = self._stopped = False
@@ -151,16 +151,16 @@ class _Reader:
         self._thread.start()
 
     def __iter__(self) -> Iterator[Any]:
-        while (picture := self.take()) is not None:
-            yield picture
+        while (frame := self.take()) is not None:
+            yield frame
 
     def take(self) -> Any:
         """The next frame; NOTHING_YET where there is none now, None at the end."""
         with self.changed:
             if self._next is not None:
-                picture, self._next = self._next, None
+                frame, self._next = self._next, None
                 self.changed.notify_all()
-                return picture
+                return frame
             if not self._ended:
                 return NOTHING_YET
             if self._error is not None:
@@ -171,8 +171,8 @@ class _Reader:
         """The next frame, when it is there; None at the end."""
         with self.changed:
             self.changed.wait_for(lambda: self._next is not None or self._ended)
-            picture: SourceFrame | None = self.take()
-            return picture
+            frame: SourceFrame | None = self.take()
+            return frame
 
     def __enter__(self) -> None:
         pass
@@ -184,14 +184,14 @@ class _Reader:
 
     def _read(self) -> None:
         try:
-            with contextlib.closing(self._pictures):  # type: ignore[type-var]  # generators, all of them
-                for picture in self._pictures:
+            with contextlib.closing(self._images):  # type: ignore[type-var]  # generators, all of them
+                for frame in self._images:
                     with self.changed:
                         if not self._live:
                             self.changed.wait_for(lambda: self._next is None or self._stopped)
                         if self._stopped:
                             return
-                        self._next = picture
+                        self._next = frame
                         self.changed.notify_all()
         except BaseException as error:  # noqa: BLE001 - raised where the frames are asked for
             self._error = error
@@ -206,20 +206,20 @@ def _open(source: VideoSource, every: int, live: bool | None) -> _Reader:
         raise InvalidArgument(f"every: expected 1 or more, got {every}")
     if isinstance(source, (str, os.PathLike)):
         name = os.fspath(source)
-        pictures = of_file(name)
+        frames = of_file(name)
         streams = name.partition("://")[0] in ("rtsp", "rtsps", "rtmp", "udp", "srt", "rtp")
     elif isinstance(source, int):
-        pictures, streams = of_capture(source), True
+        frames, streams = of_capture(source), True
     else:
-        pictures, streams = (SourceFrame(i, None, each) for i, each in enumerate(source)), False
-    return _Reader(_each(pictures, every), live=streams if live is None else live)
+        frames, streams = (SourceFrame(i, None, each) for i, each in enumerate(source)), False
+    return _Reader(_each(frames, every), live=streams if live is None else live)
 
 
-def _each(pictures: Iterator[SourceFrame], every: int) -> Iterator[SourceFrame]:
+def _each(frames: Iterator[SourceFrame], every: int) -> Iterator[SourceFrame]:
     """Each n-th one."""
-    for picture in pictures:
-        if picture.number % every == 0:
-            yield picture
+    for frame in frames:
+        if frame.number % every == 0:
+            yield frame
 
 
 def _tracker(track: bool) -> Any:

@@ -145,13 +145,13 @@ def _of_capture(capture: Any, cv2: Any, name: str) -> Iterator[SourceFrame]:
         number = unread = 0
         while True:
             time_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3
-            there, picture = capture.read()
+            there, image = capture.read()
             if there:
                 for _ in range(unread):
                     yield SourceFrame(number, None, _undecodable(number, name, "OpenCV cannot read it"))
                     number += 1
                 unread = 0
-                yield SourceFrame(number, time_s, cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
+                yield SourceFrame(number, time_s, cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
                 number += 1
             elif number + unread + 1 < count and unread < _MOST_UNREAD:
                 unread += 1

@@ -7,7 +7,7 @@
 >>> with FakeServer(labels=["cat", "cup"], classifiers={"drink": ["mug", "espresso"]}) as server:
 ...     server.find("cup", (10, 20, 40, 60), 0.75, drink={"espresso": 0.875})
 ...     with Client(server.url) as client:
-...         assert client.predict(picture)[0].labels["drink"][0].name == "espresso"
+...         assert client.predict(image)[0].labels["drink"][0].name == "espresso"
 ...         server.fail(Overloaded, times=1)
 """
 
@@ -139,7 +139,7 @@ class FakeServer:
         return f"127.0.0.1:{self._port}"
 
     def find(self, class_name: str, box: _Box, confidence: float, **labels: Mapping[str, float]) -> None:
-        """Find one more object on every picture.
+        """Find one more object on every image.
 
         Args:
             class_name: one of the detector's labels.
@@ -169,7 +169,7 @@ class FakeServer:
             self._objects, self.requests, self._failures = [], [], []
 
     def fail(self, error: type[BoxwiseError] | tuple[str, str], times: int = 1) -> None:
-        """Answer the next requests for a picture as Triton does when this is what is wrong.
+        """Answer the next requests for an image as Triton does when this is what is wrong.
 
         Args:
             error: an error of boxwise that a server can cause, or a gRPC status by name and its message.
@@ -267,7 +267,7 @@ class FakeServer:
         return reply
 
     def _answer(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """The outputs of the contract for one picture."""
+        """The outputs of the contract for one image."""
         height, width = _size(inputs, int(self.info.limits.get("max_pixels", 2**31)))
         least, most, kept = self._settings(inputs)
         found = [each for each in self._objects if each.score >= least and (kept is None or each.class_id in kept)]
@@ -332,7 +332,7 @@ def _inputs(request: Any) -> dict[str, NDArray[Any]]:
 
 
 def _size(inputs: Mapping[str, NDArray[Any]], max_pixels: int) -> tuple[int, int]:
-    """Height and width of the picture as shown."""
+    """Height and width of the image as shown."""
     name = "frame" if "frame" in inputs else "image"
     if name == "frame":
         if inputs["frame"].ndim != 3 or inputs["frame"].shape[2] != 3:
@@ -353,8 +353,8 @@ def _decoded_size(file: NDArray[np.uint8]) -> tuple[int, int]:
     if file.size == 0:
         raise _Refused("image: empty; expected the bytes of a JPEG, PNG, WebP or BMP file")
     try:
-        with Image.open(io.BytesIO(file.tobytes()), formats=("JPEG", "PNG", "WEBP", "BMP")) as picture:
-            shown = ImageOps.exif_transpose(picture)
+        with Image.open(io.BytesIO(file.tobytes()), formats=("JPEG", "PNG", "WEBP", "BMP")) as image:
+            shown = ImageOps.exif_transpose(image)
             shown.load()
             return shown.height, shown.width
     except Exception as error:

@@ -25,7 +25,7 @@ class Report:
         dataset: the set, `class_ids` by the pipeline's labels where it has boxes.
         thresholds: sent with each request.
         working_threshold: the pipeline's own, at which precision and recall are; None without a detector.
-        found: of each picture.
+        found: of each image.
         detection: None without a detector.
         classifiers: of those for which the set knows the truth.
         notes: what a reader must know of the figures.
@@ -44,7 +44,7 @@ class Report:
         """What the figures of boxes depend on."""
         sent = self.thresholds
         return (
-            f"mAP and AP: score {sent.score:g}, NMS IoU {sent.iou:g}, at most {sent.max_detections} a picture; "
+            f"mAP and AP: score {sent.score:g}, NMS IoU {sent.iou:g}, at most {sent.max_detections} an image; "
             f"precision and recall: score {self.working_threshold:g}, the pipeline's own"
         )
 
@@ -55,7 +55,7 @@ class Report:
             "pipeline": self.pipeline,
             "dataset": self.dataset.kind,
             "split": self.dataset.split,
-            "pictures": len(self.dataset.pictures),
+            "pictures": len(self.dataset.images),
             "thresholds": vars(self.thresholds) | {"working": self.working_threshold},
             "map": said and said.map,
             "map50": said and said.map50,
@@ -103,10 +103,10 @@ def evaluate(
         dataset: of boxes where the pipeline has a detector, of folders where not.
         thresholds: sent with each request.
         concurrency: requests under way.
-        done: called after each picture.
+        done: called after each image.
 
     Raises:
-        EvalError: the set does not fit the pipeline, or a picture is refused.
+        EvalError: the set does not fit the pipeline, or an image is refused.
         BoxwiseError: the server does not answer.
     """
     notes = list(dataset.notes)
@@ -115,27 +115,25 @@ def evaluate(
         raise EvalError(f"pipeline {info.pipeline} {kind}: expected a set with {fit}, got {dataset.kind}")
     numbered = dataset.names is None
     if info.detector:
-        if not any(len(each.boxes) for each in dataset.pictures):
-            raise EvalError(
-                f"none of the {len(dataset.pictures)} images has an object in its labels: nothing to measure"
-            )
+        if not any(len(each.boxes) for each in dataset.images):
+            raise EvalError(f"none of the {len(dataset.images)} images has an object in its labels: nothing to measure")
         dataset = dataset.named_by(info.detector.labels)
         if thresholds.max_detections > info.detector.max_detections:
             notes.append(
-                f"at most {info.detector.max_detections} detections a picture, not {thresholds.max_detections}: "
+                f"at most {info.detector.max_detections} detections an image, not {thresholds.max_detections}: "
                 "the pipeline was exported so"
             )
             thresholds = replace(thresholds, max_detections=info.detector.max_detections)
     else:
-        thresholds = replace(thresholds, max_detections=1)  # the picture itself
+        thresholds = replace(thresholds, max_detections=1)  # the image itself
         _check_known(dataset.names or (), [each.labels for each in info.classifiers])
-    pictures, names = dataset.pictures, dataset.names or ()
-    found = predict_all(predict, pictures, thresholds, concurrency=concurrency, done=done)
+    images, names = dataset.images, dataset.names or ()
+    found = predict_all(predict, images, thresholds, concurrency=concurrency, done=done)
     working = info.detector.score_threshold if info.detector else None
     boxes = None
     if working is not None:
         most = thresholds.max_detections
-        boxes = detection.evaluate(pictures, found, names, working_threshold=working, max_detections=most)
+        boxes = detection.evaluate(images, found, names, working_threshold=working, max_detections=most)
         if not boxes.map50:
             nothing = "no detection is on a labelled object of its class (IoU .5)"
             if numbered or not any(len(each.boxes) for each in found):
@@ -144,9 +142,9 @@ def evaluate(
     classifiers = {}
     for each in info.classifiers:
         pairs = (
-            classification.of_boxes(each.name, each.labels, pictures, found, boxes.matches, names)
+            classification.of_boxes(each.name, each.labels, images, found, boxes.matches, names)
             if boxes
-            else classification.of_pictures(each.name, each.labels, pictures, found, names)
+            else classification.of_images(each.name, each.labels, images, found, names)
         )
         if figures := classification.figures(pairs, each.labels):
             classifiers[each.name] = figures

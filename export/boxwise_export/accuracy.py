@@ -31,17 +31,17 @@ class Accuracy:
         figures: "detector map" (mAP@[.5:.95]), and "<classifier> top-1" where the set knows the truth.
         exact: the same of the pipeline in fp32.
         limit: how much of each may be lost.
-        pictures: of the set.
+        images: of the set.
     """
 
     figures: Mapping[str, float]
     exact: Mapping[str, float]
     limit: float
-    pictures: int
+    images: int
 
     def lines(self) -> Iterator[str]:
         """The figures to read."""
-        yield f"accuracy on {self.pictures} labelled pictures:"
+        yield f"accuracy on {self.images} labelled images:"
         for name, value in self.figures.items():
             yield f"  {name:<24} {value:.4f} (fp32: {self.exact[name]:.4f})"
 
@@ -75,7 +75,7 @@ def load_labelled(data: Path) -> Dataset:
 
 
 def measure(plan: Plan, chain: Chain, dataset: Dataset) -> dict[str, float]:
-    """Figures of a plan's stages, run in this process on every picture of the set.
+    """Figures of a plan's stages, run in this process on every image of the set.
 
     Raises:
         ExportError: the set does not fit the pipeline.

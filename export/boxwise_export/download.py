@@ -20,7 +20,7 @@ from typing import IO, Literal
 
 
 class DownloadError(RuntimeError):
-    """A file that could not be fetched; its text says what was asked for, what came, and the mend."""
+    """A file that could not be fetched; its text says what was asked for, what came, and the fix."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from boxwise_export.families.unserved import describe
 from boxwise_export.graph.source import probe_unlike
 from boxwise_export.network import Network, Report, read_network
 from boxwise_export.observed import contact_sheet, observe, warnings
-from boxwise_export.parity.gate import find_images, read_picture, spread
+from boxwise_export.parity.gate import find_images, read_image, spread
 from boxwise_export.pipeline import Canvas, Classifier, Crop, Detector, Labels, Pipeline, Weights
 from boxwise_export.plan import head_of, make_plan
 from boxwise_export.sources import Preprocessing
@@ -34,7 +34,7 @@ class Inspection:
         sha256: of the file.
         licence: of the weights, where it is known.
         input: name and shape, as "images [batch, 3, 416, 416]".
-        outputs: name -> shape, for one picture.
+        outputs: name -> shape, for one image.
         kind: "detector", "classifier", or None where it is neither that boxwise knows.
         family: of the detector, None otherwise.
         why: how it was recognised, or what the nearest family misses.
@@ -42,7 +42,7 @@ class Inspection:
         classes: how many there are, where the graph says so.
         labels: the names of its classes, where the weights hold them.
         preprocessing: by what is known of it: the weights' own metadata, or the family's way.
-        batch: "any", or why the graph takes one picture at a time.
+        batch: "any", or why the graph takes one image at a time.
         assumed: what was concluded and not said, each a sentence with its reason.
         metadata: what else the checkpoint says of itself: task, author, description, stride.
     """
@@ -156,7 +156,7 @@ def draw(
     plan = make_plan(pipeline, report=report)
     chosen = spread(find_images(images, "--images"), _MOST_DRAWN)
     with staged(plan) as chain:
-        frames = [(path.name, read_picture(path, plan.limits.max_pixels)) for path in chosen]
+        frames = [(path.name, read_image(path, plan.limits.max_pixels)) for path in chosen]
         observed = observe(plan, chain, frames)
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -117,10 +117,10 @@ class Normalize(_Section):
 
 
 class Canvas(_Section):
-    """How a picture is laid on the detector's input; what is left out is the family's own way.
+    """How an image is laid on the detector's input; what is left out is the family's own way.
 
     `scaled_decoding` decodes a JPEG of at least twice the canvas at a half, a quarter or an 8th of its size: quicker,
-    and boxes differ a little from those of the whole picture. Without classifiers only, which are cut out of it.
+    and boxes differ a little from those of the whole image. Without classifiers only, which are cut out of it.
     """
 
     size: Size | None = None
@@ -235,7 +235,7 @@ class Detector(_Section):
 
 
 class Crop(_Section):
-    """How a region of the picture becomes the classifier's input; what is left out is the weights' own way.
+    """How a region of the image becomes the classifier's input; what is left out is the weights' own way.
 
     `resize` stretches the region to this size and cuts the centre of `size` out of it; `resize_shorter` keeps the
     aspect.
@@ -311,7 +311,7 @@ class Classifier(_Section):
 class Tolerances(_Section):
     """How far the exported stages may be from the source before nothing is published; left out, by the precision.
 
-    `pixels`: mean difference of a preprocessed picture, of 255. `outputs`: distance of the raw outputs, of their length
+    `pixels`: mean difference of a preprocessed image, of 255. `outputs`: distance of the raw outputs, of their length
     (Euclidean norms). `iou`, `score`: what makes two detections the same. `agreement`: the share of detections, and of
     best labels, that must be the same. `accuracy`: what mAP, or top-1, may lose on the labelled set of `--data`.
     """
@@ -337,7 +337,7 @@ class Serving(_Section):
     the networks have the same cores, 4 on a GPU. `queue_delay_us`: how long a network waits for a batch to fill, in
     the targets that batch. `max_queue`: requests that may wait in each process, beside those that it works on; the
     next is refused at once. `max_wait_ms`: how long one may wait; who would wait longer is refused at once.
-    `response_cache`: whether a picture that comes again is answered from memory, where the server has some for it
+    `response_cache`: whether an image that comes again is answered from memory, where the server has some for it
     (`boxwise serve --response-cache MB`).
     """
 
@@ -356,8 +356,8 @@ class Pipeline(_Section):
     `layout` is how the stages become models: `ensemble`, each by itself; `glued`, one that calls the networks; `fused`,
     one with the networks inside, for CPUs.
 
-    A picture is refused with more than `max_megapixels`, a file with more than `max_megabytes` (10^6 of each), and a
-    picture with one side over `max_aspect` times the other, which no camera makes: 1 x 4,000 is still answered.
+    An image is refused with more than `max_megapixels`, a file with more than `max_megabytes` (10^6 of each), and a
+    image with one side over `max_aspect` times the other, which no camera makes: 1 x 4,000 is still answered.
     """
 
     name: Name = "boxwise"
@@ -385,7 +385,7 @@ class Pipeline(_Section):
             raise ValueError("expected a detector, classifiers or both; found neither")
         if self.classifiers and self.detector and self.detector.canvas.scaled_decoding:
             raise ValueError(
-                "detector.canvas.scaled_decoding: classifiers are cut out of the whole picture; leave it out"
+                "detector.canvas.scaled_decoding: classifiers are cut out of the whole image; leave it out"
             )
         names = [classifier.name for classifier in self.classifiers]
         stages = ["preprocess", "detector", "nms"] if self.detector else ["whole_picture"]

@@ -36,11 +36,11 @@ from boxwise_export.serving_config import ServingConfig
 from boxwise_export.sources import Source
 from boxwise_runtime.canvas import ColorOrder, Interpolation, Resize
 from boxwise_runtime.crop import CropSpec
-from boxwise_runtime.decode import MEGA, PictureLimits
+from boxwise_runtime.decode import MEGA, ImageLimits
 from boxwise_runtime.fitting import MOST_INSTANCES
 from boxwise_runtime.resources import available
 
-# Batches of a classifier across requests, where the pipeline itself asks about one picture at a time.
+# Batches of a classifier across requests, where the pipeline itself asks about one image at a time.
 _WHOLE_PICTURE_BATCH = 8
 # Radford et al., "Learning Transferable Visual Models From Natural Language Supervision" (arXiv:2103.00020), 2.5: the
 # temperature of CLIP's softmax is trained, and ends at its bound of 100.
@@ -115,23 +115,23 @@ class Plan:
         name: of the pipeline.
         detector: or None.
         classifiers: any number.
-        limits: of a picture.
+        limits: of an image.
         instances: processes of each stage that is worth more than one.
         threads: of each model instance.
         precision: of the graphs.
         arrangement: the layout, and what the pipeline file says of processes and threads.
-        warmup_picture: a JPEG that each server is asked about before it is ready; none where none was compared on.
+        warmup_image: a JPEG that each server is asked about before it is ready; none where none was compared on.
     """
 
     name: str
     detector: DetectorPlan | None
     classifiers: tuple[ClassifierPlan, ...]
-    limits: PictureLimits
+    limits: ImageLimits
     instances: int
     threads: int
     precision: Precision = "fp32"
     arrangement: ServingConfig = field(default_factory=ServingConfig)
-    warmup_picture: bytes = b""
+    warmup_image: bytes = b""
 
     @property
     def max_detections(self) -> int:
@@ -151,7 +151,7 @@ def make_plan(
         report: told each step.
 
     Raises:
-        ExportError: a checkpoint, a graph or a key is wrong; says which, what was expected and the mend.
+        ExportError: a checkpoint, a graph or a key is wrong; says which, what was expected and the fix.
     """
     serving = pipeline.serving
     by_cores = cores is None and not serving.instances and serving.threads is None
@@ -164,7 +164,7 @@ def make_plan(
         name=pipeline.name,
         detector=detector,
         classifiers=tuple(classifiers),
-        limits=PictureLimits(
+        limits=ImageLimits(
             max_pixels=round(pipeline.max_megapixels * MEGA),
             max_bytes=round(pipeline.max_megabytes * MEGA),
             max_aspect=pipeline.max_aspect,

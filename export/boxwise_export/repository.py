@@ -90,7 +90,7 @@ def _preprocess(plan: Plan, detector: DetectorPlan) -> ModelFolder:
             **_waiting(plan),
         },
     )
-    return _folder("preprocess", config.name, {"config.pbtxt": template.render(config)}, _picture(plan))
+    return _folder("preprocess", config.name, {"config.pbtxt": template.render(config)}, _image(plan))
 
 
 def _whole_picture(plan: Plan) -> ModelFolder:
@@ -99,7 +99,7 @@ def _whole_picture(plan: Plan) -> ModelFolder:
     _set_instances(config, plan)
     aliases = _crops(config, plan)
     set_parameters(config, {**asdict(plan.limits), **_waiting(plan), "crops": _crop_fields(plan)})
-    return _folder("whole_picture", config.name, {"config.pbtxt": template.render(config, aliases)}, _picture(plan))
+    return _folder("whole_picture", config.name, {"config.pbtxt": template.render(config, aliases)}, _image(plan))
 
 
 def _set_instances(config: Any, plan: Plan) -> None:
@@ -192,9 +192,9 @@ def _info(plan: Plan, digests: Mapping[str, str]) -> ModelFolder:
     return _folder("info", config.name, {"config.pbtxt": template.render(config)}, {"info.json": document.encode()})
 
 
-def _picture(plan: Plan) -> dict[str, bytes]:
+def _image(plan: Plan) -> dict[str, bytes]:
     """What the stage that decodes is warmed up with."""
-    return {warmup.PICTURE: plan.warmup_picture} if plan.warmup_picture else {}
+    return {warmup.IMAGE: plan.warmup_image} if plan.warmup_image else {}
 
 
 def _crops(config: Any, plan: Plan) -> dict[str, str]:

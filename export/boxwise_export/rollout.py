@@ -30,7 +30,7 @@ from boxwise_export.revisions import place
 from boxwise_runtime.fitting import NotEnoughMemory, fitter
 from boxwise_runtime.resources import available
 from boxwise_runtime.targets import Target, config_path
-from boxwise_runtime.warmup import PICTURE
+from boxwise_runtime.warmup import IMAGE
 
 _CALL_S = 600.0  # a model may take long to load
 _DRAIN_S = 60.0  # what was in flight on the old models gets, before they are unloaded
@@ -70,13 +70,13 @@ class Server:
         """Unload a model, when what is in flight on it has ended; of one that is not loaded nothing happens."""
         self._post(f"v2/repository/models/{model}/unload", {})
 
-    def ask(self, model: str, picture: bytes) -> dict[str, list[int]]:
-        """The shapes of what a model answers to a picture.
+    def ask(self, model: str, file: bytes) -> dict[str, list[int]]:
+        """The shapes of what a model answers to an image.
 
         Raises:
             Refused: it cannot answer, and why.
         """
-        image = {"name": "image", "shape": [len(picture)], "datatype": "UINT8", "data": list(picture)}
+        image = {"name": "image", "shape": [len(file)], "datatype": "UINT8", "data": list(file)}
         try:
             reply = self._post(f"v2/models/{model}/infer", {"inputs": [image]})
         except urllib.error.HTTPError as error:
@@ -169,8 +169,8 @@ class Rollout:
                     server.load(live)
             self._write(manifest, name, candidate)
             server.load(candidate)
-            if picture := self._picture(manifest):
-                _check(server.ask(candidate, picture), candidate)
+            if file := self._image(manifest):
+                _check(server.ask(candidate, file), candidate)
             self._reload(server, manifest, candidate)
         except (Refused, OSError):
             self._retire(server, added if before else [*added, *public])
@@ -213,11 +213,11 @@ class Rollout:
         for model in models:
             server.unload(model)
 
-    def _picture(self, manifest: Manifest) -> bytes | None:
+    def _image(self, manifest: Manifest) -> bytes | None:
         """What the revision is warmed up with; none where an older boxwise exported it."""
         versions = manifest.revision().models
         folders = (place(self.repository, manifest.pipeline, model) / str(versions[model]) for model in versions)
-        found = (path for folder in folders for path in (folder / PICTURE, *folder.glob(f"stages/*/{PICTURE}")))
+        found = (path for folder in folders for path in (folder / IMAGE, *folder.glob(f"stages/*/{IMAGE}")))
         return next((path.read_bytes() for path in found if path.exists()), None)
 
     def _write(

@@ -14,7 +14,7 @@ from boxwise_perf.result import Block, Comparison, Result, ResultError, Trial
 from boxwise_perf.stats import CONFIDENCE, Estimate, paired_mean
 
 LEAST = 6  # pairs, or starts: fewer have intervals that say nothing
-PICTURES_APART = 7  # between the first pictures of two pairs, so that the pairs see different ones
+IMAGES_APART = 7  # between the first images of two pairs, so that the pairs see different ones
 UNPAIRED = 0.15  # two runs of one thing, minutes apart, differed by this much on the machines that we have
 
 T = TypeVar("T")

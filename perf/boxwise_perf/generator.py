@@ -15,8 +15,8 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 
 from boxwise import BoxwiseError, Client
+from boxwise_perf.images import Request
 from boxwise_perf.load import SENDERS, Load, LoadError, Samples, drive
-from boxwise_perf.pictures import Request
 
 TIMEOUT_S = 60  # of a request; one that takes longer is a failed one
 _NICE = -10  # where we may: a sender whose time has come goes before the server's work, as from another machine

@@ -244,7 +244,7 @@ class _Run(Generic[T]):
 
 
 def void_reason(samples: Samples, load: Load, cpu_share: float) -> str | None:
-    """Why a run says more about the load generator than about the server, and the mend; None where it does not.
+    """Why a run says more about the load generator than about the server, and the fix; None where it does not.
 
     Args:
         samples: without the warm-up.

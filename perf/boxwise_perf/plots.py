@@ -29,7 +29,7 @@ class Plot:
         name: of its file, without suffix.
         title: what is drawn.
         reading: how to read it, a sentence or two.
-        png: the picture.
+        png: the image.
     """
 
     name: str
@@ -169,7 +169,7 @@ def _fill(number: int, name: str, trial: Trial) -> Iterator[Plot]:
     yield _drawn(
         f"batches_{number}",
         f"How full the batches are: {name}",
-        "Bars at 1 are a model that sees one row at a time. A detector's rows are pictures, a classifier's are boxes. "
+        "Bars at 1 are a model that sees one row at a time. A detector's rows are images, a classifier's are boxes. "
         "Fuller batches pay on a GPU, and hardly on a CPU.",
         draw,
     )

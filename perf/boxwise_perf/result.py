@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from boxwise_perf.images import ImageSet
 from boxwise_perf.load import Closed, Open
 from boxwise_perf.machine import Machine
-from boxwise_perf.pictures import PictureSet
 from boxwise_perf.stats import Estimate
 from boxwise_perf.steady import Steadiness
 from boxwise_perf.triton_statistics import Stage
@@ -195,7 +195,7 @@ class Result:
     created: str
     machine: Machine
     target: Target | None
-    pictures: PictureSet | None
+    pictures: ImageSet | None
     confidence: float
     trials: tuple[Trial, ...] = ()
     slo: Slo | None = None

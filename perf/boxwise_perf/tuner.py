@@ -12,7 +12,7 @@ from types import TracebackType
 
 from boxwise_export.publish import rearrange
 from boxwise_export.serving_config import ServingConfig
-from boxwise_perf.compare import PICTURES_APART, interleave, ratio
+from boxwise_perf.compare import IMAGES_APART, interleave, ratio
 from boxwise_perf.generator import Generator, Job
 from boxwise_perf.load import Closed
 from boxwise_perf.stats import Estimate
@@ -96,7 +96,7 @@ class Tuner(AbstractContextManager["Tuner"]):
         """One block of every load."""
         seen = {}
         for concurrency in self._objective.loads:
-            job = Job(url, self._pipeline, Closed(concurrency), self._block_s, first=number * PICTURES_APART)
+            job = Job(url, self._pipeline, Closed(concurrency), self._block_s, first=number * IMAGES_APART)
             seen[concurrency] = self._generator.run(job).samples
         return self._objective.score(seen, self._block_s)
 

@@ -10,4 +10,4 @@ SERVED = ROOT / ".venv" / "bin" / "python"  # the demo's environment, and the te
 
 
 class Refused(Exception):
-    """Says what is wrong and how to mend it."""
+    """Says what is wrong and how to fix it."""

@@ -38,8 +38,8 @@ def audit() -> None:
         for each in packages:
             for hole in each["vulns"]:
                 found += 1
-                mend = ", ".join(hole["fix_versions"]) or "no version yet"
-                print(f"{path.name}: {each['name']} {each['version']}: {hole['id']}, mended in {mend}")
+                fix = ", ".join(hole["fix_versions"]) or "no version yet"
+                print(f"{path.name}: {each['name']} {each['version']}: {hole['id']}, fixed in {fix}")
         print(f"{path.name}: {len(packages)} packages looked up")
     if found:
         raise Refused(f"{found} known vulnerabilities. `make lock UPGRADE=NAME` takes the newest version of a package.")

@@ -1,6 +1,6 @@
 """A file's parts are counted before a decoder walks them: what a few bytes can make it do is bounded here.
 
-Decoders bound a picture's pixels, and nothing else: each of these held a core for seconds, from 10 KB to 1 MB of file.
+Decoders bound an image's pixels, and nothing else: each of these held a core for seconds, from 10 KB to 1 MB of file.
 
     JPEG  each scan goes over all coefficients: 10,000 empty ones of 25 megapixels took 12 s, and were 100 KB
           segments, of which those of EXIF are joined one by one: 77,000 took 4.7 s, twice as many four times as long
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from boxwise_runtime.errors import InvalidInput
 
-# What a picture has by far: 10 scans where it is progressive, some 20 segments, a chunk for each 8 KB.
+# What an image has by far: 10 scans where it is progressive, some 20 segments, a chunk for each 8 KB.
 MOST_SCANS = 100
 MOST_SEGMENTS = 1000
 MOST_EXIF_SEGMENTS = 16
@@ -43,7 +43,7 @@ def skim(encoded: NDArray[np.uint8]) -> NDArray[np.uint8]:
         encoded: uint8 [bytes], of any kind.
 
     Raises:
-        InvalidInput: it has so many parts that no picture needs them.
+        InvalidInput: it has so many parts that no image needs them.
     """
     if encoded[:8].tobytes() == _PNG:
         return _skim_png(encoded)
@@ -83,7 +83,7 @@ def _skim_jpeg(file: memoryview) -> None:
         if segments > MOST_SEGMENTS or exif > MOST_EXIF_SEGMENTS:
             what = f"{MOST_SEGMENTS} segments" if segments > MOST_SEGMENTS else f"{MOST_EXIF_SEGMENTS} segments of EXIF"
             raise InvalidInput(f"image: the JPEG file has more than {what} before its first scan", "corrupt")
-    # The two bytes come by chance too, in a thumbnail, a profile, a video behind the picture: then they are looked at.
+    # The two bytes come by chance too, in a thumbnail, a profile, a video behind the image: then they are looked at.
     if bytes(file).count(b"\xff\xda") > MOST_SCANS and _scans(file) > MOST_SCANS:
         raise InvalidInput(f"image: the JPEG file has more than {MOST_SCANS} scans", "corrupt")
 
@@ -108,7 +108,7 @@ def _segments(file: memoryview) -> Iterator[tuple[int, int]]:
 
 
 def _scans(file: memoryview) -> int:
-    """How many scans the first picture of the file has, as libjpeg walks them."""
+    """How many scans the first image of the file has, as libjpeg walks them."""
     count, at = 0, 2
     while (found := _NEXT.search(file, at)) and count <= MOST_SCANS:
         at, marker = found.start(), file[found.start() + 1]

@@ -17,7 +17,7 @@ _QUEUE_SECONDS, _WORK_SECONDS = "boxwise_queue_seconds_total", "boxwise_work_sec
 _REFUSALS = "boxwise_refusals_total"
 _OVERLOADS = "boxwise_overload_refusals_total"
 FAMILIES = {
-    "boxwise_images_total": "Pictures whose boxes were made.",
+    "boxwise_images_total": "Images whose boxes were made.",
     "boxwise_boxes_total": "Boxes in replies.",
     "boxwise_boxes_dropped_total": "Boxes that were left out, since a reply had as many as its request allows.",
     "boxwise_crops_total": "Boxes that a classifier was asked about.",

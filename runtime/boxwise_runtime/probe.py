@@ -1,4 +1,4 @@
-"""Whether a server answers: one picture through its pipeline, for Kubernetes' probes.
+"""Whether a server answers: one image through its pipeline, for Kubernetes' probes.
 
     python3 -m boxwise_runtime.probe PIPELINE [--host 127.0.0.1] [--http-port 8000] [--metrics-port 8002] [--timeout 5]
 
@@ -6,10 +6,10 @@ Exit code 0 when it does; 1, and a sentence that kubelet puts into the pod's eve
 `/v2/health/ready` is not asked: a model whose Python process has died still reports ready there, for ever.
 
 A server that is busy is not broken, and must be neither restarted nor taken out while others are as busy. So a full
-queue passes, and so does a picture that is still waiting while others are answered (its count of successes grows).
+queue passes, and so does an image that is still waiting while others are answered (its count of successes grows).
 
 It runs every few seconds, so it imports next to nothing and speaks just enough HTTP: 0.04 s of CPU beside what the
-picture costs the server, most of it Python's start. Importing the SDK alone takes 0.16.
+image costs the server, most of it Python's start. Importing the SDK alone takes 0.16.
 """
 
 import os
@@ -20,7 +20,7 @@ import time
 from boxwise_runtime.stub_processes import stubs_of
 
 # A grey PNG of 1 x 1: whatever is found in it, every stage and every network runs (a classifier gets a blank crop).
-PICTURE = bytes.fromhex(
+IMAGE = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
     "0000000a49444154789c636800000082008177cd72b60000000049454e44ae426082"
 )
@@ -68,7 +68,7 @@ def _dead_stage() -> str | None:
 
 
 def _successes(pipeline: str, host: str, port: int, deadline: float) -> float | None:
-    """How many pictures were answered so far, None where metrics do not say."""
+    """How many images were answered so far, None where metrics do not say."""
     try:
         status, body = _exchange(host, port, "GET", "/metrics", deadline)
     except OSError:
@@ -94,8 +94,8 @@ def _exchange(host: str, port: int, verb: str, path: str, deadline: float) -> tu
     body, length = b"", ""
     if verb == "POST":
         about = '{"name":"image","shape":[%d],"datatype":"UINT8","parameters":{"binary_data_size":%d}}'
-        header = ('{"inputs":[' + about % (len(PICTURE), len(PICTURE)) + "]}").encode()
-        body = header + PICTURE
+        header = ('{"inputs":[' + about % (len(IMAGE), len(IMAGE)) + "]}").encode()
+        body = header + IMAGE
         length = f"Inference-Header-Content-Length: {len(header)}\r\nContent-Length: {len(body)}\r\n"
     with socket.create_connection((host, port), timeout=_left(deadline)) as connection:
         head = f"{verb} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{length}\r\n"

@@ -21,9 +21,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from boxwise_runtime.canvas import ColorOrder, Geometry, Interpolation, Resize, decoded_scale, draw, fit, to_picture
+from boxwise_runtime.canvas import ColorOrder, Geometry, Interpolation, Resize, decoded_scale, draw, fit, to_image
 from boxwise_runtime.crop import CropSpec, crop
-from boxwise_runtime.decode import EncodedPicture, PictureLimits, check_size, decode
+from boxwise_runtime.decode import EncodedImage, ImageLimits, check_size, decode
 from boxwise_runtime.errors import InvalidInput
 from boxwise_runtime.nms import suppress
 from boxwise_runtime.session import OnnxGraph
@@ -39,15 +39,15 @@ class Stage(Protocol):
 
 
 @dataclass
-class Preprocess(PictureLimits):
-    """The request is read: the picture becomes a frame and a canvas, the thresholds are checked and filled in.
+class Preprocess(ImageLimits):
+    """The request is read: the image becomes a frame and a canvas, the thresholds are checked and filled in.
 
     Everything that a request can be refused for is refused here, before a model runs.
 
     Attributes:
         canvas_height: of the detector's input, pixels.
         canvas_width: of the detector's input, pixels.
-        resize: how the picture lies on the canvas.
+        resize: how the image lies on the canvas.
         pad_value: 0 to 255, the grey around it.
         interpolation: how pixels between pixels are found.
         color_order: the order of the canvas's channels.
@@ -56,7 +56,7 @@ class Preprocess(PictureLimits):
         iou_threshold: the default of a request.
         max_detections: the default of a request, and the most it can ask for.
         scaled_decoding: whether a JPEG that is at least twice as large as the canvas is decoded at a fraction of its
-            size; the frame is then smaller than the picture.
+            size; the frame is then smaller than the image.
     """
 
     canvas_height: int
@@ -108,9 +108,9 @@ class Preprocess(PictureLimits):
         }
 
     def _read(self, inputs: Tensors) -> tuple[NDArray[np.uint8], Geometry]:
-        """The frame, and where the picture lies on the canvas."""
+        """The frame, and where the image lies on the canvas."""
         if self.scaled_decoding and "raw_frame" not in inputs and "image" in inputs:
-            file = EncodedPicture(inputs["image"], self)
+            file = EncodedImage(inputs["image"], self)
             if file.scalable:
                 geometry = self._fit(*file.size)
                 return file.pixels(decoded_scale(geometry)), geometry
@@ -122,8 +122,8 @@ class Preprocess(PictureLimits):
 
 
 @dataclass
-class WholePicture(PictureLimits):
-    """Without a detector, the whole picture is the one box: class -1, score 1.
+class WholePicture(ImageLimits):
+    """Without a detector, the whole image is the one box: class -1, score 1.
 
     Attributes:
         crops: classifier -> fields of its `Crop`.
@@ -142,7 +142,7 @@ class WholePicture(PictureLimits):
         frame = read_frame(inputs, self)
         decode_seconds = time.perf_counter() - start
         height, width = frame.shape[:2]
-        picture = {
+        image = {
             "boxes": np.array([[0, 0, width, height]], np.float32),
             "scores": np.ones(1, np.float32),
             "class_ids": np.full(1, -1, np.int32),
@@ -151,7 +151,7 @@ class WholePicture(PictureLimits):
             "dropped": np.array(0),
             "decode_seconds": np.array(decode_seconds),
         }
-        return picture | _crops(self._croppers, frame, picture)
+        return image | _crops(self._croppers, frame, image)
 
 
 @dataclass
@@ -178,7 +178,7 @@ class OnnxStage:
 
 @dataclass
 class Suppress:
-    """Candidates become detections: thresholds, the class filter, NMS, pixels of the picture again, and crops of them.
+    """Candidates become detections: thresholds, the class filter, NMS, pixels of the image again, and crops of them.
 
     Attributes:
         nms: whether to suppress; a detector that ends in one box an object needs none.
@@ -197,7 +197,7 @@ class Suppress:
         """Candidates float32 [1, K, 4], float32 [1, K], int32 [1, K], and what Preprocess made but the canvas.
 
         Returns:
-            boxes: float32 [n, 4], xyxy, pixels of the picture, best score first
+            boxes: float32 [n, 4], xyxy, pixels of the image, best score first
             scores: float32 [n]
             class_ids: int32 [n]
             rows: int32 [n], 0 to n - 1
@@ -212,8 +212,8 @@ class Suppress:
         if inputs["class_filter"].size:
             wanted &= np.isin(class_ids, inputs["class_filter"])
         canvas_boxes, scores, class_ids = inputs["candidate_boxes"][0][wanted], scores[wanted], class_ids[wanted]
-        boxes = to_picture(canvas_boxes, geometry)
-        # What lies wholly in the padding is no object of the picture.
+        boxes = to_image(canvas_boxes, geometry)
+        # What lies wholly in the padding is no object of the image.
         seen = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
         canvas_boxes, boxes, scores, class_ids = canvas_boxes[seen], boxes[seen], scores[seen], class_ids[seen]
         if self.nms:
@@ -314,11 +314,11 @@ class Info:
         return {"info": np.array([document], np.object_)}
 
 
-def read_frame(inputs: Tensors, limits: PictureLimits) -> NDArray[np.uint8]:
-    """The picture of a request, uint8 [H, W, 3] RGB: `image` decoded, or `raw_frame` as it is.
+def read_frame(inputs: Tensors, limits: ImageLimits) -> NDArray[np.uint8]:
+    """The image of a request, uint8 [H, W, 3] RGB: `image` decoded, or `raw_frame` as it is.
 
     Raises:
-        InvalidInput: it is no picture, or not within `limits`.
+        InvalidInput: it is no image, or not within `limits`.
     """
     raw = inputs.get("raw_frame")
     if raw is not None:

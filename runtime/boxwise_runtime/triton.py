@@ -171,7 +171,7 @@ class QueuedModel(StageModel):
 
 
 class DecodingModel(QueuedModel):
-    """A stage whose answers are as large as pictures, for which /dev/shm may have no room.
+    """A stage whose answers are as large as images, for which /dev/shm may have no room.
 
     A sender of Triton's takes one answer and no other, even one that found no room, and its caller would wait for ever.
     So where room is short there is no line: Triton's own thread answers, and says of an answer what went wrong.

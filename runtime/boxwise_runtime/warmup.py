@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from boxwise_runtime.canvas import Geometry, resize_to
 from boxwise_runtime.chain import Chain
-from boxwise_runtime.decode import EncodedPicture, PictureLimits
+from boxwise_runtime.decode import EncodedImage, ImageLimits
 from boxwise_runtime.errors import InvalidInput
 from boxwise_runtime.session import OnnxGraph
 from boxwise_runtime.stages import OnnxStage, Suppress
 
-PICTURE = "warmup.jpg"  # in the version's folder of the stage that decodes
+IMAGE = "warmup.jpg"  # in the version's folder of the stage that decodes
 _SIDES = (640, 320, 160, 80, 40, 20, 1)
-# What nms gets beside candidates, by `stages.Preprocess`: a square black picture on a canvas of its size.
+# What nms gets beside candidates, by `stages.Preprocess`: a square black image on a canvas of its size.
 _BLACK: dict[str, NDArray[Any]] = {
     "frame": np.zeros((_SIDES[0], _SIDES[0], 3), np.uint8),
     "geometry": np.array(Geometry(_SIDES[0], _SIDES[0], 1, 1, 0, 0), np.float32),
@@ -32,8 +32,8 @@ _BLACK: dict[str, NDArray[Any]] = {
 }
 
 
-def encode(frame: NDArray[np.uint8], limits: PictureLimits) -> bytes:
-    """A picture as the file that its pipeline is warmed up with: a JPEG of at most 640 pixels a side.
+def encode(frame: NDArray[np.uint8], limits: ImageLimits) -> bytes:
+    """An image as the file that its pipeline is warmed up with: a JPEG of at most 640 pixels a side.
 
     Args:
         frame: uint8 [H, W, 3], RGB.
@@ -50,7 +50,7 @@ def encode(frame: NDArray[np.uint8], limits: PictureLimits) -> bytes:
             small = resize_to(part, max(1, int(height * scale)), max(1, int(width * scale)), "area")
             file = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR))[1]
             try:
-                EncodedPicture(file, limits)
+                EncodedImage(file, limits)
             except InvalidInput:
                 continue
             return file.tobytes()
@@ -60,7 +60,7 @@ def encode(frame: NDArray[np.uint8], limits: PictureLimits) -> bytes:
 def warm_up(stage: Any, folder: Path) -> None:
     """Let a stage answer what requests will ask of it.
 
-    What decodes gets the picture that was published with it, and graphs blank inputs too, since no picture has an
+    What decodes gets the image that was published with it, and graphs blank inputs too, since no image has an
     object for each of them. Networks that are models of their own, which cannot be called yet, are warmed there.
 
     Args:
@@ -71,7 +71,7 @@ def warm_up(stage: Any, folder: Path) -> None:
         RuntimeError: it cannot answer, and why.
     """
     try:
-        _ask(stage, next(folder.glob(PICTURE), None) or next(folder.glob(f"stages/*/{PICTURE}"), None))
+        _ask(stage, next(folder.glob(IMAGE), None) or next(folder.glob(f"stages/*/{IMAGE}"), None))
     except Exception as error:
         raise RuntimeError(
             f"this version cannot answer its warm-up and is not served ({type(error).__name__}: {error}): "
@@ -79,9 +79,9 @@ def warm_up(stage: Any, folder: Path) -> None:
         ) from error
 
 
-def _ask(stage: Any, picture: Path | None) -> None:
-    """Run a stage on what there is for it; an older boxwise published no picture."""
-    request = {"image": np.fromfile(picture, np.uint8)} if picture else {}
+def _ask(stage: Any, image: Path | None) -> None:
+    """Run a stage on what there is for it; an older boxwise published no image."""
+    request = {"image": np.fromfile(image, np.uint8)} if image else {}
     if isinstance(stage, OnnxStage):
         stage.graph.run_blank()
     elif isinstance(stage, Suppress):

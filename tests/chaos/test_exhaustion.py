@@ -98,7 +98,7 @@ def refused_to_start(repository: Path, **how: Any) -> str:
 
 
 def flat(megapixels: int) -> bytes:
-    """A small file of a large picture."""
+    """A small file of a large image."""
     return bytes(cv2.imencode(".png", np.zeros((megapixels * 1000, 1000, 3), np.uint8))[1].tobytes())
 
 
@@ -268,7 +268,7 @@ def _times(line: str) -> int:
 
 
 def answered(command: Command) -> dict[str, np.ndarray]:
-    """What a new connection hears of the good picture, once the server is ready."""
+    """What a new connection hears of the good image, once the server is ready."""
     deadline = time.monotonic() + READY_S
     while True:
         triton = command.triton

@@ -159,7 +159,7 @@ def test_a_server_serves_on_while_exports_are_killed_under_it(
 
 
 def _asked_anew(repository: Path) -> Answer:
-    """What a server that starts now says of the good picture."""
+    """What a server that starts now says of the good image."""
     options = ServerOptions.on_free_ports(repository)
     with TritonProcess.start(options):
         return Triton(options.grpc_url, "").predict("dots", GOOD)

@@ -1,7 +1,7 @@
-"""A million requests, of pictures of one pixel up to the 25 megapixels that are the limit: does memory grow?
+"""A million requests, of images of one pixel up to the 25 megapixels that are the limit: does memory grow?
 
 Ten times as many of the largest as are in flight come first, so that every process has seen several; then a thousand
-pictures of mixed sizes, over and over, the largest among them, once before anything is read. At each hundredth of the
+images of mixed sizes, over and over, the largest among them, once before anything is read. At each hundredth of the
 way the memory of all processes (PSS, without shared memory) and the sizes of the segments in /dev/shm are read, and a
 line is laid through them by least squares.
 
@@ -33,21 +33,21 @@ MB = 1e6 / MIB
 def test_memory_over_a_million_requests(trial: Trial, repository: Path) -> None:
     requests = trial.of(short=20_000, long=1_000_000)
     step = requests // READINGS
-    pictures, growth = mixed(), Growth()
+    images, growth = mixed(), Growth()
     options = ServerOptions.on_free_ports(repository)
     with TritonProcess.start(options) as server, Client(options.grpc_url, timeout_s=60) as client:
 
-        def ask(picture: bytes) -> None:
-            assert len(client.predict(picture)) == BOXES
+        def ask(image: bytes) -> None:
+            assert len(client.predict(image)) == BOXES
 
         closed_loop(ask, [flat(*LARGEST)], IN_FLIGHT, requests=10 * IN_FLIGHT)
         largest_mib = segment_bytes(options) / MIB
-        closed_loop(ask, pictures, IN_FLIGHT, requests=len(pictures))
+        closed_loop(ask, images, IN_FLIGHT, requests=len(images))
         seconds = 0.0
         for sent in range(0, requests, step):
             growth.read(server, sent)
-            turn = sent % len(pictures)
-            seconds += closed_loop(ask, pictures[turn:] + pictures[:turn], IN_FLIGHT, requests=step).seconds
+            turn = sent % len(images)
+            seconds += closed_loop(ask, images[turn:] + images[:turn], IN_FLIGHT, requests=step).seconds
             trial.progress(sent + step, requests, "requests")
         growth.read(server, requests)
         assert server.failure() is None

@@ -29,9 +29,9 @@ from boxwise_export.publish import rearrange
 from boxwise_export.serving_config import LAYOUTS, Layout, ServingConfig
 from boxwise_perf.compare import interleave, ratio
 from boxwise_perf.generator import Generator, Job
+from boxwise_perf.images import requests
 from boxwise_perf.load import Closed, Load, Open, Samples
 from boxwise_perf.memory import held_mib
-from boxwise_perf.pictures import requests
 from boxwise_runtime.cache import cache_folder
 from boxwise_runtime.launcher import ServerOptions, TritonProcess
 from boxwise_runtime.request_queue import MAX_BYTES

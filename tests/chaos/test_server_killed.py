@@ -26,7 +26,7 @@ from boxwise_perf.load import Open
 
 LOAD = Open(100)
 BACK_S = 10.0
-PICTURE = flat(640, 480)
+IMAGE = flat(640, 480)
 
 
 @pytest.mark.parametrize("layout", ["fused"], indirect=True)  # it is the client that is tried
@@ -37,7 +37,7 @@ def test_one_of_two_servers_killed(trial: Trial, repository: Path) -> None:
         served(repository) as one,
         served(repository) as other,
         Client([one.options.grpc_url, other.options.grpc_url]) as client,
-        Background(lambda picture: len(client.predict(picture)), [PICTURE], LOAD) as load,
+        Background(lambda image: len(client.predict(image)), [IMAGE], LOAD) as load,
     ):
         time.sleep(2.0)
         for number in range(kills):

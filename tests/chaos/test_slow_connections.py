@@ -28,8 +28,8 @@ from contract_support.trials import Trial
 
 from boxwise_perf.compare import interleave, ratio
 from boxwise_perf.generator import Generator, Job
+from boxwise_perf.images import requests
 from boxwise_perf.load import Open, Samples
-from boxwise_perf.pictures import requests
 from boxwise_runtime.launcher import ServerOptions, TritonProcess
 
 CONNECTIONS = 1_000

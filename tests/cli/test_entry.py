@@ -80,7 +80,7 @@ def test_what_is_said_and_answered_is_printed_on_an_ascii_terminal(tmp_path: Pat
     """Names of classes, of labels and of files that ASCII lacks, one of them no UTF-8 at all."""
     photo, broken = tmp_path / "straße.png", tmp_path / os.fsdecode(b"caf\xe9.jpg")
     Image.new("RGB", (32, 32)).save(photo)
-    broken.write_text("no picture")
+    broken.write_text("no image")
     with FakeServer(labels=["Tasse", "Käse 🧀"], classifiers={"art": ["Gruyère"]}) as server:
         server.find("Käse 🧀", (1, 2, 3, 4), 0.75, art={"Gruyère": 0.5})
         table = ascii_only("predict", "--url", server.url, photo, broken)

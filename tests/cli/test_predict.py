@@ -35,7 +35,7 @@ def predict(server: Any, monkeypatch: pytest.MonkeyPatch) -> Predict:
 
 
 def photo(path: Path, orientation: int = 1) -> Path:
-    """A picture that is shown as 96 x 64, the size that the scripted server answers."""
+    """An image that is shown as 96 x 64, the size that the scripted server answers."""
     path.parent.mkdir(parents=True, exist_ok=True)
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -55,7 +55,7 @@ def test_a_table_has_a_row_a_detection(predict: Predict, tmp_path: Path) -> None
     assert all("[bold]" in row for row in rows)
 
 
-def test_a_picture_without_objects_says_so(
+def test_a_image_without_objects_says_so(
     predict: Predict, server: Any, outputs: dict[str, np.ndarray], tmp_path: Path
 ) -> None:
     size = outputs.pop("image_size")
@@ -83,12 +83,12 @@ def test_json_is_the_documented_form_and_nothing_else(predict: Predict, tmp_path
         },
     }
     assert answer["detections"][1]["labels"] == {"imagenet": []}
-    assert "annotated pictures saved: 1" in done.stderr
+    assert "annotated images saved: 1" in done.stderr
 
 
-def test_a_folder_is_its_pictures_by_name(predict: Predict, tmp_path: Path) -> None:
+def test_a_folder_is_its_images_by_name(predict: Predict, tmp_path: Path) -> None:
     expected = [photo(tmp_path / name) for name in ("a.JPG", "b.jpeg", "c.png", "d.webp", "e.bmp", "f.tif", "g.gif")]
-    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("no image")
     (tmp_path / "._a.JPG").write_text("what macOS knows of a.JPG")
     photo(tmp_path / "deeper" / "f.jpg")
     found = json.loads(predict(tmp_path, expected[0], "--json").stdout)
@@ -144,12 +144,12 @@ def test_wrong_usage_is_exit_code_2(predict: Predict, arguments: list[object]) -
     assert (done.exit_code, done.stdout) == (2, "")
 
 
-def test_one_bad_picture_does_not_stop_the_rest(predict: Predict, server: Any, tmp_path: Path) -> None:
+def test_one_bad_image_does_not_stop_the_rest(predict: Predict, server: Any, tmp_path: Path) -> None:
     good, bad, missing = photo(tmp_path / "a.jpg"), photo(tmp_path / "b.jpg"), tmp_path / "c.jpg"
     bad.write_bytes(b"broken")
 
     server.refusal = lambda request: (
-        (grpc.StatusCode.INVALID_ARGUMENT, "in ensemble 'street', image: not a picture")
+        (grpc.StatusCode.INVALID_ARGUMENT, "in ensemble 'street', image: not an image")
         if b"broken" in request.raw_input_contents
         else None
     )
@@ -157,15 +157,15 @@ def test_one_bad_picture_does_not_stop_the_rest(predict: Predict, server: Any, t
     assert done.exit_code == 1
     assert [each["file"] for each in json.loads(done.stdout)] == [str(good)]
     assert done.stderr.splitlines() == [
-        f"error: {bad}: image: not a picture",
+        f"error: {bad}: image: not an image",
         f"error: image: cannot read {missing}: No such file or directory",
     ]
 
 
-def test_a_folder_without_pictures_is_named(predict: Predict, tmp_path: Path) -> None:
+def test_a_folder_without_images_is_named(predict: Predict, tmp_path: Path) -> None:
     done = predict(tmp_path)
     assert done.exit_code == 1
-    assert f"error: {tmp_path}: no picture (.jpg, .jpeg, .jpe, " in done.stderr
+    assert f"error: {tmp_path}: no image (.jpg, .jpeg, .jpe, " in done.stderr
 
 
 def test_nobody_there_is_one_sentence(predict: Predict, tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_a_server_that_goes_away_leaves_what_was_answered(predict: Predict, serv
 
     server.refusal = lambda request: (
         (grpc.StatusCode.UNAVAILABLE, "Socket closed")
-        if len(server.requests) > 3  # the info and two pictures
+        if len(server.requests) > 3  # the info and two images
         else None
     )
     done = predict(*files, "--json")
@@ -203,16 +203,16 @@ def test_an_http_address_is_one_sentence(predict: Predict, tmp_path: Path) -> No
     assert done.stderr.startswith("error: target: expected HOST:PORT of the gRPC port")
 
 
-def test_annotated_pictures_keep_their_names_apart(predict: Predict, tmp_path: Path) -> None:
+def test_annotated_images_keep_their_names_apart(predict: Predict, tmp_path: Path) -> None:
     out = tmp_path / "out"
     files = [photo(tmp_path / name) for name in ("a/x.jpg", "b/x.jpg", "b/x.png", "c/x-2.jpg")]
     done = predict(*files, "--save", out)
     assert done.exit_code == 0
-    assert f"annotated pictures saved: 4, in {out}" in done.stdout
+    assert f"annotated images saved: 4, in {out}" in done.stdout
     assert sorted(each.name for each in out.iterdir()) == ["x-2-2.jpg", "x-2.jpg", "x.jpg", "x.png"]
 
 
-def test_an_annotated_picture_never_replaces_its_source(predict: Predict, tmp_path: Path) -> None:
+def test_an_annotated_image_never_replaces_its_source(predict: Predict, tmp_path: Path) -> None:
     file = photo(tmp_path / "x.jpg")
     before = file.read_bytes()
     assert predict(file, "--save", tmp_path).exit_code == 0
@@ -221,7 +221,7 @@ def test_an_annotated_picture_never_replaces_its_source(predict: Predict, tmp_pa
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6])
-def test_an_annotated_picture_is_upright(predict: Predict, tmp_path: Path, orientation: int) -> None:
+def test_an_annotated_image_is_upright(predict: Predict, tmp_path: Path, orientation: int) -> None:
     file = photo(tmp_path / "x.jpg", orientation)
     assert predict(file, "--save", tmp_path / "out").exit_code == 0
     with Image.open(tmp_path / "out" / "x.jpg") as annotated:
@@ -231,7 +231,7 @@ def test_an_annotated_picture_is_upright(predict: Predict, tmp_path: Path, orien
     assert max(red, green, blue) - min(red, green, blue) > 60  # the cup's box, in its colour
 
 
-def test_a_picture_that_can_not_be_written_leaves_nothing(
+def test_a_image_that_can_not_be_written_leaves_nothing(
     predict: Predict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def disk_full(self: Image.Image, path: Path, **options: object) -> None:

@@ -31,7 +31,7 @@ OBJECTS = {
     "imagenet_ids": np.array([[2, 0], [-1, -1]], np.int32),
     "imagenet_scores": np.array([[0.875, 0.125], [0, 0]], np.float32),
 }
-"""Two objects in a picture of 96 x 64: a cup, an espresso says the classifier, and a cat that it is not asked about."""
+"""Two objects in an image of 96 x 64: a cup, an espresso says the classifier, and a cat that it is not asked about."""
 
 
 class ScriptedServer:
@@ -90,7 +90,7 @@ def connect(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture
 def server() -> Iterator[ScriptedServer]:
-    """A server of the pipeline "street": it answers INFO, and OBJECTS for every picture."""
+    """A server of the pipeline "street": it answers INFO, and OBJECTS for every image."""
     grpc_server = grpc.server(ThreadPoolExecutor(8), options=[("grpc.max_receive_message_length", -1)])
     scripted = ScriptedServer(grpc_server.add_insecure_port("127.0.0.1:0"))
     handlers = {

@@ -122,7 +122,7 @@ def test_an_unknown_pipeline_is_named(connect: Any, server: Any) -> None:
         client.predict(b"jpeg")
 
 
-def test_another_contract_is_met_before_pictures(connect: Any, server: Any, info_document: dict[str, Any]) -> None:
+def test_another_contract_is_met_before_images(connect: Any, server: Any, info_document: dict[str, Any]) -> None:
     server.describe("street", info_document | {"contract": 2})
     with connect(server.url, pipeline="street") as client, pytest.raises(ContractMismatch, match="version 2"):
         client.predict(b"jpeg")
@@ -175,14 +175,14 @@ def test_an_http_address_is_refused_with_the_one_expected(connect: Any) -> None:
 
 def test_threads_share_a_client(connect: Any, server: Any) -> None:
     with connect(server.url, pipeline="street") as client, ThreadPoolExecutor(8) as pool:
-        pictures = [f"picture {i}".encode() for i in range(64)]
-        results = list(pool.map(client.predict, pictures))
+        images = [f"image {i}".encode() for i in range(64)]
+        results = list(pool.map(client.predict, images))
     assert {len(result) for result in results} == {2}
     sent = {request.raw_input_contents[0] for request in server.requests if request.model_name == "street"}
-    assert sent == set(pictures)
+    assert sent == set(images)
 
 
-def test_an_open_file_a_memoryview_and_a_picture_are_sent(connect: Any, server: Any, tmp_path: Path) -> None:
+def test_an_open_file_a_memoryview_and_a_image_are_sent(connect: Any, server: Any, tmp_path: Path) -> None:
     path = tmp_path / "grey.png"
     Image.new("L", (96, 64), 128).save(path)
     pixels = np.full((64, 96, 3), 7, np.uint8)
@@ -200,7 +200,7 @@ def test_an_open_file_a_memoryview_and_a_picture_are_sent(connect: Any, server: 
     assert contents == [path.read_bytes()] * 2 + [pixels.tobytes()] * 2
 
 
-def test_a_picture_that_no_message_holds_is_refused_here(connect: Any, server: Any) -> None:
+def test_a_image_that_no_message_holds_is_refused_here(connect: Any, server: Any) -> None:
     vast = np.zeros((26_755, 26_755, 3), np.uint8)  # never touched, so never there
     with connect(server.url, pipeline="street", transfer="raw") as client:
         with pytest.raises(InvalidImage, match="more than a message holds"):
@@ -323,18 +323,18 @@ def test_closing_ends_what_is_under_way(connect: Any, server: Any) -> None:
 
 
 def test_a_file_that_the_server_does_not_decode_is_sent_as_pixels(connect: Any, server: Any, tmp_path: Path) -> None:
-    picture = Image.fromarray(np.arange(60, dtype=np.uint8).reshape(4, 5, 3))
-    picture.save(tmp_path / "a.tiff")
+    image = Image.fromarray(np.arange(60, dtype=np.uint8).reshape(4, 5, 3))
+    image.save(tmp_path / "a.tiff")
     with connect(server.url, pipeline="street") as client:
         for given in (tmp_path / "a.tiff", (tmp_path / "a.tiff").read_bytes()):
             client.predict(given)
             sent = server.requests[-1]
             assert sent.model_name == "street_raw"
-            assert sent.raw_input_contents[0] == picture.tobytes()
+            assert sent.raw_input_contents[0] == image.tobytes()
             client.predict(given, transfer="encoded")
             sent = server.requests[-1]
             assert sent.model_name == "street"
-            assert Image.open(io.BytesIO(sent.raw_input_contents[0])).tobytes() == picture.tobytes()
+            assert Image.open(io.BytesIO(sent.raw_input_contents[0])).tobytes() == image.tobytes()
 
 
 def test_what_is_decoded_here_is_held_to_the_server_s_limit(connect: Any, server: Any) -> None:

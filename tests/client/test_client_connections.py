@@ -29,7 +29,7 @@ from contract_support.http2 import (
     reset,
     settings,
 )
-from contract_support.pictures import PICTURE
+from contract_support.images import IMAGE
 
 from boxwise import (
     AsyncClient,
@@ -70,7 +70,7 @@ def burst(client: Any, calls: int) -> list[Any]:
 
     def call(_: int) -> Any:
         try:
-            return client.predict(PICTURE)
+            return client.predict(IMAGE)
         except BoxwiseError as error:
             return error
 
@@ -137,7 +137,7 @@ def test_calls_in_a_queue_go_in_their_order() -> None:
         async with informed(AsyncClient(server.url, connections=1)) as client:
 
             async def call(number: int) -> None:
-                await client.predict(PICTURE)
+                await client.predict(IMAGE)
                 order.append(number)
 
             await asyncio.gather(*map(call, range(30)))
@@ -150,7 +150,7 @@ def test_calls_in_a_queue_go_in_their_order() -> None:
 def test_a_queued_call_that_is_cancelled_gives_its_turn_to_the_next() -> None:
     async def main() -> list[Any]:
         async with informed(AsyncClient(server.url, connections=1, timeout_s=5)) as client:
-            calls = [client.submit(PICTURE) for _ in range(12)]
+            calls = [client.submit(IMAGE) for _ in range(12)]
             await asyncio.sleep(0.05)
             for call in calls[1::2]:
                 call.cancel()
@@ -166,7 +166,7 @@ def test_a_refused_call_is_sent_once_more_without_a_budget(connect: Any) -> None
         return reset(asked.stream, REFUSED_STREAM) if asked.number == 0 else found(asked)
 
     with ScriptedHttp2(respond) as server, informed(connect(server.url, retry=None)) as client:
-        assert client.predict(PICTURE).timings.attempts == 2
+        assert client.predict(IMAGE).timings.attempts == 2
         assert session(client)._budget._tokens >= 10.0
     assert server.calls == 2
 
@@ -177,7 +177,7 @@ def test_a_server_that_refuses_every_call_is_not_asked_for_ever(connect: Any) ->
         informed(connect(server.url, retry=Retry(attempts=3, backoff_s=0.0))) as client,
         pytest.raises(Unavailable, match="HTTP/2 error 7"),
     ):
-        client.predict(PICTURE)
+        client.predict(IMAGE)
     assert server.calls == 1 + 3
 
 
@@ -187,7 +187,7 @@ def test_goaway_on_every_second_call_is_not_noticed(connect: Any) -> None:
 
     with ScriptedHttp2(respond) as server, informed(connect(server.url, retry=None)) as client:
         for _ in range(10):
-            client.predict(PICTURE)
+            client.predict(IMAGE)
     assert len(server.links) == 10
 
 
@@ -218,8 +218,8 @@ def test_a_connection_that_ends_is_closed_after_its_last_call(connect: Any) -> N
         return found(asked)
 
     with ScriptedHttp2(respond) as server, informed(connect(server.url)) as client:
-        client.predict(PICTURE)
-        client.predict(PICTURE)
+        client.predict(IMAGE)
+        client.predict(IMAGE)
         closed.wait(5)
         assert len(server.links) == 2
 
@@ -230,7 +230,7 @@ def test_a_server_that_ends_every_connection_at_once_is_unavailable(connect: Any
         informed(connect(server.url, retry=None)) as client,
         pytest.raises(Unavailable),
     ):
-        client.predict(PICTURE)
+        client.predict(IMAGE)
     assert server.calls == 0
     assert len(server.links) == 2
 
@@ -259,7 +259,7 @@ def test_settings_out_of_range_end_the_connection(connect: Any, values: dict[str
         informed(connect(server.url, retry=None)) as client,
         pytest.raises(Unavailable, match=said),
     ):
-        client.predict(PICTURE)
+        client.predict(IMAGE)
 
 
 def _status(value: str) -> Callable[[Asked], bytes]:
@@ -323,7 +323,7 @@ def test_a_header_that_is_not_utf_8_costs_nothing(connect: Any) -> None:
         return begin + answer(asked.stream, MESSAGE).removeprefix(headers((":status", "200"), stream=asked.stream))
 
     with ScriptedHttp2(respond) as server, informed(connect(server.url, retry=None)) as client:
-        assert len(client.predict(PICTURE)) == 0
+        assert len(client.predict(IMAGE)) == 0
 
 
 def test_a_hedge_does_not_wait_for_a_server_without_a_word(connect: Any) -> None:
@@ -335,7 +335,7 @@ def test_a_hedge_does_not_wait_for_a_server_without_a_word(connect: Any) -> None
         for _ in range(50):
             session(client)._latencies.add(0.001)
         for _ in range(2):  # each server's turn
-            assert client.predict(PICTURE, timeout_s=5).timings.wait_s < 4
+            assert client.predict(IMAGE, timeout_s=5).timings.wait_s < 4
 
 
 def test_connections_that_ended_while_no_loop_ran_are_not_used() -> None:
@@ -343,7 +343,7 @@ def test_connections_that_ended_while_no_loop_ran_are_not_used() -> None:
         client = informed(AsyncClient(server.url, retry=None))
 
         async def calls(number: int) -> None:
-            await asyncio.gather(*(client.predict(PICTURE) for _ in range(number)))
+            await asyncio.gather(*(client.predict(IMAGE) for _ in range(number)))
 
         runner.run(calls(1))
         for link in server.links:
@@ -452,8 +452,8 @@ def test_who_waits_for_info_has_a_deadline_and_can_be_cancelled(connect: Any) ->
         while infos(server) == 0:
             time.sleep(0.01)
         with pytest.raises(DeadlineExceeded, match=r"did not answer within 0\.1 s"):
-            client.predict(PICTURE, timeout_s=0.1)
-        waiting = client.submit(PICTURE)
+            client.predict(IMAGE, timeout_s=0.1)
+        waiting = client.submit(IMAGE)
         time.sleep(0.05)
         assert not waiting.done()
         waiting.cancel()

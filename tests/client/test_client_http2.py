@@ -55,7 +55,7 @@ def test_a_connection_begins_with_the_preface_and_settings() -> None:
 
 
 def test_a_call_is_its_headers_and_its_body() -> None:
-    http2 = begun(b"picture")
+    http2 = begun(b"image")
     (kind, flags, stream, block), *data = sent(http2)
     assert (kind, flags, stream) == (HEADERS, 4, 1)
     assert dict(hpack.Decoder().decode(block)) == {
@@ -69,7 +69,7 @@ def test_a_call_is_its_headers_and_its_body() -> None:
         "grpc-accept-encoding": "identity",
         "key": "value",
     }
-    assert b"".join(payload for *_, payload in data) == b"\0\0\0\0\7picture"
+    assert b"".join(payload for *_, payload in data) == b"\0\0\0\0\5image"
     assert [flags for _, flags, _, _ in data] == [1]
 
 
@@ -119,7 +119,7 @@ def test_headers_longer_than_a_frame_go_on_in_continuations() -> None:
 
 @given(st.integers(1, 64))
 def test_an_answer_is_read_however_it_is_cut(size: int) -> None:
-    http2 = begun(b"picture")
+    http2 = begun(b"image")
     data = answer(message=bytes(range(200)))
     ended = [stream for at in range(0, len(data), size) for stream in http2.receive(data[at : at + size])]
     assert [bytes(reply(stream)) for stream in ended] == [bytes(range(200))]
@@ -327,7 +327,7 @@ def test_a_reply_without_end_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None
 
 @given(st.lists(st.binary(max_size=60), max_size=20))
 def test_any_bytes_are_an_answer_or_a_protocol_error(chunks: list[bytes]) -> None:
-    http2 = begun(b"picture")
+    http2 = begun(b"image")
     for chunk in chunks:
         try:
             http2.receive(chunk)
@@ -342,7 +342,7 @@ def test_any_bytes_are_an_answer_or_a_protocol_error(chunks: list[bytes]) -> Non
     )
 )
 def test_any_frames_are_an_answer_or_a_protocol_error(frames: list[tuple[int, int, int, bytes]]) -> None:
-    http2 = begun(b"picture")
+    http2 = begun(b"image")
     try:
         for stream in http2.receive(b"".join(frame(*each) for each in frames)):
             try:

@@ -1,4 +1,4 @@
-"""What predict accepts as a picture, and what it is sent as."""
+"""What predict accepts as an image, and what it is sent as."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from boxwise._image import to_pil, to_tensor
 ORIENTATION = 0x0112
 
 
-def encoded(picture: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
     file = io.BytesIO()
-    picture.save(file, kind, **options)
+    image.save(file, kind, **options)
     return file.getvalue()
 
 
@@ -38,7 +38,7 @@ def test_bytes_are_sent_as_they_are(content: bytes | bytearray | memoryview) -> 
 
 
 def test_a_file_is_sent_as_it_is(tmp_path: Path) -> None:
-    path = tmp_path / "not really a picture.jpg"
+    path = tmp_path / "not really an image.jpg"
     path.write_bytes(b"\xff\xd8 whatever")
     assert to_tensor(path) == to_tensor(str(path)) == to_tensor(b"\xff\xd8 whatever")
 
@@ -73,7 +73,7 @@ def test_a_grey_array_is_sent_as_rgb() -> None:
         (np.zeros((2, 2, 3), np.float32), r"got float32 \[2, 2, 3\]: scale it to 0..255"),
         (np.zeros((2, 2, 4), np.uint8), r"got uint8 \[2, 2, 4\]: drop the alpha channel"),
         (np.zeros((3, 2, 2), np.uint8), r"got uint8 \[3, 2, 2\]: .* channels last"),
-        (np.zeros((1, 2, 2, 3), np.uint8), r"got uint8 \[1, 2, 2, 3\]: send one picture at a time"),
+        (np.zeros((1, 2, 2, 3), np.uint8), r"got uint8 \[1, 2, 2, 3\]: send one image at a time"),
         (np.zeros(5, np.uint8), r"got uint8 \[5\]"),
     ],
 )
@@ -88,7 +88,7 @@ def test_another_type_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("picture", "rgb"),
+    ("image", "rgb"),
     [
         (Image.new("RGB", (1, 1), (1, 2, 3)), (1, 2, 3)),
         (Image.new("L", (1, 1), 7), (7, 7, 7)),
@@ -102,8 +102,8 @@ def test_another_type_is_named() -> None:
     ],
     ids=lambda value: value.mode if isinstance(value, Image.Image) else "",
 )
-def test_a_pil_image_is_sent_as_a_viewer_shows_it(picture: Image.Image, rgb: tuple[int, int, int]) -> None:
-    assert pixels(picture).tolist() == [[list(rgb)]]
+def test_a_pil_image_is_sent_as_a_viewer_shows_it(image: Image.Image, rgb: tuple[int, int, int]) -> None:
+    assert pixels(image).tolist() == [[list(rgb)]]
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -122,14 +122,14 @@ def test_exif_orientation_is_applied_to_what_is_sent_and_drawn_on(orientation: i
         assert shown[y, x].tolist() == [255, 0, 0]
 
 
-def test_a_frame_becomes_the_same_picture() -> None:
+def test_a_frame_becomes_the_same_image() -> None:
     frame = np.arange(30, dtype=np.uint8).reshape(2, 5, 3)
     np.testing.assert_array_equal(np.asarray(to_pil(to_tensor(frame))), frame)
 
 
-@pytest.mark.parametrize("content", [b"", b"no picture", encoded(Image.new("RGB", (64, 64)), "JPEG")[:300]])
-def test_bytes_that_are_no_picture_can_not_be_drawn_on(content: bytes) -> None:
-    with pytest.raises(InvalidInput, match="not a picture that can be drawn on"):
+@pytest.mark.parametrize("content", [b"", b"no image", encoded(Image.new("RGB", (64, 64)), "JPEG")[:300]])
+def test_bytes_that_are_no_image_can_not_be_drawn_on(content: bytes) -> None:
+    with pytest.raises(InvalidInput, match="not an image that can be drawn on"):
         to_pil(to_tensor(content))
 
 
@@ -137,11 +137,11 @@ CORNERS = Path(__file__).with_name("corners.heic")  # 64 x 48: red, green over b
 
 
 def corners() -> Image.Image:
-    picture = Image.new("RGB", (64, 48), "white")
-    picture.paste((255, 0, 0), (0, 0, 32, 24))
-    picture.paste((0, 255, 0), (32, 0, 64, 24))
-    picture.paste((0, 0, 255), (0, 24, 32, 48))
-    return picture
+    image = Image.new("RGB", (64, 48), "white")
+    image.paste((255, 0, 0), (0, 0, 32, 24))
+    image.paste((0, 255, 0), (32, 0, 64, 24))
+    image.paste((0, 0, 255), (0, 24, 32, 48))
+    return image
 
 
 @pytest.mark.parametrize("kind", ["TIFF", "GIF", "JPEG2000", "PPM", "TGA", "ICO", "AVIF", "HEIC"])
@@ -212,7 +212,7 @@ GREY = np.array([[0, 100, 255]], np.uint8)
 
 
 @pytest.mark.parametrize(
-    "picture",
+    "image",
     [
         Image.fromarray(GREY.astype(np.int32)),
         Image.fromarray(GREY.astype(np.int32) * 257),
@@ -225,8 +225,8 @@ GREY = np.array([[0, 100, 255]], np.uint8)
     ],
     ids=["I 255", "I 65535", "I;16", "F 255", "F 65535", "F 1", "L to I", "L to F"],
 )
-def test_grey_of_many_bits_is_what_it_is_in_8(picture: Image.Image) -> None:
-    np.testing.assert_array_equal(pixels(picture)[..., 0], GREY)
+def test_grey_of_many_bits_is_what_it_is_in_8(image: Image.Image) -> None:
+    np.testing.assert_array_equal(pixels(image)[..., 0], GREY)
 
 
 @pytest.mark.parametrize("white", ["uint8", "int32", "uint16", "float32"])

@@ -80,7 +80,7 @@ def test_the_columns_of_a_dataframe_have_names_to_read(result: Result) -> None:
     assert result.to_pandas()["drink_label"].isna().tolist() == [False, True]
 
 
-def test_without_its_size_a_picture_s_boxes_are_refused(result: Result) -> None:
+def test_without_its_size_a_image_s_boxes_are_refused(result: Result) -> None:
     detections, frame = result.to_supervision(), result.to_pandas()
     detections.metadata.clear()
     frame.attrs.clear()
@@ -96,14 +96,14 @@ def test_a_library_that_is_not_there_is_named() -> None:
 
 
 def test_crops_are_what_lies_in_the_boxes(result: Result) -> None:
-    picture = np.arange(64 * 96 * 3, dtype=np.uint8).reshape(64, 96, 3)
-    first, second = result.crops(picture)
-    np.testing.assert_array_equal(np.asarray(first), picture[20:60, 10:40])
-    np.testing.assert_array_equal(np.asarray(second), picture[2:4, 1:3])
-    with pytest.raises(InvalidArgument, match="its picture must be given"):
+    image = np.arange(64 * 96 * 3, dtype=np.uint8).reshape(64, 96, 3)
+    first, second = result.crops(image)
+    np.testing.assert_array_equal(np.asarray(first), image[20:60, 10:40])
+    np.testing.assert_array_equal(np.asarray(second), image[2:4, 1:3])
+    with pytest.raises(InvalidArgument, match="its image must be given"):
         result.crops()
-    with pytest.raises(InvalidImage, match="belongs to a picture of 96 x 64"):
-        result.crops(picture[:10])
+    with pytest.raises(InvalidImage, match="belongs to an image of 96 x 64"):
+        result.crops(image[:10])
 
 
 @pytest.mark.parametrize("box", [(0, 0, 0, 0), (96, 64, 96, 64), (95.9, 63.9, 96, 64), (0, 0, 96, 64)])

@@ -51,11 +51,11 @@ def test_a_video_with_a_damaged_packet(client: Client, shared_cases: Path) -> No
 @pytest.mark.parametrize("mode", ["L", "I", "F", "F 0..1", "I 0..65535"])
 def test_grey_of_every_mode(client: Client, shared_cases: Path, mode: str) -> None:
     grey = Image.open(shared_cases / "images" / "photo.jpg").convert("L")
-    picture = {
+    image = {
         "F 0..1": lambda: Image.fromarray(np.asarray(grey, np.float32) / 255),
         "I 0..65535": lambda: Image.fromarray(np.asarray(grey, np.int32) * 257),
     }.get(mode, lambda: grey.convert(mode))()
-    first, second, *_ = client.predict(picture)
+    first, second, *_ = client.predict(image)
     check(first, "teddy bear", 0.797, 0, 18, 136, 316)
     check(second, "teddy bear", 0.758, 58, 0, 214, 282)
 
@@ -108,8 +108,8 @@ SETS = {
 def test_labelled_sets_as_people_have_them(triton: Triton, client: Client, shared_cases: Path, data: str) -> None:
     name, *options = data.split(" ")
     said = evaluated(triton, shared_cases / "sets" / name, *options)
-    pictures, average, average50 = SETS[data]
-    assert said["pictures"] == pictures
+    images, average, average50 = SETS[data]
+    assert said["pictures"] == images
     assert said["map"] == pytest.approx(average, abs=0.005)
     assert said["map50"] == pytest.approx(average50, abs=0.005)
 

@@ -77,7 +77,7 @@ def assert_found_in(
 
 
 def variations(photos: dict[str, bytes]) -> list[bytes]:
-    """16 different pictures, of different sizes and kinds, made of the demo's photos."""
+    """16 different images, of different sizes and kinds, made of the demo's photos."""
     files = []
     for photo in photos.values():
         frame = decoded(photo)[..., ::-1]
@@ -137,11 +137,11 @@ def test_mean_average_precision_on_coco(
     assert found == pytest.approx(expected, abs=0.005)
 
 
-def test_a_picture_is_answered_alone_as_among_sixteen(triton: Triton, photos: dict[str, bytes]) -> None:
+def test_a_image_is_answered_alone_as_among_sixteen(triton: Triton, photos: dict[str, bytes]) -> None:
     files = variations(photos)
     alone = [triton.predict("boxwise", file, score_threshold=0.15) for file in files]
     assert sum(len(answer["boxes"]) for answer in alone) > 24
-    assert len({answer["boxes"].tobytes() for answer in alone}) > 12, "pictures that look the same prove nothing"
+    assert len({answer["boxes"].tobytes() for answer in alone}) > 12, "images that look the same prove nothing"
     with ThreadPoolExecutor(len(files)) as pool:
         together = list(pool.map(lambda file: triton.predict("boxwise", file, score_threshold=0.15), files))
     for one, other in zip(alone, together, strict=True):

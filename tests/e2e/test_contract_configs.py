@@ -123,8 +123,8 @@ def test_the_graphs_take_the_batch_that_is_promised(
         config = parse(model / "config.pbtxt")
         batch = min(config.max_batch_size, 3)
         (tensor,) = config.input
-        pictures = np.random.default_rng(0).integers(0, 256, (batch, *tensor.dims)).astype(np.uint8)
-        together = sessions[model.name].run(None, {tensor.name: pictures})
+        images = np.random.default_rng(0).integers(0, 256, (batch, *tensor.dims)).astype(np.uint8)
+        together = sessions[model.name].run(None, {tensor.name: images})
         assert [len(output) for output in together] == [batch] * len(together)
 
 
@@ -135,7 +135,7 @@ def test_requests_are_batched_on_gpu_targets_alone(networks: list[Path], models:
             assert batched == (model in networks and target != "embedded"), (model.name, target)
 
 
-def test_a_classifier_takes_every_box_of_a_picture(configs: Mapping[str, Any], repository: Path) -> None:
+def test_a_classifier_takes_every_box_of_a_image(configs: Mapping[str, Any], repository: Path) -> None:
     for name, config in configs.items():
         pipeline, classifier, _ = name.partition("_classifier_")
         if classifier and f"{pipeline}_preprocess" in configs:

@@ -48,8 +48,8 @@ def test_the_tensors_are_those_of_the_contract(triton: Triton, pipeline: str, ra
         for way in ("inputs", "outputs")
     }
     options = {name: ("FP32" if kind is np.float32 else "INT32", [1]) for name, kind in OPTION_TYPES.items()}
-    picture = {"frame": ("UINT8", [-1, -1, 3])} if raw else {"image": ("UINT8", [-1])}
-    assert tensors["inputs"] == picture | options | {"class_filter": ("INT32", [-1])}
+    image = {"frame": ("UINT8", [-1, -1, 3])} if raw else {"image": ("UINT8", [-1])}
+    assert tensors["inputs"] == image | options | {"class_filter": ("INT32", [-1])}
     classifiers = {
         f"{name}_{part}": (kind, [-1, k])
         for name, k in PIPELINES[pipeline].items()
@@ -92,7 +92,7 @@ def test_classifiers_alone_are_asked_about_the_whole_picture(
     assert answer["scores"].tolist() == [1]
 
 
-def test_a_stretched_picture_is_seen_whole(triton: Triton) -> None:
+def test_a_stretched_image_is_seen_whole(triton: Triton) -> None:
     frame = np.random.default_rng(8).integers(0, 256, (32, 64, 3)).astype(np.uint8)
     # Half as high and a quarter as wide, bilinear: the mean of the two middle columns of four, of both rows of two.
     middle = frame.reshape(16, 2, 16, 4, 3)[:, :, :, 1:3].mean(axis=(1, 3))

@@ -91,8 +91,8 @@ def refuse(
     return _refuse
 
 
-NOT_PICTURES = {
-    "text": b"hello, I am no picture",
+NOT_IMAGES = {
+    "text": b"hello, I am no image",
     "one byte": b"\xff",
     "zeros": bytes(5000),
     "GIF": pillow("GIF"),
@@ -110,14 +110,14 @@ def test_an_empty_image(refuse, pipeline: str) -> None:
 
 
 @pytest.mark.parametrize("pipeline", ["dots", "whole"])
-@pytest.mark.parametrize("kind", NOT_PICTURES)
-def test_what_is_no_picture(refuse, kind: str, pipeline: str) -> None:
-    refuse(pipeline, {"image": tensor(NOT_PICTURES[kind])}, "image", "JPEG, PNG, WebP or BMP")
+@pytest.mark.parametrize("kind", NOT_IMAGES)
+def test_what_is_no_image(refuse, kind: str, pipeline: str) -> None:
+    refuse(pipeline, {"image": tensor(NOT_IMAGES[kind])}, "image", "JPEG, PNG, WebP or BMP")
 
 
 @pytest.mark.parametrize("pipeline", ["dots", "whole"])
 @pytest.mark.parametrize("kind", FIRST_BYTES)
-def test_the_first_bytes_of_a_picture(refuse, kind: str, pipeline: str) -> None:
+def test_the_first_bytes_of_a_image(refuse, kind: str, pipeline: str) -> None:
     refuse(pipeline, {"image": tensor(FIRST_BYTES[kind])}, "image", f"the {kind} file is truncated")
 
 
@@ -158,11 +158,11 @@ def test_a_corrupt_file(refuse) -> None:
     ],
     ids=["PNG of 900", "PNG of 25.005", "PNG of all there can be", "JPEG of 4225", "JPEG of 25.005"],
 )
-def test_a_picture_over_the_limit_is_refused_by_its_header(refuse, file: bytes, size: str) -> None:
+def test_a_image_over_the_limit_is_refused_by_its_header(refuse, file: bytes, size: str) -> None:
     refuse("dots", {"image": tensor(file)}, "image", size, "megapixels", "at most 25")
 
 
-def test_a_picture_at_the_limit_is_read_further(refuse) -> None:
+def test_a_image_at_the_limit_is_read_further(refuse) -> None:
     refused = refuse("dots", {"image": tensor(png_header(5000, 5000))}, "image")
     assert "megapixels" not in refused.sentence
 
@@ -213,7 +213,7 @@ def test_a_class_filter_without_a_detector(refuse, good) -> None:
 @pytest.mark.parametrize(
     ("model", "missing"), [("dots", "image"), ("dots_raw", "frame"), ("whole", "image"), ("whole_raw", "frame")]
 )
-def test_no_picture_at_all(refuse, model: str, missing: str) -> None:
+def test_no_image_at_all(refuse, model: str, missing: str) -> None:
     threshold = {"score_threshold": np.array([0.5], np.float32)}
     for inputs in ({}, threshold, threshold | {"iou_threshold": np.array([0.5], np.float32)}):
         refuse(model, inputs, missing, "missing")

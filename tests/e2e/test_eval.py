@@ -38,7 +38,7 @@ def test_the_reference_figures(
 ) -> None:
     page = tmp_path / "page.html"
     said = document("--url", triton.grpc_url, "--pipeline", pipeline, "--data", shared_data / "coco", "--html", page)
-    figures.append(f"boxwise eval of {pipeline} on {said['pictures']} COCO photos: mAP {said['map']:.4f}")
+    figures.append(f"boxwise eval of {pipeline} on {said['images']} COCO photos: mAP {said['map']:.4f}")
     assert said["map"] == pytest.approx(expected, abs=0.005)
     assert said["thresholds"] == {"score": 0.01, "iou": 0.65, "max_detections": 100, "working": working}
     assert 0.3 < said["precision"] < 0.9
@@ -68,7 +68,7 @@ def test_a_repository_is_served_for_the_time(repository: Path, photos: dict[str,
 
 
 def test_a_classification_pipeline(triton: Triton, tmp_path: Path) -> None:
-    """`dots` has a classifier that says the mean colour; a whole picture of one colour is of the folder's name."""
+    """`dots` has a classifier that says the mean colour; a whole image of one colour is of the folder's name."""
     for name, colour in (("value 0", "black"), ("value 1", "white")):
         (tmp_path / "set" / name).mkdir(parents=True)
         Image.new("RGB", (32, 32), colour).save(tmp_path / "set" / name / "a.png")

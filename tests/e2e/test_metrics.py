@@ -50,7 +50,7 @@ def test_what_requests_were_is_counted(options: ServerOptions, layout: Layout) -
     server.predict("dots", png(make_dots(5).draw()), max_detections=2)
     server.predict_raw("dots", make_dots(3).draw())
     server.refusal("dots", {"image": np.zeros(0, np.uint8)})
-    server.refusal("dots", {"image": np.frombuffer(b"no picture", np.uint8)})
+    server.refusal("dots", {"image": np.frombuffer(b"no image", np.uint8)})
     server.refusal("dots", {"image": np.frombuffer(png(make_dots(1).draw())[:-50], np.uint8)})
     server.refusal("dots", {"image": np.zeros(1, np.uint8), "score_threshold": np.float32([2])})
 

@@ -25,8 +25,8 @@ from boxwise_export.manifest import find_manifest
 from boxwise_export.publish import rearrange
 from boxwise_export.serving_config import ServingConfig
 from boxwise_perf.generator import Generator
+from boxwise_perf.images import requests, synthetic
 from boxwise_perf.null import nullify
-from boxwise_perf.pictures import requests, synthetic
 from boxwise_perf.result import load
 from boxwise_perf.trial import NOT_OURS, ONE_MODEL
 from boxwise_perf.tune import Objective, neighbours_of

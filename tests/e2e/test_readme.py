@@ -35,7 +35,7 @@ def boxwise(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, env={"COLUMNS": "200", "PATH": ""})
 
 
-@pytest.mark.parametrize("snippet", SNIPPETS, ids=["sdk", "picture", "tritonclient", "http"])
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=["sdk", "image", "tritonclient", "http"])
 def test_the_readme_s_python_runs(triton: Triton, photos: dict[str, bytes], tmp_path: Path, snippet: str) -> None:
     with Image.open(io.BytesIO(photos["coffee"])) as photo:
         photo.convert("RGB").save(tmp_path / "street.jpg")

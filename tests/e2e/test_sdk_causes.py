@@ -182,7 +182,7 @@ def _inferences(server: ServerOptions, model: str) -> int:
 
 @pytest.mark.parametrize("end", ["cancel", "deadline"])
 def test_a_call_that_nobody_waits_for_runs_no_more_networks(connect: Any, server: ServerOptions, end: str) -> None:
-    """It ends while its picture, which takes 0.3 s, is being decoded: the detector asks, and nms never hears of it."""
+    """It ends while its image, which takes 0.3 s, is being decoded: the detector asks, and nms never hears of it."""
     noise = np.random.default_rng(0).integers(0, 256, (4500, 5000, 3), np.uint8)
     large = cv2.imencode(".jpg", noise)[1].tobytes()
     with connect(server.grpc_url, pipeline="dots", timeout_s=60) as client:

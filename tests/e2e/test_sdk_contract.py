@@ -22,7 +22,7 @@ COLORS = ["red", "green", "blue"]
 
 
 def find(server: FakeServer, dots: Dots) -> None:
-    """Tell a fake server what the models find on a picture of dots."""
+    """Tell a fake server what the models find on an image of dots."""
     for box, color, class_id, score in zip(dots.boxes, dots.colors, dots.class_ids, dots.scores, strict=True):
         shades = dict(zip(COLORS, (color / 255).tolist(), strict=True))
         name = COLORS[class_id]
@@ -88,8 +88,8 @@ def test_thresholds_and_filters_hold(client: Any) -> None:
     assert len(client.predict(PNG, score_threshold=1.0, class_filter=[2])) == 0
 
 
-@pytest.mark.parametrize("image", [b"", b"no picture", PNG[:200], np.zeros((0, 0, 3), np.uint8)])
-def test_what_is_no_picture_is_an_invalid_image(client: Any, image: Any) -> None:
+@pytest.mark.parametrize("image", [b"", b"no image", PNG[:200], np.zeros((0, 0, 3), np.uint8)])
+def test_what_is_no_image_is_an_invalid_image(client: Any, image: Any) -> None:
     with pytest.raises(InvalidImage, match=r"^(image|frame):") as caught:
         client.predict(image)
     assert (caught.value.code, caught.value.pipeline) == ("INVALID_ARGUMENT", "dots")
@@ -133,8 +133,8 @@ def test_health(client: Any) -> None:
 
 
 def test_many_at_once_are_each_answered(client: Any) -> None:
-    pictures: list[Any] = [PNG, b"no picture", FRAME] * 8
-    outcomes = list(client.predict_many(pictures, concurrency=6))
+    images: list[Any] = [PNG, b"no image", FRAME] * 8
+    outcomes = list(client.predict_many(images, concurrency=6))
     assert [outcome.error is None for outcome in outcomes] == [True, False, True] * 8
     for outcome in outcomes:
         if outcome.result is not None:

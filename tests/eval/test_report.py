@@ -35,7 +35,7 @@ def info(detector: dict[str, Any] | None = DETECTOR, *classifiers: dict[str, Any
 
 
 def finds(*boxes: tuple[float, ...], class_id: int = 0) -> Predict:
-    """A pipeline that finds these boxes on every picture."""
+    """A pipeline that finds these boxes on every image."""
     found = Found(
         np.array(boxes, np.float32).reshape(-1, 4),
         np.full(len(boxes), 0.9, np.float32),
@@ -46,9 +46,9 @@ def finds(*boxes: tuple[float, ...], class_id: int = 0) -> Predict:
 
 
 @pytest.fixture
-def labelled(tmp_path: Path, write_picture: Callable[..., Path]) -> Path:
-    """A set of one car that covers its picture."""
-    write_picture("images/a.png")
+def labelled(tmp_path: Path, write_image: Callable[..., Path]) -> Path:
+    """A set of one car that covers its image."""
+    write_image("images/a.png")
     (tmp_path / "labels").mkdir()
     (tmp_path / "labels" / "a.txt").write_text("0 0.5 0.5 1 1\n")
     (tmp_path / "data.yaml").write_text("val: images\nnames: [car]\n")
@@ -100,18 +100,16 @@ def test_numbers_without_names_are_noted(labelled: Path) -> None:
     assert report.notes == ("numbers without names (data.yaml, classes.txt) are taken for the pipeline's own",)
 
 
-def test_folders_that_no_classifier_knows_are_an_error(tmp_path: Path, write_picture: Callable[..., Path]) -> None:
+def test_folders_that_no_classifier_knows_are_an_error(tmp_path: Path, write_image: Callable[..., Path]) -> None:
     for folder in ("cat", "n01440764"):
-        write_picture(f"{folder}/a.png")
+        write_image(f"{folder}/a.png")
     with pytest.raises(EvalError, match="no classifier has the labels n01440764"):
         evaluate(finds((0, 0, 1, 1)), info(None, KINDS), load(tmp_path), Thresholds())
 
 
 @pytest.mark.parametrize("error", [Overloaded, StageFailed, Unavailable])
-def test_what_fails_for_the_moment_is_sent_again(
-    tmp_path: Path, write_picture: Callable[..., Path], error: type
-) -> None:
-    photo, waits = write_picture("a.png"), list[float]()
+def test_what_fails_for_the_moment_is_sent_again(tmp_path: Path, write_image: Callable[..., Path], error: type) -> None:
+    photo, waits = write_image("a.png"), list[float]()
     with FakeServer(labels=["car"]) as server, Client(server.url, pipeline="boxwise", retry=None) as client:
         server.find("car", (0, 0, 10, 10), 0.75)
         server.fail(error, times=2)
@@ -125,9 +123,9 @@ def test_what_fails_for_the_moment_is_sent_again(
 
 @pytest.mark.parametrize(("error", "raised"), [(InvalidImage, EvalError), (ServerError, ServerError)])
 def test_what_fails_for_good_is_not(
-    tmp_path: Path, write_picture: Callable[..., Path], error: type, raised: type[Exception]
+    tmp_path: Path, write_image: Callable[..., Path], error: type, raised: type[Exception]
 ) -> None:
     with FakeServer(labels=["car"]) as server, Client(server.url, pipeline="boxwise") as client:
         server.fail(error, times=1)
         with pytest.raises(raised):
-            served(client, pause=lambda _: pytest.fail("it waits"))(write_picture("a.png"), Thresholds())
+            served(client, pause=lambda _: pytest.fail("it waits"))(write_image("a.png"), Thresholds())

@@ -45,7 +45,7 @@ def mean_color() -> onnx.ModelProto:
 
 @pytest.fixture(scope="session")
 def rows() -> onnx.ModelProto:
-    """A YOLOX-shaped detector of 64 x 64 and 2 classes, fixed to one picture: its 84 cells hold a ramp."""
+    """A YOLOX-shaped detector of 64 x 64 and 2 classes, fixed to one image: its 84 cells hold a ramp."""
     ramp = np.linspace(-1, 1, 84 * 7, dtype=np.float32).reshape(1, 84, 7)
     ramp[..., 4:] = np.abs(ramp[..., 4:])
     return _model(

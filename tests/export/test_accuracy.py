@@ -1,4 +1,4 @@
-"""What a lower precision costs is measured on labelled pictures, and refused where it is too much."""
+"""What a lower precision costs is measured on labelled images, and refused where it is too much."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -45,7 +45,7 @@ def test_fp16_loses_two_thousandths_at_most(detector: Path, tmp_path: Path, shar
 
 @pytest.mark.parametrize("detector", ["centernet"], indirect=True)
 def test_int8_that_loses_too_much_is_not_published(detector: Path, tmp_path: Path, shared_data: Path) -> None:
-    """CenterNet's is below a third of its accuracy; eight pictures show it."""
+    """CenterNet's is below a third of its accuracy; eight images show it."""
     data = tmp_path / "few"
     for kind in ("images", "labels"):
         (data / kind).mkdir(parents=True)
@@ -57,7 +57,7 @@ def test_int8_that_loses_too_much_is_not_published(detector: Path, tmp_path: Pat
 
 
 def test_top_1_of_a_classification_pipeline(write_pipeline: Callable[[str], Path], tmp_path: Path) -> None:
-    """Pictures of one colour each; the classifier says the strongest channel."""
+    """Images of one colour each; the classifier says the strongest channel."""
     file = write_pipeline(
         "classifiers: [{name: color, weights: classifier.onnx, labels: [red, green, blue], crop: {size: 8}}]"
     )

@@ -61,7 +61,7 @@ def test_neither(look: Callable[..., Inspection], make_model: MakeModel) -> None
 def test_a_graph_of_any_size_asks_for_one(look: Callable[..., Inspection], make_model: MakeModel) -> None:
     nodes = [helper.make_node("ReduceMean", ["images"], ["logits"], axes=[2, 3], keepdims=0)]
     model = make_model(nodes, {"images": ["batch", 3, "h", "w"]}, {"logits": ["batch", 3]}, {})
-    with pytest.raises(ExportError, match="--size: the graph takes pictures of any size; say which"):
+    with pytest.raises(ExportError, match="--size: the graph takes images of any size; say which"):
         look(model)
     assert look(model, (32, 16)).preprocessing["size"] == [(32, 16), "--size"]
 
@@ -72,7 +72,7 @@ def test_a_batch_of_one_says_why(look: Callable[..., Inspection], make_model: Ma
         helper.make_node("ReduceMean", ["mean"], ["logits"], axes=[2, 3], keepdims=0),
     ]
     seen = look(make_model(nodes, {"images": ["batch", 3, 8, 8]}, {"logits": [1, 3]}, {}))
-    assert seen.batch == "output logits is [1, 3] for 3 pictures: it has no batch dimension"
+    assert seen.batch == "output logits is [1, 3] for 3 images: it has no batch dimension"
     assert seen.input == "images [1, 3, 8, 8]"
 
 

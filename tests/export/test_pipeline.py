@@ -123,7 +123,7 @@ def test_every_key_of_the_starter_that_is_commented_out_is_valid_too() -> None:
         (
             "detector: {weights: a.onnx, labels: coco, canvas: {scaled_decoding: true}}\n"
             "classifiers: [{name: a, weights: a.onnx, labels: [x], crop: {size: 8}}]",
-            "detector.canvas.scaled_decoding: classifiers are cut out of the whole picture",
+            "detector.canvas.scaled_decoding: classifiers are cut out of the whole image",
         ),
         (
             "classifiers: [&a {name: a, weights: a.onnx, labels: [x], crop: {size: 8}}, *a]",

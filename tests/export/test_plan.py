@@ -116,7 +116,7 @@ def test_a_graph_of_any_size_needs_one(
     onnx.save(
         make_model([node], {"images": ["b", 3, "h", "w"]}, {"logits": ["b", 3, "h", "w"]}, {}), tmp_path / "d.onnx"
     )
-    with pytest.raises(ExportError, match=r"detector\.canvas\.size: the graph takes pictures of any size"):
+    with pytest.raises(ExportError, match=r"detector\.canvas\.size: the graph takes images of any size"):
         plan(write_pipeline("detector: {weights: d.onnx, labels: coco}"))
 
 

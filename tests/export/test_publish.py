@@ -162,7 +162,7 @@ def test_going_back_and_forth(plan: Callable[..., Plan], tmp_path: Path) -> None
 def test_one_goes_back_to_what_was_served_and_not_to_what_was_rolled_back(
     plan: Callable[..., Plan], tmp_path: Path
 ) -> None:
-    """The third is bad, and so is the fourth, which was to mend it: from there one goes back to the second."""
+    """The third is bad, and so is the fourth, which was to fix it: from there one goes back to the second."""
     out = tmp_path / "repository"
     for score in (0.1, 0.2, 0.3):
         publish(plan(score), out)

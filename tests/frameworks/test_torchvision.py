@@ -45,11 +45,11 @@ def two_stage_layers(model: Any) -> Mapping[nn.Module, Any]:
     }
 
 
-def seeded(name: str, side: int, pictures: list[NDArray[np.uint8]]) -> Any:
+def seeded(name: str, side: int, images: list[NDArray[np.uint8]]) -> Any:
     torch.manual_seed(0)
     model = torchvision.models.get_model(name, weights=None, weights_backbone=None, num_classes=CLASSES)
     model.transform.fixed_size = (side, side)
-    batch = [torch.from_numpy(each).permute(2, 0, 1) / 255 for each in pictures]
+    batch = [torch.from_numpy(each).permute(2, 0, 1) / 255 for each in images]
     layers = two_stage_layers(model) if hasattr(model, "rpn") else one_stage_layers(model)
     waken(model, lambda: model(batch), layers)
     return model
@@ -79,9 +79,9 @@ def finder(model: Any, first: int) -> Callable[..., Found]:
     ],
 )
 def test_detector(
-    name: str, side: int, family: str, first: int, pictures: Any, planned: Any, assert_tensorrt_reads: Any, save: Any
+    name: str, side: int, family: str, first: int, images: Any, planned: Any, assert_tensorrt_reads: Any, save: Any
 ) -> None:
-    model = seeded(name, side, pictures)
+    model = seeded(name, side, images)
     labels = [f"kind {i}" for i in range(first, CLASSES)]
     detector = {
         "weights": {"source": f"torchvision:{name}", "file": save(model)},
@@ -92,14 +92,14 @@ def test_detector(
     with planned(detector=detector) as (plan, chain):
         assert plan.detector.family == family
         assert plan.detector.max_batch_size == (1 if family == "faster_rcnn" else 8)
-        assert assert_finds(plan.detector, chain, pictures, finder(model, first)) >= 160
+        assert assert_finds(plan.detector, chain, images, finder(model, first)) >= 160
         assert_tensorrt_reads(plan)
 
 
-def test_classifier(pictures: Any, planned: Any, save: Any) -> None:
+def test_classifier(images: Any, planned: Any, save: Any) -> None:
     torch.manual_seed(0)
     model = torchvision.models.mobilenet_v3_small(num_classes=12)
-    batch = (as_batch(pictures, 224) - 0.45) / 0.225
+    batch = (as_batch(images, 224) - 0.45) / 0.225
     waken(model, lambda: model(batch), {model.classifier[-1]: (0.0, 2.0)})
     labels = [f"kind {i}" for i in range(12)]
     weights = {"source": "torchvision:mobilenet_v3_small", "file": save(model)}
@@ -107,7 +107,7 @@ def test_classifier(pictures: Any, planned: Any, save: Any) -> None:
         (classifier,) = plan.classifiers
         assert (classifier.crop.height, classifier.crop.resize_shorter) == (224, 256)
         assert classifier.normalize.mean == pytest.approx((123.675, 116.28, 103.53))
-        assert_classifies(classifier, chain, pictures, lambda pixels: model(pixels).softmax(1))
+        assert_classifies(classifier, chain, images, lambda pixels: model(pixels).softmax(1))
 
 
 @pytest.mark.parametrize(

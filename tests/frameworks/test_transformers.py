@@ -144,10 +144,10 @@ def last_layers(model: Any) -> Mapping[nn.Module, Any]:
     return around
 
 
-def saved(make: Callable[[], tuple[Any, Any]], pictures: Any, folder: Path) -> tuple[Any, Any]:
+def saved(make: Callable[[], tuple[Any, Any]], photos: Any, folder: Path) -> tuple[Any, Any]:
     torch.manual_seed(0)
     model, processor = make()
-    batch = (as_batch(pictures, SIDE) - 0.45) / 0.225
+    batch = (as_batch(photos, SIDE) - 0.45) / 0.225
     waken(model, lambda: model(pixel_values=batch), last_layers(model))
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
@@ -170,15 +170,15 @@ def finder(model: Any, processor: Any) -> Callable[..., Found]:
 
 
 @pytest.mark.parametrize("make", [small_detr, small_rt_detr, small_d_fine, small_yolos])
-def test_detector(make: Any, pictures: Any, planned: Any, assert_tensorrt_reads: Any, tmp_path: Path) -> None:
+def test_detector(make: Any, photos: Any, planned: Any, assert_tensorrt_reads: Any, tmp_path: Path) -> None:
     folder = tmp_path / "model"
-    model, processor = saved(make, pictures, folder)
+    model, processor = saved(make, photos, folder)
     with planned(detector={"weights": "model", "max_detections": 300}) as (plan, chain):
         detector = plan.detector
         assert (detector.family, detector.reading.nms) == ("detr", False)
         assert detector.labels == tuple(NAMES.values())
         assert (detector.canvas.height, detector.canvas.resize) == (SIDE, "stretch")
-        assert assert_finds(detector, chain, pictures, finder(model, processor)) >= 160
+        assert assert_finds(detector, chain, photos, finder(model, processor)) >= 160
         assert_tensorrt_reads(plan)
 
 
@@ -189,11 +189,11 @@ def small_vit() -> tuple[Any, Any]:
     return ViTForImageClassification(config), ViTImageProcessor(size={"height": 64, "width": 64})
 
 
-def test_classifier(pictures: Any, planned: Any, tmp_path: Path) -> None:
+def test_classifier(photos: Any, planned: Any, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     torch.manual_seed(0)
     model, processor = small_vit()
-    batch = as_batch(pictures, 64) * 2 - 1
+    batch = as_batch(photos, 64) * 2 - 1
     waken(model, lambda: model(pixel_values=batch), {model.classifier: (0.0, 2.0)})
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
@@ -203,7 +203,7 @@ def test_classifier(pictures: Any, planned: Any, tmp_path: Path) -> None:
         assert classifier.labels == tuple(NAMES.values())
         assert classifier.normalize.mean == pytest.approx((127.5,) * 3)
         assert classifier.source.licence == "mit"
-        assert_classifies(classifier, chain, pictures, lambda pixels: model(pixel_values=pixels).logits.softmax(1))
+        assert_classifies(classifier, chain, photos, lambda pixels: model(pixel_values=pixels).logits.softmax(1))
 
 
 def test_refusals(tmp_path: Path) -> None:

@@ -25,11 +25,11 @@ from boxwise_export.sources.base import Found
 SIDE = 320
 
 
-def seeded(name: str, pictures: Any) -> Any:
+def seeded(name: str, images: Any) -> Any:
     torch.manual_seed(0)
     yolo = YOLO(name)
     model = yolo.model.float()
-    batch = as_batch(pictures, SIDE)
+    batch = as_batch(images, SIDE)
     head = model.model[-1]
     if yolo.task == "classify":
         waken(model, lambda: model(batch), {head.linear: (0.0, 2.0)})
@@ -87,8 +87,8 @@ def checkpoint(yolo: Any, file: Path, **train_args: Any) -> None:
         ("yolo26n-pose.yaml", "yolov10"),
     ],
 )
-def test_detector(name: str, family: str, pictures: Any, planned: Any, assert_tensorrt_reads: Any, save: Any) -> None:
-    model = seeded(name, pictures).model
+def test_detector(name: str, family: str, images: Any, planned: Any, assert_tensorrt_reads: Any, save: Any) -> None:
+    model = seeded(name, images).model
     detector = {
         "weights": {"source": f"ultralytics:{name}", "file": save(model)},
         "max_detections": 300,
@@ -99,20 +99,20 @@ def test_detector(name: str, family: str, pictures: Any, planned: Any, assert_te
         assert plan.detector.labels == tuple(model.names.values())
         assert "AGPL" in plan.detector.source.licence
         assert plan.detector.max_batch_size == 8
-        assert assert_finds(plan.detector, chain, pictures, finder(model)) >= 160
+        assert assert_finds(plan.detector, chain, images, finder(model)) >= 160
         assert_tensorrt_reads(plan)
 
 
-def test_checkpoint(pictures: Any, planned: Any, tmp_path: Path) -> None:
+def test_checkpoint(images: Any, planned: Any, tmp_path: Path) -> None:
     """A pickle is read when the user trusts it, and only then."""
-    checkpoint(seeded("yolov8n.yaml", pictures), tmp_path / "best.pt")
+    checkpoint(seeded("yolov8n.yaml", images), tmp_path / "best.pt")
     detector = {"weights": "best.pt", "max_detections": 300, "canvas": {"size": SIDE}}
     with pytest.raises(ExportError, match="trust_pickle: true"), planned(detector=detector):
         pass
     trusted = detector | {"weights": {"file": "best.pt", "trust_pickle": True}}
     with planned(detector=trusted) as (plan, chain):
         # It was saved in half precision, and is read as it was saved.
-        assert assert_finds(plan.detector, chain, pictures, finder(YOLO(tmp_path / "best.pt").model.float())) >= 160
+        assert assert_finds(plan.detector, chain, images, finder(YOLO(tmp_path / "best.pt").model.float())) >= 160
 
 
 def test_the_size_is_that_of_the_training(tmp_path: Path) -> None:
@@ -137,22 +137,22 @@ def test_a_model_file_alone_is_untrained_and_the_same_each_time() -> None:
     assert first.digest == again.digest
 
 
-def test_pixels_are_those_of_ultralytics(pictures: Any, planned: Any, save: Any) -> None:
+def test_pixels_are_those_of_ultralytics(images: Any, planned: Any, save: Any) -> None:
     detector = {"weights": "ultralytics:yolov8n.yaml", "canvas": {"size": SIDE}}
     with planned(detector=detector) as (plan, chain):
-        for picture in pictures:
-            canvas = chain.preprocess({"raw_frame": picture})["canvas"].transpose(0, 3, 1, 2) / 255
-            expected = plan.detector.source.prepare(picture)
+        for image in images:
+            canvas = chain.preprocess({"raw_frame": image})["canvas"].transpose(0, 3, 1, 2) / 255
+            expected = plan.detector.source.prepare(image)
             assert np.abs(canvas - expected).mean() * 255 < 0.1
 
 
-def test_classifier(pictures: Any, planned: Any, save: Any) -> None:
-    model = seeded("yolov8n-cls.yaml", pictures).model
+def test_classifier(images: Any, planned: Any, save: Any) -> None:
+    model = seeded("yolov8n-cls.yaml", images).model
     weights = {"source": "ultralytics:yolov8n-cls.yaml", "file": save(model)}
     with planned(classifiers=[{"name": "kind", "weights": weights}]) as (plan, chain):
         (classifier,) = plan.classifiers
         assert classifier.crop.height == 224
-        assert_classifies(classifier, chain, pictures, lambda pixels: model(pixels)[0])
+        assert_classifies(classifier, chain, images, lambda pixels: model(pixels)[0])
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import trustme
 from contract_support.http2 import SERVICE
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from front_support.front import Front, Keys, running
-from front_support.server import ADMIN_KEY, PICTURE, Server
+from front_support.server import ADMIN_KEY, IMAGE, Server
 from front_support.wire import Wire, message
 from tritonclient.grpc import service_pb2
 
@@ -38,7 +38,7 @@ PASSES = {"ModelInfer", "ModelReady", "ModelMetadata", "ServerLive", "ServerRead
 def test_a_token_that_is_not_good_is_unauthenticated(name: str, kind: Any, front: Front, keys: Keys) -> None:
     with front.client(kind, token=BAD_TOKENS[name](keys)) as client:
         with pytest.raises(AccessDenied, match="Jwt") as caught:
-            client.predict(PICTURE)
+            client.predict(IMAGE)
         assert caught.value.code == "UNAUTHENTICATED"
         with pytest.raises(AccessDenied):
             client.live()
@@ -47,7 +47,7 @@ def test_a_token_that_is_not_good_is_unauthenticated(name: str, kind: Any, front
 def test_a_token_for_another_service_is_denied(kind: Any, front: Front, keys: Keys) -> None:
     client = front.client(kind, token=keys.token(aud="another"))
     with client, pytest.raises(AccessDenied, match="Audiences in Jwt are not allowed") as caught:
-        client.predict(PICTURE)
+        client.predict(IMAGE)
     assert caught.value.code == "PERMISSION_DENIED"
 
 
@@ -123,9 +123,9 @@ def test_what_is_for_the_front_alone_does_not_reach_the_server(keys: Keys, tmp_p
     assert arrived & {name for name, _ in sent} == {"traceparent"}
 
 
-def test_a_picture_over_the_cap_is_an_invalid_image(kind: Any, front: Front) -> None:
+def test_a_image_over_the_cap_is_an_invalid_image(kind: Any, front: Front) -> None:
     with front.client(kind) as client, pytest.raises(InvalidImage, match="larger than 8 MiB") as caught:
-        client.predict(PICTURE + bytes(8 << 20))
+        client.predict(IMAGE + bytes(8 << 20))
     assert (caught.value.code, caught.value.retryable) == ("INVALID_ARGUMENT", False)
 
 
@@ -140,7 +140,7 @@ def test_a_client_that_compresses_hears_why_it_must_not(front: Front, keys: Keys
 
 
 def _outcomes(client: Any, count: int) -> list[BoxwiseError | None]:
-    return [outcome.error for outcome in client.predict_many([PICTURE] * count, concurrency=4)]
+    return [outcome.error for outcome in client.predict_many([IMAGE] * count, concurrency=4)]
 
 
 # The bucket that is made small, and whether another client is then let in.
@@ -168,14 +168,14 @@ def test_over_the_rate_is_an_overload_that_passes(
         assert any(errors)
         assert (_outcomes(modest, 1) == [None]) is others_pass
         time.sleep(1.1)
-        assert len(greedy.predict(PICTURE)) == 12
+        assert len(greedy.predict(IMAGE)) == 12
 
 
 def test_more_calls_under_way_than_allowed_are_an_overload(front_with: Callable[..., Front]) -> None:
     front = front_with({"max_requests: 64": "max_requests: 1", "max_pending_requests: 64": "max_pending_requests: 1"})
     with front.client() as client:
         client.info()
-        errors = [outcome.error for outcome in client.predict_many([PICTURE] * 30, concurrency=8)]
+        errors = [outcome.error for outcome in client.predict_many([IMAGE] * 30, concurrency=8)]
     assert None in errors
     refused = [error for error in errors if error is not None]
     assert refused

@@ -12,7 +12,7 @@ import pytest
 import requests
 from contract_support.http2 import SERVICE
 from front_support.front import Front, Keys
-from front_support.server import PICTURE, Server
+from front_support.server import IMAGE, Server
 from front_support.wire import HEADERS, Wire, message
 
 from boxwise import DeadlineExceeded, Unavailable
@@ -95,7 +95,7 @@ def test_a_call_ends_at_the_fronts_deadline_or_at_its_own(
 def test_the_fronts_deadline_is_the_sdks_error_for_one(front_with: Callable[..., Front], triton: Server) -> None:
     front = front_with(DEADLINE)
     with triton.silent(), front.client() as client, pytest.raises(DeadlineExceeded):
-        client.predict(PICTURE)
+        client.predict(IMAGE)
 
 
 def test_more_connections_than_allowed_are_not_taken(front_with: Callable[..., Front], keys: Keys) -> None:
@@ -105,9 +105,9 @@ def test_more_connections_than_allowed_are_not_taken(front_with: Callable[..., F
             for wire in (one, other):
                 wire.call(LIVE, message(b""), keys.bearer())
             with front.client(timeout_s=1) as client, pytest.raises(Unavailable):
-                client.predict(PICTURE)
+                client.predict(IMAGE)
         with front.client() as client:
-            assert len(client.predict(PICTURE)) == 12
+            assert len(client.predict(IMAGE)) == 12
 
 
 def test_messages_that_never_end_do_not_fill_the_heap(front_with: Callable[..., Front], keys: Keys) -> None:
@@ -125,7 +125,7 @@ def test_messages_that_never_end_do_not_fill_the_heap(front_with: Callable[..., 
         wire.close()
     time.sleep(0.5)
     with front.client() as client:
-        assert len(client.predict(PICTURE)) == 12
+        assert len(client.predict(IMAGE)) == 12
 
 
 def _stats(front: Front) -> str:

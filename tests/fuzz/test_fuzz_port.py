@@ -31,7 +31,7 @@ PATIENCE_S = 0.1  # then no more is sent, and the server has to see that
 GOOD_MESSAGES = [image_request(each, GOOD).SerializeToString() for each in PIPELINES]
 READING = ("ServerLive", "ModelReady", "ModelMetadata", "ModelConfig", "ModelStatistics", "RepositoryIndex", "Nothing")
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
-NO_MESSAGE = ("INTERNAL", "UNIMPLEMENTED", "UNAVAILABLE", "NOT_FOUND")  # of methods that are asked nothing of a picture
+NO_MESSAGE = ("INTERNAL", "UNIMPLEMENTED", "UNAVAILABLE", "NOT_FOUND")  # of methods that are asked nothing of an image
 # What Triton 2.51 says 500 to: bytes that are no JSON, and JSON of other types than it expects.
 OF_TRITON_OVER_HTTP = (
     b"the request JSON buffer",
@@ -45,7 +45,7 @@ OF_TRITON_OVER_HTTP = (
 def test_messages_that_are_not_of_protobuf(trial: Trial, target: Attacked, tmp_path: Path) -> None:
     def make(rng: random.Random) -> tuple[bytes, object]:
         message = rng.choice((*GOOD_MESSAGES, *GOOD_MESSAGES, rng.randbytes(rng.choice((0, 1, 10, 1000)))))
-        # Where the names and shapes are; the picture's own bytes have a fuzzer of theirs.
+        # Where the names and shapes are; the image's own bytes have a fuzzer of theirs.
         head = message[:120]
         for _ in range(rng.choice((1, 1, 2, 4))):
             head = other_bytes(rng, head, GOOD_MESSAGES)

@@ -34,7 +34,7 @@ Request = pb.ModelInferRequest
 
 
 def good_request(rng: random.Random) -> Request:
-    """A picture or a frame, and options that may be right."""
+    """An image or a frame, and options that may be right."""
     pipeline = rng.choice(PIPELINES)
     if rng.random() < 0.3:
         request = Request(model_name=f"{pipeline}_raw", raw_input_contents=[FRAME.tobytes()])

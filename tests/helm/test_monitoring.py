@@ -103,8 +103,8 @@ class Served:
     def send(self, count: int) -> int:
         """Ask about the demo's photos; returns how many requests failed."""
         with Client(f"127.0.0.1:{self.ports.grpc}", retry=None) as client:
-            pictures = [self.photos[i % len(self.photos)] for i in range(count)]
-            return sum(outcome.error is not None for outcome in client.predict_many(pictures, concurrency=4))
+            images = [self.photos[i % len(self.photos)] for i in range(count)]
+            return sum(outcome.error is not None for outcome in client.predict_many(images, concurrency=4))
 
 
 @pytest.fixture(scope="module")
@@ -175,10 +175,10 @@ def test_the_dashboard_shows_every_stage(served: Served) -> None:
     found = served.prometheus.get("query", query=asked(latency))["result"]
     stages = {"boxwise", "boxwise_preprocess", "boxwise_detector", "boxwise_nms", "boxwise_assemble"}
     assert {each["metric"]["model"] for each in found} >= stages
-    boxes, asked_of = [expr for title, expr in PANELS if title == "Boxes per picture"]
-    (per_picture,) = served.prometheus.ask(asked(boxes))
+    boxes, asked_of = [expr for title, expr in PANELS if title == "Boxes per image"]
+    (per_image,) = served.prometheus.ask(asked(boxes))
     (per_classifier,) = served.prometheus.ask(asked(asked_of))
-    assert 0.5 < per_classifier < per_picture < 10  # a person, in one of the demo's four photos, goes to no classifier
+    assert 0.5 < per_classifier < per_image < 10  # a person, in one of the demo's four photos, goes to no classifier
 
 
 def test_a_pipeline_that_is_one_model_is_seen_as_well(tmp_path: Path) -> None:
@@ -292,7 +292,7 @@ QUIET = {
     f'nv_inference_queue_duration_us{{{POD},model="boxwise_detector",version="1"}}': "0+1000000x30",  # 10 ms
     # An ensemble's own queue is wrong, and left out.
     f'nv_inference_queue_duration_us{{{POD},model="boxwise"}}': "0+900000000x30",
-    # Refused pictures, at half a percent; callers who left.
+    # Refused images, at half a percent; callers who left.
     f'nv_inference_request_failure{{{POD},model="boxwise",reason="BACKEND"}}': "0+0.5x30",
     f'nv_inference_request_failure{{{POD},model="boxwise_preprocess",reason="BACKEND"}}': "0+0.5x30",
     f'nv_inference_request_failure{{{POD},model="boxwise",reason="CANCELED"}}': "0+50x30",

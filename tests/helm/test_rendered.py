@@ -192,8 +192,8 @@ class TestProbes:
         wait_for(says_so)
 
     def test_a_busy_server_is_not_a_broken_one(self, pod: Pod, ports: Ports) -> None:
-        """Its picture waits for 2 s on 2 cores, longer than it has patience for, while others are answered."""
-        with Load(ports, threads=32, picture=picture_of(1500)) as load:
+        """Its image waits for 2 s on 2 cores, longer than it has patience for, while others are answered."""
+        with Load(ports, threads=32, content=image_of(1500)) as load:
             wait_for(lambda: load.answered > 10)
             done = [self.impatient(pod, "0.5") for _ in range(4)]
         assert [each.returncode for each in done] == [0] * 4, [each.stdout for each in done]
@@ -287,7 +287,7 @@ class TestDrain:
         """
         ports = Ports.free()
         with running(Pod(render(values(repository, ports)), programs, str(ports.http))) as pod:
-            with Load(ports, threads=4, picture=picture_of(400)) as load, ThreadPoolExecutor(1) as kubelet:
+            with Load(ports, threads=4, content=image_of(400)) as load, ThreadPoolExecutor(1) as kubelet:
                 wait_for(lambda: load.answered > 20)
                 before, started = load.answered, time.monotonic()
                 code = kubelet.submit(pod.stop)
@@ -393,12 +393,12 @@ class TestHelmTest:
         assert done.returncode == 0, done.stderr
         assert f"{PIPELINE}: " in done.stdout
 
-    def test_it_sends_the_picture_it_is_given(self, pod: Pod, ports: Ports, tmp_path: Path) -> None:
-        picture = base64.b64encode(png(make_dots(7).draw())).decode()
-        done = self.run(pod, ports, tmp_path, test={"minBoxes": 7, "picture": picture})
+    def test_it_sends_the_image_it_is_given(self, pod: Pod, ports: Ports, tmp_path: Path) -> None:
+        content = base64.b64encode(png(make_dots(7).draw())).decode()
+        done = self.run(pod, ports, tmp_path, test={"minBoxes": 7, "picture": content})
         assert done.returncode == 0, done.stderr
-        assert f"{PIPELINE}: 7 boxes in a picture of 512 x 512" in done.stdout
-        done = self.run(pod, ports, tmp_path, test={"minBoxes": 8, "picture": picture})
+        assert f"{PIPELINE}: 7 boxes in an image of 512 x 512" in done.stdout
+        done = self.run(pod, ports, tmp_path, test={"minBoxes": 8, "picture": content})
         assert done.returncode == 1
         assert "FAILED: 7 boxes, where 8 are the least" in done.stderr
 
@@ -438,14 +438,14 @@ class TestTls:
                 assert len(client.predict(png(make_dots(3).draw()))) == 3
             for tls in (False, TLS(ca=tmp_path / "ca.crt")):  # plain, and without a certificate
                 with Client(target, pipeline=PIPELINE, tls=tls, timeout_s=3) as client, pytest.raises(BoxwiseError):
-                    client.predict(picture_of(64))
+                    client.predict(image_of(64))
             hosts = {f"{RELEASE}-boxwise.{NAMESPACE}.svc": "localhost", "/tls/": f"{tmp_path}/"}
             command, environment = helm_test(rendered, tmp_path, programs, hosts)
             done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100)
             assert done.returncode == 0, done.stderr
 
 
-def picture_of(side: int) -> bytes:
+def image_of(side: int) -> bytes:
     return png(make_dots(20).draw(side, side) if side >= 512 else make_dots(20).draw()[:side, :side])
 
 
@@ -459,21 +459,21 @@ def wait_for(holds: Any, seconds: float = 20) -> None:
 class Load:
     """Clients that ask without a pause and never ask again, until `stop` is set."""
 
-    def __init__(self, ports: Ports, threads: int, picture: bytes) -> None:
+    def __init__(self, ports: Ports, threads: int, content: bytes) -> None:
         self.stop = threading.Event()
         self.answered = 0
         self.failures: list[str] = []
         self._client = Client(
             f"127.0.0.1:{ports.grpc}", pipeline=PIPELINE, retry=None, timeout_s=60, connections=threads
         )
-        self._picture = picture
+        self._image = content
         self._threads = [threading.Thread(target=self._ask) for _ in range(threads)]
         self._lock = threading.Lock()
 
     def _ask(self) -> None:
         while not self.stop.is_set():
             try:
-                self._client.predict(self._picture)
+                self._client.predict(self._image)
             except BoxwiseError as error:
                 self.failures.append(repr(error))
             else:

@@ -52,7 +52,7 @@ def test_the_bill_names_no_tool_of_the_tests(bill: dict[str, Any]) -> None:
 
 
 def test_the_licences_are_listed_as_they_are(bill: dict[str, Any]) -> None:
-    assert licences.PAGE.read_text() == licences.page(bill), "mend: make licences"
+    assert licences.PAGE.read_text() == licences.page(bill), "fix: make licences"
 
 
 def test_what_is_installed_has_licences_that_were_accepted(bill: dict[str, Any]) -> None:
@@ -95,7 +95,7 @@ class TestAudit:
         self.answer(monkeypatch, self.package(vulns=[{"id": "CVE-1", "fix_versions": ["1.1"]}]))
         with pytest.raises(Refused, match="known vulnerabilities"):
             audit.audit()
-        assert "demo.txt: pillow 1.0: CVE-1, mended in 1.1" in capsys.readouterr().out
+        assert "demo.txt: pillow 1.0: CVE-1, fixed in 1.1" in capsys.readouterr().out
 
     def test_what_nobody_looked_up_is_not_called_clean(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.answer(monkeypatch, self.package(skip_reason="not found"))

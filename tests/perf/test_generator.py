@@ -8,8 +8,8 @@ import pytest
 from boxwise import Overloaded
 from boxwise.testing import FakeServer
 from boxwise_perf.generator import Generator, Job
+from boxwise_perf.images import requests, synthetic
 from boxwise_perf.load import Closed, LoadError, Open
-from boxwise_perf.pictures import requests, synthetic
 
 REQUESTS = requests(synthetic(32, 24, seed=0)[1])
 

@@ -37,10 +37,10 @@ def test_poisson_arrivals_have_their_rate_and_its_spread() -> None:
 def test_a_closed_loop_keeps_so_many_in_flight_and_takes_turns() -> None:
     sent, in_flight, most, lock = [], 0, 0, threading.Lock()
 
-    def call(picture: bytes) -> int:
+    def call(image: bytes) -> int:
         nonlocal in_flight, most
         with lock:
-            sent.append(picture)
+            sent.append(image)
             in_flight += 1
             most = max(most, in_flight)
         time.sleep(0.002)

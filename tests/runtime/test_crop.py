@@ -72,7 +72,7 @@ def test_resize_stretches_and_cuts_the_centre() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 4000), (4000, 1)])
-def test_extreme_pictures_have_a_centre(size: tuple[int, int]) -> None:
+def test_extreme_images_have_a_centre(size: tuple[int, int]) -> None:
     frame = np.full((*size, 3), 50, np.uint8)
     box = np.float32([[0, 0, size[1], size[0]]])
     (cut,) = crop(frame, box, CropSpec(224, 224, resize_shorter=256))

@@ -20,7 +20,7 @@ _SPARE = 12 << 20  # of a heap, and of strips
 _CHILD = """
 import os, resource, sys
 import numpy as np
-from boxwise_runtime.decode import PictureLimits, decode
+from boxwise_runtime.decode import ImageLimits, decode
 
 def rss():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
@@ -30,7 +30,7 @@ for name in sys.argv[1:]:
     read, write = os.pipe()
     if (child := os.fork()) == 0:
         before = rss()
-        decode(file, PictureLimits(max_pixels=10**9))
+        decode(file, ImageLimits(max_pixels=10**9))
         os.write(write, f"{name} {rss() - before}\\n".encode())
         os._exit(0)
     os.close(write)

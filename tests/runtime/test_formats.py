@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from boxwise_runtime.decode import PictureLimits, decode
+from boxwise_runtime.decode import ImageLimits, decode
 from boxwise_runtime.errors import InvalidInput
 from boxwise_runtime.formats import described, served_format
 
-LIMIT = PictureLimits(max_pixels=25_000_000)
+LIMIT = ImageLimits(max_pixels=25_000_000)
 
 
 def file(kind: str) -> bytes:

@@ -1,4 +1,4 @@
-"""What a few bytes can make a decoder do is bounded, and pictures with odd parts are seen all the same."""
+"""What a few bytes can make a decoder do is bounded, and images with odd parts are seen all the same."""
 
 import io
 
@@ -9,11 +9,11 @@ from contract_support.bombs import chunk, jpeg, png, saved, scans, segment
 from PIL import Image
 
 from boxwise_runtime import image_limits
-from boxwise_runtime.decode import PictureLimits, decode
+from boxwise_runtime.decode import ImageLimits, decode
 from boxwise_runtime.errors import InvalidInput
 from boxwise_runtime.image_limits import skim
 
-LIMIT = PictureLimits(max_pixels=25_000_000)
+LIMIT = ImageLimits(max_pixels=25_000_000)
 NOISE = np.random.default_rng(7).integers(0, 256, 3_000_000).astype(np.uint8).tobytes()
 
 
@@ -70,12 +70,12 @@ def test_a_large_text_or_profile_is_no_reason_to_refuse_a_png() -> None:
 
 
 def test_a_png_keeps_what_shows() -> None:
-    picture = Image.new("P", (4, 2))
-    picture.putpalette([255, 0, 0, 0, 255, 0])
+    image = Image.new("P", (4, 2))
+    image.putpalette([255, 0, 0, 0, 255, 0])
     exif = Image.Exif()
     exif[0x0112] = 6
     file = io.BytesIO()
-    picture.save(file, "PNG", transparency=0, exif=exif, icc_profile=b"profile")
+    image.save(file, "PNG", transparency=0, exif=exif, icc_profile=b"profile")
     assert b"iCCP" in file.getvalue()
     assert pixels(file.getvalue()).tolist() == [[[255] * 3] * 2] * 4  # see-through on white, and turned
 

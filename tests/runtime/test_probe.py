@@ -77,11 +77,11 @@ def test_an_answer_passes(server: Server) -> None:
     assert ask(server) is None
     ((path, body),) = server.asked
     assert path == f"/v2/models/{PIPELINE}/infer"
-    assert body.endswith(probe.PICTURE)
+    assert body.endswith(probe.IMAGE)
 
 
-def test_its_picture_is_one() -> None:
-    frame = cv2.imdecode(np.frombuffer(probe.PICTURE, np.uint8), cv2.IMREAD_COLOR)
+def test_its_image_is_one() -> None:
+    frame = cv2.imdecode(np.frombuffer(probe.IMAGE, np.uint8), cv2.IMREAD_COLOR)
     assert frame is not None
     assert frame.shape == (1, 1, 3)
 

@@ -38,17 +38,17 @@ def test_preprocess_of_a_frame() -> None:
 
 
 def test_a_large_jpeg_is_decoded_smaller_where_that_is_asked_for() -> None:
-    """The boxes and the size of the reply are those of the whole picture all the same."""
-    picture = np.zeros((80, 121, 3), np.uint8)
-    picture[:, 60:] = 200
+    """The boxes and the size of the reply are those of the whole image all the same."""
+    image = np.zeros((80, 121, 3), np.uint8)
+    image[:, 60:] = 200
     whole = replace(PREPROCESS, canvas_height=20, canvas_width=30)
     scaled = replace(whole, scaled_decoding=True)
-    file = cv2.imencode(".jpg", picture)[1].ravel()
+    file = cv2.imencode(".jpg", image)[1].ravel()
     one, other = whole({"image": file}), scaled({"image": file})
     assert (one["frame"].shape, other["frame"].shape) == ((80, 121, 3), (20, 31, 3))
     assert one["geometry"].tolist() == other["geometry"].tolist()
     assert np.abs(one["canvas"].astype(int) - other["canvas"]).mean() < 4
-    for inputs in ({"image": cv2.imencode(".png", picture)[1].ravel()}, {"raw_frame": picture}):
+    for inputs in ({"image": cv2.imencode(".png", image)[1].ravel()}, {"raw_frame": image}):
         assert scaled(inputs)["frame"].shape == (80, 121, 3)
     with pytest.raises(InvalidInput, match="image: empty"):
         scaled({"image": file[:0]})

@@ -1,4 +1,4 @@
-"""What every peer is: started for a repository, asked about a picture, measured, stopped.
+"""What every peer is: started for a repository, asked about an image, measured, stopped.
 
 This page imports nothing heavy: the frameworks' servers, in an environment of their own, answer with its `Found`.
 """
@@ -24,10 +24,10 @@ from boxwise_runtime.launcher.command import ALLOCATOR
 
 @dataclass(frozen=True)
 class Found:
-    """Every object in one picture, best score first, and what the one classifier says of it.
+    """Every object in one image, best score first, and what the one classifier says of it.
 
     Attributes:
-        boxes: float32 [n, 4], xyxy, pixels of the picture as shown.
+        boxes: float32 [n, 4], xyxy, pixels of the image as shown.
         scores: float32 [n], 0 to 1.
         class_ids: int32 [n].
         label_ids: int32 [n, k], best first; -1 where the classifier is not asked about that class.
@@ -98,9 +98,9 @@ class Peer(ABC):
         """Start servers and clients, each put on the stack that ends it."""
 
     @abstractmethod
-    def call(self, picture: bytes) -> Found:
-        """Ask about one encoded picture; any number of threads at once."""
+    def call(self, image: bytes) -> Found:
+        """Ask about one encoded image; any number of threads at once."""
 
-    def run(self, pictures: Sequence[bytes], concurrency: int, seconds: float) -> Run:
+    def run(self, images: Sequence[bytes], concurrency: int, seconds: float) -> Run:
         """Keep so many requests in flight for so long."""
-        return closed_loop(self.call, pictures, concurrency, seconds=seconds)
+        return closed_loop(self.call, images, concurrency, seconds=seconds)

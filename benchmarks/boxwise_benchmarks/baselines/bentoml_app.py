@@ -1,7 +1,7 @@
 """The pipeline in BentoML: `python -m boxwise_benchmarks.baselines.bentoml_app RECIPE PORT`, in .venv-peers.
 
 As its documentation has it: a class with `@bentoml.service` whose constructor loads and whose `@bentoml.api` answers,
-served by `bentoml serve`, several workers of one thread. The body is the picture as it is (a positional-only argument);
+served by `bentoml serve`, several workers of one thread. The body is the image as it is (a positional-only argument);
 what its documentation lets one switch off, access log, metrics and usage statistics, is off.
 """
 
@@ -42,7 +42,7 @@ else:
         logging={"access": {"enabled": False}},
     )
     class Pipeline:
-        """Encoded picture in, `Found` as JSON out."""
+        """Encoded image in, `Found` as JSON out."""
 
         def __init__(self) -> None:
             self._chain = recipe.chain()

@@ -31,11 +31,11 @@ _LAST_LINES = 15
 
 
 class FrameworkError(RuntimeError):
-    """A framework's server is not to be had; the message says why, and the mend."""
+    """A framework's server is not to be had; the message says why, and the fix."""
 
 
 class Framework(Peer):
-    """One POST a picture, its bytes the body, over a connection that each thread keeps.
+    """One POST an image, its bytes the body, over a connection that each thread keeps.
 
     Args:
         recipe: of the pipeline.
@@ -44,7 +44,7 @@ class Framework(Peer):
     Attributes:
         package: of the framework, on PyPI.
         module: that serves RECIPE on PORT.
-        ready: path that answers 200 once a picture would be answered.
+        ready: path that answers 200 once an image would be answered.
     """
 
     package: ClassVar[str]
@@ -80,7 +80,7 @@ class Framework(Peer):
         stack.callback(_end, server)
         self._wait_until_ready(server, log)
 
-    def call(self, picture: bytes) -> Found:
+    def call(self, image: bytes) -> Found:
         """Post it.
 
         Raises:
@@ -90,7 +90,7 @@ class Framework(Peer):
         if connection is None:
             connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_CALL_S)
             self._own.connection = connection
-        connection.request("POST", "/predict", picture, {"Content-Type": "image/jpeg"})
+        connection.request("POST", "/predict", image, {"Content-Type": "image/jpeg"})
         reply = connection.getresponse()
         body = reply.read()
         if reply.status != 200:

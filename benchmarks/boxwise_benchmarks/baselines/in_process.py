@@ -53,18 +53,18 @@ class InProcess(Peer):
         for link in self._links:
             link.recv()  # ready
 
-    def call(self, picture: bytes) -> Found:
+    def call(self, image: bytes) -> Found:
         """Let the first worker answer."""
         with self._turn:
-            self._links[0].send(picture)
+            self._links[0].send(image)
             found: Found = self._links[0].recv()
         return found
 
-    def run(self, pictures: Sequence[bytes], concurrency: int, seconds: float) -> Run:
-        """Let so many workers loop at once, all of them at most; the pictures are theirs before their clocks start."""
+    def run(self, images: Sequence[bytes], concurrency: int, seconds: float) -> Run:
+        """Let so many workers loop at once, all of them at most; the images are theirs before their clocks start."""
         links = self._links[:concurrency]
         for number, link in enumerate(links):
-            link.send(([*pictures[number:], *pictures[:number]], seconds))
+            link.send(([*images[number:], *images[:number]], seconds))
         runs: list[Run] = [link.recv() for link in links]
         return Run(max(run.seconds for run in runs), [latency for run in runs for latency in run.latencies])
 
@@ -72,8 +72,8 @@ class InProcess(Peer):
 def _work(link: Connection, recipe: Recipe, threads: int) -> None:
     chain = recipe.chain(threads)
 
-    def predict(picture: bytes) -> Found:
-        return Found.from_tensors(chain({"image": np.frombuffer(picture, np.uint8)}), recipe.classifier)
+    def predict(image: bytes) -> Found:
+        return Found.from_tensors(chain({"image": np.frombuffer(image, np.uint8)}), recipe.classifier)
 
     link.send("ready")
     try:
@@ -84,11 +84,11 @@ def _work(link: Connection, recipe: Recipe, threads: int) -> None:
         return
 
 
-def _loop(predict: Callable[[bytes], object], pictures: Sequence[bytes], seconds: float) -> Run:
+def _loop(predict: Callable[[bytes], object], images: Sequence[bytes], seconds: float) -> Run:
     latencies: list[float] = []
     start = now = time.perf_counter()
     while now - start < seconds:
-        predict(pictures[len(latencies) % len(pictures)])
+        predict(images[len(latencies) % len(images)])
         before, now = now, time.perf_counter()
         latencies.append(now - before)
     return Run(now - start, latencies)

@@ -1,7 +1,7 @@
 """The pipeline in LitServe: `python -m boxwise_benchmarks.baselines.litserve_app RECIPE PORT`, in .venv-peers.
 
 As its documentation has it: a LitAPI whose `setup` loads and whose `predict` answers, several workers a device. What
-its documentation counsels for speed is on: picture bytes as the body and not base64, one API server a worker (the
+its documentation counsels for speed is on: image bytes as the body and not base64, one API server a worker (the
 default), ZeroMQ between them (`fast_queue`), a reply that is written by the worker.
 """
 
@@ -19,7 +19,7 @@ from boxwise_benchmarks.baselines.recipe import Recipe, end_with_parent
 
 
 class Pipeline(litserve.LitAPI):  # type: ignore[misc] # it is installed in .venv-peers alone
-    """Encoded picture in, `Found` as JSON out."""
+    """Encoded image in, `Found` as JSON out."""
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()

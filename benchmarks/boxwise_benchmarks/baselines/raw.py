@@ -26,10 +26,10 @@ class RawNetwork:
     """One network.
 
     Attributes:
-        graph: float32 pictures in, raw float32 outputs out.
+        graph: float32 images in, raw float32 outputs out.
         input: the name of its one input.
-        input_shape: of one picture, the batch first.
-        outputs: name -> shape for one picture, the batch first.
+        input_shape: of one image, the batch first.
+        outputs: name -> shape for one image, the batch first.
         preprocessing: `mean`, `std` (units of 0 to 255) and `layout`, NCHW or NHWC.
     """
 
@@ -41,7 +41,7 @@ class RawNetwork:
 
     @classmethod
     def of(cls, network: Network, normalize: Normalize) -> RawNetwork:
-        """What was read, for pictures normalised so."""
+        """What was read, for images normalised so."""
         if network.input.element_type != TensorProto.FLOAT:
             kind = TensorProto.DataType.Name(network.input.element_type)
             raise ValueError(f"input {network.input.name} is {kind}; the tutorials' ensemble feeds FLOAT")
@@ -54,10 +54,10 @@ class RawNetwork:
         )
 
     def answering(self, rows: Mapping[str, NDArray[np.float32]]) -> RawNetwork:
-        """The same with a graph that answers each picture with these rows, without the batch."""
+        """The same with a graph that answers each image with these rows, without the batch."""
         values = {name: onnx.helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in rows}
-        picture = onnx.helper.make_tensor_value_info(self.input, TensorProto.FLOAT, ["batch", *self.input_shape[1:]])
-        return replace(self, graph=answering(picture, list(values.values()), rows))
+        image = onnx.helper.make_tensor_value_info(self.input, TensorProto.FLOAT, ["batch", *self.input_shape[1:]])
+        return replace(self, graph=answering(image, list(values.values()), rows))
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ def read_recipe(repository: Path) -> Recipe:
         )
     ((classifier, top_k),) = chain.top_k.items()
     folders = stage_folders(repository, pipeline, find_manifest(repository, pipeline).revision().models)
-    # The classifier's: a detector takes one picture at a time, so its chunk says nothing.
+    # The classifier's: a detector takes one image at a time, so its chunk says nothing.
     config = read_config(folders[f"classifier_{classifier}"] / "config.pbtxt")
     return Recipe(
         pipeline=pipeline,

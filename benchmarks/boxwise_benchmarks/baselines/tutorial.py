@@ -45,7 +45,7 @@ class _Model:
 
 
 class Tutorial(Peer):
-    """One request a picture.
+    """One request an image.
 
     Args:
         raw: the pipeline's networks as they were before we exported them.
@@ -66,9 +66,9 @@ class Tutorial(Peer):
         stack.callback(client.close)
         self._ensemble = RemoteGraph(client, _PIPELINE, _OUTPUTS)
 
-    def call(self, picture: bytes) -> Found:
+    def call(self, image: bytes) -> Found:
         """Ask the ensemble."""
-        return Found(**self._ensemble({"image": np.frombuffer(picture, np.uint8)}))
+        return Found(**self._ensemble({"image": np.frombuffer(image, np.uint8)}))
 
 
 def write_tutorial(raw: RawPipeline, repository: Path) -> None:

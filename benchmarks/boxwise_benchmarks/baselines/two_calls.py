@@ -54,7 +54,7 @@ class RemoteGraph:
 
 
 class TwoCalls(Peer):
-    """Two requests a picture.
+    """Two requests an image.
 
     Args:
         repository: exported in the layout `ensemble`, where the networks are models of their own.
@@ -83,9 +83,9 @@ class TwoCalls(Peer):
         self._chain = Chain.build(recipe.preprocess, recipe.objects, {recipe.classifier: recipe.top_k}, remote)
 
     def classifier(self, graph: Graph) -> Graph:
-        """How crops are sent: all of a picture in one batch."""
+        """How crops are sent: all of an image in one batch."""
         return graph
 
-    def call(self, picture: bytes) -> Found:
+    def call(self, image: bytes) -> Found:
         """Orchestrate."""
-        return Found.from_tensors(self._chain({"image": np.frombuffer(picture, np.uint8)}), self._recipe.classifier)
+        return Found.from_tensors(self._chain({"image": np.frombuffer(image, np.uint8)}), self._recipe.classifier)

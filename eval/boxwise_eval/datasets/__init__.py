@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from boxwise_eval.datasets import coco, data_yaml, folders, splits, voc, yolo
-from boxwise_eval.datasets.base import Dataset, Picture
+from boxwise_eval.datasets.base import Dataset, LabelledImage
 from boxwise_eval.errors import EvalError
 
-__all__ = ["Dataset", "Picture", "load"]
+__all__ = ["Dataset", "LabelledImage", "load"]
 
 
 def load(data: Path, split: str | None = None) -> Dataset:
@@ -49,7 +49,7 @@ def load(data: Path, split: str | None = None) -> Dataset:
             return folders.read(data)
     raise EvalError(
         f"{data}: not a labelled set; expected COCO json (annotations/*.json), YOLO (data.yaml, or images/ and "
-        "labels/), Pascal VOC (Annotations/ and JPEGImages/), or a folder of pictures for each class"
+        "labels/), Pascal VOC (Annotations/ and JPEGImages/), or a folder of images for each class"
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from boxwise_eval.datasets.base import Dataset, Picture, boxed_picture
+from boxwise_eval.datasets.base import Dataset, LabelledImage, labelled_image
 from boxwise_eval.datasets.splits import split_of
 from boxwise_eval.errors import EvalError
 
@@ -40,12 +40,12 @@ def find(data: Path, split: str | None = None) -> Path | None:
 
 
 def read(file: Path) -> Dataset:
-    """Read the annotations, and find the pictures beside them.
+    """Read the annotations, and find the images beside them.
 
     A box's attributes (CVAT's `attributes: {classifier: label}`) say what a classifier should say of it.
 
     Raises:
-        EvalError: it is not such a file, or a picture is missing.
+        EvalError: it is not such a file, or an image is missing.
     """
     document = _load(file)
     try:
@@ -57,13 +57,13 @@ def read(file: Path) -> Dataset:
     except (KeyError, TypeError, ValueError) as error:
         raise EvalError(f"{file}: not COCO's format of instances ({type(error).__name__}: {error})") from error
     order = {category: i for i, category in enumerate(categories)}
-    pictures = tuple(_picture(file, _find_picture(file, name), annotations[number], order) for number, name in images)
-    if not pictures:
+    labelled = tuple(_image(file, _find_image(file, name), annotations[number], order) for number, name in images)
+    if not labelled:
         raise EvalError(f"{file}: has no images")
-    return Dataset("COCO", tuple(categories.values()), pictures)
+    return Dataset("COCO", tuple(categories.values()), labelled)
 
 
-def _picture(file: Path, path: Path, annotations: Sequence[Mapping[str, Any]], order: Mapping[int, int]) -> Picture:
+def _image(file: Path, path: Path, annotations: Sequence[Mapping[str, Any]], order: Mapping[int, int]) -> LabelledImage:
     try:
         boxes = [[float(side) for side in each["bbox"]] for each in annotations]
         class_ids = [order[int(each["category_id"])] for each in annotations]
@@ -77,14 +77,14 @@ def _picture(file: Path, path: Path, annotations: Sequence[Mapping[str, Any]], o
     classifiers = {str(name) for each in attributes for name in each}
     labels = {name: [_text(each.get(name)) for each in attributes] for name in sorted(classifiers)}
     crowd = [bool(each.get("iscrowd")) for each in annotations]
-    return boxed_picture(path, corners, class_ids, crowd, [each.get("area") for each in annotations], labels)
+    return labelled_image(path, corners, class_ids, crowd, [each.get("area") for each in annotations], labels)
 
 
 def _text(value: object) -> str | None:
     return None if value is None else str(value)
 
 
-def _find_picture(file: Path, name: str) -> Path:
+def _find_image(file: Path, name: str) -> Path:
     folder = file.parent
     around = [
         folder,

@@ -6,7 +6,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from boxwise._image import IMAGE_SUFFIXES
-from boxwise_eval.datasets.base import Dataset, Picture, boxed_picture
+from boxwise_eval.datasets.base import Dataset, LabelledImage, labelled_image
 from boxwise_eval.datasets.splits import SPLITS, chosen
 from boxwise_eval.errors import EvalError
 
@@ -24,7 +24,7 @@ def read(data: Path, split: str | None = None) -> Dataset:
         split: one of those that `ImageSets/Main/` lists, where it is there.
 
     Raises:
-        EvalError: there is no annotation, one is wrong, its picture is missing, or there are several splits.
+        EvalError: there is no annotation, one is wrong, its image is missing, or there are several splits.
     """
     files = sorted(path for path in (data / "Annotations").glob("*.xml") if not path.name.startswith("."))
     if not files:
@@ -42,11 +42,11 @@ def read(data: Path, split: str | None = None) -> Dataset:
     names = sorted(
         {_text(file, each, "name") for file, root in zip(files, roots, strict=True) for each in _objects(root)}
     )
-    pictures = tuple(_picture(data, file, root, names) for file, root in zip(files, roots, strict=True))
-    return Dataset("Pascal VOC", tuple(names), pictures, split=split)
+    images = tuple(_image(data, file, root, names) for file, root in zip(files, roots, strict=True))
+    return Dataset("Pascal VOC", tuple(names), images, split=split)
 
 
-def _picture(data: Path, file: Path, root: ElementTree.Element, names: list[str]) -> Picture:
+def _image(data: Path, file: Path, root: ElementTree.Element, names: list[str]) -> LabelledImage:
     objects = _objects(root)
     try:
         # Pixels count from 1, and a box holds its last one.
@@ -59,16 +59,16 @@ def _picture(data: Path, file: Path, root: ElementTree.Element, names: list[str]
     corners = [[x1 - 1, y1 - 1, x2, y2] for x1, y1, x2, y2 in boxes]
     class_ids = [names.index(_text(file, each, "name")) for each in objects]
     difficult = [each.findtext("difficult", "0").strip() == "1" for each in objects]
-    return boxed_picture(_find_picture(data, file, root), corners, class_ids, difficult)
+    return labelled_image(_find_image(data, file, root), corners, class_ids, difficult)
 
 
-def _find_picture(data: Path, file: Path, root: ElementTree.Element) -> Path:
+def _find_image(data: Path, file: Path, root: ElementTree.Element) -> Path:
     named = root.findtext("filename", "").strip()
     for name in filter(None, (named, *(file.stem + suffix for suffix in IMAGE_SUFFIXES))):
         for place in (data / "JPEGImages", data / "images", data):
             if (place / name).is_file():
                 return place / name
-    raise EvalError(f"{file}: its picture {named or file.stem} is not in {data / 'JPEGImages'}")
+    raise EvalError(f"{file}: its image {named or file.stem} is not in {data / 'JPEGImages'}")
 
 
 def _parse(file: Path) -> ElementTree.Element:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from boxwise_eval.datasets import data_yaml, splits
-from boxwise_eval.datasets.base import Dataset, Picture, boxed_picture, is_picture, picture_files, size_as_shown
+from boxwise_eval.datasets.base import Dataset, LabelledImage, image_files, is_image, labelled_image, size_as_shown
 from boxwise_eval.datasets.data_yaml import Description
 from boxwise_eval.errors import EvalError
 
@@ -26,7 +26,7 @@ def is_one(data: Path) -> bool:
     """Whether the folder looks like one: images/ and labels/, or images whose labels are where they belong."""
     if (data / "images").is_dir() and (data / "labels").is_dir():
         return True
-    return any(_label_file(path).is_file() for path in data.iterdir() if is_picture(path))
+    return any(_label_file(path).is_file() for path in data.iterdir() if is_image(path))
 
 
 def read(data: Path, split: str | None) -> Dataset:
@@ -50,7 +50,7 @@ def read(data: Path, split: str | None) -> Dataset:
     above = None if own else _above(data)
     names = _names([data, data / "labels", _labels_of(images)], own or above)
     notes = [f"the names of the classes are those of {above.file}"] if above and names else []
-    return _dataset(picture_files(images), images, names, split, keypoints=_keypoints(own or above), notes=notes)
+    return _dataset(image_files(images), images, names, split, keypoints=_keypoints(own or above), notes=notes)
 
 
 def read_split(description: Description, split: str | None) -> Dataset:
@@ -76,7 +76,7 @@ def _dataset(
     notes: Sequence[str] = (),
 ) -> Dataset:
     if not files:
-        raise EvalError(f"{images}: holds no picture")
+        raise EvalError(f"{images}: holds no image")
     bare = [path for path in files if not _label_file(path).is_file()]
     if len(bare) == len(files):
         raise EvalError(
@@ -89,8 +89,8 @@ def _dataset(
     if names is None:
         notes.append(_NUMBERS)
     count = None if names is None else len(names)
-    pictures = tuple(_picture(path, count, keypoints=keypoints) for path in files)
-    return Dataset("YOLO", names, pictures, split=split, notes=tuple(notes))
+    labelled = tuple(_image(path, count, keypoints=keypoints) for path in files)
+    return Dataset("YOLO", names, labelled, split=split, notes=tuple(notes))
 
 
 def _files(place: Path) -> list[Path]:
@@ -98,7 +98,7 @@ def _files(place: Path) -> list[Path]:
     if place.is_dir():
         if len(parts := splits.folders(place)) > 1:
             raise EvalError(f"{place}: has the splits {', '.join(parts)} in it, which would be mixed: name one of them")
-        return picture_files(place)
+        return image_files(place)
     lines = place.read_text(encoding="utf-8-sig").splitlines()
     files = [place.parent / line.strip() for line in lines if line.strip()]
     if missing := [path for path in files if not path.is_file()]:
@@ -119,7 +119,7 @@ def _label_file(path: Path) -> Path:
     return _labels_of(path.parent) / f"{path.stem}.txt"
 
 
-def _picture(path: Path, count: int | None, *, keypoints: bool) -> Picture:
+def _image(path: Path, count: int | None, *, keypoints: bool) -> LabelledImage:
     file = _label_file(path)
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines() if file.is_file() else []
@@ -135,7 +135,7 @@ def _picture(path: Path, count: int | None, *, keypoints: bool) -> Picture:
             raise EvalError(f"{file}, line {number}: class {class_id}, but there are names for 0 to {count - 1} only")
         class_ids.append(class_id)
         boxes.append([x1 * width, y1 * height, x2 * width, y2 * height])
-    return boxed_picture(path, boxes, class_ids)
+    return labelled_image(path, boxes, class_ids)
 
 
 def _object(where: str, line: str, *, keypoints: bool) -> tuple[int, tuple[float, float, float, float]]:

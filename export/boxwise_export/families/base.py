@@ -17,7 +17,7 @@ Outputs = Mapping[str, NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class CanvasDefaults:
-    """How the family's authors lay a picture on the canvas; metadata and the pipeline file may say otherwise."""
+    """How the family's authors lay an image on the canvas; metadata and the pipeline file may say otherwise."""
 
     resize: Resize
     pad_value: int = 114
@@ -26,7 +26,7 @@ class CanvasDefaults:
     normalize: Normalize = field(default_factory=Normalize)
 
 
-# Of the pictures of ImageNet, which nearly every backbone was trained on: torchvision's 0.485, 0.456, 0.406 and
+# Of the images of ImageNet, which nearly every backbone was trained on: torchvision's 0.485, 0.456, 0.406 and
 # 0.229, 0.224, 0.225, of 255.
 IMAGENET = Normalize(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
 # torchvision's and Detectron2's detectors pad at the right and the bottom, with what is 0 after the normalisation.
@@ -73,7 +73,7 @@ class Decoded:
         boxes: tensor, float32 [B, count, 4], xyxy in canvas pixels.
         scores: tensor, 0 to 1: float32 [B, count, classes], or [B, count] where each box comes with its one class.
         class_ids: tensor, int32 [B, count], in the second case; None in the first.
-        count: the boxes of one picture; None where their number varies from picture to picture.
+        count: the boxes of one image; None where their number varies from image to image.
     """
 
     boxes: str

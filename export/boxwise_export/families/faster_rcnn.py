@@ -1,4 +1,4 @@
-"""Faster R-CNN as torchvision gives it: boxes, labels and scores of one picture, as many as there are.
+"""Faster R-CNN as torchvision gives it: boxes, labels and scores of one image, as many as there are.
 
 Ren et al., "Faster R-CNN" (arXiv:1506.01497); torchvision's `RoIHeads.postprocess_detections`: label 0 is the
 background and is never given, so that the first class has label 1.

@@ -1,4 +1,4 @@
-"""A graph exported for one picture is made to take several, and proven to."""
+"""A graph exported for one image is made to take several, and proven to."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def with_dynamic_batch(model: onnx.ModelProto, source: SourceInput, height: int,
     """Give the graph a batch of any size, or say why it cannot have one.
 
     A fixed batch of 1 usually lives in the shapes of the inputs and outputs, and in constants that Reshape and Resize
-    are given: those become "as many as came". That the result is right is not assumed: each of 3 different pictures
+    are given: those become "as many as came". That the result is right is not assumed: each of 3 different images
     run together must give what it gives alone, and what it gave alone before.
     """
     try:
@@ -37,20 +37,20 @@ def with_dynamic_batch(model: onnx.ModelProto, source: SourceInput, height: int,
 def _difference(
     together: Mapping[str, NDArray[np.float32]], alone: Mapping[str, NDArray[np.float32]], row: int
 ) -> str | None:
-    """What a picture among others gives otherwise than alone."""
+    """What an image among others gives otherwise than alone."""
     for name, outputs in together.items():
         if outputs.ndim == 0 or len(outputs) != _PROOF_BATCH or len(alone[name]) != 1:
-            return f"output {name} is {list(outputs.shape)} for {_PROOF_BATCH} pictures: it has no batch dimension"
+            return f"output {name} is {list(outputs.shape)} for {_PROOF_BATCH} images: it has no batch dimension"
         if not np.allclose(outputs[row], alone[name][0], 1e-3, 1e-4):
-            return f"output {name} of a picture changes with the pictures beside it"
+            return f"output {name} of an image changes with the images beside it"
     return None
 
 
-def _opened(model: onnx.ModelProto, picture: str) -> onnx.ModelProto:
+def _opened(model: onnx.ModelProto, image: str) -> onnx.ModelProto:
     changed = onnx.ModelProto()
     changed.CopyFrom(model)
     # Older graphs list their weights among the inputs: theirs is no batch.
-    for tensor in [*(each for each in changed.graph.input if each.name == picture), *changed.graph.output]:
+    for tensor in [*(each for each in changed.graph.input if each.name == image), *changed.graph.output]:
         shape = tensor.type.tensor_type.shape
         if not shape.dim:
             raise GraphError(f"{tensor.name} has no dimensions, and so no batch")

@@ -115,19 +115,19 @@ def _sort(graph: onnx.GraphProto) -> None:
 
 
 class _Reader:
-    """Pictures as ONNX Runtime's calibration asks for them."""
+    """Images as ONNX Runtime's calibration asks for them."""
 
     def __init__(self, name: str, pixels: Iterator[NDArray[np.uint8]]) -> None:
         self._name = name
         self._rows = (batch[row : row + 1] for batch in pixels for row in range(len(batch)))
 
     def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
-        """One picture, None after the last."""
+        """One image, None after the last."""
         row = next(self._rows, None)
         return None if row is None else {self._name: row}
 
     def set_range(self, *_: int) -> None:
-        """Asked for by the base class; pictures come one by one anyway."""
+        """Asked for by the base class; images come one by one anyway."""
 
 
 @contextmanager

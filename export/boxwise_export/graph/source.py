@@ -91,9 +91,9 @@ def probe(
     Args:
         model: the graph.
         source: its input.
-        height: of the pictures, pixels.
-        width: of the pictures, pixels.
-        batch: how many different pictures.
+        height: of the images, pixels.
+        width: of the images, pixels.
+        batch: how many different images.
         only: run this one of them, alone.
 
     Raises:

@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from boxwise_export.sources.base import Floats, Found
 
-# At least so many detections of a picture are compared, those below the pipeline's threshold too: parity over nothing
+# At least so many detections of an image are compared, those below the pipeline's threshold too: parity over nothing
 # proves nothing.
 LEAST_DETECTIONS = 20
 
 
 @dataclass(frozen=True)
 class DetectionDifference:
-    """What became of the expected detections of one picture or, added up, of several.
+    """What became of the expected detections of one image or, added up, of several.
 
     Attributes:
         expected: how many there were, those left out that are too near the score threshold to be sure of.

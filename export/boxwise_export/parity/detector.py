@@ -19,7 +19,7 @@ from boxwise_export.parity.report import Step
 from boxwise_export.pipeline import MAX_CANDIDATES
 from boxwise_export.plan import DetectorPlan
 from boxwise_export.sources.base import Detect, Floats, Found, Selection
-from boxwise_runtime.canvas import Geometry, to_picture
+from boxwise_runtime.canvas import Geometry, to_image
 from boxwise_runtime.chain import Chain
 from boxwise_runtime.session import OnnxGraph
 from boxwise_runtime.stages import Suppress
@@ -30,7 +30,7 @@ _LEAST_SCORE = 1e-3  # what scores less is noise to every framework
 def check_detector(
     plan: DetectorPlan, chain: Chain, frames: Sequence[NDArray[np.uint8]], limits: Limits
 ) -> Iterator[Step]:
-    """Compare, picture by picture, and give the three steps at the end.
+    """Compare, image by image, and give the three steps at the end.
 
     Args:
         plan: with the source.
@@ -40,7 +40,7 @@ def check_detector(
     """
     check = _Check(plan, chain, limits)
     for frame in frames:
-        check.picture(frame)
+        check.image(frame)
     yield check.pixels.step("detector", limits.pixels)
     yield check.raw.step("detector", limits.outputs)
     yield check.step()
@@ -60,8 +60,8 @@ class _Check:
         self._decode = None if self._detect else OnnxGraph(_decoder(self.plan))
         self._suppress = Suppress(self.plan.reading.nms, self.plan.spec.nms.class_agnostic)
 
-    def picture(self, frame: NDArray[np.uint8]) -> None:
-        """One picture, through the source and through the stages."""
+    def image(self, frame: NDArray[np.uint8]) -> None:
+        """One image, through the source and through the stages."""
         assert self.chain.preprocess is not None  # noqa: S101 (there is a detector)
         request = self.chain.preprocess({"raw_frame": frame})
         canvas = request["canvas"]
@@ -88,7 +88,7 @@ class _Check:
         )
 
     def step(self) -> Step:
-        """The detections of all pictures."""
+        """The detections of all images."""
         found, limits = self.difference, self.limits
         figures = {
             "expected": float(found.expected),
@@ -100,7 +100,7 @@ class _Check:
         }
         by = "its own post-processing" if self._detect else f"the {self.plan.family} decoding of its outputs"
         if not found.expected + found.extra:
-            return Step("detector", "detections", None, f"{by} finds nothing on these pictures", figures)
+            return Step("detector", "detections", None, f"{by} finds nothing on these images", figures)
         sentence = (
             f"{found.matched} of {found.expected} of {by} matched (IoU >= {limits.iou:g}, score within "
             f"{limits.score:g}; worst {found.worst_iou:.4f} and {found.worst_score:.2g}), {found.extra} extra"
@@ -151,8 +151,8 @@ def _decoder(plan: DetectorPlan) -> bytes:
 
 
 def _shown(found: Found, geometry: Geometry) -> Found:
-    """From the canvas to the picture; what lies wholly in the padding is gone."""
-    boxes = to_picture(found.boxes.reshape(-1, 4).astype(np.float32), geometry)
+    """From the canvas to the image; what lies wholly in the padding is gone."""
+    boxes = to_image(found.boxes.reshape(-1, 4).astype(np.float32), geometry)
     seen = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
     return Found(boxes[seen], found.scores[seen], found.class_ids[seen])
 

@@ -42,7 +42,7 @@ class RawOutputs:
             self._worst, self._where = worst, where
 
     def step(self, part: str, limit: float) -> Step:
-        """All pictures."""
+        """All images."""
         sentence = f"{self._where}: a distance of at most {self._worst:.2g} of its length (allowed {limit:g})"
         return Step(part, "outputs", self._worst <= limit, sentence, {"relative_difference": self._worst})
 

@@ -38,16 +38,16 @@ class Step:
 
 @dataclass(frozen=True)
 class ParityReport:
-    """Every comparison, in the order in which a picture meets the steps.
+    """Every comparison, in the order in which an image meets the steps.
 
     Attributes:
         precision: of the exported graphs.
-        pictures: how many were compared on, and which.
+        images: how many were compared on, and which.
         steps: the comparisons.
     """
 
     precision: str
-    pictures: str
+    images: str
     steps: tuple[Step, ...]
 
     @property
@@ -57,7 +57,7 @@ class ParityReport:
 
     def lines(self) -> list[str]:
         """The report to read."""
-        return [f"parity of {self.precision} with the source, over {self.pictures}:", *(f"  {s}" for s in self.steps)]
+        return [f"parity of {self.precision} with the source, over {self.images}:", *(f"  {s}" for s in self.steps)]
 
     def document(self) -> dict[str, Any]:
         """The report as JSON; it stands in the manifest."""

@@ -21,7 +21,7 @@ def read_source(weights: Weights, key: str, size: tuple[int, int] | None) -> Sou
     Args:
         weights: from the pipeline file.
         key: where they stand in it, for errors.
-        size: height and width of the pictures, where the file says so; a PyTorch checkpoint needs it.
+        size: height and width of the images, where the file says so; a PyTorch checkpoint needs it.
 
     Raises:
         SourceError: an unknown kind, or a file that cannot be read.

@@ -19,17 +19,17 @@ from boxwise_runtime.canvas import ColorOrder, Interpolation, Resize
 from boxwise_runtime.session import OnnxGraph
 
 Floats = NDArray[np.float32]
-# A batch of normalised pictures in the graph's own layout -> its outputs by the names that they have in ONNX.
+# A batch of normalised images in the graph's own layout -> its outputs by the names that they have in ONNX.
 Run = Callable[[Floats], Mapping[str, Floats]]
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a picture becomes the graph's input, as the source's metadata has it; None where it does not say.
+    """How an image becomes the graph's input, as the source's metadata has it; None where it does not say.
 
     Attributes:
         size: height and width of the input, pixels.
-        resize: how a picture is laid on it.
+        resize: how an image is laid on it.
         resize_shorter: of a classifier: the shorter side is resized to this, then the centre is cut.
         pad_value: 0 to 255.
         interpolation: how pixels between pixels are found.
@@ -47,7 +47,7 @@ class Preprocessing:
 
 
 class Found(NamedTuple):
-    """Detections of one picture: boxes float32 [n, 4] (xyxy, pixels of the picture), scores [n], class_ids int [n]."""
+    """Detections of one image: boxes float32 [n, 4] (xyxy, pixels of the image), scores [n], class_ids int [n]."""
 
     boxes: Floats
     scores: Floats
@@ -92,7 +92,7 @@ class Source:
     """A checkpoint, read.
 
     Attributes:
-        model: the graph; one input, pictures as its framework takes them after normalisation.
+        model: the graph; one input, images as its framework takes them after normalisation.
         run: the same network in its own framework (ONNX Runtime on the untouched graph, where it came as one).
         origin: what read it, with its version: "ONNX file", "torchvision 0.29.1 ssdlite320_mobilenet_v3_large".
         digest: SHA-256 of the weights, hex.
@@ -139,10 +139,10 @@ def onnx_run(model: onnx.ModelProto) -> Run:
     waiting, sessions = [model], list[OnnxGraph]()
     source = read_input(model)
 
-    def run(pictures: Floats) -> Mapping[str, Floats]:
+    def run(images: Floats) -> Mapping[str, Floats]:
         if waiting:
             sessions.append(open_graph(waiting.pop()))
-        outputs = sessions[0]({source.name: source.as_input(pictures)})
+        outputs = sessions[0]({source.name: source.as_input(images)})
         return {key: np.asarray(value, np.float32) for key, value in outputs.items()}
 
     return run

@@ -21,7 +21,7 @@ def read_pytorch(path: Path, architecture: str, arguments: Sequence[Any], height
         path: a state dict, or a dict that holds one as `state_dict` or `model`.
         architecture: "package.module:factory", what makes the module; the package must be installed.
         arguments: of the factory.
-        height: of the pictures that the graph is traced with, pixels.
+        height: of the images that the graph is traced with, pixels.
         width: of the same.
 
     Raises:

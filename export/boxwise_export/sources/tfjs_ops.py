@@ -168,7 +168,7 @@ def _reshape(graph: Graph, node: Node) -> Tensor:
         shape[shape.index(-1)] = math.prod(row) // -math.prod(shape)
     if not target or len(row) + 1 != len(x.shape) or math.prod(shape) != math.prod(row):
         raise SourceError(
-            f"Reshape '{node.name}' takes {x.shape} to {target}; expected one row for each picture of the batch"
+            f"Reshape '{node.name}' takes {x.shape} to {target}; expected one row for each image of the batch"
         )
     source = graph.in_tf_layout(x, f"{node.name}/nhwc")
     inputs = [source, graph.initializer(f"{node.name}/shape", np.array([-1, *shape], np.int64))]

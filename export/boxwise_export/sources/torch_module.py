@@ -23,7 +23,7 @@ State = Mapping[str, Any]
 _KEYS = ("state_dict_ema", "model_ema", "ema", "state_dict", "model")
 
 
-# Pillow smooths before it shrinks a picture, in every mode; of what OpenCV has, averages of areas come nearest.
+# Pillow smooths before it shrinks an image, in every mode; of what OpenCV has, averages of areas come nearest.
 ANTIALIASED: dict[str, Interpolation] = {
     "nearest": "nearest",
     "bilinear": "area",
@@ -104,7 +104,7 @@ def trace(module: Any, outputs: Sequence[str], height: int, width: int, *, batch
     Args:
         module: in eval mode.
         outputs: the names that its outputs get, in order.
-        height: of the pictures, pixels.
+        height: of the images, pixels.
         width: of the same.
         batched: whether the outputs have a batch, of any size.
 
@@ -140,9 +140,9 @@ def torch_run(module: Any, outputs: Sequence[str]) -> Run:
     """The module as a function of arrays."""
     import torch
 
-    def run(pictures: Floats) -> dict[str, Floats]:
+    def run(batch: Floats) -> dict[str, Floats]:
         with torch.no_grad():
-            given = module(torch.from_numpy(np.ascontiguousarray(pictures)))
+            given = module(torch.from_numpy(np.ascontiguousarray(batch)))
         given = given if isinstance(given, tuple | list) else (given,)
         return {name: np.asarray(values, np.float32) for name, values in zip(outputs, given, strict=True)}
 

@@ -39,7 +39,7 @@ def read_torchvision(name: str, file: Path | None, size: tuple[int, int] | None)
     """Build a model of torchvision with weights from a file, or with the best that torchvision has for it.
 
     Detectors are cut before their NMS, so that thresholds stay those of the request. One-stage detectors take any
-    batch; Faster R-CNN (and the boxes of Mask and Keypoint R-CNN) takes one picture at a time.
+    batch; Faster R-CNN (and the boxes of Mask and Keypoint R-CNN) takes one image at a time.
 
     Args:
         name: as "ssdlite320_mobilenet_v3_large" or "resnet18".
@@ -64,7 +64,7 @@ def read_torchvision(name: str, file: Path | None, size: tuple[int, int] | None)
     known = torchvision.models.get_model_weights(name).DEFAULT
     detects = builder.__module__.startswith(_DETECTORS)
     if not detects and type(known.transforms()).__name__ != "ImageClassification":
-        raise SourceError(f"torchvision:{name}: neither a detector nor a classifier of pictures")
+        raise SourceError(f"torchvision:{name}: neither a detector nor a classifier of images")
     module = _with_weights(name, file, known, detects)
     origin = f"torchvision {torchvision.__version__} {name}"
     licence = known.meta.get("license") if file is None else None
@@ -153,8 +153,8 @@ def _prepare(module: Any) -> Callable[[NDArray[np.uint8]], Floats]:
     import torch
 
     def prepare(frame: NDArray[np.uint8]) -> Floats:
-        picture = torch.from_numpy(np.ascontiguousarray(frame.transpose(2, 0, 1))).float() / 255
-        images, _ = module.transform([picture])
+        image = torch.from_numpy(np.ascontiguousarray(frame.transpose(2, 0, 1))).float() / 255
+        images, _ = module.transform([image])
         return np.asarray(images.tensors, np.float32)
 
     return prepare
@@ -219,7 +219,7 @@ def _proposals(module: Any, height: int, width: int) -> Callable[[Any], Any]:
         features = module.backbone(images)
         proposals, _ = module.rpn(ImageList(images, [size]), features)
         logits, deltas = roi.box_predictor(roi.box_head(roi.box_roi_pool(features, proposals, [size])))
-        # Of a picture without proposals too: with the number of classes said, a reshape of nothing is known.
+        # Of an image without proposals too: with the number of classes said, a reshape of nothing is known.
         boxes = roi.box_coder.decode_single(deltas, proposals[0]).reshape(-1, logits.shape[-1], 4)
         boxes = clip_boxes_to_image(boxes, size)[:, 1:]
         scores = torch.softmax(logits, -1)[:, 1:]

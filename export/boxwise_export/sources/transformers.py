@@ -48,7 +48,7 @@ def read_transformers(folder: Path, size: tuple[int, int] | None) -> Source:
     processor = _processor(folder)
     preprocessing = _preprocessing(processor, detects)
     if size is None and preprocessing.size is None:
-        raise SourceError(f"{folder}: its preprocessor_config.json does not say the size of a picture; say it yourself")
+        raise SourceError(f"{folder}: its preprocessor_config.json does not say the size of an image; say it yourself")
     height, width = size or preprocessing.size or (0, 0)
     outputs = _DETECTOR_OUTPUTS if detects else ("logits",)
 

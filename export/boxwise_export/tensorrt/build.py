@@ -61,8 +61,8 @@ def graphs_of(repository: Path, revision: Revision) -> dict[str, Path]:
 def profile_of(graph: Path) -> Profile:
     """The shapes that a model's TensorRT configuration lets through."""
     config = read_config(graph.parent / config_path("tensorrt"))
-    (picture,) = config.input
-    return Profile(picture.name, tuple(picture.dims), max(1, config.max_batch_size))
+    (image,) = config.input
+    return Profile(image.name, tuple(image.dims), max(1, config.max_batch_size))
 
 
 def plan_key(graph: Path, trt_version: str, capability: str, profile: Profile) -> str:
@@ -103,7 +103,7 @@ def build_engines(
         gpu: what the plans are for.
         cache: a folder of plans by their keys, and of timings.
         load: makes a plan runnable, to be compared with its graph; None to compare nothing.
-        frames: RGB uint8 [H, W, 3], real pictures.
+        frames: RGB uint8 [H, W, 3], real images.
         limits: what is allowed; None for those of the revision's precision.
         workspace: bytes of GPU memory for the builder.
         rebuild: whether to build what the cache has, too.

@@ -6,7 +6,7 @@ DRAIN_S = 5  # what Triton gives the ensembles in flight when it stops
 # A stub's region starts at this size and grows with the tensors that pass. Its pages are taken at once, per instance,
 # and Docker's /dev/shm has 64 MB: so the least that Triton takes.
 SHM_START_BYTES = 1 << 20
-# glibc gives large blocks back to the kernel and faults them in again for each picture: 860 page faults and 1.6 of 13
+# glibc gives large blocks back to the kernel and faults them in again for each image: 860 page faults and 1.6 of 13
 # ms of CPU a request. Up to 32 MiB (its own limit) a block now comes from the heap, which keeps 16 MiB at hand.
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(16 << 20)}
 

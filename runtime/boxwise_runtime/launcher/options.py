@@ -18,7 +18,7 @@ ADMIN_HEADER = "boxwise-admin"  # as the chart has it
 
 
 class LaunchError(RuntimeError):
-    """The server cannot be started, or did not stay up; the message is one sentence with its mend."""
+    """The server cannot be started, or did not stay up; the message is one sentence with its fix."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class ServerOptions:
         host: the address that gRPC listens on; the default answers this machine only, as HTTP and metrics always do.
         server: a tritonserver of your own (a path or a name on PATH), such as the container's; None: the bundled one.
         extra_args: further arguments for tritonserver, as they are.
-        response_cache_mb: memory for replies to pictures that come again, of the pipelines exported with
+        response_cache_mb: memory for replies to images that come again, of the pipelines exported with
             `serving: {response_cache: true}`; 0 for none.
         reload: whether models can be loaded and unloaded while it serves, by who sends `admin_headers`.
         client_shm: whether clients may hand over frames in shared memory.
@@ -186,7 +186,7 @@ def check_exposure(options: ServerOptions) -> None:
         )
     if options.public and options.tls is None and not options.without_tls:
         raise LaunchError(
-            "--public needs --tls-cert and --tls-key, since pictures would cross the network in the clear; where "
+            "--public needs --tls-cert and --tls-key, since images would cross the network in the clear; where "
             "something before this server has TLS already, such as a front or a mesh, say so with --without-tls"
         )
     if options.tls:

@@ -1,4 +1,4 @@
-"""Each family's decoding in the graph against numpy written from the authors' description, on real pictures."""
+"""Each family's decoding in the graph against numpy written from the authors' description, on real images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import onnx
 import pytest
 import yaml
 from contract_support import decoders, heads
-from contract_support.agreement import Decode, Outputs, assert_agrees, read_pictures
+from contract_support.agreement import Decode, Outputs, assert_agrees, read_images
 from contract_support.reference import Found
 from onnx import helper
 
@@ -37,7 +37,7 @@ def detector_of(
     plan = make_plan(pipeline, cores=2)
     assert plan.detector is not None
     with staged(plan) as chain:
-        assert assert_agrees(plan.detector, chain, read_pictures(data), decode, least=least) >= 8 * least
+        assert assert_agrees(plan.detector, chain, read_images(data), decode, least=least) >= 8 * least
     return plan.detector
 
 
@@ -120,7 +120,7 @@ def test_ssd_with_anchors_of_a_file(tmp_path: Path, shared_data: Path, softmax: 
 
 
 def test_what_torchvision_ends_with(tmp_path: Path, shared_data: Path) -> None:
-    """As many rows as there are objects, one picture at a time."""
+    """As many rows as there are objects, one image at a time."""
     plan = detector_of(
         tmp_path, heads.faster_rcnn(), decoders.faster_rcnn, shared_data, normalize=UNIT, family="faster_rcnn"
     )

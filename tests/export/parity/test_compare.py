@@ -52,7 +52,7 @@ def test_each_is_paired_with_the_nearest() -> None:
     assert (difference.matched, difference.worst_iou) == (2, 1.0)
 
 
-def test_pictures_add_up() -> None:
+def test_images_add_up() -> None:
     total = compared(found(ONE), found(ONE)) + compared(found(ONE), found((ONE[0], 0.9005, 2)))
     assert (total.expected, total.matched, total.extra) == (2, 2, 0)
     assert total.worst_score == pytest.approx(0.0005, abs=1e-6)

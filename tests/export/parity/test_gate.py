@@ -39,22 +39,22 @@ classifiers:
 def pipeline(tmp_path: Path) -> Path:
     write_dots_detector(tmp_path / "dots.onnx")
     write_mean_classifier(tmp_path / "mean.onnx")
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
+    images = tmp_path / "images"
+    images.mkdir()
     for seed, side in enumerate((512, 256)):
         frame = make_dots(30, seed=seed, width=side, height=side).draw(side, side)
-        Image.fromarray(frame).save(pictures / f"{seed}.png")
+        Image.fromarray(frame).save(images / f"{seed}.png")
     file = tmp_path / "pipeline.yaml"
     file.write_text(PIPELINE)
     return file
 
 
 def checked(file: Path, change: Callable[[Plan], Plan] = lambda plan: plan) -> ParityReport:
-    """The gate over the pictures beside the pipeline file, after a change to what would be published."""
+    """The gate over the images beside the pipeline file, after a change to what would be published."""
     loaded = load_pipeline(file)
     plan = change(make_plan(loaded, cores=1))
     with staged(plan) as chain:
-        return check_parity(plan, chain, find_images(file.parent / "pictures"), limits_of(Tolerances(), "fp32"))
+        return check_parity(plan, chain, find_images(file.parent / "images"), limits_of(Tolerances(), "fp32"))
 
 
 def test_what_equals_its_source_passes(pipeline: Path) -> None:
@@ -151,8 +151,8 @@ def test_other_pixels_are_the_first_step(pipeline: Path, value: float, passed: b
         assert plan.detector
 
         def prepare(frame: np.ndarray) -> np.ndarray:
-            picture = np.asarray(Image.fromarray(frame).resize((512, 512), Image.Resampling.BILINEAR), np.float32)
-            return ((picture + value) / 255).transpose(2, 0, 1)[np.newaxis]
+            image = np.asarray(Image.fromarray(frame).resize((512, 512), Image.Resampling.BILINEAR), np.float32)
+            return ((image + value) / 255).transpose(2, 0, 1)[np.newaxis]
 
         source = dataclasses.replace(plan.detector.source, prepare=prepare)
         return dataclasses.replace(plan, detector=dataclasses.replace(plan.detector, source=source))
@@ -185,11 +185,11 @@ def test_export_publishes_nothing_that_differs(pipeline: Path, tmp_path: Path, m
 
     lines: list[str] = []
     out = tmp_path / "repository"
-    export(pipeline, out, calibration=tmp_path / "pictures", report=lines.append)
+    export(pipeline, out, calibration=tmp_path / "images", report=lines.append)
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     monkeypatch.setattr(exporting, "make_plan", make_other_plan)
     with pytest.raises(ParityError):
-        export(pipeline, out, calibration=tmp_path / "pictures", report=lines.append)
+        export(pipeline, out, calibration=tmp_path / "images", report=lines.append)
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
     assert any("DIFFERS" in line for line in lines)
 
@@ -200,18 +200,18 @@ def test_tolerances_are_the_pipeline_file_s() -> None:
     assert limits.score == limits_of(Tolerances(), "int8").score
 
 
-def test_pictures_that_cannot_be_compared_on(pipeline: Path, tmp_path: Path) -> None:
+def test_images_that_cannot_be_compared_on(pipeline: Path, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="--calibration: no such folder"):
         find_images(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ExportError, match="--calibration: no images in"):
         find_images(tmp_path / "empty")
-    (tmp_path / "pictures" / "broken.jpg").write_bytes(b"no picture")
-    with pytest.raises(ExportError, match=r"broken\.jpg: not a picture that the pipeline can read"):
+    (tmp_path / "images" / "broken.jpg").write_bytes(b"no image")
+    with pytest.raises(ExportError, match=r"broken\.jpg: not an image that the pipeline can read"):
         checked(pipeline)
 
 
 @pytest.mark.parametrize(("count", "most", "rows"), [(1, 3, [0]), (3, 3, [0, 1, 2]), (9, 3, [0, 4, 8])])
-def test_pictures_are_spread(count: int, most: int, rows: list[int]) -> None:
-    pictures = [Path(str(i)) for i in range(count)]
-    assert spread(pictures, most) == [pictures[row] for row in rows]
+def test_images_are_spread(count: int, most: int, rows: list[int]) -> None:
+    images = [Path(str(i)) for i in range(count)]
+    assert spread(images, most) == [images[row] for row in rows]

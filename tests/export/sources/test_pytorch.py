@@ -1,4 +1,4 @@
-"""State dicts and the architectures that they belong to; a convolution of the whole picture is the classifier."""
+"""State dicts and the architectures that they belong to; a convolution of the whole image is the classifier."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from boxwise_runtime.session import OnnxGraph
 
 SIZE = (8, 8)
 CONVOLUTION: dict[str, Any] = {"architecture": "torch.nn:Conv2d", "arguments": [3, 5, 8]}
-PICTURES = np.random.default_rng(0).normal(size=(3, 3, 8, 8)).astype(np.float32)
+IMAGES = np.random.default_rng(0).normal(size=(3, 3, 8, 8)).astype(np.float32)
 
 
 @pytest.fixture
@@ -35,9 +35,9 @@ def test_a_state_dict_wherever_it_is_kept(tmp_path: Path, module: torch.nn.Modul
     torch.save({wrap: state, "epoch": 3} if wrap else state, tmp_path / "weights.pth")
     source = read(tmp_path / "weights.pth")
     with torch.no_grad():
-        expected = module(torch.from_numpy(PICTURES)).numpy()
-    np.testing.assert_array_equal(source.run(PICTURES)["logits"], expected)
-    (exported,) = OnnxGraph(source.model.SerializeToString())({"images": PICTURES}).values()
+        expected = module(torch.from_numpy(IMAGES)).numpy()
+    np.testing.assert_array_equal(source.run(IMAGES)["logits"], expected)
+    (exported,) = OnnxGraph(source.model.SerializeToString())({"images": IMAGES}).values()
     np.testing.assert_allclose(exported, expected, rtol=1e-4, atol=1e-5)
     assert source.origin == f"PyTorch {torch.__version__} torch.nn:Conv2d"
 

@@ -153,7 +153,7 @@ def test_dilated_conv(padding: str) -> None:
     np.testing.assert_allclose(evaluate([conv], {"k": kernel}, x), expected, atol=1e-4)
 
 
-def test_a_picture_of_any_size(tmp_path: Path) -> None:
+def test_a_image_of_any_size(tmp_path: Path) -> None:
     kernel = values(3, 3, 3, 2)
     conv = node("y", "Conv2D", "x", "k", padding=text("SAME"), strides=hw(1, 1))
     model = read_tfjs(write(tmp_path, [placeholder(-1, -1, -1, 3), conv], {"k": kernel}))
@@ -273,8 +273,8 @@ def test_activations() -> None:
 
 def test_an_identity_names_an_output_of_any_rank() -> None:
     x = values(2, 4, 4, 3)
-    picture = [node("inner", "Relu", "x"), node("y", "Identity", "inner")]
-    np.testing.assert_array_equal(evaluate(picture, {}, x), x.clip(0))
+    image = [node("inner", "Relu", "x"), node("y", "Identity", "inner")]
+    np.testing.assert_array_equal(evaluate(image, {}, x), x.clip(0))
     row = [node("inner", "Mean", "x", "axes"), node("y", "Identity", "inner")]
     np.testing.assert_allclose(evaluate(row, {"axes": np.int32([1, 2])}, x), x.mean((1, 2)), atol=1e-6)
 
@@ -429,7 +429,7 @@ CONV = {"padding": text("SAME"), "strides": hw(1, 1)}
         ([node("y", "Conv2D", "x", "x", **CONV)], "takes 'x' from a computation; expected a constant"),
         ([node("z", "Mul", "x", "wide"), node("y", "Conv2D", "z", "k", **CONV)], "filters over 1 channels of 3"),
         ([node("m", "Mean", "x", "axes"), node("y", "Add", "x", "m")], "expected one rank"),
-        ([node("y", "Reshape", "x", "two_rows")], "expected one row for each picture"),
+        ([node("y", "Reshape", "x", "two_rows")], "expected one row for each image"),
         ([node("y", "Mul", "x", "nowhere")], "no node 'nowhere', which node 'y' asked for"),
         ([node("y", "Mul", "x", "z"), node("z", "Relu", "y")], "runs in a circle"),
     ],

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from contract_support.agreement import read_pictures
+from contract_support.agreement import read_images
 from numpy.typing import NDArray
 
 from boxwise_export.atomic_dir import write_file
@@ -25,7 +25,7 @@ GPU = Gpu("a GPU", "8.9")
 
 @pytest.fixture
 def run(repository: Path, tmp_path: Path, trt: Any, shared_data: Path) -> Callable[..., list[BuiltEngine]]:
-    frames = read_pictures(shared_data, 2)
+    frames = read_images(shared_data, 2)
 
     def build(load: Any = None, **options: Any) -> list[BuiltEngine]:
         options = {"trt": trt, "gpu": GPU, "cache": tmp_path / "cache", "frames": frames} | options

@@ -27,7 +27,7 @@ def export_dots(folder: Path, max_megapixels: int = 25) -> Path:
 
 @dataclass(frozen=True)
 class Attacked:
-    """A server, its processes and its answers to a good picture, as they were before."""
+    """A server, its processes and its answers to a good image, as they were before."""
 
     server: TritonProcess
     triton: Triton

@@ -29,7 +29,7 @@ def chunk(kind: bytes, content: bytes = b"") -> bytes:
 def png(
     width: int = 8, height: int = 8, *, pixels: bytes | None = None, before: bytes = b"", between: bytes = b""
 ) -> bytes:
-    """A black RGB picture, or what `pixels` inflates to; further chunks after its header, and before its pixels."""
+    """A black RGB image, or what `pixels` inflates to; further chunks after its header, and before its pixels."""
     pixels = bytes((1 + 3 * width) * height) if pixels is None else pixels
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
     return PNG + header + before + between + chunk(b"IDAT", zlib.compress(pixels, 9)) + chunk(b"IEND")
@@ -47,7 +47,7 @@ def jpeg(before: bytes = b"", *, after: bytes = b"", **options: object) -> bytes
 
 
 def scans(width: int, height: int, count: int, *, progressive: bool = True, components: int = 1) -> bytes:
-    """A JPEG of empty scans: 12 bytes each, and each over every coefficient of the picture."""
+    """A JPEG of empty scans: 12 bytes each, and each over every coefficient of the image."""
     file = b"\xff\xd8" + segment(0xDB, b"\0" + bytes([1] * 64))
     planes = b"".join(bytes([number, 0x11, 0]) for number in range(1, components + 1))
     file += segment(0xC2 if progressive else 0xC0, struct.pack(">BHHB", 8, height, width, components) + planes)
@@ -129,7 +129,7 @@ def of_too_many_parts() -> dict[str, bytes]:
 
 @functools.cache
 def of_much_to_inflate() -> dict[str, bytes]:
-    """Pictures of a few pixels, and of much beside them that nobody asked for: they are seen as any other."""
+    """Images of a few pixels, and of much beside them that nobody asked for: they are seen as any other."""
     hundred_mb = zlib.compress(bytes(100 << 20), 9)
     exif = overlapping_exif(2700, 32_000)
     return {

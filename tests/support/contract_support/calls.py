@@ -52,7 +52,7 @@ class Triton:
         return {output.name: result.as_numpy(output.name) for output in result.get_response().outputs}
 
     def predict(self, pipeline: str, file: bytes, **options: Any) -> Answer:
-        """Ask about an encoded picture; options as numbers or lists."""
+        """Ask about an encoded image; options as numbers or lists."""
         return self.infer(pipeline, {"image": np.frombuffer(file, np.uint8), **as_tensors(options)})
 
     def predict_raw(self, pipeline: str, frame: NDArray[np.uint8], **options: Any) -> Answer:
@@ -84,7 +84,7 @@ def assert_same(one: Answer, other: Answer) -> None:
 
 
 def assert_well_formed(answer: Answer, count: int, top_k: Mapping[str, int], *, height: int, width: int) -> None:
-    """The contract's types and shapes, boxes within the picture, best score first."""
+    """The contract's types and shapes, boxes within the image, best score first."""
     expected: dict[str, tuple[type, tuple[int, ...]]] = {
         "boxes": (np.float32, (count, 4)),
         "scores": (np.float32, (count,)),

@@ -1,6 +1,6 @@
 """Heads decoded in numpy from their papers or authors' descriptions, cell by cell, sharing no code with boxwise.
 
-Each takes a source's outputs for one picture, and the height and width of the canvas, and gives every (box, class) that
+Each takes a source's outputs for one image, and the height and width of the canvas, and gives every (box, class) that
 scores at least 0.01, on the canvas.
 """
 

@@ -72,7 +72,7 @@ class Run:
 
 
 def image_request(model: str, file: bytes) -> pb.ModelInferRequest:
-    """A picture, and nothing else."""
+    """An image, and nothing else."""
     request = pb.ModelInferRequest(model_name=model, raw_input_contents=[file])
     request.inputs.add(name="image", datatype="UINT8", shape=[len(file)])
     return request

@@ -1,7 +1,7 @@
-"""Small networks with the heads of known families: seeded random weights, and values that follow the picture.
+"""Small networks with the heads of known families: seeded random weights, and values that follow the image.
 
 Each cell of a grid sees the mean colours of its patch and of the patch around it, so that neighbouring cells differ,
-and two pictures never give the same boxes. Biases are set so that a photo has dozens of well separated detections.
+and two images never give the same boxes. Biases are set so that a photo has dozens of well separated detections.
 """
 
 from __future__ import annotations
@@ -279,7 +279,7 @@ def detr(classes: int = 5, side: int = 256, *, softmax: bool = True) -> onnx.Mod
 
 
 def faster_rcnn(classes: int = 5, side: int = 256) -> onnx.ModelProto:
-    """The best class of each box, labels from 1, as many rows as there are scores above 0.1; for one picture."""
+    """The best class of each box, labels from 1, as many rows as there are scores above 0.1; for one image."""
     net = Net(side, seed=18)
     values = net.cells((16, 32), 4 + classes)
     boxes = net.op("MatMul", pixel_boxes(net, values, grid(side, (16, 32))), _TO_CORNERS)

@@ -1,4 +1,4 @@
-"""Picture files, changed as nobody would write them: any bytes, and the numbers of each format's own parts."""
+"""Image files, changed as nobody would write them: any bytes, and the numbers of each format's own parts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ODD = (0, 1, 2, 3, 7, 8, 127, 128, 255, 256, 1000, 4097, 32767, 32768, 65535, 65
 
 
 def seeds() -> list[bytes]:
-    """Small pictures of every kind that is accepted."""
+    """Small images of every kind that is accepted."""
     noise = np.random.default_rng(11)
     smooth = np.stack([*np.meshgrid(np.arange(48), np.arange(40)), np.full((40, 48), 90)], -1).astype(np.uint8)
     rgb, grey = Image.fromarray(smooth), Image.fromarray(smooth[..., 0])
@@ -213,7 +213,7 @@ _FORMATS: dict[bytes, Callable[[random.Random, bytes], bytes]] = {
 }
 
 
-def _saved(picture: Image.Image, kind: str, **options: object) -> bytes:
+def _saved(image: Image.Image, kind: str, **options: object) -> bytes:
     file = io.BytesIO()
-    picture.save(file, kind, **options)
+    image.save(file, kind, **options)
     return file.getvalue()

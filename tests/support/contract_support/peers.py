@@ -49,7 +49,7 @@ def jpegs() -> list[bytes]:
     return [*(_jpeg(Image.open(photo)) for photo in photos), _jpeg(Image.new("RGB", (40, 30), (128, 128, 128)))]
 
 
-def _jpeg(picture: Image.Image) -> bytes:
+def _jpeg(image: Image.Image) -> bytes:
     file = io.BytesIO()
-    picture.convert("RGB").save(file, "JPEG", quality=90)
+    image.convert("RGB").save(file, "JPEG", quality=90)
     return file.getvalue()

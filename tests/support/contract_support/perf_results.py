@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
+from boxwise_perf.images import ImageSet
 from boxwise_perf.load import Closed, Open
 from boxwise_perf.machine import Machine
-from boxwise_perf.pictures import PictureSet
 from boxwise_perf.result import (
     FORMAT,
     Block,
@@ -77,8 +77,8 @@ def trial(
     )
 
 
-PICTURES = PictureSet("synthetic 40x24, seed 0", 16, (40, 40, 40), (24, 24, 24), 900)
-EMPTY = Result(FORMAT, "2026-01-01T00:00:00+00:00", machine(), target(), PICTURES, 0.95)
+IMAGES = ImageSet("synthetic 40x24, seed 0", 16, (40, 40, 40), (24, 24, 24), 900)
+EMPTY = Result(FORMAT, "2026-01-01T00:00:00+00:00", machine(), target(), IMAGES, 0.95)
 RUN = replace(EMPTY, trials=(trial(Closed(4)), trial(Open(50, "fixed"), failed={"Overloaded": 2})))
 SLO = replace(EMPTY, slo=Slo(100, None, (Try("search", 50, False, "p99 120.0 ms", trial(Open(50))),)))
 COMPARISON = Comparison(

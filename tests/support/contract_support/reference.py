@@ -17,7 +17,7 @@ _LEAST = 0.01
 
 @dataclass(frozen=True)
 class Found:
-    """n objects, best first: boxes [n, 4] (xyxy, clipped to the picture), scores [n], class_ids [n].
+    """n objects, best first: boxes [n, 4] (xyxy, clipped to the image), scores [n], class_ids [n].
 
     `on_canvas` are the boxes as the detector gave them.
     """
@@ -39,7 +39,7 @@ def session(model: bytes) -> ort.InferenceSession:
 def centernet(source: ort.InferenceSession, frame: NDArray[np.uint8]) -> Found:
     """Zhou et al., arXiv:1904.07850: objects are the 3 x 3 maxima of the heat map; here with distances to four sides.
 
-    The source takes 512 x 512 RGB 0..255, channels last, the picture centred on 114.
+    The source takes 512 x 512 RGB 0..255, channels last, the image centred on 114.
     """
     height, width = frame.shape[:2]
     ratio = 512 / max(height, width)

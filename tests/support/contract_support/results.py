@@ -19,7 +19,7 @@ INFO = PipelineInfo(
 
 @st.composite
 def results(draw: st.DrawFn) -> Result:
-    """No boxes or a few, anywhere in the picture; labels for cups alone."""
+    """No boxes or a few, anywhere in the image; labels for cups alone."""
     height, width = draw(st.integers(1, 5000)), draw(st.integers(1, 5000))
     n = draw(st.integers(0, 5))
 

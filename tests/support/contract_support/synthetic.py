@@ -125,7 +125,7 @@ def write_pixels_classifier(path: Path, side: int) -> None:
 
 
 def read_pixels(ids: NDArray[np.int32], scores: NDArray[np.float32], side: int) -> NDArray[np.float32]:
-    """One row of a pixels classifier's reply, all its labels, as the picture it was shown: [side, side, 3]."""
+    """One row of a pixels classifier's reply, all its labels, as the image it was shown: [side, side, 3]."""
     values = np.full(side * side * 3, np.nan, np.float32)
     values[ids] = scores
     return values.reshape(side, side, 3)

@@ -85,7 +85,7 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "nfs": {"repository": {"source": "nfs", "nfs": {"server": "nas.internal", "path": "/models"}}},
     "mig": {"gpu": {"resource": "nvidia.com/mig-1g.10gb", "runtimeClassName": "nvidia"}},
-    "tensorrt": {"target": "tensorrt", "engines": {"pictures": "/models/pictures"}},
+    "tensorrt": {"target": "tensorrt", "engines": {"pictures": "/models/images"}},
     "tensorrt-nfs": {"target": "tensorrt", "repository": {"source": "nfs", "nfs": {"server": "nas", "path": "/m"}}},
     "tensorrt-claims": {
         "target": "tensorrt",

@@ -10,7 +10,7 @@ import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
 from boxwise_benchmarks.baselines.tutorial_models.shared import as_network_input, read_settings
-from boxwise_runtime.canvas import Geometry, to_picture
+from boxwise_runtime.canvas import Geometry, to_image
 from boxwise_runtime.crop import CropSpec, crop
 
 
@@ -35,10 +35,10 @@ class TritonPythonModel:
         )
         geometry = Geometry(*numbers.tolist())
         boxes, scores, class_ids = decode_heads(heat[0], distances[0], settings["stride"], settings["score_threshold"])
-        seen = _in_picture(boxes, geometry)
+        seen = _in_image(boxes, geometry)
         boxes, scores, class_ids = boxes[seen], scores[seen], class_ids[seen]
         kept = nms(boxes, scores, class_ids, settings["iou_threshold"])[: settings["max_detections"]]
-        boxes, scores, class_ids = to_picture(boxes[kept], geometry), scores[kept], class_ids[kept]
+        boxes, scores, class_ids = to_image(boxes[kept], geometry), scores[kept], class_ids[kept]
         rows = np.flatnonzero(np.isin(class_ids, settings["only"])) if settings["only"] else np.arange(len(boxes))
         # Triton refuses a batch of nothing.
         blank = np.zeros((1, self._spec.height, self._spec.width, 3), np.uint8)
@@ -94,8 +94,8 @@ def nms(
     return np.array(kept, np.intp)
 
 
-def _in_picture(boxes: NDArray[np.float32], geometry: Geometry) -> NDArray[np.bool_]:
+def _in_image(boxes: NDArray[np.float32], geometry: Geometry) -> NDArray[np.bool_]:
     """Which boxes [n, 4] do not lie wholly in the padding."""
-    clipped = to_picture(boxes, geometry)
+    clipped = to_image(boxes, geometry)
     seen: NDArray[np.bool_] = (clipped[:, 2:] > clipped[:, :2]).all(axis=1)
     return seen

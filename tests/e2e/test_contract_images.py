@@ -1,4 +1,4 @@
-"""Pictures of every kind are seen as a viewer shows them: colours, transparency, rotation, sizes from 1 x 1 up."""
+"""Images of every kind are seen as a viewer shows them: colours, transparency, rotation, sizes from 1 x 1 up."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ PALETTE: Pixels = _NOISE.integers(0, 256, (16, 3)).astype(np.uint8)
 WIDE = _NOISE.integers(0, 65536, (SIDE, SIDE, 4)).astype(np.uint16)
 
 
-def pillow(picture: Image.Image, kind: str, **options: Any) -> bytes:
+def pillow(image: Image.Image, kind: str, **options: Any) -> bytes:
     file = io.BytesIO()
-    picture.save(file, kind, **options)
+    image.save(file, kind, **options)
     return file.getvalue()
 
 
@@ -48,18 +48,18 @@ def grey_as_rgb(grey: NDArray[Any]) -> NDArray[Any]:
 
 
 def on_white(color: NDArray[Any], alpha: NDArray[Any], most: int = 255) -> NDArray[Any]:
-    """What shows of a transparent picture on a white page."""
+    """What shows of a transparent image on a white page."""
     share = alpha[..., np.newaxis] / most
     return color / most * share * 255 + 255 * (1 - share)
 
 
-def palette_picture() -> Image.Image:
-    picture = Image.fromarray(INDEX, "P")
-    picture.putpalette(PALETTE.tobytes())
-    return picture
+def palette_image() -> Image.Image:
+    image = Image.fromarray(INDEX, "P")
+    image.putpalette(PALETTE.tobytes())
+    return image
 
 
-def cmyk_picture() -> tuple[Image.Image, NDArray[Any]]:
+def cmyk_image() -> tuple[Image.Image, NDArray[Any]]:
     ink = np.stack([_X * 8, _Y * 8, 120 - _X * 4, 10 + _Y * 3], axis=-1).astype(np.uint8)
     shown = (255.0 - ink[..., :3]) * (255.0 - ink[..., 3:]) / 255
     return Image.fromarray(ink, "CMYK"), shown
@@ -75,7 +75,7 @@ def kinds() -> dict[str, tuple[bytes, NDArray[Any], float]]:
     sharp, smooth = Image.fromarray(SHARP), Image.fromarray(SMOOTH)
     rgba = Image.fromarray(np.dstack([SHARP, ALPHA]), "RGBA")
     la = Image.fromarray(np.dstack([GREY, ALPHA]), "LA")
-    cmyk, cmyk_shown = cmyk_picture()
+    cmyk, cmyk_shown = cmyk_image()
     bits = GREY > 127
     one_bit = Image.fromarray(bits)
     see_through = np.linspace(0, 255, 16).round().astype(np.uint8)
@@ -84,14 +84,14 @@ def kinds() -> dict[str, tuple[bytes, NDArray[Any], float]]:
     return {
         "PNG, RGB": (pillow(sharp, "PNG"), SHARP, 0),
         "PNG, grey": (pillow(Image.fromarray(GREY), "PNG"), grey_as_rgb(GREY), 0),
-        "PNG, palette": (pillow(palette_picture(), "PNG"), PALETTE[INDEX], 0),
+        "PNG, palette": (pillow(palette_image(), "PNG"), PALETTE[INDEX], 0),
         "PNG, palette with one transparent colour": (
-            pillow(palette_picture(), "PNG", transparency=5),
+            pillow(palette_image(), "PNG", transparency=5),
             np.where(INDEX[..., np.newaxis] == 5, 255, PALETTE[INDEX]),
             0,
         ),
         "PNG, palette with transparency": (
-            pillow(palette_picture(), "PNG", transparency=see_through.tobytes()),
+            pillow(palette_image(), "PNG", transparency=see_through.tobytes()),
             on_white(PALETTE[INDEX], see_through[INDEX]),
             1,
         ),
@@ -123,7 +123,7 @@ def kinds() -> dict[str, tuple[bytes, NDArray[Any], float]]:
         "JPEG, stored as RGB": (pillow(smooth, "JPEG", keep_rgb=True, **jpeg), SMOOTH, 4),
         "BMP": (pillow(sharp, "BMP"), SHARP, 0),
         "BMP, grey": (pillow(Image.fromarray(GREY), "BMP"), grey_as_rgb(GREY), 0),
-        "BMP, palette": (pillow(palette_picture(), "BMP"), PALETTE[INDEX], 0),
+        "BMP, palette": (pillow(palette_image(), "BMP"), PALETTE[INDEX], 0),
         "BMP, 1-bit": (pillow(one_bit, "BMP"), grey_as_rgb(bits * 255), 0),
         "WebP, lossy": (pillow(smooth, "WEBP", quality=100), SMOOTH, 12),
         "WebP, lossless": (pillow(sharp, "WEBP", lossless=True), SHARP, 0),
@@ -136,7 +136,7 @@ KINDS = kinds()
 
 
 def seen(answer: Answer) -> NDArray[np.float32]:
-    """The pixels that the classifier was shown, of a picture of 16 x 16."""
+    """The pixels that the classifier was shown, of an image of 16 x 16."""
     return read_pixels(answer["stretched_ids"][0], answer["stretched_scores"][0], SIDE)
 
 
@@ -171,7 +171,7 @@ def stored(shown: Pixels, orientation: int) -> Pixels:
 
 @pytest.mark.parametrize("kind", ["JPEG", "JPEG, grey", "PNG", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_boxes_are_in_pixels_of_the_picture_as_shown(triton: Triton, orientation: int, kind: str) -> None:
+def test_boxes_are_in_pixels_of_the_image_as_shown(triton: Triton, orientation: int, kind: str) -> None:
     width, height, scale = 1024, 512, 2
     dots = make_dots(12, width=width // scale, height=height // scale)
     frame = dots.draw(width, height, scale)
@@ -179,11 +179,11 @@ def test_boxes_are_in_pixels_of_the_picture_as_shown(triton: Triton, orientation
         frame = grey_as_rgb(frame.max(axis=2))
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
-    picture = Image.fromarray(stored(frame, orientation))
+    image = Image.fromarray(stored(frame, orientation))
     if kind == "JPEG, grey":
-        picture = picture.convert("L")
+        image = image.convert("L")
     options = {"WEBP": {"lossless": True}, "PNG": {}}.get(kind, {"quality": 100, "subsampling": 0})
-    file = pillow(picture, kind.split(",")[0], exif=exif, **options)
+    file = pillow(image, kind.split(",")[0], exif=exif, **options)
 
     answer = triton.predict("dots", file, class_filter=[0, 1, 2])
     places = {tuple(box) for box in (dots.boxes * scale).tolist()}
@@ -210,7 +210,7 @@ def test_an_orientation_that_does_not_exist_turns_nothing(triton: Triton, orient
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".webp"])
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 4000), (4000, 1), (1, 2), (3, 1)])
-def test_the_thinnest_pictures_are_answered(triton: Triton, width: int, height: int, suffix: str) -> None:
+def test_the_thinnest_images_are_answered(triton: Triton, width: int, height: int, suffix: str) -> None:
     red = np.zeros((height, width, 3), np.uint8)
     red[..., 2] = 255  # BGR
     file = opencv(suffix, red)
@@ -226,7 +226,7 @@ def test_the_thinnest_pictures_are_answered(triton: Triton, width: int, height: 
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 4000), (4000, 1)])
-def test_real_models_answer_the_thinnest_pictures(triton: Triton, width: int, height: int) -> None:
+def test_real_models_answer_the_thinnest_images(triton: Triton, width: int, height: int) -> None:
     answer = triton.predict("boxwise", opencv(".png", np.full((height, width, 3), 128, np.uint8)), score_threshold=0.01)
     assert_well_formed(answer, len(answer["boxes"]), {"imagenet": 5}, height=height, width=width)
 
