@@ -1,4 +1,5 @@
-"""A web service in front of boxwise: `pip install boxwise fastapi uvicorn python-multipart`, `uvicorn service:app`.
+"""A web service in front of boxwise: `pip install boxwise fastapi uvicorn python-multipart`,
+`uvicorn service:app`.
 
 One client for the life of the process; errors become the HTTP status that fits.
 """

@@ -1,4 +1,6 @@
-"""`python -m boxwise_benchmarks.costs`: what our own stages cost on one core, by the size of an image."""
+"""`python -m boxwise_benchmarks.costs`: what our own stages cost on one core, by the size of an
+image.
+"""
 
 from __future__ import annotations
 
@@ -104,10 +106,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="boxwise-costs-") as folder:
         found = measure_costs(Path(folder))
     if options.json:
-        print(json.dumps({"machine": machine(), "costs": [asdict(each) for each in found]}, indent=2))
+        print(
+            json.dumps({"machine": machine(), "costs": [asdict(each) for each in found]}, indent=2)
+        )
         return
     print(f"{machine()}\nmilliseconds on one core, medians of {_REPEATS}\n")
-    print(f"{'image':<12}{'decode':>9}{'canvas':>9}{'nms':>9}{'a crop':>9}{'JPEG KB':>10}{'raw KB':>10}")
+    print(
+        f"{'image':<12}{'decode':>9}{'canvas':>9}{'nms':>9}{'a crop':>9}"
+        f"{'JPEG KB':>10}{'raw KB':>10}"
+    )
     for each in found:
         print(
             f"{f'{each.width}x{each.height}':<12}{each.decode_ms:>9.2f}{each.canvas_ms:>9.2f}{each.nms_ms:>9.2f}"

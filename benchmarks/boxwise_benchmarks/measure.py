@@ -46,7 +46,8 @@ def closed_loop(
 ) -> Run:
     """Keep `concurrency` requests in flight; each thread sends its next when its last is answered.
 
-    It ends after so many seconds or requests, whichever comes first. A failed request ends it with its error.
+    It ends after so many seconds or requests, whichever comes first. A failed request ends it with
+    its error.
     """
     latencies: list[float] = []
     errors: list[BaseException] = []

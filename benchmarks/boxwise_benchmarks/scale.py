@@ -1,7 +1,8 @@
 """`python -m boxwise_benchmarks.scale`: N servers behind the balancing client, against N times one.
 
-Each server is a real Triton with the whole pipeline in one process, which sleeps until a request has taken a set time,
-as one does that waits for a GPU: so it is held to a known rate, and a few cores are enough for many servers.
+Each server is a real Triton with the whole pipeline in one process, which sleeps until a request
+has taken a set time, as one does that waits for a GPU: so it is held to a known rate, and a few
+cores are enough for many servers.
 """
 
 from __future__ import annotations
@@ -54,7 +55,9 @@ class TritonPythonModel(ChainModel):
 
 @dataclass(frozen=True)
 class Scaled:
-    """So many servers: images/s (the median of the rounds), its share of N times one, and p50 in milliseconds."""
+    """So many servers: images/s (the median of the rounds), its share of N times one, and p50 in
+    milliseconds.
+    """
 
     servers: int
     rate: float
@@ -68,13 +71,17 @@ def sleeping(repository: Path, to: Path, seconds: float) -> None:
     rearrange(to, None, ServingConfig("fused", instances={"fused": 1}))
     manifest = find_manifest(to)
     version = manifest.revision().models[manifest.pipeline]
-    write_file(to / manifest.pipeline / str(version) / "model.py", _SLEEPING.format(seconds=seconds).encode())
+    write_file(
+        to / manifest.pipeline / str(version) / "model.py",
+        _SLEEPING.format(seconds=seconds).encode(),
+    )
 
 
 def measure_scale(
     repository: Path, counts: Sequence[int], images: Sequence[bytes], *, seconds: float, rounds: int
 ) -> list[Scaled]:
-    """Serve the repository so many times at once, and load all of them through one client; blocks alternate.
+    """Serve the repository so many times at once, and load all of them through one client; blocks
+    alternate.
 
     Args:
         repository: of `sleeping`.
@@ -99,15 +106,24 @@ def measure_scale(
         }
     rates = {count: statistics.median(run.rate for run in own) for count, own in runs.items()}
     return [
-        Scaled(count, rates[count], rates[count] / (count * rates[1]), statistics.median(run.median_ms for run in own))
+        Scaled(
+            count,
+            rates[count],
+            rates[count] / (count * rates[1]),
+            statistics.median(run.median_ms for run in own),
+        )
         for count, own in runs.items()
     ]
 
 
 def client_limit(images: Sequence[bytes], seconds: float) -> float:
-    """Requests/s of the client alone, against a server that costs nothing: no number of servers takes more from it."""
+    """Requests/s of the client alone, against a server that costs nothing: no number of servers
+    takes more from it.
+    """
     with null_server() as url, Client(url) as client:
-        client._session.info = PipelineInfo(1, "boxwise", None, (), {}, {})  # the null server has none
+        client._session.info = PipelineInfo(
+            1, "boxwise", None, (), {}, {}
+        )  # the null server has none
         closed_loop(client.predict, images, _THREADS, seconds=1)
         return closed_loop(client.predict, images, _THREADS, seconds=seconds).rate
 
@@ -115,8 +131,12 @@ def client_limit(images: Sequence[bytes], seconds: float) -> float:
 def main() -> None:
     """Measure, and print a table or JSON."""
     parser = argparse.ArgumentParser(prog="python -m boxwise_benchmarks.scale", description=__doc__)
-    parser.add_argument("--servers", type=int, nargs="+", default=[1, 2, 4, 8], help="how many (default 1 2 4 8)")
-    parser.add_argument("--rate", type=float, default=20.0, help="images/s that each is held to (default 20)")
+    parser.add_argument(
+        "--servers", type=int, nargs="+", default=[1, 2, 4, 8], help="how many (default 1 2 4 8)"
+    )
+    parser.add_argument(
+        "--rate", type=float, default=20.0, help="images/s that each is held to (default 20)"
+    )
     parser.add_argument("--seconds", type=float, default=5.0, help="of each block (default 5)")
     parser.add_argument("--rounds", type=int, default=3, help="of blocks (default 3)")
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
@@ -130,13 +150,22 @@ def main() -> None:
         nullify(folder / "demo", folder / "null")
         sleeping(folder / "null", folder / "sleeping", 1 / options.rate)
         print(f"starting {max(counts)} servers", file=sys.stderr, flush=True)
-        found = measure_scale(folder / "sleeping", counts, images, seconds=options.seconds, rounds=options.rounds)
+        found = measure_scale(
+            folder / "sleeping", counts, images, seconds=options.seconds, rounds=options.rounds
+        )
     limit = client_limit(images, options.seconds)
     if options.json:
-        figures = {"machine": machine(), "servers": [asdict(each) for each in found], "client_limit": limit}
+        figures = {
+            "machine": machine(),
+            "servers": [asdict(each) for each in found],
+            "client_limit": limit,
+        }
         print(json.dumps(figures, indent=2))
         return
-    print(f"{machine()}\neach server held to {options.rate:g} images/s, medians of {options.rounds} rounds\n")
+    print(
+        f"{machine()}\neach server held to {options.rate:g} images/s, medians of "
+        f"{options.rounds} rounds\n"
+    )
     print(f"{'servers':>8}{'images/s':>11}{'of N x one':>12}{'p50 ms':>9}")
     for each in found:
         print(f"{each.servers:>8}{each.rate:>11.1f}{each.share:>12.3f}{each.p50_ms:>9.1f}")

@@ -15,26 +15,35 @@ _GIB = 1 << 30
 
 
 def build_engines(
-    repository: Annotated[Path, typer.Argument(metavar="REPO", help="What `boxwise export` wrote.")],
+    repository: Annotated[
+        Path, typer.Argument(metavar="REPO", help="What `boxwise export` wrote.")
+    ],
     pipeline: Annotated[
         str | None, typer.Option(metavar="NAME", help="Which, where the repository has several.")
     ] = None,
     calibration: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Images to compare on; left out, the demo's.")
     ] = None,
-    check: Annotated[bool, typer.Option(help="Compare each plan with its graph before it is put in place.")] = True,
-    rebuild: Annotated[bool, typer.Option("--rebuild", help="Build what the cache has, too.")] = False,
+    check: Annotated[
+        bool, typer.Option(help="Compare each plan with its graph before it is put in place.")
+    ] = True,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Build what the cache has, too.")
+    ] = False,
     workspace: Annotated[
-        float, typer.Option(metavar="GIB", min=0.1, help="GPU memory that the builder may use beside weights.")
+        float,
+        typer.Option(
+            metavar="GIB", min=0.1, help="GPU memory that the builder may use beside weights."
+        ),
     ] = 2.0,
     gpu: Annotated[int, typer.Option(metavar="INDEX", min=0, help="The GPU to build for.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was built as JSON.")] = False,
 ) -> None:
     """Build a TensorRT plan of every graph that is served, for the GPU of this machine.
 
-    A plan loads only in the TensorRT that built it and on such a GPU, so it is built where it will be served. Plans are
-    kept in the cache by graph, TensorRT, GPU and shapes, compared with their graphs on real images, and put in place
-    when all of them agree.
+    A plan loads only in the TensorRT that built it and on such a GPU, so it is built where it will
+    be served. Plans are kept in the cache by graph, TensorRT, GPU and shapes, compared with their
+    graphs on real images, and put in place when all of them agree.
     """
     needs_runtime()
     with needs("export"):
@@ -63,10 +72,17 @@ def build_engines(
             report=say,
         )
     if as_json:
-        document = {"tensorrt": trt.__version__, "gpu": asdict(found), "engines": [asdict(each) for each in built]}
+        document = {
+            "tensorrt": trt.__version__,
+            "gpu": asdict(found),
+            "engines": [asdict(each) for each in built],
+        }
         typer.echo(json.dumps(document, indent=2))
         return
     for each in built:
         how = "from the cache" if each.cached else "built"
         typer.echo(f"{each.model} version {each.version}: {how}, {each.bytes / 1e6:.1f} MB")
-    typer.echo(f"serve it with: boxwise serve {shlex.quote(str(repository))} --target tensorrt --server PATH")
+    typer.echo(
+        f"serve it with: boxwise serve {shlex.quote(str(repository))} --target tensorrt "
+        "--server PATH"
+    )

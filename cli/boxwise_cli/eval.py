@@ -28,39 +28,60 @@ _SAY_EVERY_S = 10.0
 
 def eval(  # noqa: A001 (the subcommand's name)
     repository: Annotated[
-        Path | None, typer.Argument(metavar="[REPO]", help="A model repository, served for as long as this takes.")
+        Path | None,
+        typer.Argument(
+            metavar="[REPO]", help="A model repository, served for as long as this takes."
+        ),
     ] = None,
     data: Annotated[
         Path,
         typer.Option(
-            metavar="SET", help="A labelled set: data.yaml, YOLO, COCO json, Pascal VOC, or a folder a class."
+            metavar="SET",
+            help="A labelled set: data.yaml, YOLO, COCO json, Pascal VOC, or a folder a class.",
         ),
     ] = ...,  # type: ignore[assignment]
     split: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="train, val or test; left out, val of a data.yaml, else the only one."),
+        typer.Option(
+            metavar="NAME",
+            help="train, val or test; left out, val of a data.yaml, else the only one.",
+        ),
     ] = None,
-    url: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Ask a running server instead.")] = None,
+    url: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Ask a running server instead.")
+    ] = None,
     pipeline: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The name it was exported with; left out, the only one of REPO.")
+        str | None,
+        typer.Option(
+            metavar="NAME", help="The name it was exported with; left out, the only one of REPO."
+        ),
     ] = None,
-    score: Annotated[float, typer.Option(min=0, max=1, help="For mAP, boxes from this score on.")] = 0.01,
+    score: Annotated[
+        float, typer.Option(min=0, max=1, help="For mAP, boxes from this score on.")
+    ] = 0.01,
     iou: Annotated[float, typer.Option(min=0, max=1, help="For mAP, the IoU of NMS.")] = 0.65,
-    max_detections: Annotated[int, typer.Option(min=1, help="For mAP, the most boxes of an image.")] = 100,
+    max_detections: Annotated[
+        int, typer.Option(min=1, help="For mAP, the most boxes of an image.")
+    ] = 100,
     concurrency: Annotated[int, typer.Option(min=1, help="Requests under way.")] = 4,
     timeout: Timeout = "60s",  # type: ignore[assignment] # typer parses defaults too
     retries: Annotated[
-        int, typer.Option(min=0, help="Send a request that fails with a temporary error again, this often.")
+        int,
+        typer.Option(
+            min=0, help="Send a request that fails with a temporary error again, this often."
+        ),
     ] = 2,
     html: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a page with plots and the worst images.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Write a page with plots and the worst images."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
-    """Run a labelled set through a served pipeline: mAP, AP by size and class, precision, recall, top-1 and top-5.
+    """Run a labelled set through a served pipeline: mAP, AP by size and class, precision, recall,
+    top-1 and top-5.
 
-    For mAP it sends thresholds of its own with each request, whatever the pipeline's defaults are; precision and recall
-    are at the pipeline's own score threshold.
+    For mAP it sends thresholds of its own with each request, whatever the pipeline's defaults are;
+    precision and recall are at the pipeline's own score threshold.
     """
     one_of(repository, url)
     with needs("eval"):
@@ -76,7 +97,9 @@ def eval(  # noqa: A001 (the subcommand's name)
     from boxwise_eval.run import Thresholds
     from boxwise_eval.run import served as ask
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end as for Ctrl-C: the server stops with us
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # end as for Ctrl-C: the server stops with us
     with reported(EvalError, BoxwiseError, OSError):
         dataset = load(data, split)
         with (
@@ -104,9 +127,16 @@ def eval(  # noqa: A001 (the subcommand's name)
 
 @contextmanager
 def _progress(total: int) -> "Iterator[Callable[[], None]]":
-    """Yield what is called after each image: it moves a bar on a terminal, and elsewhere prints a line now and then."""
+    """Yield what is called after each image: it moves a bar on a terminal, and elsewhere prints a
+    line now and then.
+    """
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     if console.is_terminal:
         with Progress(*columns, console=console, transient=True, disable=total < 2) as progress:
             task = progress.add_task("Evaluating", total=total)
@@ -142,8 +172,12 @@ def _show(report: "Report") -> None:
     if report.classifiers:
         table = Table("classifier", "top-1", "top-5", "of", "most often confused (true: said)")
         for name, each in report.classifiers.items():
-            wrong = [(n, true, answer) for (true, answer), n in each.confusion.items() if true != answer]
-            worst = ", ".join(f"{true}: {answer} ({n})" for n, true, answer in sorted(wrong, reverse=True)[:3])
+            wrong = [
+                (n, true, answer) for (true, answer), n in each.confusion.items() if true != answer
+            ]
+            worst = ", ".join(
+                f"{true}: {answer} ({n})" for n, true, answer in sorted(wrong, reverse=True)[:3]
+            )
             top5 = "-" if each.top5 is None else f"{each.top5:.4f}"
             table.add_row(name, f"{each.top1:.4f}", top5, str(each.count), worst)
         console.print(table)

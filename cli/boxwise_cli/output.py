@@ -27,7 +27,9 @@ class FramePlace(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What was said of one file, or of one frame of it, or why nothing was; the image itself is let go."""
+    """What was said of one file, or of one frame of it, or why nothing was; the image itself is let
+    go.
+    """
 
     file: Path
     image_size: tuple[int, int] | None
@@ -56,7 +58,9 @@ def document(answer: Answer) -> dict[str, Any]:
 
 def answers_table(answers: Sequence[Answer]) -> Table:
     """One row a detection; an image without any has one that says so."""
-    table = Table(Column("file", overflow="fold"), "box", "class", Column("score", justify="right"), "labels")
+    table = Table(
+        Column("file", overflow="fold"), "box", "class", Column("score", justify="right"), "labels"
+    )
     for answer in answers:
         for detection in answer.detections:
             table.add_row(
@@ -67,7 +71,9 @@ def answers_table(answers: Sequence[Answer]) -> Table:
                 Text(_best_labels(detection)),
             )
         if not answer.detections:
-            table.add_row(Text(answer.name), "", "failed" if answer.error else "nothing found", "", "")
+            table.add_row(
+                Text(answer.name), "", "failed" if answer.error else "nothing found", "", ""
+            )
     return table
 
 

@@ -27,7 +27,9 @@ DRAWS = 997  # numbers of boxes that are drawn: a prime, so that each image meet
 
 @dataclass(frozen=True)
 class Content:
-    """What is sent: images and what is said of them, and the boxes that each image has where that was asked for."""
+    """What is sent: images and what is said of them, and the boxes that each image has where that
+    was asked for.
+    """
 
     images: "ImageSet"
     requests: "list[Request]"
@@ -36,14 +38,20 @@ class Content:
 
 
 def prepare(out: Path | None = None) -> None:
-    """Look for the extra, end as for Ctrl-C when told to (the servers stop with us), and keep no old result's place."""
+    """Look for the extra, end as for Ctrl-C when told to (the servers stop with us), and keep no
+    old result's place.
+    """
     with needs("perf"):
         import psutil  # noqa: F401
         import pydantic  # noqa: F401
         import tritonclient.grpc as _  # noqa: F401
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if out is not None and out.exists():
-        fail(f"{out} is there already, and a result is never changed: give another name, or remove it", USAGE)
+        fail(
+            f"{out} is there already, and a result is never changed: give another name, or "
+            "remove it",
+            USAGE,
+        )
 
 
 def content(folder: Path | None, synthetic: str | None, boxes: str | None, seed: int) -> Content:
@@ -78,7 +86,9 @@ class Bench:
         self._stack = stack
         self._timeout_s = timeout_s
 
-    def add(self, repository: Path | None, url: str | None, pipeline: str | None) -> "tuple[Endpoint, Target]":
+    def add(
+        self, repository: Path | None, url: str | None, pipeline: str | None
+    ) -> "tuple[Endpoint, Target]":
         """One server, and what a result says of it."""
         from boxwise import Client
         from boxwise_perf.result import Target
@@ -98,14 +108,19 @@ class Bench:
         from boxwise_perf.trial import measure
         from boxwise_perf.triton_statistics import TritonStatistics
 
-        typer.echo(f"{load}: {plan.warm_up_s:g} s of warm-up, {plan.seconds:g} s measured", err=True)
+        typer.echo(
+            f"{load}: {plan.warm_up_s:g} s of warm-up, {plan.seconds:g} s measured", err=True
+        )
         with TritonStatistics(endpoint.url, endpoint.pipeline, endpoint.metrics) as statistics:
             return measure(self.generator, statistics, endpoint, load, plan, self.gpus)
 
     def _null(self, repository: Path) -> Path:
         with needs("export"):
             from boxwise_perf.null import nullify
-        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="boxwise-null-")), "repository")
+        folder = Path(
+            self._stack.enter_context(tempfile.TemporaryDirectory(prefix="boxwise-null-")),
+            "repository",
+        )
         nullify(repository, folder, objects=max(1, self.content.most_boxes))
         return folder
 

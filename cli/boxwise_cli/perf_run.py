@@ -37,15 +37,26 @@ def run(
     boxes: Boxes = None,
     concurrency: Annotated[
         list[str] | None,
-        typer.Option(metavar="N[,N...]", help="Closed loop: so many requests in flight; 4 unless --rate is given."),
+        typer.Option(
+            metavar="N[,N...]",
+            help="Closed loop: so many requests in flight; 4 unless --rate is given.",
+        ),
     ] = None,
     rate: Annotated[
         list[str] | None,
-        typer.Option(metavar="R[,R...]", help="Open loop: requests arrive at this rate a second, come what may."),
+        typer.Option(
+            metavar="R[,R...]",
+            help="Open loop: requests arrive at this rate a second, come what may.",
+        ),
     ] = None,
-    arrivals: Annotated[Literal["poisson", "fixed"], typer.Option(help="Of the open loop.")] = "poisson",
+    arrivals: Annotated[
+        Literal["poisson", "fixed"], typer.Option(help="Of the open loop.")
+    ] = "poisson",
     length: Annotated[
-        float, typer.Option("--duration", metavar="TIME", parser=duration, help="That is measured, of each load.")
+        float,
+        typer.Option(
+            "--duration", metavar="TIME", parser=duration, help="That is measured, of each load."
+        ),
     ] = "10s",  # type: ignore[assignment] # typer parses defaults too
     warm_up: WarmUp = "2s",  # type: ignore[assignment]
     timeout: Timeout = "60s",  # type: ignore[assignment]
@@ -55,8 +66,9 @@ def run(
 ) -> None:
     """Load a pipeline: images/s and boxes/s, latency with intervals, and where the time goes.
 
-    A closed loop says what a server can do; an open loop what callers meet who do not wait for each other. Its latency
-    is counted from the scheduled send, so a stall is charged to everyone who waited. Ends with 1 where a run is void.
+    A closed loop says what a server can do; an open loop what callers meet who do not wait for each
+    other. Its latency is counted from the scheduled send, so a stall is charged to everyone who
+    waited. Ends with 1 where a run is void.
     """
     one_of(repository, url)
     loads = _loads(concurrency or [], rate or [], arrivals)
@@ -82,7 +94,9 @@ def run(
     end_if_void(list(trials))
 
 
-def _loads(concurrency: list[str], rate: list[str], arrivals: Literal["poisson", "fixed"]) -> "list[Load]":
+def _loads(
+    concurrency: list[str], rate: list[str], arrivals: Literal["poisson", "fixed"]
+) -> "list[Load]":
     from boxwise_perf.load import Closed, Open
 
     if concurrency and rate:

@@ -1,4 +1,6 @@
-"""Any number of images, a few in flight: in order or as they complete, each with its result or its error."""
+"""Any number of images, a few in flight: in order or as they complete, each with its result or its
+error.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,8 @@ CallT = TypeVar("CallT", bound=_Call)
 class _Window(Generic[CallT]):
     """What was sent and not yet handed out.
 
-    Twice as many as are in flight: one slow image at the head then does not stop those behind it at once.
+    Twice as many as are in flight: one slow image at the head then does not stop those behind it at
+    once.
     """
 
     def __init__(self, concurrency: int, ordered: bool, on_progress: Progress | None) -> None:
@@ -153,7 +156,9 @@ def predict_in_threads(
                     yield window.outcome(index, image, _settled(call))
                 elif window.entries or source is not None:
                     with changed:
-                        changed.wait(_LOOK_S)  # a completion between two looks is met at the next one
+                        changed.wait(
+                            _LOOK_S
+                        )  # a completion between two looks is met at the next one
                 elif broken is not None:
                     raise broken
                 else:
@@ -196,7 +201,9 @@ async def predict_in_tasks(
                 index, image, task = entry
                 yield window.outcome(index, image, await _settled_task(task))
                 continue
-            waiting = {task for _, _, task in window.entries if not task.done()} | ({coming} if coming else set())
+            waiting = {task for _, _, task in window.entries if not task.done()} | (
+                {coming} if coming else set()
+            )
             if not waiting:
                 break
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)

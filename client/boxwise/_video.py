@@ -32,12 +32,12 @@ class Frame:
     Attributes:
         number: in the video, from 0; numbers are missing where frames were left out.
         time_s: seconds since its beginning; None where the source does not say.
-        image: uint8 [height, width, 3] RGB, turned as the video says that it is to be shown; None where the frame
-            could not be decoded.
+        image: uint8 [height, width, 3] RGB, turned as the video says that it is to be shown; None
+            where the frame could not be decoded.
         result: None where it failed.
         error: None where it did not.
-        tracker_ids: int64 [n], a number for each row of `result` that follows its object from frame to frame, -1
-            where the tracker is not sure of it yet; None without `track`.
+        tracker_ids: int64 [n], a number for each row of `result` that follows its object from frame
+            to frame, -1 where the tracker is not sure of it yet; None without `track`.
     """
 
     number: int
@@ -86,7 +86,12 @@ def predict_frames(
     def frames() -> Iterator[Frame]:
         with reader:
             for outcome in predict_in_threads(
-                sent_or_failed, pixels(), concurrency, ordered=True, on_progress=on_progress, changed=reader.changed
+                sent_or_failed,
+                pixels(),
+                concurrency,
+                ordered=True,
+                on_progress=on_progress,
+                changed=reader.changed,
             ):
                 yield _frame(sent.popleft(), outcome.result, outcome.error, tracker)
 
@@ -108,7 +113,11 @@ async def predict_frames_async(
     sent: deque[SourceFrame] = deque()
 
     def sent_or_failed(pixels: Any) -> asyncio.Task[Result]:
-        return asyncio.create_task(_raise(pixels)) if isinstance(pixels, BoxwiseError) else submit(pixels)
+        return (
+            asyncio.create_task(_raise(pixels))
+            if isinstance(pixels, BoxwiseError)
+            else submit(pixels)
+        )
 
     async def pixels() -> AsyncIterator[Any]:
         while (frame := await asyncio.to_thread(reader.wait)) is not None:
@@ -122,7 +131,9 @@ async def predict_frames_async(
             yield _frame(sent.popleft(), outcome.result, outcome.error, tracker)
 
 
-def _frame(frame: SourceFrame, result: Result | None, error: BoxwiseError | None, tracker: Any) -> Frame:
+def _frame(
+    frame: SourceFrame, result: Result | None, error: BoxwiseError | None, tracker: Any
+) -> Frame:
     ids = None
     if tracker is not None:
         ids = _track(tracker, result) if result is not None else np.empty(0, np.int64)
@@ -137,7 +148,8 @@ async def _raise(error: BoxwiseError) -> Result:
 class _Reader:
     """Reads a video in a thread, one frame ahead; a live one keeps the newest frame only.
 
-    Iterating yields `NOTHING_YET` where the next frame is not there yet; `changed` says when to look again.
+    Iterating yields `NOTHING_YET` where the next frame is not there yet; `changed` says when to
+    look again.
     """
 
     def __init__(self, frames: Iterator[SourceFrame], *, live: bool) -> None:
@@ -228,12 +240,16 @@ def _tracker(track: bool) -> Any:
     try:
         import supervision
     except ImportError as error:
-        raise InvalidArgument('track: to follow objects, pip install "boxwise[track]" (supervision)') from error
+        raise InvalidArgument(
+            'track: to follow objects, pip install "boxwise[track]" (supervision)'
+        ) from error
     return supervision.ByteTrack()
 
 
 def _track(tracker: Any, result: Result) -> NDArray[np.int64]:
-    """The tracker's number for each row; it answers with the rows that it is sure of, in an order of its own."""
+    """The tracker's number for each row; it answers with the rows that it is sure of, in an order
+    of its own.
+    """
     detections = result.to_supervision()
     detections.data["row"] = np.arange(len(result))
     tracked = tracker.update_with_detections(detections)

@@ -13,7 +13,9 @@ from boxwise_eval.datasets.base import LabelledImage, plain
 from boxwise_eval.detection import Matches
 from boxwise_eval.run import Found
 
-Pairs = list[tuple[int, NDArray[np.int64]]]  # the true label, and the k that were said of it, best first
+Pairs = list[
+    tuple[int, NDArray[np.int64]]
+]  # the true label, and the k that were said of it, best first
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,8 @@ def of_boxes(
     matches: Sequence[Matches],
     names: Sequence[str],
 ) -> Pairs:
-    """The pairs of boxes that were found: what a box's own attributes say of it, or else the name of its class.
+    """The pairs of boxes that were found: what a box's own attributes say of it, or else the name
+    of its class.
 
     Args:
         classifier: its name.
@@ -92,7 +95,9 @@ def of_images(
     ids = _ids(labels)
     truths = (plain(names[image.class_ids[0]]) for image in images)
     return [
-        (ids[truth], each.label_ids[classifier][0]) for truth, each in zip(truths, found, strict=True) if truth in ids
+        (ids[truth], each.label_ids[classifier][0])
+        for truth, each in zip(truths, found, strict=True)
+        if truth in ids
     ]
 
 

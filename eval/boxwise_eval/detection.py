@@ -35,7 +35,8 @@ class Matches:
 
 @dataclass(frozen=True, eq=False)
 class DetectionFigures:
-    """How good a detector is; figures are 0 to 1, None where the set has nothing to measure them on.
+    """How good a detector is; figures are 0 to 1, None where the set has nothing to measure them
+    on.
 
     Attributes:
         map: mean average precision over IoU .5 to .95 and over classes.
@@ -92,7 +93,9 @@ def evaluate(
         max_detections: the most of an image that count.
     """
     evaluation = _run(samples, found, len(names), max_detections)
-    precision: NDArray[np.float64] = evaluation.eval["precision"]  # [IoU, recall, class, area, max detections]
+    precision: NDArray[np.float64] = evaluation.eval[
+        "precision"
+    ]  # [IoU, recall, class, area, max detections]
     by_class = {
         names[i]: float(values.mean())
         for i in range(len(names))
@@ -100,8 +103,12 @@ def evaluate(
     }
     matches = _matches(evaluation, len(samples), working_threshold)
     right = sum(len(each.right) for each in matches)
-    wrong, missed = (sum(len(getattr(each, kind)) for each in matches) for kind in ("wrong", "missed"))
-    seen = precision[_IOU_50, :, [i for i, name in enumerate(names) if name in by_class], _ALL_AREAS, -1]
+    wrong, missed = (
+        sum(len(getattr(each, kind)) for each in matches) for kind in ("wrong", "missed")
+    )
+    seen = precision[
+        _IOU_50, :, [i for i, name in enumerate(names) if name in by_class], _ALL_AREAS, -1
+    ]
     return DetectionFigures(
         map=_mean(precision[:, :, :, _ALL_AREAS, -1]),
         map50=_mean(precision[_IOU_50, :, :, _ALL_AREAS, -1]),
@@ -116,11 +123,16 @@ def evaluate(
     )
 
 
-def _run(samples: Sequence[LabelledImage], found: Sequence[Found], classes: int, max_detections: int) -> Any:
+def _run(
+    samples: Sequence[LabelledImage], found: Sequence[Found], classes: int, max_detections: int
+) -> Any:
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    head = {"images": [{"id": i} for i in range(len(samples))], "categories": [{"id": i} for i in range(classes)]}
+    head = {
+        "images": [{"id": i} for i in range(len(samples))],
+        "categories": [{"id": i} for i in range(classes)],
+    }
     truth, answers = COCO(), COCO()
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its timings
         truth.dataset = head | {"annotations": _numbered(_truth(samples))}
@@ -138,20 +150,32 @@ def _truth(samples: Sequence[LabelledImage]) -> Iterator[dict[str, Any]]:
     for image, sample in enumerate(samples):
         rows = zip(sample.boxes, sample.class_ids, sample.areas, sample.crowd, strict=True)
         for row, (box, class_id, area, crowd) in enumerate(rows):
-            yield _annotation(image, row, box, class_id) | {"area": float(area), "iscrowd": int(crowd)}
+            yield _annotation(image, row, box, class_id) | {
+                "area": float(area),
+                "iscrowd": int(crowd),
+            }
 
 
 def _answers(found: Sequence[Found]) -> Iterator[dict[str, Any]]:
     for image, each in enumerate(found):
-        for row, (box, class_id, score) in enumerate(zip(each.boxes, each.class_ids, each.scores, strict=True)):
+        for row, (box, class_id, score) in enumerate(
+            zip(each.boxes, each.class_ids, each.scores, strict=True)
+        ):
             annotation = _annotation(image, row, box, class_id)
             _, _, width, height = annotation["bbox"]
             yield annotation | {"area": width * height, "iscrowd": 0, "score": float(score)}
 
 
-def _annotation(image: int, row: int, box: NDArray[np.float32], class_id: np.int64) -> dict[str, Any]:
+def _annotation(
+    image: int, row: int, box: NDArray[np.float32], class_id: np.int64
+) -> dict[str, Any]:
     x1, y1, x2, y2 = box.tolist()
-    return {"image_id": image, "row": row, "category_id": int(class_id), "bbox": [x1, y1, x2 - x1, y2 - y1]}
+    return {
+        "image_id": image,
+        "row": row,
+        "category_id": int(class_id),
+        "bbox": [x1, y1, x2 - x1, y2 - y1],
+    }
 
 
 def _numbered(annotations: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -160,7 +184,9 @@ def _numbered(annotations: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _matches(evaluation: Any, count: int, working_threshold: float) -> tuple[Matches, ...]:
-    """The matches of COCOeval at IoU 0.5. It lets the better score choose first, so a threshold may come after."""
+    """The matches of COCOeval at IoU 0.5. It lets the better score choose first, so a threshold may
+    come after.
+    """
     rows = {
         kind: {number: annotation["row"] for number, annotation in annotations.anns.items()}
         for kind, annotations in (("truth", evaluation.cocoGt), ("answer", evaluation.cocoDt))
@@ -174,10 +200,16 @@ def _matches(evaluation: Any, count: int, working_threshold: float) -> tuple[Mat
             continue
         image = each["image_id"]
         truth = {
-            rows["truth"][number] for number, crowd in zip(each["gtIds"], each["gtIgnore"], strict=True) if not crowd
+            rows["truth"][number]
+            for number, crowd in zip(each["gtIds"], each["gtIgnore"], strict=True)
+            if not crowd
         }
         columns = zip(
-            each["dtIds"], each["dtMatches"][_IOU_50], each["dtIgnore"][_IOU_50], each["dtScores"], strict=True
+            each["dtIds"],
+            each["dtMatches"][_IOU_50],
+            each["dtIgnore"][_IOU_50],
+            each["dtScores"],
+            strict=True,
         )
         for number, match, ignored, score in columns:
             if ignored or score < working_threshold:

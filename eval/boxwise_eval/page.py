@@ -44,13 +44,22 @@ def _detection(report: Report, figures: DetectionFigures) -> Iterator[Block]:
     yield Paragraph(report.conditions())
     if figures.curve:
         yield _plot(
-            "precision over recall at IoU .5, mean over classes", (6, 4), lambda axes: _draw_curve(axes, figures)
+            "precision over recall at IoU .5, mean over classes",
+            (6, 4),
+            lambda axes: _draw_curve(axes, figures),
         )
     if figures.classes:
         height = 1 + 0.22 * len(figures.classes)
-        yield _plot("AP@[.5:.95] of each class", (8, height), lambda axes: _draw_classes(axes, figures.classes))
+        yield _plot(
+            "AP@[.5:.95] of each class",
+            (8, height),
+            lambda axes: _draw_classes(axes, figures.classes),
+        )
     yield Heading("The worst images")
-    yield Paragraph(f"Green: right, red: wrong, orange: missed, at score {report.working_threshold:g} and IoU .5.")
+    yield Paragraph(
+        f"Green: right, red: wrong, orange: missed, at score {report.working_threshold:g} "
+        "and IoU .5."
+    )
     names = report.dataset.names or ()
     rows = zip(report.dataset.images, report.found, figures.matches, strict=True)
     ranked = sorted(rows, key=lambda row: -(len(row[2].wrong) + len(row[2].missed)))
@@ -71,7 +80,11 @@ def _classifier(name: str, figures: ClassifierFigures) -> Iterator[Block]:
             mistakes[label] = mistakes.get(label, 0) + (count if true != said else 0)
     shown = sorted(sorted(mistakes, key=lambda label: -mistakes[label])[:_MOST_CLASSES])
     side = 2.5 + 0.25 * len(shown)
-    yield _plot("confusion matrix", (side, side), lambda axes: _draw_confusion(axes, figures.confusion, shown))
+    yield _plot(
+        "confusion matrix",
+        (side, side),
+        lambda axes: _draw_confusion(axes, figures.confusion, shown),
+    )
 
 
 def _table(rows: Mapping[str, float | int | None]) -> Table:
@@ -105,7 +118,9 @@ def _draw_classes(axes: Any, classes: Mapping[str, float]) -> None:
     axes.margins(y=0.01)
 
 
-def _draw_confusion(axes: Any, confusion: Mapping[tuple[str, str], int], labels: Sequence[str]) -> None:
+def _draw_confusion(
+    axes: Any, confusion: Mapping[tuple[str, str], int], labels: Sequence[str]
+) -> None:
     counts = np.array([[confusion.get((true, said), 0) for said in labels] for true in labels])
     axes.imshow(counts, cmap="Blues")
     names = [label or "(not asked)" for label in labels]

@@ -24,7 +24,8 @@ class Report:
         pipeline: its name.
         dataset: the set, `class_ids` by the pipeline's labels where it has boxes.
         thresholds: sent with each request.
-        working_threshold: the pipeline's own, at which precision and recall are; None without a detector.
+        working_threshold: the pipeline's own, at which precision and recall are; None without a
+            detector.
         found: of each image.
         detection: None without a detector.
         classifiers: of those for which the set knows the truth.
@@ -44,7 +45,8 @@ class Report:
         """What the figures of boxes depend on."""
         sent = self.thresholds
         return (
-            f"mAP and AP: score {sent.score:g}, NMS IoU {sent.iou:g}, at most {sent.max_detections} an image; "
+            f"mAP and AP: score {sent.score:g}, NMS IoU {sent.iou:g}, at most "
+            f"{sent.max_detections} an image; "
             f"precision and recall: score {self.working_threshold:g}, the pipeline's own"
         )
 
@@ -71,7 +73,8 @@ class Report:
                     "top1": each.top1,
                     "top5": each.top5,
                     "confusion": [
-                        {"true": true, "said": answer, "count": n} for (true, answer), n in each.confusion.items()
+                        {"true": true, "said": answer, "count": n}
+                        for (true, answer), n in each.confusion.items()
                     ],
                 }
                 for name, each in self.classifiers.items()
@@ -81,7 +84,8 @@ class Report:
 
 
 _WHY_NOTHING = {
-    True: "give the set names (data.yaml or classes.txt), since its numbers may mean other classes than the pipeline's",
+    True: "give the set names (data.yaml or classes.txt), since its numbers may mean other "
+    "classes than the pipeline's",
     False: "the pipeline finds nothing at all on these images",
 }
 
@@ -111,16 +115,26 @@ def evaluate(
     """
     notes = list(dataset.notes)
     if (info.detector is not None) != dataset.boxed:
-        kind, fit = ("has a detector", "boxes") if info.detector else ("has no detector", "a folder for each class")
-        raise EvalError(f"pipeline {info.pipeline} {kind}: expected a set with {fit}, got {dataset.kind}")
+        kind, fit = (
+            ("has a detector", "boxes")
+            if info.detector
+            else ("has no detector", "a folder for each class")
+        )
+        raise EvalError(
+            f"pipeline {info.pipeline} {kind}: expected a set with {fit}, got {dataset.kind}"
+        )
     numbered = dataset.names is None
     if info.detector:
         if not any(len(each.boxes) for each in dataset.images):
-            raise EvalError(f"none of the {len(dataset.images)} images has an object in its labels: nothing to measure")
+            raise EvalError(
+                f"none of the {len(dataset.images)} images has an object in its labels: "
+                "nothing to measure"
+            )
         dataset = dataset.named_by(info.detector.labels)
         if thresholds.max_detections > info.detector.max_detections:
             notes.append(
-                f"at most {info.detector.max_detections} detections an image, not {thresholds.max_detections}: "
+                f"at most {info.detector.max_detections} detections an image, not "
+                f"{thresholds.max_detections}: "
                 "the pipeline was exported so"
             )
             thresholds = replace(thresholds, max_detections=info.detector.max_detections)
@@ -133,7 +147,9 @@ def evaluate(
     boxes = None
     if working is not None:
         most = thresholds.max_detections
-        boxes = detection.evaluate(images, found, names, working_threshold=working, max_detections=most)
+        boxes = detection.evaluate(
+            images, found, names, working_threshold=working, max_detections=most
+        )
         if not boxes.map50:
             nothing = "no detection is on a labelled object of its class (IoU .5)"
             if numbered or not any(len(each.boxes) for each in found):
@@ -149,14 +165,19 @@ def evaluate(
         if figures := classification.figures(pairs, each.labels):
             classifiers[each.name] = figures
         else:
-            notes.append(f"{each.name}: the set does not say what it should, so it was not measured")
-    return Report(info.pipeline, dataset, thresholds, working, found, boxes, classifiers, tuple(notes))
+            notes.append(
+                f"{each.name}: the set does not say what it should, so it was not measured"
+            )
+    return Report(
+        info.pipeline, dataset, thresholds, working, found, boxes, classifiers, tuple(notes)
+    )
 
 
 def _check_known(names: Sequence[str], labels: Sequence[Sequence[str]]) -> None:
     known = {plain(label) for each in labels for label in each}
     if unknown := [name for name in names if plain(name) not in known]:
         raise EvalError(
-            f"no classifier has the labels {', '.join(unknown[:10])[:200]}{', ...' if len(unknown) > 10 else ''}, "
+            "no classifier has the labels "
+            f"{', '.join(unknown[:10])[:200]}{', ...' if len(unknown) > 10 else ''}, "
             "which folders of the set are called after; rename or remove them"
         )

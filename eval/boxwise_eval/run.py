@@ -21,7 +21,8 @@ _LONGEST_PAUSE_S = 10.0
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What is asked for with each request: the evaluation's own, whatever the pipeline's defaults are.
+    """What is asked for with each request: the evaluation's own, whatever the pipeline's defaults
+    are.
 
     mAP counts what is found with little confidence too, so nearly everything is asked for.
     """
@@ -52,12 +53,15 @@ class Found:
 Predict = Callable[[Path, Thresholds], Found]
 
 
-def served(client: Client, *, retries: int = 2, pause: Callable[[float], None] = time.sleep) -> Predict:
+def served(
+    client: Client, *, retries: int = 2, pause: Callable[[float], None] = time.sleep
+) -> Predict:
     """Ask a running server.
 
     Args:
         client: of the pipeline; its `timeout_s` is the deadline of each request.
-        retries: how often a request that failed is sent again, where it may succeed then: an overload, a deadline.
+        retries: how often a request that failed is sent again, where it may succeed then: an
+            overload, a deadline.
         pause: waits for seconds between two of them.
     """
 
@@ -78,7 +82,8 @@ def served(client: Client, *, retries: int = 2, pause: Callable[[float], None] =
                     raise
                 if tried > retries:
                     raise EvalError(
-                        f"{path}: {error}, {tried} times over; allow more with --timeout, or send fewer at once with "
+                        f"{path}: {error}, {tried} times over; allow more with --timeout, "
+                        "or send fewer at once with "
                         "--concurrency"
                     ) from error
                 pause(min(2.0 ** (tried - 1), _LONGEST_PAUSE_S))

@@ -28,7 +28,8 @@ class Accuracy:
     """What was measured; figures are 0 to 1.
 
     Attributes:
-        figures: "detector map" (mAP@[.5:.95]), and "<classifier> top-1" where the set knows the truth.
+        figures: "detector map" (mAP@[.5:.95]), and "<classifier> top-1" where the set knows the
+            truth.
         exact: the same of the pipeline in fp32.
         limit: how much of each may be lost.
         images: of the set.
@@ -54,8 +55,10 @@ class Accuracy:
         for name, value in self.figures.items():
             if (lost := self.exact[name] - value) > self.limit:
                 raise ParityError(
-                    f"{name}: {value:.4f}, {lost:.4f} less than in fp32, and {self.limit:g} may be lost; "
-                    "nothing was published. Choose another --precision, or allow more under `tolerances: accuracy`"
+                    f"{name}: {value:.4f}, {lost:.4f} less than in fp32, and {self.limit:g} "
+                    "may be lost; "
+                    "nothing was published. Choose another --precision, or allow more under "
+                    "`tolerances: accuracy`"
                 )
 
 
@@ -108,5 +111,7 @@ def measure(plan: Plan, chain: Chain, dataset: Dataset) -> dict[str, float]:
     if report.detection and report.detection.map is not None:
         figures = {"detector map": report.detection.map, **figures}
     if not figures:
-        raise ExportError("--data: the set says nothing that could be measured; expected boxes, or labels")
+        raise ExportError(
+            "--data: the set says nothing that could be measured; expected boxes, or labels"
+        )
     return figures

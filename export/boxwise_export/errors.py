@@ -2,7 +2,9 @@
 
 
 class ExportError(ValueError):
-    """The pipeline cannot be exported; the message names the key or tensor, what was expected, and the fix."""
+    """The pipeline cannot be exported; the message names the key or tensor, what was expected, and
+    the fix.
+    """
 
 
 class PipelineError(ExportError):

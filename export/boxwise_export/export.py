@@ -62,17 +62,20 @@ def export(
     Args:
         file: the pipeline file.
         out: the repository; made where there is none.
-        cores: of the machine that will serve; None to let instances follow those of whatever machine serves.
+        cores: of the machine that will serve; None to let instances follow those of whatever
+            machine serves.
         precision: of the graphs.
-        calibration: a folder of images to compare on; None for the demo's photos, fetched into the user's cache.
-        data: a labelled set; where there is one, what a lower precision loses is judged by accuracy on it.
+        calibration: a folder of images to compare on; None for the demo's photos, fetched into the
+            user's cache.
+        data: a labelled set; where there is one, what a lower precision loses is judged by accuracy
+            on it.
         keep: how many revisions can be gone back to, this one included.
         sheet: whether the images that were compared on, annotated, are left in the repository.
         report: told each step.
 
     Raises:
-        ExportError: what is wrong, where, and the fix; ParityError where the stages differ from the source. The
-            repository is as it was.
+        ExportError: what is wrong, where, and the fix; ParityError where the stages differ from the
+            source. The repository is as it was.
     """
     pipeline = load_pipeline(file)
     text = file.read_text(encoding="utf-8")
@@ -82,7 +85,9 @@ def export(
     first = read_image(images[0], plan.limits.max_pixels)
     plan = replace(plan, warmup_image=encode(first, plan.limits))
     if precision == "int8":
-        frames = [read_image(path, plan.limits.max_pixels) for path in spread(images, _MOST_CALIBRATION)]
+        frames = [
+            read_image(path, plan.limits.max_pixels) for path in spread(images, _MOST_CALIBRATION)
+        ]
         with staged(plan) as exact:
             plan = quantized(plan, exact, frames, report)
     judgement = _judged(pipeline, plan, images, dataset, report)
@@ -100,7 +105,10 @@ def export(
     )
     _say(publication.lines(), report)
     if publication.revision.sheet:
-        report(f"look at {out / publication.revision.sheet}: the images that it was compared on, with what it finds")
+        report(
+            f"look at {out / publication.revision.sheet}: the images that it was compared "
+            "on, with what it finds"
+        )
     _say((f"WARNING: {warning}" for warning in found), report)
     return Exported(plan, judgement.parity, accuracy, found, publication)
 
@@ -127,12 +135,16 @@ def _judged(
         chosen = spread(images, MOST_IMAGES)
         parity = check_parity(plan, chain, chosen, limits)
         _say(parity.lines(), report)
-        observed = observe(plan, chain, [(path.name, read_image(path, plan.limits.max_pixels)) for path in chosen])
+        observed = observe(
+            plan, chain, [(path.name, read_image(path, plan.limits.max_pixels)) for path in chosen]
+        )
         accuracy = _accuracy(pipeline, plan, chain, dataset, limits, report) if dataset else None
     if accuracy:
         _say(accuracy.lines(), report)
         accuracy.require()
-    if not accuracy or plan.precision == "fp32":  # what a lower one may do is better said by accuracy than by parity
+    if (
+        not accuracy or plan.precision == "fp32"
+    ):  # what a lower one may do is better said by accuracy than by parity
         parity.require()
     return _Judgement(parity, accuracy, _warnings(plan, observed), contact_sheet(observed))
 
@@ -184,5 +196,6 @@ def images_of(calibration: Path | None, report: Report) -> list[Path]:
         return list(fetch(PHOTOS, cache_folder() / "demo", report).values())
     except DownloadError as error:
         raise ExportError(
-            f"there are no images to compare on: {error}; name a folder of yours with --calibration DIR"
+            f"there are no images to compare on: {error}; name a folder of yours with "
+            "--calibration DIR"
         ) from error

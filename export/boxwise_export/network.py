@@ -1,4 +1,6 @@
-"""A checkpoint, read and run once: what its input is, whether it takes batches, and what it gives."""
+"""A checkpoint, read and run once: what its input is, whether it takes batches,
+and what it gives.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ class Network:
     alone: str | None
 
 
-def read_network(weights: Weights, size: tuple[int, int] | None, key: str, size_key: str, report: Report) -> Network:
+def read_network(
+    weights: Weights, size: tuple[int, int] | None, key: str, size_key: str, report: Report
+) -> Network:
     """Read a checkpoint, settle its size, open its batch and run it.
 
     Args:
@@ -70,12 +74,19 @@ def read_network(weights: Weights, size: tuple[int, int] | None, key: str, size_
 
 
 def _settle_size(graph: SourceInput, asked: tuple[int, int] | None, key: str) -> tuple[int, int]:
-    """Height and width: the graph's own where it has them, which the pipeline file must not contradict."""
+    """Height and width: the graph's own where it has them, which the pipeline file must not
+    contradict.
+    """
     if graph.height is not None and graph.width is not None:
         fixed = (graph.height, graph.width)
         if asked is not None and asked != fixed:
-            raise PipelineError(f"{key}: {list(asked)}, but the graph takes {list(fixed)}; leave it out or correct it")
+            raise PipelineError(
+                f"{key}: {list(asked)}, but the graph takes {list(fixed)}; leave it out or "
+                "correct it"
+            )
         return fixed
     if asked is None:
-        raise PipelineError(f"{key}: the graph takes images of any size; say which it was trained on")
+        raise PipelineError(
+            f"{key}: the graph takes images of any size; say which it was trained on"
+        )
     return asked

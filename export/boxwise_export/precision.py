@@ -32,7 +32,10 @@ def quantized(plan: Plan, chain: Chain, frames: Frames, report: Report) -> Plan:
         detector = replace(detector, graph=to_int8(detector.graph, _canvases(chain, frames)))
     classifiers = []
     for classifier in plan.classifiers:
-        report(f"{classifier.spec.name}: int8, its ranges found on {len(frames)} images and the boxes in them")
+        report(
+            f"{classifier.spec.name}: int8, its ranges found on {len(frames)} images and "
+            "the boxes in them"
+        )
         crops = (crops_of(classifier, chain, frame) for frame in frames)
         classifiers.append(replace(classifier, graph=to_int8(classifier.graph, crops)))
     return replace(plan, detector=detector, classifiers=tuple(classifiers), precision="int8")

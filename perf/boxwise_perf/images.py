@@ -30,8 +30,8 @@ class Request:
 class BoxesPerImage:
     """How many boxes each image of a load has: always `mean`, or Poisson-distributed around it.
 
-    The models of such a load answer constants (`null.nullify`), more boxes than any image has; each request asks for
-    as many as were drawn for it.
+    The models of such a load answer constants (`null.nullify`), more boxes than any image has; each
+    request asks for as many as were drawn for it.
     """
 
     mean: float
@@ -68,7 +68,9 @@ class ImageSet:
     boxes: str | None = None
 
     def __str__(self) -> str:
-        size = f"{self.width[1]}x{self.height[1]}" + (" (median)" if self.width[0] != self.width[2] else "")
+        size = f"{self.width[1]}x{self.height[1]}" + (
+            " (median)" if self.width[0] != self.width[2] else ""
+        )
         return f"{self.count} images, {self.source}, {size}, {self.mean_bytes / 1e3:.0f} KB" + (
             f", {self.boxes} boxes an image" if self.boxes else ""
         )
@@ -85,7 +87,9 @@ def from_folder(folder: Path) -> tuple[ImageSet, list[bytes]]:
     held = 0
     files = sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES)
     if not files:
-        raise LoadError(f"{folder}: holds no image ({', '.join(SUFFIXES)}): give a folder with some")
+        raise LoadError(
+            f"{folder}: holds no image ({', '.join(SUFFIXES)}): give a folder with some"
+        )
     for path in files:
         try:
             content = path.read_bytes()
@@ -101,7 +105,9 @@ def from_folder(folder: Path) -> tuple[ImageSet, list[bytes]]:
 
 
 def synthetic(width: int, height: int, seed: int) -> tuple[ImageSet, list[bytes]]:
-    """JPEGs of one size with the detail of photos, from seeded noise; a detector finds next to nothing in them."""
+    """JPEGs of one size with the detail of photos, from seeded noise; a detector finds next to
+    nothing in them.
+    """
     contents = [noise(width, height, seed + number) for number in range(SYNTHETIC_COUNT)]
     source = f"synthetic {width}x{height}, seed {seed}"
     return _described(source, contents, [(width, height)] * len(contents)), contents
@@ -111,23 +117,33 @@ def requests(images: Sequence[bytes], boxes: Sequence[int] | None = None) -> lis
     """A request for each image; with `boxes`, one for each of those, the images taken in turn."""
     if boxes is None:
         return [Request(image) for image in images]
-    return [Request(images[number % len(images)], _asking(many)) for number, many in enumerate(boxes)]
+    return [
+        Request(images[number % len(images)], _asking(many)) for number, many in enumerate(boxes)
+    ]
 
 
 def _asking(boxes: int) -> dict[str, Any]:
-    """What makes a null model's reply have so many boxes: none has a score of 1, and at an IoU of 1 all stay."""
+    """What makes a null model's reply have so many boxes: none has a score of 1, and at an IoU of 1
+    all stay.
+    """
     return {"max_detections": boxes, "iou_threshold": 1.0} if boxes else {"score_threshold": 1.0}
 
 
 def noise(width: int, height: int, seed: int) -> bytes:
     """A JPEG with the detail of a photo: seeded noise of 16 pixels' grain."""
-    grain = np.random.default_rng(seed).integers(0, 256, (height // 16 + 1, width // 16 + 1, 3), np.uint8)
+    grain = np.random.default_rng(seed).integers(
+        0, 256, (height // 16 + 1, width // 16 + 1, 3), np.uint8
+    )
     file = io.BytesIO()
-    Image.fromarray(grain).resize((width, height), Image.Resampling.BICUBIC).save(file, "JPEG", quality=90)
+    Image.fromarray(grain).resize((width, height), Image.Resampling.BICUBIC).save(
+        file, "JPEG", quality=90
+    )
     return file.getvalue()
 
 
-def _described(source: str, contents: Sequence[bytes], sizes: Sequence[tuple[int, int]]) -> ImageSet:
+def _described(
+    source: str, contents: Sequence[bytes], sizes: Sequence[tuple[int, int]]
+) -> ImageSet:
     widths, heights = (sorted(side) for side in zip(*sizes, strict=True))
     middle = len(sizes) // 2
     return ImageSet(

@@ -1,6 +1,8 @@
-"""What goes with a release: its files, the bill of what it is served with, licences, and known vulnerabilities.
+"""What goes with a release: its files, the bill of what it is served with, licences, and known
+vulnerabilities.
 
-`make release`, `make licences` and `make audit` run it in .venv-release; it is no part of what is installed.
+`make release`, `make licences` and `make audit` run it in .venv-release; it is no part of what is
+installed.
 """
 
 from pathlib import Path

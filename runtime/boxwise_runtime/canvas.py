@@ -34,9 +34,10 @@ class Geometry(NamedTuple):
 def fit(height: int, width: int, canvas_height: int, canvas_width: int, resize: Resize) -> Geometry:
     """Find where an image of `height` x `width` lies on the canvas.
 
-    A letterbox keeps the aspect; its sides are whole pixels and never below one, and the scale is that of these
-    sides, so that undoing it is exact. Centred, sides are rounded, and the left and top padding are rounded down. At
-    the top left, sides are cut down, as by YOLOX, whose letterbox it is: rounded, its COCO mAP moves by 0.004.
+    A letterbox keeps the aspect; its sides are whole pixels and never below one, and the scale is
+    that of these sides, so that undoing it is exact. Centred, sides are rounded, and the left and
+    top padding are rounded down. At the top left, sides are cut down, as by YOLOX, whose letterbox
+    it is: rounded, its COCO mAP moves by 0.004.
     """
     if resize == "stretch":
         new_height, new_width = canvas_height, canvas_width
@@ -61,8 +62,12 @@ def _cut_down(side: float) -> int:
 
 
 def decoded_scale(geometry: Geometry) -> int:
-    """By how much an image can be decoded smaller and still have a pixel for each of the canvas: 1, 2, 4 or 8."""
-    return next((scale for scale in (8, 4, 2) if scale * max(geometry.scale_x, geometry.scale_y) <= 1), 1)
+    """By how much an image can be decoded smaller and still have a pixel for each of the canvas: 1,
+    2, 4 or 8.
+    """
+    return next(
+        (scale for scale in (8, 4, 2) if scale * max(geometry.scale_x, geometry.scale_y) <= 1), 1
+    )
 
 
 def draw(
@@ -84,7 +89,10 @@ def draw(
         interpolation: how pixels between pixels are found.
         color_order: the order of the canvas's channels.
     """
-    width, height = round(geometry.width * geometry.scale_x), round(geometry.height * geometry.scale_y)
+    width, height = (
+        round(geometry.width * geometry.scale_x),
+        round(geometry.height * geometry.scale_y),
+    )
     left, top = int(geometry.pad_x), int(geometry.pad_y)
     covered = canvas[top : top + height, left : left + width]
     if covered.shape != canvas.shape:
@@ -94,9 +102,13 @@ def draw(
         cv2.cvtColor(covered, cv2.COLOR_RGB2BGR, dst=covered)
 
 
-def resize_to(image: NDArray[np.uint8], height: int, width: int, interpolation: Interpolation) -> NDArray[np.uint8]:
+def resize_to(
+    image: NDArray[np.uint8], height: int, width: int, interpolation: Interpolation
+) -> NDArray[np.uint8]:
     """Resize uint8 [h, w, 3] to [height, width, 3]."""
-    return cv2.resize(image, (width, height), interpolation=_INTERPOLATION[interpolation]).astype(np.uint8, copy=False)
+    return cv2.resize(image, (width, height), interpolation=_INTERPOLATION[interpolation]).astype(
+        np.uint8, copy=False
+    )
 
 
 def to_image(boxes: NDArray[np.float32], geometry: Geometry) -> NDArray[np.float32]:

@@ -21,9 +21,10 @@ class CropSpec:
         width: of the crop, pixels.
         padding: context around a box, as a fraction of its sides, on each side.
         keep_aspect: letterbox the region instead of stretching it.
-        resize_shorter: resize the region's shorter side to this many pixels, then cut the centre, the way ImageNet
-            classifiers are evaluated; 0 for not.
-        resize_height: stretch the region to this height and `resize_width`, then cut the centre; 0 for not.
+        resize_shorter: resize the region's shorter side to this many pixels, then cut the centre,
+            the way ImageNet classifiers are evaluated; 0 for not.
+        resize_height: stretch the region to this height and `resize_width`, then cut the centre; 0
+            for not.
         resize_width: see there.
         pad_value: 0 to 255, of the letterbox.
         interpolation: how pixels between pixels are found.
@@ -43,7 +44,9 @@ class CropSpec:
 
 
 def crop(frame: NDArray[np.uint8], boxes: NDArray[np.float32], spec: CropSpec) -> NDArray[np.uint8]:
-    """Cut boxes [m, 4] (xyxy, frame pixels) out of a frame uint8 [H, W, 3] -> uint8 [m, height, width, 3]."""
+    """Cut boxes [m, 4] (xyxy, frame pixels) out of a frame uint8 [H, W, 3] -> uint8 [m, height,
+    width, 3].
+    """
     crops = np.empty((len(boxes), spec.height, spec.width, 3), np.uint8)
     for row, box in enumerate(boxes.tolist()):
         left, top, right, bottom = region(box, frame.shape[0], frame.shape[1], spec.padding)
@@ -51,7 +54,9 @@ def crop(frame: NDArray[np.uint8], boxes: NDArray[np.float32], spec: CropSpec) -
     return crops
 
 
-def region(box: Sequence[float], height: int, width: int, padding: float) -> tuple[int, int, int, int]:
+def region(
+    box: Sequence[float], height: int, width: int, padding: float
+) -> tuple[int, int, int, int]:
     """The whole pixels that a padded box covers, within an image of height x width, at least one.
 
     Example:
@@ -71,7 +76,9 @@ def _fill(image: NDArray[np.uint8], spec: CropSpec, out: NDArray[np.uint8]) -> N
     if spec.resize_shorter:
         image = _centre(image, spec)
     elif spec.resize_height:
-        image = _cut(resize_to(image, spec.resize_height, spec.resize_width, spec.interpolation), spec)
+        image = _cut(
+            resize_to(image, spec.resize_height, spec.resize_width, spec.interpolation), spec
+        )
     height, width = image.shape[:2]
     draw(
         image,
@@ -85,7 +92,8 @@ def _fill(image: NDArray[np.uint8], spec: CropSpec, out: NDArray[np.uint8]) -> N
 
 def _centre(image: NDArray[np.uint8], spec: CropSpec) -> NDArray[np.uint8]:
     """Resize the shorter side, then cut [spec.height, spec.width] from the centre."""
-    # The centre never needs more than the middle two squares; resizing all of a 1 x 4000 image takes 786 MB.
+    # The centre never needs more than the middle two squares; resizing all of a 1 x 4000 image
+    # takes 786 MB.
     image = _middle(image, 2 * min(image.shape[:2]))
     height, width = image.shape[:2]
     scale = spec.resize_shorter / min(height, width)

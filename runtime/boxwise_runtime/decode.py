@@ -20,14 +20,20 @@ from boxwise_runtime.image_limits import skim
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 MEGA = 1_000_000
-_SCALED = {1: 0, 2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
+_SCALED = {
+    1: 0,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
 _LYING = (5, 6, 7, 8)  # EXIF 2.32, tag Orientation: the rows of the file are columns of the image
 _MOST_CHARACTERS = 200  # of what a decoder says in a message of ours
 _DARKEST_WHITE = 4096  # of 65,536: a 16-bit image that is darker has fewer bits, and would be black
 _STRIP = 1 << 18  # pixels
 _RUNS = (1, 2)  # BI_RLE8, BI_RLE4 of a BMP's header
 
-# The limit that is enforced is ours, from the header and with a sentence of its own; Pillow's would only warn.
+# The limit that is enforced is ours, from the header and with a sentence of its own; Pillow's would
+# only warn.
 Image.MAX_IMAGE_PIXELS = None
 # Load the decoders now: the first file that is no image would pay 50 ms for it.
 Image.init()
@@ -51,9 +57,9 @@ class ImageLimits:
 def decode(encoded: NDArray[np.uint8], limits: ImageLimits) -> NDArray[np.uint8]:
     """Decode one JPEG, PNG, WebP or BMP file.
 
-    EXIF orientation is applied, transparency is laid on white, grey and palette images become RGB, 16-bit ones
-    keep their high byte (and are refused where all of those would be nearly 0), CMYK is converted. Of an animation, the
-    first frame.
+    EXIF orientation is applied, transparency is laid on white, grey and palette images become RGB,
+    16-bit ones keep their high byte (and are refused where all of those would be nearly 0), CMYK is
+    converted. Of an animation, the first frame.
 
     Args:
         encoded: uint8 [bytes], the file.
@@ -69,14 +75,19 @@ def decode(encoded: NDArray[np.uint8], limits: ImageLimits) -> NDArray[np.uint8]
 
 
 class EncodedImage:
-    """A file whose header was read, and no pixel yet; the arguments and the errors are those of `decode`."""
+    """A file whose header was read, and no pixel yet; the arguments and the errors are those of
+    `decode`.
+    """
 
     def __init__(self, encoded: NDArray[np.uint8], limits: ImageLimits) -> None:
         if encoded.size == 0:
-            raise InvalidInput("image: empty; expected the bytes of a JPEG, PNG, WebP or BMP file", "empty")
+            raise InvalidInput(
+                "image: empty; expected the bytes of a JPEG, PNG, WebP or BMP file", "empty"
+            )
         if encoded.size > limits.max_bytes:
             raise InvalidInput(
-                f"image: a file of {encoded.size / MEGA:.1f} MB; at most {limits.max_bytes / MEGA:g} are accepted, "
+                f"image: a file of {encoded.size / MEGA:.1f} MB; at most "
+                f"{limits.max_bytes / MEGA:g} are accepted, "
                 "so make the image smaller or compress it more",
                 "size",
             )
@@ -97,7 +108,8 @@ class EncodedImage:
         return (width, height) if _orientation(self._image) in _LYING else (height, width)
 
     def pixels(self, scale: int = 1) -> NDArray[np.uint8]:
-        """Decode it; where it is scalable, at 1, 1/2, 1/4 or 1/8 of its size, which costs libjpeg the less.
+        """Decode it; where it is scalable, at 1, 1/2, 1/4 or 1/8 of its size, which costs libjpeg
+        the less.
 
         Args:
             scale: 1, 2, 4 or 8; the full size is so many times what is decoded.
@@ -109,8 +121,8 @@ class EncodedImage:
         if image.format == "BMP" and image.info.get("compression") in _RUNS:
             return _unrolled(self._encoded)
         if self.scalable:
-            # OpenCV decodes these 1.4 times as fast as Pillow (2.9 against 4.0 ms for a COCO photo) and applies EXIF
-            # orientation itself; what it answers with None, Pillow explains.
+            # OpenCV decodes these 1.4 times as fast as Pillow (2.9 against 4.0 ms for a COCO photo)
+            # and applies EXIF orientation itself; what it answers with None, Pillow explains.
             frame = cv2.imdecode(self._encoded, cv2.IMREAD_COLOR_RGB | _SCALED[scale])
             if frame is not None:
                 return frame.astype(np.uint8, copy=False)
@@ -122,7 +134,9 @@ class EncodedImage:
             raise
         except Exception as error:  # decoders raise OSError, SyntaxError, struct.error and more
             said = str(error)[:_MOST_CHARACTERS]
-            raise InvalidInput(f"image: the {image.format} file is truncated or corrupt ({said})", "corrupt") from error
+            raise InvalidInput(
+                f"image: the {image.format} file is truncated or corrupt ({said})", "corrupt"
+            ) from error
 
 
 def check_size(name: str, height: int, width: int, limits: ImageLimits) -> None:
@@ -136,7 +150,8 @@ def check_size(name: str, height: int, width: int, limits: ImageLimits) -> None:
     if height * width > limits.max_pixels:
         raise InvalidInput(
             f"{name}: {width} x {height} is {height * width / MEGA:.1f} megapixels; "
-            f"at most {limits.max_pixels / MEGA:g} are accepted, so make it smaller before sending it",
+            f"at most {limits.max_pixels / MEGA:g} are accepted, so make it smaller before "
+            "sending it",
             "size",
         )
     if max(height, width) > limits.max_aspect * min(height, width):
@@ -149,7 +164,9 @@ def check_size(name: str, height: int, width: int, limits: ImageLimits) -> None:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Without Pillow's warnings of odd metadata, which is no reason to refuse an image: EXIF can cause thousands."""
+    """Without Pillow's warnings of odd metadata, which is no reason to refuse an image: EXIF can
+    cause thousands.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -164,10 +181,15 @@ def _open(encoded: NDArray[np.uint8]) -> Image.Image:
         start = bytes(encoded[:4096])
         if (kind := served_format(start)) is not None:
             raise InvalidInput(
-                f"image: the {kind} file is truncated or corrupt: its header cannot be read ({encoded.size} bytes)",
+                f"image: the {kind} file is truncated or corrupt: its header cannot be read "
+                f"({encoded.size} bytes)",
                 "corrupt",
             ) from error
-        what = f"but {found}" if (found := described(start)) else f"({encoded.size} bytes, starting with {_hex(start)})"
+        what = (
+            f"but {found}"
+            if (found := described(start))
+            else f"({encoded.size} bytes, starting with {_hex(start)})"
+        )
         raise InvalidInput(f"image: not a JPEG, PNG, WebP or BMP file {what}", "format") from error
 
 
@@ -176,18 +198,27 @@ def _hex(start: bytes) -> str:
 
 
 def _unrolled(encoded: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A BMP of runs: Pillow goes over them in Python, 40 times as long as OpenCV, seconds for 10 MB."""
+    """A BMP of runs: Pillow goes over them in Python, 40 times as long as OpenCV, seconds for 10
+    MB.
+    """
     frame = cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB)
     if frame is None:
-        raise InvalidInput("image: the BMP file is truncated or corrupt (its runs end before its pixels)", "corrupt")
+        raise InvalidInput(
+            "image: the BMP file is truncated or corrupt (its runs end before its pixels)",
+            "corrupt",
+        )
     return frame.astype(np.uint8, copy=False)
 
 
 def _webp(encoded: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A WebP, or the first frame of an animation: Pillow's decoder of animations takes 30 bytes a pixel for either."""
+    """A WebP, or the first frame of an animation: Pillow's decoder of animations takes 30 bytes a
+    pixel for either.
+    """
     frame = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)
     if frame is None:
-        raise InvalidInput("image: the WEBP file is truncated or corrupt (its pixels cannot be decoded)", "corrupt")
+        raise InvalidInput(
+            "image: the WEBP file is truncated or corrupt (its pixels cannot be decoded)", "corrupt"
+        )
     if frame.shape[2] == 3:
         return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB, dst=frame).astype(np.uint8, copy=False)
     rgb = np.empty((*frame.shape[:2], 3), np.uint8)
@@ -198,7 +229,9 @@ def _webp(encoded: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
-    """Strip by strip, so that what is between an image's own mode and RGB is never there for all of it."""
+    """Strip by strip, so that what is between an image's own mode and RGB is never there for all of
+    it.
+    """
     image.load()
     width, height = image.size
     if image.mode.startswith("I"):
@@ -233,7 +266,8 @@ def _refuse_black(image: Image.Image) -> None:
     _, brightest = image.getextrema()
     if 0 < int(brightest) < _DARKEST_WHITE:  # type: ignore[arg-type]
         raise InvalidInput(
-            f"image: 16-bit grey whose brightest value is {brightest} of 65535, which would be black; where "
+            f"image: 16-bit grey whose brightest value is {brightest} of 65535, which would "
+            "be black; where "
             "white is less (255, 4095), scale it to 8 bits before sending it",
             "format",
         )

@@ -1,13 +1,14 @@
-"""The stages of the pipeline: each takes named tensors and returns named tensors, and knows nothing of Triton.
+"""The stages of the pipeline: each takes named tensors and returns named tensors, and knows nothing
+of Triton.
 
     image -> Preprocess -> frame, canvas, geometry, thresholds, class_filter
     canvas -> OnnxStage (detector) -> candidate_boxes, candidate_scores, candidate_classes
-    candidates + frame -> Suppress -> boxes, scores, class_ids, image_size, and <classifier>_crops, <classifier>_rows
-    crops -> OnnxStage (classifier) -> label_ids, label_scores
+    candidates + frame -> Suppress -> boxes, scores, class_ids, image_size, and <classifier>_crops,
+    <classifier>_rows crops -> OnnxStage (classifier) -> label_ids, label_scores
     rows + labels -> Assemble -> <classifier>_ids, <classifier>_scores
 
-Without a detector, WholePicture stands for the first three. A stage's fields are the parameters of its Triton model
-(`parameters.py`), so that this page is their documentation.
+Without a detector, WholePicture stands for the first three. A stage's fields are the parameters of
+its Triton model (`parameters.py`), so that this page is their documentation.
 """
 
 from __future__ import annotations
@@ -21,7 +22,16 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from boxwise_runtime.canvas import ColorOrder, Geometry, Interpolation, Resize, decoded_scale, draw, fit, to_image
+from boxwise_runtime.canvas import (
+    ColorOrder,
+    Geometry,
+    Interpolation,
+    Resize,
+    decoded_scale,
+    draw,
+    fit,
+    to_image,
+)
 from boxwise_runtime.crop import CropSpec, crop
 from boxwise_runtime.decode import EncodedImage, ImageLimits, check_size, decode
 from boxwise_runtime.errors import InvalidInput
@@ -40,7 +50,8 @@ class Stage(Protocol):
 
 @dataclass
 class Preprocess(ImageLimits):
-    """The request is read: the image becomes a frame and a canvas, the thresholds are checked and filled in.
+    """The request is read: the image becomes a frame and a canvas, the thresholds are checked and
+    filled in.
 
     Everything that a request can be refused for is refused here, before a model runs.
 
@@ -55,8 +66,8 @@ class Preprocess(ImageLimits):
         score_threshold: the default of a request.
         iou_threshold: the default of a request.
         max_detections: the default of a request, and the most it can ask for.
-        scaled_decoding: whether a JPEG that is at least twice as large as the canvas is decoded at a fraction of its
-            size; the frame is then smaller than the image.
+        scaled_decoding: whether a JPEG that is at least twice as large as the canvas is decoded at
+            a fraction of its size; the frame is then smaller than the image.
     """
 
     canvas_height: int
@@ -72,7 +83,8 @@ class Preprocess(ImageLimits):
     scaled_decoding: bool = False
 
     def __call__(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
-        """`image` uint8 [bytes] or `raw_frame` uint8 [H, W, 3], and the optional inputs of the contract.
+        """`image` uint8 [bytes] or `raw_frame` uint8 [H, W, 3], and the optional inputs of the
+        contract.
 
         Returns:
             frame: uint8 [H, W, 3]
@@ -82,7 +94,9 @@ class Preprocess(ImageLimits):
             class_filter: int32 [f], empty for all
             decode_seconds: float64 [], of this request, for `metrics`
         """
-        settings = read_settings(inputs, Settings(self.score_threshold, self.iou_threshold, self.max_detections))
+        settings = read_settings(
+            inputs, Settings(self.score_threshold, self.iou_threshold, self.max_detections)
+        )
         class_filter = read_class_filter(inputs, self.class_count)
         start = time.perf_counter()
         frame, geometry = self._read(inputs)
@@ -101,7 +115,8 @@ class Preprocess(ImageLimits):
             "canvas": canvas,
             "geometry": np.array(geometry, np.float32),
             "thresholds": np.array(
-                [settings.score_threshold, settings.iou_threshold, settings.max_detections], np.float32
+                [settings.score_threshold, settings.iou_threshold, settings.max_detections],
+                np.float32,
             ),
             "class_filter": class_filter,
             "decode_seconds": np.array(decode_seconds),
@@ -178,7 +193,8 @@ class OnnxStage:
 
 @dataclass
 class Suppress:
-    """Candidates become detections: thresholds, the class filter, NMS, pixels of the image again, and crops of them.
+    """Candidates become detections: thresholds, the class filter, NMS, pixels of the image again,
+    and crops of them.
 
     Attributes:
         nms: whether to suppress; a detector that ends in one box an object needs none.
@@ -194,7 +210,8 @@ class Suppress:
         self._croppers = {name: Crop(**fields) for name, fields in self.crops.items()}
 
     def __call__(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
-        """Candidates float32 [1, K, 4], float32 [1, K], int32 [1, K], and what Preprocess made but the canvas.
+        """Candidates float32 [1, K, 4], float32 [1, K], int32 [1, K], and what Preprocess made but
+        the canvas.
 
         Returns:
             boxes: float32 [n, 4], xyxy, pixels of the image, best score first
@@ -211,11 +228,20 @@ class Suppress:
         wanted = scores >= score_threshold
         if inputs["class_filter"].size:
             wanted &= np.isin(class_ids, inputs["class_filter"])
-        canvas_boxes, scores, class_ids = inputs["candidate_boxes"][0][wanted], scores[wanted], class_ids[wanted]
+        canvas_boxes, scores, class_ids = (
+            inputs["candidate_boxes"][0][wanted],
+            scores[wanted],
+            class_ids[wanted],
+        )
         boxes = to_image(canvas_boxes, geometry)
         # What lies wholly in the padding is no object of the image.
         seen = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-        canvas_boxes, boxes, scores, class_ids = canvas_boxes[seen], boxes[seen], scores[seen], class_ids[seen]
+        canvas_boxes, boxes, scores, class_ids = (
+            canvas_boxes[seen],
+            boxes[seen],
+            scores[seen],
+            class_ids[seen],
+        )
         if self.nms:
             groups = np.zeros_like(class_ids) if self.class_agnostic else class_ids
             found = suppress(canvas_boxes, scores, groups, iou_threshold)
@@ -249,11 +275,20 @@ class Crop(CropSpec):
         """A frame uint8 [H, W, 3], boxes float32 [n, 4], class_ids int32 [n].
 
         Returns:
-            crops: uint8 [max(m, 1), height, width, 3]; one blank crop where m = 0, since Triton refuses a batch of 0
+            crops: uint8 [max(m, 1), height, width, 3]; one blank crop where m = 0, since Triton
+                refuses a batch of 0
             rows: int32 [m], which boxes they are of
         """
-        rows = np.flatnonzero(np.isin(class_ids, self.only)) if self.only else np.arange(len(class_ids))
-        crops = crop(frame, boxes[rows], self) if len(rows) else np.zeros((1, self.height, self.width, 3), np.uint8)
+        rows = (
+            np.flatnonzero(np.isin(class_ids, self.only))
+            if self.only
+            else np.arange(len(class_ids))
+        )
+        crops = (
+            crop(frame, boxes[rows], self)
+            if len(rows)
+            else np.zeros((1, self.height, self.width, 3), np.uint8)
+        )
         return crops, rows.astype(np.int32)
 
 
@@ -281,7 +316,8 @@ class Assemble:
     classifiers: tuple[str, ...]
 
     def __call__(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
-        """`rows` int32 [n]; for each classifier c: `c_rows` [m], `c_label_ids` and `c_label_scores` [max(m, 1), k].
+        """`rows` int32 [n]; for each classifier c: `c_rows` [m], `c_label_ids` and `c_label_scores`
+        [max(m, 1), k].
 
         Returns:
             c_ids: int32 [n, k], -1 where c was not asked
@@ -290,7 +326,9 @@ class Assemble:
         count = len(inputs["rows"])
         outputs: dict[str, NDArray[Any]] = {}
         for name in self.classifiers:
-            rows, label_ids, label_scores = (inputs[f"{name}_{part}"] for part in ("rows", "label_ids", "label_scores"))
+            rows, label_ids, label_scores = (
+                inputs[f"{name}_{part}"] for part in ("rows", "label_ids", "label_scores")
+            )
             ids = np.full((count, label_ids.shape[1]), -1, np.int32)
             scores = np.zeros(ids.shape, np.float32)
             ids[rows], scores[rows] = label_ids[: len(rows)], label_scores[: len(rows)]

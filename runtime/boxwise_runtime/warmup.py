@@ -1,4 +1,6 @@
-"""A model answers before it says that it is ready: its first request is as fast as the next, or it never loads."""
+"""A model answers before it says that it is ready: its first request is as fast as the next, or it
+never loads.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ from boxwise_runtime.stages import OnnxStage, Suppress
 
 IMAGE = "warmup.jpg"  # in the version's folder of the stage that decodes
 _SIDES = (640, 320, 160, 80, 40, 20, 1)
-# What nms gets beside candidates, by `stages.Preprocess`: a square black image on a canvas of its size.
+# What nms gets beside candidates, by `stages.Preprocess`: a square black image on a canvas of its
+# size.
 _BLACK: dict[str, NDArray[Any]] = {
     "frame": np.zeros((_SIDES[0], _SIDES[0], 3), np.uint8),
     "geometry": np.array(Geometry(_SIDES[0], _SIDES[0], 1, 1, 0, 0), np.float32),
@@ -33,7 +36,8 @@ _BLACK: dict[str, NDArray[Any]] = {
 
 
 def encode(frame: NDArray[np.uint8], limits: ImageLimits) -> bytes:
-    """An image as the file that its pipeline is warmed up with: a JPEG of at most 640 pixels a side.
+    """An image as the file that its pipeline is warmed up with: a JPEG of at most 640 pixels a
+    side.
 
     Args:
         frame: uint8 [H, W, 3], RGB.
@@ -60,8 +64,9 @@ def encode(frame: NDArray[np.uint8], limits: ImageLimits) -> bytes:
 def warm_up(stage: Any, folder: Path) -> None:
     """Let a stage answer what requests will ask of it.
 
-    What decodes gets the image that was published with it, and graphs blank inputs too, since no image has an
-    object for each of them. Networks that are models of their own, which cannot be called yet, are warmed there.
+    What decodes gets the image that was published with it, and graphs blank inputs too, since no
+    image has an object for each of them. Networks that are models of their own, which cannot be
+    called yet, are warmed there.
 
     Args:
         stage: of any kind.
@@ -74,7 +79,8 @@ def warm_up(stage: Any, folder: Path) -> None:
         _ask(stage, next(folder.glob(IMAGE), None) or next(folder.glob(f"stages/*/{IMAGE}"), None))
     except Exception as error:
         raise RuntimeError(
-            f"this version cannot answer its warm-up and is not served ({type(error).__name__}: {error}): "
+            "this version cannot answer its warm-up and is not served "
+            f"({type(error).__name__}: {error}): "
             "`boxwise rollback` goes back to the one before"
         ) from error
 
@@ -98,19 +104,25 @@ def _ask(stage: Any, image: Path | None) -> None:
 
 
 def _by_itself(chain: Chain) -> Chain:
-    """The chain, and for its networks that are models of their own functions that answer constants."""
+    """The chain, and for its networks that are models of their own functions that answer
+    constants.
+    """
     detector = chain.detector
     return replace(
         chain,
         detector=detector if detector is None or isinstance(detector, OnnxGraph) else _found,
         classifiers={
-            name: graph if isinstance(graph, OnnxGraph) else partial(_labelled, top_k=chain.top_k[name])
+            name: graph
+            if isinstance(graph, OnnxGraph)
+            else partial(_labelled, top_k=chain.top_k[name])
             for name, graph in chain.classifiers.items()
         },
     )
 
 
-def _found(inputs: Mapping[str, NDArray[Any]], class_ids: Sequence[int] = (0,)) -> dict[str, NDArray[Any]]:
+def _found(
+    inputs: Mapping[str, NDArray[Any]], class_ids: Sequence[int] = (0,)
+) -> dict[str, NDArray[Any]]:
     """Candidates that cover the canvas, one of each class."""
     height, width = inputs["canvas"].shape[1:3]
     count = len(class_ids)

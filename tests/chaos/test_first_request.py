@@ -1,9 +1,10 @@
 """A server that says that it is ready is warm: its first request takes as long as its hundredth.
 
-The demo's pair, a server started several times in each layout; the image is none that it was warmed up with, of
-another size and kind. Measured are the first request and the median of the 81st to the 100th of the same server, the
-SDK's own first call apart. Of both the best of all servers counts: what else runs on a machine makes a request longer
-and never shorter. Nothing that Triton or boxwise counts has counted the warm-up.
+The demo's pair, a server started several times in each layout; the image is none that it was warmed
+up with, of another size and kind. Measured are the first request and the median of the 81st to the
+100th of the same server, the SDK's own first call apart. Of both the best of all servers counts:
+what else runs on a machine makes a request longer and never shorter. Nothing that Triton or boxwise
+counts has counted the warm-up.
 """
 
 from __future__ import annotations
@@ -46,12 +47,18 @@ def test_the_first_request_is_as_fast_as_the_hundredth(
             with urllib.request.urlopen(server.options.metrics_url) as metrics:
                 counted = metrics.read().decode()
             assert "boxwise_images_total{" not in counted
-            assert not any(line.split()[-1] != "0" for line in counted.splitlines() if "nv_inference_count{" in line)
+            assert not any(
+                line.split()[-1] != "0"
+                for line in counted.splitlines()
+                if "nv_inference_count{" in line
+            )
             runs.append(durations(server.options.grpc_url, image))
         trial.progress(len(runs), servers, "servers")
     first = min(run[0] for run in runs)
     later = min(statistics.median(run[80:]) for run in runs)
-    trial.measured(servers=servers, first_ms=first * 1e3, hundredth_ms=later * 1e3, ratio=first / later)
+    trial.measured(
+        servers=servers, first_ms=first * 1e3, hundredth_ms=later * 1e3, ratio=first / later
+    )
     assert first <= MOST * later
 
 

@@ -11,7 +11,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-PHOTOS = {"chelsea.png": "cat", "coffee.png": "cup", "motorcycle_left.png": "motorcycle", "astronaut.png": "person"}
+PHOTOS = {
+    "chelsea.png": "cat",
+    "coffee.png": "cup",
+    "motorcycle_left.png": "motorcycle",
+    "astronaut.png": "person",
+}
 
 
 def start(folder: Path) -> subprocess.Popen[str]:

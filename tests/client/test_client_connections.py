@@ -1,4 +1,6 @@
-"""Connections to servers that limit, refuse and end calls, or answer with what is no gRPC response."""
+"""Connections to servers that limit, refuse and end calls,
+or answer with what is no gRPC response.
+"""
 
 from __future__ import annotations
 
@@ -120,7 +122,9 @@ def test_calls_queue_while_the_server_allows_none(connect: Any) -> None:
         assert max(link.most for link in server.links) == 1
 
 
-def test_a_server_that_never_allows_a_call_is_a_deadline_and_not_asked_for_more_connections(connect: Any) -> None:
+def test_a_server_that_never_allows_a_call_is_a_deadline_and_not_asked_for_more_connections(
+    connect: Any,
+) -> None:
     with (
         ScriptedHttp2(found, lambda link: link.settle(max_streams=0)) as server,
         informed(connect(server.url, timeout_s=0.3)) as client,
@@ -235,7 +239,9 @@ def test_a_server_that_ends_every_connection_at_once_is_unavailable(connect: Any
     assert len(server.links) == 2
 
 
-def test_a_server_that_allows_no_call_and_hangs_up_is_not_called_again_and_again(connect: Any) -> None:
+def test_a_server_that_allows_no_call_and_hangs_up_is_not_called_again_and_again(
+    connect: Any,
+) -> None:
     def greet(link: Link) -> None:
         link.settle(max_streams=0)
         threading.Timer(0.02, link.close).start()
@@ -253,7 +259,9 @@ def test_a_server_that_allows_no_call_and_hangs_up_is_not_called_again_and_again
         ({"window": 2**31}, "an initial window of 2147483648 bytes"),
     ],
 )
-def test_settings_out_of_range_end_the_connection(connect: Any, values: dict[str, int], said: str) -> None:
+def test_settings_out_of_range_end_the_connection(
+    connect: Any, values: dict[str, int], said: str
+) -> None:
     with (
         ScriptedHttp2(found, lambda link: link.send(settings(**values))) as server,
         informed(connect(server.url, retry=None)) as client,
@@ -263,7 +271,9 @@ def test_settings_out_of_range_end_the_connection(connect: Any, values: dict[str
 
 
 def _status(value: str) -> Callable[[Asked], bytes]:
-    return lambda asked: headers((":status", "200"), ("grpc-status", value), flags=5, stream=asked.stream)
+    return lambda asked: headers(
+        (":status", "200"), ("grpc-status", value), flags=5, stream=asked.stream
+    )
 
 
 def _page(status: str) -> Callable[[Asked], bytes]:
@@ -277,7 +287,10 @@ def _page(status: str) -> Callable[[Asked], bytes]:
 
 def _compressed(asked: Asked) -> bytes:
     begin = headers(
-        (":status", "200"), ("content-type", "application/grpc"), ("grpc-encoding", "gzip"), stream=asked.stream
+        (":status", "200"),
+        ("content-type", "application/grpc"),
+        ("grpc-encoding", "gzip"),
+        stream=asked.stream,
     )
     body = frame(DATA, 0, asked.stream, b"\1" + struct.pack(">I", 3) + b"abc")
     return begin + body + headers(("grpc-status", "0"), flags=5, stream=asked.stream)
@@ -320,7 +333,9 @@ def test_a_header_that_is_not_utf_8_costs_nothing(connect: Any) -> None:
     def respond(asked: Asked) -> bytes:
         latin = b"\x10\x06x-city\x07Z\xfcrich!"
         begin = frame(HEADERS, 4, asked.stream, b"\x88" + latin)
-        return begin + answer(asked.stream, MESSAGE).removeprefix(headers((":status", "200"), stream=asked.stream))
+        return begin + answer(asked.stream, MESSAGE).removeprefix(
+            headers((":status", "200"), stream=asked.stream)
+        )
 
     with ScriptedHttp2(respond) as server, informed(connect(server.url, retry=None)) as client:
         assert len(client.predict(IMAGE)) == 0
@@ -355,8 +370,12 @@ def test_connections_that_ended_while_no_loop_ran_are_not_used() -> None:
 
 
 @pytest.mark.parametrize("size", [10, 12_000_000])
-def test_asyncio_prints_nothing_when_connections_end(size: int, caplog: pytest.LogCaptureFixture) -> None:
-    """While much is still to be sent, asyncio reports the end only after it; an abort then printed a traceback."""
+def test_asyncio_prints_nothing_when_connections_end(
+    size: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While much is still to be sent, asyncio reports the end only after it; an abort then printed
+    a traceback.
+    """
     complaints: list[dict[str, Any]] = []
 
     def hang_up(link: Link) -> None:
@@ -365,7 +384,9 @@ def test_asyncio_prints_nothing_when_connections_end(size: int, caplog: pytest.L
         link._socket.shutdown(socket.SHUT_WR)
 
     async def main() -> list[Any]:
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _, context: complaints.append(context)
+        )
         async with informed(AsyncClient(server.url, retry=None, timeout_s=5)) as client:
             calls = [client.predict(bytes(size)) for _ in range(20)]
             return await asyncio.gather(*calls, return_exceptions=True)
@@ -404,7 +425,10 @@ def test_whatever_a_server_does_every_call_ends(connect: Any, seed: int) -> None
         if not calm.is_set():
             threading.Timer(0.05, link.send, [settings(max_streams=rng.choice((1, 3)))]).start()
 
-    with ScriptedHttp2(respond, greet) as server, informed(connect(server.url, timeout_s=20)) as client:
+    with (
+        ScriptedHttp2(respond, greet) as server,
+        informed(connect(server.url, timeout_s=20)) as client,
+    ):
         outcomes = burst(client, 60)
         assert [each for each in outcomes if isinstance(each, DeadlineExceeded)] == []
         calm.set()

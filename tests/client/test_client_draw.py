@@ -14,7 +14,9 @@ from boxwise._draw import _Area, _place, colour, draw
 GREY = (128, 128, 128)
 
 
-def detection(box: tuple[float, float, float, float], class_id: int = 0, name: str = "cup") -> Detection:
+def detection(
+    box: tuple[float, float, float, float], class_id: int = 0, name: str = "cup"
+) -> Detection:
     return Detection(box, 0.9, class_id, name, {"imagenet": (Label(2, "espresso", 0.8),)})
 
 
@@ -42,7 +44,9 @@ def test_one_pixel_is_one_box() -> None:
 
 
 def test_the_outline_is_the_box_s_outermost_pixels() -> None:
-    drawn = np.asarray(draw(Image.new("RGB", (40, 15), GREY), [detection((5, 3, 20, 12))]))  # too low for a caption
+    drawn = np.asarray(
+        draw(Image.new("RGB", (40, 15), GREY), [detection((5, 3, 20, 12))])
+    )  # too low for a caption
     touched = (drawn != GREY).any(axis=2)
     expected = np.zeros((15, 40), bool)
     expected[3:12, 5:20] = True
@@ -52,7 +56,13 @@ def test_the_outline_is_the_box_s_outermost_pixels() -> None:
 
 @pytest.mark.parametrize(
     "box",
-    [(-50, -50, 900, 900), (90, 50, 96.5, 64.2), (95.9, 63.9, 96, 64), (-20, -20, -10, -10), (500, 500, 600, 600)],
+    [
+        (-50, -50, 900, 900),
+        (90, 50, 96.5, 64.2),
+        (95.9, 63.9, 96, 64),
+        (-20, -20, -10, -10),
+        (500, 500, 600, 600),
+    ],
 )
 def test_a_box_over_the_edge_is_drawn_up_to_it(box: tuple[float, float, float, float]) -> None:
     image = Image.new("RGB", (96, 64), GREY)
@@ -64,7 +74,10 @@ def test_a_box_over_the_edge_is_drawn_up_to_it(box: tuple[float, float, float, f
 def test_a_class_has_one_colour_and_its_neighbours_others() -> None:
     assert colour(7) == colour(7)
     assert len({colour(class_id) for class_id in range(-1, 80)}) == 81
-    assert all(sum(abs(a - b) for a, b in zip(colour(i), colour(i + 1), strict=True)) > 100 for i in range(80))
+    assert all(
+        sum(abs(a - b) for a, b in zip(colour(i), colour(i + 1), strict=True)) > 100
+        for i in range(80)
+    )
 
 
 @pytest.mark.parametrize("width", [320, 640, 1920, 6000])
@@ -93,7 +106,12 @@ def test_captions_stay_inside_and_apart_where_there_is_room(data: st.DataObject)
     width, height = data.draw(sides), data.draw(sides)
     size = (data.draw(st.integers(width, 200)), data.draw(st.integers(height, 200)))
     left, top = data.draw(st.integers(0, size[0] - 1)), data.draw(st.integers(0, size[1] - 1))
-    box = _Area(left, top, data.draw(st.integers(left + 1, size[0])), data.draw(st.integers(top + 1, size[1])))
+    box = _Area(
+        left,
+        top,
+        data.draw(st.integers(left + 1, size[0])),
+        data.draw(st.integers(top + 1, size[1])),
+    )
     area = _place(width, height, box, size, [])
     assert (area.right - area.left, area.bottom - area.top) == (width, height)
     assert area.left >= 0

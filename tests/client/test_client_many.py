@@ -29,11 +29,17 @@ def test_nothing_in_nothing_out(connect: Any, server: FakeServer) -> None:
     assert server.requests == []
 
 
-def test_outcomes_come_in_order_each_with_its_result_or_error(connect: Any, server: FakeServer) -> None:
+def test_outcomes_come_in_order_each_with_its_result_or_error(
+    connect: Any, server: FakeServer
+) -> None:
     images = [IMAGE, b"no image", IMAGE, "/no/such/file", IMAGE] * 5
     progress: list[tuple[int, int]] = []
     with connect(server.url) as client:
-        outcomes = list(client.predict_many(images, concurrency=3, on_progress=lambda *counts: progress.append(counts)))
+        outcomes = list(
+            client.predict_many(
+                images, concurrency=3, on_progress=lambda *counts: progress.append(counts)
+            )
+        )
     assert [outcome.index for outcome in outcomes] == list(range(25))
     assert [outcome.image for outcome in outcomes] == images
     assert [outcome.error is None for outcome in outcomes] == [True, False, True, False, True] * 5
@@ -62,7 +68,9 @@ def test_as_completed_they_do_not_wait_for_each_other(connect: Any, server: Fake
                 yield IMAGE
             slow.set()
 
-        indices = [outcome.index for outcome in client.predict_many(images(), concurrency=4, ordered=False)]
+        indices = [
+            outcome.index for outcome in client.predict_many(images(), concurrency=4, ordered=False)
+        ]
     assert sorted(indices) == list(range(6))
     assert indices[-1] == 0 or indices.index(0) > 0
     assert slow.is_set()
@@ -117,7 +125,9 @@ def test_leaving_early_ends_what_is_under_way(connect: Any, server: FakeServer) 
     assert len(server.requests) <= 1 + 1 + 4
 
 
-def test_an_iterable_that_breaks_raises_after_what_came_before(connect: Any, server: FakeServer) -> None:
+def test_an_iterable_that_breaks_raises_after_what_came_before(
+    connect: Any, server: FakeServer
+) -> None:
     def images() -> Iterator[bytes]:
         yield IMAGE
         yield IMAGE
@@ -133,7 +143,9 @@ def test_an_iterable_that_breaks_raises_after_what_came_before(connect: Any, ser
 def test_options_hold_for_all(connect: Any, server: FakeServer) -> None:
     server.find("cat", (0, 0, 1, 1), 0.5)
     with connect(server.url) as client:
-        found = [len(each.unwrap()) for each in client.predict_many([IMAGE] * 3, score_threshold=0.6)]
+        found = [
+            len(each.unwrap()) for each in client.predict_many([IMAGE] * 3, score_threshold=0.6)
+        ]
         assert found == [0, 0, 0]
         server.fail(Overloaded)
         (outcome,) = client.predict_many([IMAGE])
@@ -143,7 +155,9 @@ def test_options_hold_for_all(connect: Any, server: FakeServer) -> None:
 
 
 def test_a_stream_that_is_unplugged_halfway_loses_nothing(connect: Any, server: FakeServer) -> None:
-    """10,000 images: what was finished is delivered, each of the rest carries its error, none is asked for twice."""
+    """10,000 images: what was finished is delivered, each of the rest carries its error, none is
+    asked for twice.
+    """
     images = 10_000
     with connect(server.url) as client:
         outcomes = []

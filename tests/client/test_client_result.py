@@ -42,7 +42,9 @@ def test_nothing_is_a_result(outputs: dict[str, np.ndarray], info: PipelineInfo)
 
 
 @pytest.mark.parametrize("n", [0, 1, 2])
-def test_rows_agree_with_columns(outputs: dict[str, np.ndarray], info: PipelineInfo, n: int) -> None:
+def test_rows_agree_with_columns(
+    outputs: dict[str, np.ndarray], info: PipelineInfo, n: int
+) -> None:
     result = Result.from_arrays(first(outputs, n), info, IMAGE)
     assert len(result) == len(result.detections) == n
     assert [detection.xyxy for detection in result] == [tuple(box) for box in result.xyxy.tolist()]
@@ -63,9 +65,13 @@ def test_labels_that_were_not_asked_for_are_left_out(result: Result) -> None:
     assert result[1].best_label is None
 
 
-def test_a_classifier_may_have_less_to_say_than_top_k(outputs: dict[str, np.ndarray], info: PipelineInfo) -> None:
+def test_a_classifier_may_have_less_to_say_than_top_k(
+    outputs: dict[str, np.ndarray], info: PipelineInfo
+) -> None:
     outputs["imagenet_ids"][0] = [0, -1]
-    assert Result.from_arrays(outputs, info, IMAGE)[0].labels == {"imagenet": (Label(0, "mug", 0.875),)}
+    assert Result.from_arrays(outputs, info, IMAGE)[0].labels == {
+        "imagenet": (Label(0, "mug", 0.875),)
+    }
 
 
 def test_the_dictionary_is_the_documented_json(result: Result) -> None:
@@ -106,7 +112,10 @@ def test_scores_survive_json_exactly(scores: list[float]) -> None:
     }
     info = PipelineInfo(1, "street", None, (), {}, {})
     document = json.loads(json.dumps(Result.from_arrays(columns, info, IMAGE).to_dict()))
-    assert np.float32([each["confidence"] for each in document["detections"]]).tobytes() == columns["scores"].tobytes()
+    assert (
+        np.float32([each["confidence"] for each in document["detections"]]).tobytes()
+        == columns["scores"].tobytes()
+    )
 
 
 def test_without_a_detector_the_one_row_is_the_image(
@@ -131,16 +140,31 @@ def test_a_result_is_frozen(result: Result) -> None:
     [
         ({"boxes": None}, "no output 'boxes', only scores, class_ids"),
         ({"imagenet_scores": None}, "no output 'imagenet_scores'"),
-        ({"boxes": np.zeros((2, 5), np.float32)}, r"boxes: expected shape \['any', 4\], got \[2, 5\]"),
+        (
+            {"boxes": np.zeros((2, 5), np.float32)},
+            r"boxes: expected shape \['any', 4\], got \[2, 5\]",
+        ),
         ({"scores": np.zeros(3, np.float32)}, r"scores: expected shape \[2\], got \[3\]"),
-        ({"class_ids": np.zeros((2, 1), np.int32)}, r"class_ids: expected shape \[2\], got \[2, 1\]"),
-        ({"imagenet_ids": np.zeros((1, 2), np.int32)}, r"imagenet_ids: expected shape \[2, 'any'\], got \[1, 2\]"),
-        ({"imagenet_scores": np.zeros((2, 1), np.float32)}, r"imagenet_scores: expected shape \[2, 2\]"),
+        (
+            {"class_ids": np.zeros((2, 1), np.int32)},
+            r"class_ids: expected shape \[2\], got \[2, 1\]",
+        ),
+        (
+            {"imagenet_ids": np.zeros((1, 2), np.int32)},
+            r"imagenet_ids: expected shape \[2, 'any'\], got \[1, 2\]",
+        ),
+        (
+            {"imagenet_scores": np.zeros((2, 1), np.float32)},
+            r"imagenet_scores: expected shape \[2, 2\]",
+        ),
         ({"image_size": np.zeros(3, np.int32)}, r"image_size: expected shape \[2\], got \[3\]"),
     ],
 )
 def test_outputs_out_of_order_are_named(
-    outputs: dict[str, np.ndarray], info: PipelineInfo, change: dict[str, np.ndarray | None], sentence: str
+    outputs: dict[str, np.ndarray],
+    info: PipelineInfo,
+    change: dict[str, np.ndarray | None],
+    sentence: str,
 ) -> None:
     changed = {name: array for name, array in (outputs | change).items() if array is not None}
     with pytest.raises(ContractMismatch, match=sentence):
@@ -149,5 +173,7 @@ def test_outputs_out_of_order_are_named(
 
 def test_draws_on_another_image_only_of_the_same_size(result: Result) -> None:
     assert result.draw(np.full((64, 96), 255, np.uint8)).getpixel((80, 10)) == (255, 255, 255)
-    with pytest.raises(InvalidInput, match="belongs to an image of 96 x 64 pixels, got one of 64 x 96"):
+    with pytest.raises(
+        InvalidInput, match="belongs to an image of 96 x 64 pixels, got one of 64 x 96"
+    ):
         result.draw(np.zeros((96, 64, 3), np.uint8))

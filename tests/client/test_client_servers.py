@@ -61,11 +61,16 @@ def test_a_name_with_several_addresses_is_balanced(
 
 
 def test_a_name_that_is_not_known_is_unavailable(connect: Any) -> None:
-    with connect("dns:///no-such-host.invalid:8001") as client, pytest.raises(Unavailable, match="no-such-host"):
+    with (
+        connect("dns:///no-such-host.invalid:8001") as client,
+        pytest.raises(Unavailable, match="no-such-host"),
+    ):
         client.predict(IMAGE)
 
 
-def test_with_two_servers_the_death_of_one_is_not_noticed(connect: Any, two: list[FakeServer]) -> None:
+def test_with_two_servers_the_death_of_one_is_not_noticed(
+    connect: Any, two: list[FakeServer]
+) -> None:
     with connect([server.url for server in two]) as client, ThreadPoolExecutor(8) as pool:
         ended = threading.Event()
 
@@ -96,7 +101,9 @@ def test_with_one_server_its_death_is_said_at_once_and_its_return_noticed(connec
         client.predict(IMAGE)
         server.stop()
         started = time.monotonic()
-        with pytest.raises(Unavailable, match=f"the server at {server.url} is not available") as caught:
+        with pytest.raises(
+            Unavailable, match=f"the server at {server.url} is not available"
+        ) as caught:
             client.predict(IMAGE)
         assert time.monotonic() - started < 1.0
         assert (caught.value.code, caught.value.retryable) == ("UNAVAILABLE", True)
@@ -132,7 +139,9 @@ def mute() -> Iterator[str]:
 @pytest.mark.parametrize("size", [10, 20_000_000])
 def test_a_server_that_never_answers_is_a_deadline(connect: Any, mute: str, size: int) -> None:
     with connect(mute, timeout_s=0.3) as client:
-        getattr(client, "client", client)._session.info = FakeServer().info  # so that the image itself is sent
+        getattr(
+            client, "client", client
+        )._session.info = FakeServer().info  # so that the image itself is sent
         started = time.monotonic()
         with pytest.raises(DeadlineExceeded, match=r"did not answer within 0\.3 s"):
             client.predict(bytes(size))
@@ -191,7 +200,9 @@ def test_only_what_may_help_is_tried_again(connect: Any, cause: Any, sent: int) 
         assert caught.value.pipeline == "boxwise"
 
 
-def test_a_dead_stage_is_avoided_where_there_is_another_server(connect: Any, two: list[FakeServer]) -> None:
+def test_a_dead_stage_is_avoided_where_there_is_another_server(
+    connect: Any, two: list[FakeServer]
+) -> None:
     with connect([server.url for server in two]) as client:
         client.info()
         two[0].fail(StageFailed, times=100)
@@ -207,8 +218,12 @@ def test_a_failure_that_passes_is_not_seen(connect: Any) -> None:
         assert client.predict(IMAGE).timings.attempts == 3
 
 
-def test_retries_stay_within_the_deadline_and_the_budget(connect: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("boxwise._policy.random.random", lambda: 1.0)  # a random try may meet the deadline itself
+def test_retries_stay_within_the_deadline_and_the_budget(
+    connect: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "boxwise._policy.random.random", lambda: 1.0
+    )  # a random try may meet the deadline itself
     slow = Retry(attempts=1000, backoff_s=0.3, max_backoff_s=0.3)
     with FakeServer() as server, connect(server.url, retry=slow, timeout_s=0.5) as client:
         client.info()
@@ -235,7 +250,9 @@ def test_without_retries_a_request_is_sent_once(connect: Any) -> None:
         assert images(server) == 1
 
 
-def test_a_second_server_is_asked_when_the_first_is_slow(connect: Any, two: list[FakeServer]) -> None:
+def test_a_second_server_is_asked_when_the_first_is_slow(
+    connect: Any, two: list[FakeServer]
+) -> None:
     with connect([server.url for server in two], hedge=Hedge(percentile=90, min_s=0.05)) as client:
         for _ in range(40):
             client.predict(IMAGE)

@@ -39,7 +39,11 @@ def connect(request: pytest.FixtureRequest) -> Any:
 
 def points(name: str) -> list[Any]:
     data = READER.get_metrics_data()
-    every = [m for r in data.resource_metrics for s in r.scope_metrics for m in s.metrics] if data else []
+    every = (
+        [m for r in data.resource_metrics for s in r.scope_metrics for m in s.metrics]
+        if data
+        else []
+    )
     return [point for metric in every if metric.name == name for point in metric.data.data_points]
 
 
@@ -78,7 +82,9 @@ def test_a_failure_is_on_its_span_and_in_the_metrics(connect: Any) -> None:
     assert sum(point.value for point in points("boxwise.client.retries")) >= 1
 
 
-def test_a_call_is_one_line_of_the_log_with_its_fields(connect: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_call_is_one_line_of_the_log_with_its_fields(
+    connect: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG, "boxwise")
     with FakeServer() as server, connect(server.url) as client:
         client.predict(IMAGE)
@@ -89,6 +95,9 @@ def test_a_call_is_one_line_of_the_log_with_its_fields(connect: Any, caplog: pyt
 
 
 def test_nothing_is_imported_for_those_who_collect_nothing() -> None:
-    code = "import sys; from boxwise import Client\nwith Client('localhost:1') as c: c.live()\nprint(*sys.modules)"
+    code = (
+        "import sys; from boxwise import Client\nwith Client('localhost:1') as c: "
+        "c.live()\nprint(*sys.modules)"
+    )
     modules = subprocess.check_output([sys.executable, "-c", code], text=True).split()
     assert not [name for name in modules if name.startswith("opentelemetry")]

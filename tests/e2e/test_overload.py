@@ -1,4 +1,6 @@
-"""More requests than a server can answer: as many wait as may, and the rest is told so at once, in every layout."""
+"""More requests than a server can answer: as many wait as may, and the rest is told so at once, in
+every layout.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ def layout(request: pytest.FixtureRequest) -> Layout:
 
 
 @pytest.fixture(scope="module")
-def options(repository: Path, layout: Layout, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerOptions]:
+def options(
+    repository: Path, layout: Layout, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServerOptions]:
     own = copy_pipeline(repository, "dots", tmp_path_factory.mktemp(layout) / "repository")
     rearrange(own, "dots", ServingConfig(layout, max_queue=MAX_QUEUE))
     options = ServerOptions.on_free_ports(own)
@@ -44,7 +48,8 @@ def options(repository: Path, layout: Layout, tmp_path_factory: pytest.TempPathF
 def flood(server: Triton) -> tuple[list[Answer], list[InferenceServerException]]:
     """The answers and the refusals of many who ask at once, and ask again until some are refused.
 
-    That others wait is seen by how soon Triton brings the next request, which is not always soon on a busy machine.
+    That others wait is seen by how soon Triton brings the next request, which is not always soon on
+    a busy machine.
     """
     answers: list[Answer] = []
     refusals: list[InferenceServerException] = []
@@ -74,7 +79,9 @@ def test_as_many_wait_as_may_and_the_rest_is_told_so_and_counted(options: Server
     assert refused
     for error in refused:
         assert error.status() == "StatusCode.UNAVAILABLE", error
-        assert "the queue is full (max_queue 2): send fewer at once, or try again" in str(error.message())
+        assert "the queue is full (max_queue 2): send fewer at once, or try again" in str(
+            error.message()
+        )
     for answer in [*answered, server.predict("dots", IMAGE)]:
         assert_same(answer, alone)
     deadline = time.monotonic() + 10  # they are handed over once a second

@@ -46,11 +46,19 @@ def images(folder: Path, marker: bytes) -> tuple[list[bytes], list[bytes]]:
     drawn.save(folder / "a.jpg", comment=marker)
     png, jpeg = (folder / "a.png").read_bytes(), (folder / "a.jpg").read_bytes()
     png_start, jpeg_start = (file[: file.index(marker) + len(marker)] for file in (png, jpeg))
-    bad = [marker * 100, png_start, png_start + bytes(len(png)), jpeg_start, jpeg_start + bytes(len(jpeg))]
+    bad = [
+        marker * 100,
+        png_start,
+        png_start + bytes(len(png)),
+        jpeg_start,
+        jpeg_start + bytes(len(jpeg)),
+    ]
     return [png, jpeg], bad
 
 
-def test_no_image_is_logged_or_outlives_its_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_image_is_logged_or_outlives_its_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     marker = f"marker-{secrets.token_hex(16)}".encode()
     repository = export_dots(tmp_path)
     own = {"TMPDIR": tmp_path / "temporary", "HOME": tmp_path / "home"}
@@ -73,7 +81,10 @@ def test_no_image_is_logged_or_outlives_its_answer(tmp_path: Path, monkeypatch: 
                 assert refusal.status == "INVALID_ARGUMENT"
                 assert marker.decode() not in refusal.sentence
             triton.predict_raw(pipeline, frame)
-            assert triton.refusal(f"{pipeline}_raw", {"frame": frame[..., :2].copy()}).status == "INVALID_ARGUMENT"
+            assert (
+                triton.refusal(f"{pipeline}_raw", {"frame": frame[..., :2].copy()}).status
+                == "INVALID_ARGUMENT"
+            )
             with Client(options.grpc_url, pipeline=pipeline, transfer="shm") as client:
                 client.predict(frame)
             for data in ([*marker], [marker.decode()]):

@@ -15,7 +15,10 @@ LABELS = ["minivan", "Egyptian cat", "cup", "car", "x", "y"]
 def said(*rows: list[int]) -> Found:
     n = len(rows)
     return Found(
-        np.zeros((n, 4), np.float32), np.ones(n, np.float32), np.zeros(n, np.int64), {"c": np.array(rows, np.int64)}
+        np.zeros((n, 4), np.float32),
+        np.ones(n, np.float32),
+        np.zeros(n, np.int64),
+        {"c": np.array(rows, np.int64)},
     )
 
 
@@ -24,11 +27,19 @@ def test_nothing() -> None:
 
 
 def test_top_1_top_5_and_confusion() -> None:
-    pairs = [(0, np.int64([0, 1, 2, 3, 4])), (1, np.int64([0, 5, 4, 3, 1])), (2, np.int64([0, 1, 3, 4, 5]))]
+    pairs = [
+        (0, np.int64([0, 1, 2, 3, 4])),
+        (1, np.int64([0, 5, 4, 3, 1])),
+        (2, np.int64([0, 1, 3, 4, 5])),
+    ]
     found = figures(pairs, LABELS)
     assert found is not None
     assert (found.count, found.top1, found.top5) == (3, 1 / 3, 2 / 3)
-    assert found.confusion == {("minivan", "minivan"): 1, ("Egyptian cat", "minivan"): 1, ("cup", "minivan"): 1}
+    assert found.confusion == {
+        ("minivan", "minivan"): 1,
+        ("Egyptian cat", "minivan"): 1,
+        ("cup", "minivan"): 1,
+    }
 
 
 def test_few_labels_have_no_top_5() -> None:
@@ -38,7 +49,9 @@ def test_few_labels_have_no_top_5() -> None:
 
 
 def test_matched_boxes_by_their_own_label_or_class() -> None:
-    """Box 0 found nothing, 1 has a label of its own, 2 only its class, 3 was not asked, 4 is of no known label."""
+    """Box 0 found nothing, 1 has a label of its own, 2 only its class, 3 was not asked, 4 is of no
+    known label.
+    """
     image = labelled_image(
         Path("a.png"),
         [[0, 0, 1, 1]] * 4,

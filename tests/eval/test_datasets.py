@@ -36,9 +36,13 @@ def voc(boxes: str, name: str = "a.png") -> str:
 
 def box(name: str = "car", edges: tuple[object, ...] = (1, 1, 100, 50), difficult: int = 0) -> str:
     sides = "".join(
-        f"<{side}>{edge}</{side}>" for side, edge in zip(("xmin", "ymin", "xmax", "ymax"), edges, strict=True)
+        f"<{side}>{edge}</{side}>"
+        for side, edge in zip(("xmin", "ymin", "xmax", "ymax"), edges, strict=True)
     )
-    return f"<object><name>{name}</name><difficult>{difficult}</difficult><bndbox>{sides}</bndbox></object>"
+    return (
+        f"<object><name>{name}</name><difficult>{difficult}</difficult>"
+        f"<bndbox>{sides}</bndbox></object>"
+    )
 
 
 @pytest.mark.parametrize("make", ["nothing", "empty", "text", "no images"])
@@ -50,7 +54,10 @@ def test_no_set(tmp_path: Path, make: str) -> None:
         write(data / "readme.txt", "hello")
     if make == "no images":
         (data / "cat").mkdir()
-    with pytest.raises(EvalError, match="no such folder" if make == "nothing" else "not a labelled set; expected COCO"):
+    with pytest.raises(
+        EvalError,
+        match="no such folder" if make == "nothing" else "not a labelled set; expected COCO",
+    ):
         load(data)
 
 
@@ -81,10 +88,15 @@ def test_coco(tmp_path: Path, write_image: WriteImage, place: str) -> None:
             coco(annotations=[{"image_id": 7, "category_id": 4, "bbox": [0, 0, 1, 1]}]),
             r"an annotation of a\.png is wrong",
         ),
-        (coco(annotations=[{"image_id": 7, "category_id": 3, "bbox": [0, 1]}]), r"an annotation of a\.png is wrong"),
+        (
+            coco(annotations=[{"image_id": 7, "category_id": 3, "bbox": [0, 1]}]),
+            r"an annotation of a\.png is wrong",
+        ),
     ],
 )
-def test_coco_that_is_wrong(tmp_path: Path, write_image: WriteImage, text: str, sentence: str) -> None:
+def test_coco_that_is_wrong(
+    tmp_path: Path, write_image: WriteImage, text: str, sentence: str
+) -> None:
     write(tmp_path / "set.json", text)
     write_image("a.png")
     with pytest.raises(EvalError, match=sentence):
@@ -94,7 +106,9 @@ def test_coco_that_is_wrong(tmp_path: Path, write_image: WriteImage, text: str, 
 def test_several_sets_of_coco(tmp_path: Path) -> None:
     write(tmp_path / "a.json", coco())
     write(tmp_path / "b.json", coco())
-    with pytest.raises(EvalError, match=r"holds several sets \(a\.json, b\.json\); name one of the files"):
+    with pytest.raises(
+        EvalError, match=r"holds several sets \(a\.json, b\.json\); name one of the files"
+    ):
         load(tmp_path)
 
 
@@ -105,7 +119,9 @@ def test_coco_without_boxes(tmp_path: Path, write_image: WriteImage) -> None:
 
 
 def test_yolo(tmp_path: Path, write_image: WriteImage) -> None:
-    """An image on its side is measured as it is shown; one without a file of labels has nothing on it."""
+    """An image on its side is measured as it is shown; one without a file of labels has nothing on
+    it.
+    """
     write_image("images/a.jpg", 100, 50, orientation=6)
     write_image("images/deep/b.png")
     write_image("images/c.png")
@@ -121,7 +137,9 @@ def test_yolo(tmp_path: Path, write_image: WriteImage) -> None:
     write(tmp_path / "data.yaml", "names: {0: car, 1: dog}")
     assert load(tmp_path).names == ("car", "dog")
     write(tmp_path / "classes.txt", "bus\ncat\n")
-    with pytest.raises(EvalError, match=r"classes\.txt and .*data\.yaml name the classes differently"):
+    with pytest.raises(
+        EvalError, match=r"classes\.txt and .*data\.yaml name the classes differently"
+    ):
         load(tmp_path)
     (tmp_path / "data.yaml").unlink()
     assert load(tmp_path).names == ("bus", "cat")
@@ -145,7 +163,9 @@ def test_yolo(tmp_path: Path, write_image: WriteImage) -> None:
 def test_yolo_that_is_wrong(tmp_path: Path, write_image: WriteImage, line: str) -> None:
     write_image("images/a.png")
     write(tmp_path / "labels" / "a.txt", f"0 0.5 0.5 1 1\n{line}\n")
-    with pytest.raises(EvalError, match=r"a\.txt, line 2: expected `class cx cy w h` in fractions") as refused:
+    with pytest.raises(
+        EvalError, match=r"a\.txt, line 2: expected `class cx cy w h` in fractions"
+    ) as refused:
         load(tmp_path)
     assert len(str(refused.value)) < 600
 
@@ -198,17 +218,26 @@ def test_a_folder_a_class(tmp_path: Path, write_image: WriteImage) -> None:
     for path in ("tabby cat/1.png", "tabby cat/2.png", "dog/1.jpg"):
         write_image(path)
     dataset = load(tmp_path)
-    assert (dataset.kind, dataset.names, dataset.boxed) == ("image folders", ("dog", "tabby cat"), False)
+    assert (dataset.kind, dataset.names, dataset.boxed) == (
+        "image folders",
+        ("dog", "tabby cat"),
+        False,
+    )
     assert [each.class_ids.tolist() for each in dataset.images] == [[0], [1], [1]]
 
 
 def test_names_are_matched_to_the_pipeline_s(tmp_path: Path, write_image: WriteImage) -> None:
-    write(tmp_path / "set.json", coco(categories=[{"id": 9, "name": "Traffic_Light"}, {"id": 3, "name": "car"}]))
+    write(
+        tmp_path / "set.json",
+        coco(categories=[{"id": 9, "name": "Traffic_Light"}, {"id": 3, "name": "car"}]),
+    )
     write_image("a.png")
     named = load(tmp_path).named_by(["person", "car", "traffic light"])
     assert named.names == ("person", "car", "traffic light")
     assert named.images[0].class_ids.tolist() == [2, 1]
-    with pytest.raises(EvalError, match="classes that the pipeline does not know: car; it knows traffic light"):
+    with pytest.raises(
+        EvalError, match="classes that the pipeline does not know: car; it knows traffic light"
+    ):
         load(tmp_path).named_by(["traffic light"])
 
 
@@ -230,11 +259,16 @@ def polygon(*points: tuple[float, float]) -> str:
         ("0 0.5 0.5 1 1", [0, 0, 100, 50]),
         ("0.0 0.5 0.5 0.1 0.2", [45, 20, 55, 30]),
         ("0 " + polygon((0.1, 0.4), (0.3, 0.2), (0.2, 0.6)), [10, 10, 30, 30]),
-        ("0 " + polygon((0.5, 0.1), (0.9, 0.5), (0.5, 0.9), (0.1, 0.5)), [10, 5, 90, 45]),  # an oriented box
+        (
+            "0 " + polygon((0.5, 0.1), (0.9, 0.5), (0.5, 0.9), (0.1, 0.5)),
+            [10, 5, 90, 45],
+        ),  # an oriented box
         ("0 1.0000001 0.5 0 0", [100, 25, 100, 25]),
     ],
 )
-def test_a_line_is_a_box_or_a_polygon(tmp_path: Path, write_image: WriteImage, line: str, box: list[float]) -> None:
+def test_a_line_is_a_box_or_a_polygon(
+    tmp_path: Path, write_image: WriteImage, line: str, box: list[float]
+) -> None:
     write_image("images/a.png")
     write(tmp_path / "labels" / "a.txt", line)
     assert load(tmp_path).images[0].boxes[0].tolist() == pytest.approx(box, abs=1e-4)
@@ -251,7 +285,13 @@ def test_keypoints_are_no_polygon(tmp_path: Path, write_image: WriteImage) -> No
 def test_hidden_files_are_left_out(tmp_path: Path, write_image: WriteImage) -> None:
     write_image("images/a.png")
     write(tmp_path / "labels" / "a.txt", "0 0.5 0.5 1 1")
-    for junk in ("images/._a.png", "images/.ipynb_checkpoints/a.png", "labels/._a.txt", "._data.yaml", ".hidden.json"):
+    for junk in (
+        "images/._a.png",
+        "images/.ipynb_checkpoints/a.png",
+        "labels/._a.txt",
+        "._data.yaml",
+        ".hidden.json",
+    ):
         write(tmp_path / junk, "\0\0what macOS writes")
     assert [each.path.name for each in load(tmp_path).images] == ["a.png"]
     voc_set = tmp_path / "voc"
@@ -306,13 +346,25 @@ def test_a_data_yaml_names_its_splits(
 @pytest.mark.parametrize(
     ("text", "split", "sentence"),
     [
-        ("val: images/nothing", None, r"data\.yaml: val: images/nothing does not exist; looked for .*images/nothing"),
+        (
+            "val: images/nothing",
+            None,
+            r"data\.yaml: val: images/nothing does not exist; looked for .*images/nothing",
+        ),
         ("val: images/val", "test", r"data\.yaml: has no split test, only val"),
-        ("train: images/train\ntest: images/val", None, r"has the splits train, test; say which with --split"),
+        (
+            "train: images/train\ntest: images/val",
+            None,
+            r"has the splits train, test; say which with --split",
+        ),
         ("val: images", None, r"images: has the splits train, val in it, which would be mixed"),
         ("val: images/val", "best", r"--split: expected one of train, val, test, got best"),
         ("val: val.txt", None, r"val\.txt: .*images/gone\.png does not exist"),
-        ("val: ../images/val", None, r"val: \.\./images/val may be .*: write it as an absolute path"),
+        (
+            "val: ../images/val",
+            None,
+            r"val: \.\./images/val may be .*: write it as an absolute path",
+        ),
         ("val: images/val\nnc: 2", None, r"`nc: 2`, but 1 names"),
     ],
 )
@@ -341,7 +393,9 @@ def test_a_data_yaml_that_does_not_fit(
         ("[car, [dog]]", "name 1 is"),
     ],
 )
-def test_names_that_are_none(tmp_path: Path, write_image: WriteImage, names: str, sentence: str) -> None:
+def test_names_that_are_none(
+    tmp_path: Path, write_image: WriteImage, names: str, sentence: str
+) -> None:
     labelled(tmp_path / "images", write_image, "a")
     write(tmp_path / "data.yaml", f"val: images\nnames: {names}")
     with pytest.raises(EvalError, match=sentence):
@@ -359,7 +413,9 @@ def test_names_by_number_and_a_byte_order_mark(tmp_path: Path, write_image: Writ
 def test_a_class_without_a_name_is_refused(tmp_path: Path, write_image: WriteImage) -> None:
     labelled(tmp_path / "images", write_image, "a", "1 0.5 0.5 1 1")
     write(tmp_path / "data.yaml", "val: images\nnames: [car]")
-    with pytest.raises(EvalError, match=r"a\.txt, line 1: class 1, but there are names for 0 to 0 only"):
+    with pytest.raises(
+        EvalError, match=r"a\.txt, line 1: class 1, but there are names for 0 to 0 only"
+    ):
         load(tmp_path)
 
 
@@ -372,7 +428,9 @@ def test_names_come_from_above(tmp_path: Path, write_image: WriteImage) -> None:
     assert dataset.notes == (f"the names of the classes are those of {tmp_path / 'data.yaml'}",)
 
 
-def test_what_has_no_names_says_that_its_numbers_count(tmp_path: Path, write_image: WriteImage) -> None:
+def test_what_has_no_names_says_that_its_numbers_count(
+    tmp_path: Path, write_image: WriteImage
+) -> None:
     labelled(tmp_path / "images", write_image, "a")
     write_image("images/b.png")
     assert load(tmp_path).notes == (
@@ -406,11 +464,17 @@ def test_splits_are_never_mixed(tmp_path: Path, write_image: WriteImage, kind: s
             labelled(tmp_path / split / "images", write_image, split)
         elif kind == "coco":
             name = f"{split}.png"
-            write(tmp_path / f"instances_{split}2017.json", coco(images=[{"id": 7, "file_name": name}]))
+            write(
+                tmp_path / f"instances_{split}2017.json",
+                coco(images=[{"id": 7, "file_name": name}]),
+            )
             write_image(name)
         elif kind == "coco inside":
             name = f"{split}.png"
-            write(tmp_path / split / "_annotations.coco.json", coco(images=[{"id": 7, "file_name": name}]))
+            write(
+                tmp_path / split / "_annotations.coco.json",
+                coco(images=[{"id": 7, "file_name": name}]),
+            )
             write_image(f"{split}/{name}")
         elif kind == "voc":
             write(tmp_path / "Annotations" / f"{split}.xml", voc(box(), f"{split}.png"))
@@ -435,7 +499,9 @@ def test_a_set_without_splits_has_none_to_choose(tmp_path: Path, write_image: Wr
 def test_the_folder_above_several_sets_is_no_set(tmp_path: Path, write_image: WriteImage) -> None:
     for name in ("one", "two"):
         labelled(tmp_path / name / "images", write_image, "a")
-    with pytest.raises(EvalError, match="the sets are in its folders one, two: name one with --data"):
+    with pytest.raises(
+        EvalError, match="the sets are in its folders one, two: name one with --data"
+    ):
         load(tmp_path)
 
 
@@ -451,7 +517,9 @@ def test_the_folder_above_several_sets_is_no_set(tmp_path: Path, write_image: Wr
         ("polygons", None, 4, 43),
     ],
 )
-def test_the_sets_of_the_cases(shared_cases: Path, data: str, split: str | None, images: int, objects: int) -> None:
+def test_the_sets_of_the_cases(
+    shared_cases: Path, data: str, split: str | None, images: int, objects: int
+) -> None:
     dataset = load(shared_cases / "sets" / data, split)
     assert len(dataset.images) == images
     assert sum(len(each.boxes) for each in dataset.images) == objects

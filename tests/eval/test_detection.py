@@ -16,17 +16,23 @@ Row = tuple[list[int], int, float]
 
 
 def image(*rows: tuple[list[int], int], crowd: bool = False) -> LabelledImage:
-    return labelled_image(Path("a.png"), [box for box, _ in rows], [c for _, c in rows], [crowd] * len(rows))
+    return labelled_image(
+        Path("a.png"), [box for box, _ in rows], [c for _, c in rows], [crowd] * len(rows)
+    )
 
 
 def found(*rows: Row) -> Found:
     boxes = np.array([box for box, _, _ in rows], np.float32).reshape(-1, 4)
     return Found(
-        boxes, np.array([score for _, _, score in rows], np.float32), np.array([c for _, c, _ in rows], np.int64)
+        boxes,
+        np.array([score for _, _, score in rows], np.float32),
+        np.array([c for _, c, _ in rows], np.int64),
     )
 
 
-def measured(images: list[LabelledImage], answers: list[Found], most: int = 100) -> DetectionFigures:
+def measured(
+    images: list[LabelledImage], answers: list[Found], most: int = 100
+) -> DetectionFigures:
     return evaluate(images, answers, ["a", "b", "c"], working_threshold=0.5, max_detections=most)
 
 
@@ -67,7 +73,10 @@ def test_sizes() -> None:
 
 
 def test_the_working_threshold_is_for_precision_and_recall_alone() -> None:
-    figures = measured([image((MEDIUM, 0), (LARGE, 0))], [found((MEDIUM, 0, 0.9), (LARGE, 0, 0.4), (SMALL, 0, 0.3))])
+    figures = measured(
+        [image((MEDIUM, 0), (LARGE, 0))],
+        [found((MEDIUM, 0, 0.9), (LARGE, 0, 0.4), (SMALL, 0, 0.3))],
+    )
     assert figures.map == pytest.approx(1)
     assert (figures.precision, figures.recall) == (1, 0.5)
     assert figures.matches[0].missed == (1,)
@@ -97,7 +106,10 @@ def test_only_so_many_count() -> None:
     assert measured([image(*rows)], [answers], most=2).map == pytest.approx(0.5, abs=0.01)
 
 
-@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 40), st.floats(0.01, 1)), max_size=12), st.randoms())
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 40), st.floats(0.01, 1)), max_size=12),
+    st.randoms(),
+)
 def test_every_box_is_counted_once(rows: list[tuple[int, int, float]], random: object) -> None:
     truth = [([x, 0, x + 10, 10], c) for c, x, _ in rows[::2]]
     answers = found(*(([x, 0, x + 10, 10], c, score) for c, x, score in rows))

@@ -43,9 +43,13 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-def run(example: str, *arguments: object, folder: Path = EXAMPLES) -> subprocess.CompletedProcess[str]:
+def run(
+    example: str, *arguments: object, folder: Path = EXAMPLES
+) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(EXAMPLES / example), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=dict(os.environ), cwd=folder, timeout=60)
+    return subprocess.run(
+        command, capture_output=True, text=True, env=dict(os.environ), cwd=folder, timeout=60
+    )
 
 
 def load(example: str) -> ModuleType:
@@ -87,7 +91,12 @@ def test_service(server: FakeServer) -> None:
     with TestClient(load("service.py").app) as web:
         found = web.post("/predict", files={"image": image.getvalue()})
         assert (found.status_code, found.json()["detections"][0]["class_name"]) == (200, "cup")
-        assert web.post("/predict?score_threshold=0.8", files={"image": image.getvalue()}).json()["detections"] == []
+        assert (
+            web.post("/predict?score_threshold=0.8", files={"image": image.getvalue()}).json()[
+                "detections"
+            ]
+            == []
+        )
         refused = web.post("/predict", files={"image": b"no image"})
         assert (refused.status_code, refused.json()["error"][:6]) == (400, "image:")
         server.fail(Overloaded)

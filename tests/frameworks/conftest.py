@@ -1,4 +1,6 @@
-"""What the tests of all frameworks share: real photos, and a pipeline exported around one checkpoint."""
+"""What the tests of all frameworks share: real photos, and a pipeline exported around one
+checkpoint.
+"""
 
 from __future__ import annotations
 

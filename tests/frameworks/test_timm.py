@@ -27,7 +27,11 @@ def seeded(name: str, side: int, images: Any, classes: int) -> Any:
 
 @pytest.mark.parametrize(
     ("name", "side", "shorter", "classes"),
-    [("mobilenetv3_small_050", 224, 256, 1000), ("vit_tiny_patch16_224", 224, 248, 7), ("resnet10t", 176, 201, 7)],
+    [
+        ("mobilenetv3_small_050", 224, 256, 1000),
+        ("vit_tiny_patch16_224", 224, 248, 7),
+        ("resnet10t", 176, 201, 7),
+    ],
 )
 def test_classifier(
     name: str, side: int, shorter: int, classes: int, images: Any, planned: Any, tmp_path: Path
@@ -46,7 +50,9 @@ def test_classifier(
 
 
 def test_pixels_are_nearly_those_of_timm(images: Any, planned: Any, save: Any) -> None:
-    """Pillow smooths in its own way: a few of 255 on average, not what a wrong crop or order would be."""
+    """Pillow smooths in its own way: a few of 255 on average, not what a wrong crop or order would
+    be.
+    """
     weights = {"source": "timm:resnet10t", "file": save(seeded("resnet10t", 176, images, 7))}
     source = read_source(Weights.model_validate(weights), "weights", None)
     assert source.prepare is not None

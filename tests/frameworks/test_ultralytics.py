@@ -34,11 +34,15 @@ def seeded(name: str, images: Any) -> Any:
     if yolo.task == "classify":
         waken(model, lambda: model(batch), {head.linear: (0.0, 2.0)})
         return yolo
-    boxes, classes = (head.one2one_cv2, head.one2one_cv3) if end_to_end(model) else (head.cv2, head.cv3)
+    boxes, classes = (
+        (head.one2one_cv2, head.one2one_cv3) if end_to_end(model) else (head.cv2, head.cv3)
+    )
     if end_to_end(model):
         head.end2end = True
     # With one bin a side, what the layer gives is the distance itself, in cells.
-    ends: dict[nn.Module, Any] = {each[-1]: (0.0, 1.0) if head.reg_max > 1 else (2.0, 0.5) for each in boxes}
+    ends: dict[nn.Module, Any] = {
+        each[-1]: (0.0, 1.0) if head.reg_max > 1 else (2.0, 0.5) for each in boxes
+    }
     ends |= {each[-1]: (-4.5, 1.2) for each in classes}
     waken(model, lambda: model(batch), ends)
     return yolo
@@ -57,8 +61,15 @@ def finder(model: Any) -> Callable[..., Found]:
         pixels = torch.from_numpy(np.ascontiguousarray(canvas)).permute(2, 0, 1)[None].float() / 255
         with torch.no_grad():
             rows = model(pixels)[0]
-        rows = rows[0] if isinstance(rows, tuple) else rows  # a segmentation model gives prototypes beside them
-        settings = {"nc": len(model.names), "max_det": most, "multi_label": False, "end2end": end_to_end(model)}
+        rows = (
+            rows[0] if isinstance(rows, tuple) else rows
+        )  # a segmentation model gives prototypes beside them
+        settings = {
+            "nc": len(model.names),
+            "max_det": most,
+            "multi_label": False,
+            "end2end": end_to_end(model),
+        }
         (found,) = non_max_suppression(rows, score, iou, **settings)
         values = found.numpy()
         return Found(values[:, :4], values[:, 4], values[:, 5].astype(int))
@@ -87,7 +98,9 @@ def checkpoint(yolo: Any, file: Path, **train_args: Any) -> None:
         ("yolo26n-pose.yaml", "yolov10"),
     ],
 )
-def test_detector(name: str, family: str, images: Any, planned: Any, assert_tensorrt_reads: Any, save: Any) -> None:
+def test_detector(
+    name: str, family: str, images: Any, planned: Any, assert_tensorrt_reads: Any, save: Any
+) -> None:
     model = seeded(name, images).model
     detector = {
         "weights": {"source": f"ultralytics:{name}", "file": save(model)},
@@ -112,7 +125,12 @@ def test_checkpoint(images: Any, planned: Any, tmp_path: Path) -> None:
     trusted = detector | {"weights": {"file": "best.pt", "trust_pickle": True}}
     with planned(detector=trusted) as (plan, chain):
         # It was saved in half precision, and is read as it was saved.
-        assert assert_finds(plan.detector, chain, images, finder(YOLO(tmp_path / "best.pt").model.float())) >= 160
+        assert (
+            assert_finds(
+                plan.detector, chain, images, finder(YOLO(tmp_path / "best.pt").model.float())
+            )
+            >= 160
+        )
 
 
 def test_the_size_is_that_of_the_training(tmp_path: Path) -> None:
@@ -132,7 +150,10 @@ def test_weights_of_another_number_of_classes(name: str, tmp_path: Path) -> None
 
 
 def test_a_model_file_alone_is_untrained_and_the_same_each_time() -> None:
-    first, again = (read_source(Weights(source="ultralytics:yolov8n.yaml"), "weights", (64, 64)) for _ in range(2))
+    first, again = (
+        read_source(Weights(source="ultralytics:yolov8n.yaml"), "weights", (64, 64))
+        for _ in range(2)
+    )
     assert "untrained" in first.origin
     assert first.digest == again.digest
 

@@ -1,4 +1,6 @@
-"""Peers answer the same question: each finds what our served pipeline finds, in photos and with null models."""
+"""Peers answer the same question: each finds what our served pipeline finds, in photos and with
+null models.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ def test_ours_finds_something(case: PeerCase, ours: list[Found]) -> None:
 
 
 @pytest.mark.parametrize("name", PEERS)
-def test_every_peer_finds_what_ours_finds(name: str, case: PeerCase, ours: list[Found], images: list[bytes]) -> None:
+def test_every_peer_finds_what_ours_finds(
+    name: str, case: PeerCase, ours: list[Found], images: list[bytes]
+) -> None:
     with PEERS[name](case) as peer:
         for found, image in zip(ours, images, strict=True):
             assert disagreement(found, peer.call(image)) is None

@@ -1,4 +1,6 @@
-"""LitServe and BentoML, as processes of .venv-peers, find what we find and leave nothing running; `make test-peers`."""
+"""LitServe and BentoML, as processes of .venv-peers, find what we find and leave nothing running;
+`make test-peers`.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ def test_what_is_no_image_is_an_error(
         assert len(peer.call(images[0]).boxes) == OBJECTS
 
 
-def test_a_server_that_ends_says_why(cases: dict[str, PeerCase], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_ends_says_why(
+    cases: dict[str, PeerCase], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(frameworks.LitServe, "module", "boxwise_benchmarks.baselines.no_such_app")
     with pytest.raises(FrameworkError, match=r"litserve ended with exit code 1; .*\n.*no_such_app"):
         frameworks.LitServe(cases["null"].recipe).__enter__()
@@ -60,5 +64,7 @@ def test_versions_are_of_its_own_environment() -> None:
 
 
 def test_a_missing_environment_names_the_mend(tmp_path: Path) -> None:
-    with pytest.raises(FrameworkError, match=r"nothing is missing; make it with `make \.venv-peers/\.dev`"):
+    with pytest.raises(
+        FrameworkError, match=r"nothing is missing; make it with `make \.venv-peers/\.dev`"
+    ):
         frameworks.installed(tmp_path / "nothing")

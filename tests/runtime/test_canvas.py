@@ -11,7 +11,9 @@ SIDE = st.integers(1, 5000)
 HOW = st.sampled_from(["letterbox", "letterbox_top_left", "stretch"])
 
 
-def drawn(frame: np.ndarray, geometry: Geometry, height: int, width: int, **options: object) -> np.ndarray:
+def drawn(
+    frame: np.ndarray, geometry: Geometry, height: int, width: int, **options: object
+) -> np.ndarray:
     settings = {"pad_value": 114, "interpolation": "linear", "color_order": "rgb"} | options
     canvas = np.full((height, width, 3), 222, np.uint8)
     draw(frame, geometry, canvas, **settings)  # type: ignore[arg-type]
@@ -26,7 +28,11 @@ def drawn(frame: np.ndarray, geometry: Geometry, height: int, width: int, **opti
         ((256, 512), "letterbox", (256, 512, 1, 1, 0, 128)),
         ((512, 255), "letterbox", (512, 255, 1, 1, 128, 0)),
         ((512, 255), "letterbox_top_left", (512, 255, 1, 1, 0, 0)),
-        ((100, 199), "letterbox_top_left", (100, 199, 512 / 199, 257 / 100, 0, 0)),  # 257.3 rows: cut down
+        (
+            (100, 199),
+            "letterbox_top_left",
+            (100, 199, 512 / 199, 257 / 100, 0, 0),
+        ),  # 257.3 rows: cut down
         ((1024, 256), "stretch", (1024, 256, 2, 0.5, 0, 0)),
         ((4000, 1), "letterbox", (4000, 1, 1, 0.128, 255, 0)),
     ],
@@ -36,24 +42,40 @@ def test_fit(size: tuple[int, int], resize: Resize, expected: tuple[float, ...])
 
 
 @given(SIDE, SIDE, HOW)
-def test_boxes_come_back_within_a_hundredth_of_a_pixel(height: int, width: int, resize: Resize) -> None:
+def test_boxes_come_back_within_a_hundredth_of_a_pixel(
+    height: int, width: int, resize: Resize
+) -> None:
     geometry = fit(height, width, 416, 640, resize)
-    boxes = np.array([[0, 0, width, height], [width / 3, height / 4, width / 2, height / 2]], np.float64)
+    boxes = np.array(
+        [[0, 0, width, height], [width / 3, height / 4, width / 2, height / 2]], np.float64
+    )
     scale = np.array([geometry.scale_x, geometry.scale_y] * 2)
     on_canvas = boxes * scale + [geometry.pad_x, geometry.pad_y] * 2
     assert (on_canvas >= 0).all()
     assert (on_canvas <= np.array([640, 416] * 2) + 1e-6).all()
     stored = Geometry(*np.array(geometry, np.float32).tolist())  # as it travels between the stages
-    # An image thousands of pixels long is squeezed onto a few: float32 pixels of the canvas are coarser there.
+    # An image thousands of pixels long is squeezed onto a few: float32 pixels of the canvas are
+    # coarser there.
     tolerance = max(0.01, 1e-4 / min(geometry.scale_x, geometry.scale_y))
-    np.testing.assert_allclose(to_image(on_canvas.astype(np.float32), stored), boxes, atol=tolerance)
+    np.testing.assert_allclose(
+        to_image(on_canvas.astype(np.float32), stored), boxes, atol=tolerance
+    )
 
 
 @pytest.mark.parametrize(
     ("size", "expected"),
-    [((1, 1), 1), ((511, 511), 1), ((1023, 700), 1), ((1024, 700), 2), ((300, 2048), 4), ((5000, 8000), 8)],
+    [
+        ((1, 1), 1),
+        ((511, 511), 1),
+        ((1023, 700), 1),
+        ((1024, 700), 2),
+        ((300, 2048), 4),
+        ((5000, 8000), 8),
+    ],
 )
-def test_a_image_is_decoded_no_smaller_than_the_canvas(size: tuple[int, int], expected: int) -> None:
+def test_a_image_is_decoded_no_smaller_than_the_canvas(
+    size: tuple[int, int], expected: int
+) -> None:
     assert decoded_scale(fit(*size, 512, 512, "letterbox")) == expected
 
 

@@ -68,7 +68,11 @@ def test_what_is_no_jpeg_is_not_scalable() -> None:
     for kind in ("PNG", "WEBP", "BMP"):
         assert not EncodedImage(encoded(corners(), kind), LIMIT).scalable
     assert not EncodedImage(encoded(corners().convert("CMYK"), "JPEG"), LIMIT).scalable
-    assert EncodedImage(encoded(corners().convert("L"), "JPEG"), LIMIT).pixels(2).shape == (16, 32, 3)
+    assert EncodedImage(encoded(corners().convert("L"), "JPEG"), LIMIT).pixels(2).shape == (
+        16,
+        32,
+        3,
+    )
 
 
 def test_odd_metadata_is_no_reason_to_refuse_a_jpeg() -> None:
@@ -79,7 +83,9 @@ def test_odd_metadata_is_no_reason_to_refuse_a_jpeg() -> None:
 
 def test_jpeg_is_the_same_as_pillow_reads_it() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (16, 24, 3), np.uint8)
-    file = encoded(Image.fromarray(noise).resize((240, 160), Image.Resampling.BICUBIC), "JPEG", quality=90)
+    file = encoded(
+        Image.fromarray(noise).resize((240, 160), Image.Resampling.BICUBIC), "JPEG", quality=90
+    )
     with Image.open(io.BytesIO(file.tobytes())) as image:
         expected = np.asarray(image.convert("RGB")).astype(int)
     # Two builds of libjpeg-turbo; the colour conversion may round one level apart.
@@ -89,12 +95,17 @@ def test_jpeg_is_the_same_as_pillow_reads_it() -> None:
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_applied(kind: str, orientation: int) -> None:
-    # What is stored is the image turned the other way, so that every viewer shows the corners upright.
+    # What is stored is the image turned the other way, so that every viewer shows the corners
+    # upright.
     undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}
-    stored = corners() if orientation == 1 else corners().transpose(Image.Transpose(undo[orientation]))
+    stored = (
+        corners() if orientation == 1 else corners().transpose(Image.Transpose(undo[orientation]))
+    )
     exif = Image.Exif()
     exif[0x0112] = orientation
-    options = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}, "PNG": {}}[kind]
+    options = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}, "PNG": {}}[
+        kind
+    ]
     frame = decode(encoded(stored, kind, exif=exif, **options), LIMIT)
     assert frame.shape == (32, 64, 3)
     np.testing.assert_allclose(quarters(frame), [RED, GREEN, BLUE, WHITE], atol=6)
@@ -104,8 +115,15 @@ def test_grey_and_palette_and_one_bit() -> None:
     grey = Image.new("L", (4, 2), 77)
     assert decode(encoded(grey, "PNG"), LIMIT).tolist() == [[[77] * 3] * 4] * 2
     np.testing.assert_allclose(decode(encoded(grey, "JPEG"), LIMIT), 77, atol=2)
-    assert quarters(decode(encoded(corners().quantize(4), "PNG"), LIMIT)) == [RED, GREEN, BLUE, WHITE]
-    assert decode(encoded(Image.new("1", (3, 3), 1), "PNG"), LIMIT).tolist() == [[[255] * 3] * 3] * 3
+    assert quarters(decode(encoded(corners().quantize(4), "PNG"), LIMIT)) == [
+        RED,
+        GREEN,
+        BLUE,
+        WHITE,
+    ]
+    assert (
+        decode(encoded(Image.new("1", (3, 3), 1), "PNG"), LIMIT).tolist() == [[[255] * 3] * 3] * 3
+    )
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
@@ -117,7 +135,12 @@ def test_transparency_is_laid_on_white(mode: str) -> None:
 def test_a_transparent_palette_colour_is_white() -> None:
     image = corners().quantize(4)
     red = image.getpixel((0, 0))
-    assert quarters(decode(encoded(image, "PNG", transparency=red), LIMIT)) == [WHITE, GREEN, BLUE, WHITE]
+    assert quarters(decode(encoded(image, "PNG", transparency=red), LIMIT)) == [
+        WHITE,
+        GREEN,
+        BLUE,
+        WHITE,
+    ]
 
 
 def test_half_transparent_is_half_white() -> None:
@@ -144,7 +167,10 @@ def test_one_pixel() -> None:
     ("data", "message"),
     [
         (b"", "image: empty; expected the bytes of a JPEG"),
-        (b"hello world", r"image: not a JPEG, PNG, WebP or BMP file \(11 bytes, starting with 68 65 6c 6c 6f"),
+        (
+            b"hello world",
+            r"image: not a JPEG, PNG, WebP or BMP file \(11 bytes, starting with 68 65 6c 6c 6f",
+        ),
         (b"\xff\xd8", "image: not a JPEG"),
         (b"GIF89a" + bytes(40), "image: not a JPEG"),
     ],
@@ -167,7 +193,9 @@ def test_the_pixel_limit_is_checked_from_the_header() -> None:
     # A PNG header of 50000 x 50000 with no pixels behind it: only the header can have been read.
     header = encoded(Image.new("L", (1, 1)), "PNG").copy()
     header[16:24] = np.frombuffer((50_000).to_bytes(4, "big") * 2, np.uint8)
-    header[29:33] = np.frombuffer(__import__("zlib").crc32(header[12:29].tobytes()).to_bytes(4, "big"), np.uint8)
+    header[29:33] = np.frombuffer(
+        __import__("zlib").crc32(header[12:29].tobytes()).to_bytes(4, "big"), np.uint8
+    )
     message = r"image: 50000 x 50000 is 2500\.0 megapixels; at most 25 are accepted"
     with pytest.raises(InvalidInput, match=message):
         decode(header[:64], LIMIT)
@@ -177,7 +205,9 @@ def test_a_file_over_the_limit_is_refused_unread() -> None:
     limits = ImageLimits(max_pixels=25_000_000, max_bytes=1000)
     file = encoded(Image.new("RGB", (3, 3), RED), "BMP")
     assert decode(np.append(file, np.zeros(1000 - file.size, np.uint8)), limits).shape == (3, 3, 3)
-    with pytest.raises(InvalidInput, match=r"image: a file of 0\.0 MB; at most 0\.001 are accepted") as refused:
+    with pytest.raises(
+        InvalidInput, match=r"image: a file of 0\.0 MB; at most 0\.001 are accepted"
+    ) as refused:
         decode(np.zeros(1001, np.uint8), limits)
     assert refused.value.reason == "size"
 

@@ -1,4 +1,6 @@
-"""What a few bytes can make a decoder do is bounded, and images with odd parts are seen all the same."""
+"""What a few bytes can make a decoder do is bounded, and images with odd parts are seen all the
+same.
+"""
 
 import io
 
@@ -43,7 +45,15 @@ def test_what_nobody_reads_is_not_inflated(what: str) -> None:
         jpeg(after=b"\xff\xda" * 30_000, progressive=True),
         jpeg(after=NOISE, progressive=True),
     ],
-    ids=["comments", "EXIF", "fill bytes", "a profile", "a profile, progressive", "what follows", "a video behind it"],
+    ids=[
+        "comments",
+        "EXIF",
+        "fill bytes",
+        "a profile",
+        "a profile, progressive",
+        "what follows",
+        "a video behind it",
+    ],
 )
 def test_a_jpeg_with_odd_parts_is_seen(file: bytes) -> None:
     assert np.array_equal(pixels(file), pixels(saved("JPEG", progressive=b"\xff\xc2" in file)))
@@ -77,7 +87,9 @@ def test_a_png_keeps_what_shows() -> None:
     file = io.BytesIO()
     image.save(file, "PNG", transparency=0, exif=exif, icc_profile=b"profile")
     assert b"iCCP" in file.getvalue()
-    assert pixels(file.getvalue()).tolist() == [[[255] * 3] * 2] * 4  # see-through on white, and turned
+    assert (
+        pixels(file.getvalue()).tolist() == [[[255] * 3] * 2] * 4
+    )  # see-through on white, and turned
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP"])

@@ -62,7 +62,9 @@ def test_a_stage_that_decodes_is_asked_about_its_image(tmp_path: Path) -> None:
     (tmp_path / IMAGE).write_bytes(encode(np.zeros((9, 9, 3), np.uint8), stage))
     warm_up(stage, tmp_path)
     (tmp_path / IMAGE).write_bytes(b"no image")
-    with pytest.raises(RuntimeError, match=r"cannot answer its warm-up.*InvalidInput: image: not a JPEG.*rollback"):
+    with pytest.raises(
+        RuntimeError, match=r"cannot answer its warm-up.*InvalidInput: image: not a JPEG.*rollback"
+    ):
         warm_up(stage, tmp_path)
 
 
@@ -77,4 +79,6 @@ def test_a_graph_that_cannot_run_is_refused(tmp_path: Path) -> None:
 def test_nms_cuts_out_crops(only: tuple[int, ...], tmp_path: Path) -> None:
     warm_up(Suppress(nms=True, crops={"shade": CROP | {"only": only}}), tmp_path)
     with pytest.raises(RuntimeError, match="cannot answer its warm-up"):
-        warm_up(Suppress(nms=True, crops={"shade": CROP | {"only": only, "height": math.nan}}), tmp_path)
+        warm_up(
+            Suppress(nms=True, crops={"shade": CROP | {"only": only, "height": math.nan}}), tmp_path
+        )

@@ -1,6 +1,7 @@
 """What every peer is: started for a repository, asked about an image, measured, stopped.
 
-This page imports nothing heavy: the frameworks' servers, in an environment of their own, answer with its `Found`.
+This page imports nothing heavy: the frameworks' servers, in an environment of their own, answer
+with its `Found`.
 """
 
 from __future__ import annotations
@@ -78,8 +79,8 @@ class Peer(ABC):
     def __enter__(self) -> Self:
         """Start what it needs; return when it is ready to answer.
 
-        Its processes have the settings of the allocator that our launcher gives Triton, which save each of them page
-        faults.
+        Its processes have the settings of the allocator that our launcher gives Triton, which save
+        each of them page faults.
         """
         os.environ |= ALLOCATOR
         with ExitStack() as stack:
@@ -88,7 +89,10 @@ class Peer(ABC):
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         """Stop all of it."""
         self._running.close()

@@ -19,7 +19,8 @@ BARE = "in_process"  # its row's name
 
 
 class InProcess(Peer):
-    """Worker processes that each run the whole pipeline, image by image, on their own share of the cores.
+    """Worker processes that each run the whole pipeline, image by image, on their own share of the
+    cores.
 
     Args:
         recipe: of the pipeline.
@@ -32,7 +33,9 @@ class InProcess(Peer):
 
     name = BARE
 
-    def __init__(self, recipe: Recipe, workers: int | None = None, threads: int | None = None) -> None:
+    def __init__(
+        self, recipe: Recipe, workers: int | None = None, threads: int | None = None
+    ) -> None:
         self._recipe = recipe
         self.workers = self.most_in_flight = workers or recipe.instances
         self._threads = threads or recipe.threads
@@ -44,7 +47,9 @@ class InProcess(Peer):
         context = multiprocessing.get_context("spawn")
         for _ in range(self.workers):
             ours, theirs = context.Pipe()
-            process = context.Process(target=_work, args=(theirs, self._recipe, self._threads), daemon=True)
+            process = context.Process(
+                target=_work, args=(theirs, self._recipe, self._threads), daemon=True
+            )
             process.start()
             theirs.close()  # so that the end of a worker is the end of the link
             stack.callback(process.join)
@@ -61,19 +66,25 @@ class InProcess(Peer):
         return found
 
     def run(self, images: Sequence[bytes], concurrency: int, seconds: float) -> Run:
-        """Let so many workers loop at once, all of them at most; the images are theirs before their clocks start."""
+        """Let so many workers loop at once, all of them at most; the images are theirs before their
+        clocks start.
+        """
         links = self._links[:concurrency]
         for number, link in enumerate(links):
             link.send(([*images[number:], *images[:number]], seconds))
         runs: list[Run] = [link.recv() for link in links]
-        return Run(max(run.seconds for run in runs), [latency for run in runs for latency in run.latencies])
+        return Run(
+            max(run.seconds for run in runs), [latency for run in runs for latency in run.latencies]
+        )
 
 
 def _work(link: Connection, recipe: Recipe, threads: int) -> None:
     chain = recipe.chain(threads)
 
     def predict(image: bytes) -> Found:
-        return Found.from_tensors(chain({"image": np.frombuffer(image, np.uint8)}), recipe.classifier)
+        return Found.from_tensors(
+            chain({"image": np.frombuffer(image, np.uint8)}), recipe.classifier
+        )
 
     link.send("ready")
     try:

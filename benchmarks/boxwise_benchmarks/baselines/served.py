@@ -36,4 +36,10 @@ class Served(Peer):
     def call(self, image: bytes) -> Found:
         """Ask the ensemble."""
         result, name = self._client.predict(image), self._recipe.classifier
-        return Found(result.xyxy, result.confidence, result.class_id, result.label_ids[name], result.label_scores[name])
+        return Found(
+            result.xyxy,
+            result.confidence,
+            result.class_id,
+            result.label_ids[name],
+            result.label_scores[name],
+        )

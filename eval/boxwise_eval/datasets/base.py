@@ -23,8 +23,10 @@ class LabelledImage:
         path: of the file.
         boxes: float32 [n, 4], xyxy in pixels of the image as shown.
         class_ids: int64 [n], indices into the names of the set.
-        crowd: bool [n], boxes that are neither to be found nor an error when they are: crowds, "difficult" objects.
-        areas: float32 [n], square pixels, by which objects are small, medium or large: of the boxes, or of their masks.
+        crowd: bool [n], boxes that are neither to be found nor an error when they are: crowds,
+            "difficult" objects.
+        areas: float32 [n], square pixels, by which objects are small, medium or large: of the
+            boxes, or of their masks.
         labels: classifier -> what it should say of each box; None where nobody said.
     """
 
@@ -44,7 +46,8 @@ class Dataset:
         kind: its format, as people call it.
         names: of the classes; None where the set only numbers them, by the pipeline's own labels.
         images: at least one.
-        boxed: whether it says where the objects are; without, `class_ids` has one entry, the image's own class.
+        boxed: whether it says where the objects are; without, `class_ids` has one entry, the
+            image's own class.
         split: the part of it that was read; None where it has none.
         notes: what a reader must know of it.
     """
@@ -69,14 +72,16 @@ class Dataset:
             if largest >= len(labels):
                 raise EvalError(
                     f"the set has class {largest}, but the pipeline's last is {len(labels) - 1}; "
-                    "give the set names (data.yaml or classes.txt) if its numbers mean something else"
+                    "give the set names (data.yaml or classes.txt) if its numbers mean "
+                    "something else"
                 )
             return replace(self, names=tuple(labels))
         ids = {plain(label): i for i, label in enumerate(labels)}
         used = sorted({int(i) for each in self.images for i in each.class_ids})
         if unknown := [self.names[i] for i in used if plain(self.names[i]) not in ids]:
             raise EvalError(
-                f"the set has classes that the pipeline does not know: {', '.join(unknown[:10])[:200]}"
+                "the set has classes that the pipeline does not know: "
+                f"{', '.join(unknown[:10])[:200]}"
                 f"{', ...' if len(unknown) > 10 else ''}; it knows {', '.join(labels[:10])[:200]}"
                 f"{', ...' if len(labels) > 10 else ''}"
             )
@@ -92,12 +97,20 @@ def plain(name: str) -> str:
 
 def image_files(folder: Path) -> list[Path]:
     """The images of a folder and of the folders in it, by name, without those that are hidden."""
-    return sorted(path for path in folder.rglob("*") if is_image(path) and not hidden(path.relative_to(folder)))
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if is_image(path) and not hidden(path.relative_to(folder))
+    )
 
 
 def is_image(path: Path) -> bool:
-    """Whether a file is called an image. The `._a.jpg` that macOS puts beside `a.jpg` is, and is none."""
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    """Whether a file is called an image. The `._a.jpg` that macOS puts beside `a.jpg` is, and is
+    none.
+    """
+    return (
+        path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    )
 
 
 def hidden(path: Path) -> bool:
@@ -131,7 +144,10 @@ def labelled_image(
     """An image from rows, of which there may be none."""
     corners = np.array(boxes, np.float32).reshape(-1, 4)
     own = (corners[:, 2:] - corners[:, :2]).prod(axis=1).tolist()
-    said = [box if area is None else area for box, area in zip(own, areas or [None] * len(own), strict=True)]
+    said = [
+        box if area is None else area
+        for box, area in zip(own, areas or [None] * len(own), strict=True)
+    ]
     return LabelledImage(
         path,
         corners,

@@ -16,10 +16,16 @@ def read(data: Path) -> Dataset:
     """Read the set: each image is of the class that its folder is named after."""
     folders = [folder for folder in _folders(data) if image_files(folder)]
     images = tuple(
-        labelled_image(path, [], [class_id]) for class_id, folder in enumerate(folders) for path in image_files(folder)
+        labelled_image(path, [], [class_id])
+        for class_id, folder in enumerate(folders)
+        for path in image_files(folder)
     )
     return Dataset("image folders", tuple(folder.name for folder in folders), images, boxed=False)
 
 
 def _folders(data: Path) -> list[Path]:
-    return [folder for folder in sorted(data.iterdir()) if folder.is_dir() and not folder.name.startswith(".")]
+    return [
+        folder
+        for folder in sorted(data.iterdir())
+        if folder.is_dir() and not folder.name.startswith(".")
+    ]

@@ -1,4 +1,6 @@
-"""Pascal VOC: `Annotations/*.xml` and `JPEGImages/` (host.robots.ox.ac.uk/pascal/VOC/voc2012/htmldoc)."""
+"""Pascal VOC: `Annotations/*.xml` and `JPEGImages/`
+(host.robots.ox.ac.uk/pascal/VOC/voc2012/htmldoc).
+"""
 
 from __future__ import annotations
 
@@ -24,23 +26,40 @@ def read(data: Path, split: str | None = None) -> Dataset:
         split: one of those that `ImageSets/Main/` lists, where it is there.
 
     Raises:
-        EvalError: there is no annotation, one is wrong, its image is missing, or there are several splits.
+        EvalError: there is no annotation, one is wrong, its image is missing, or there are several
+            splits.
     """
-    files = sorted(path for path in (data / "Annotations").glob("*.xml") if not path.name.startswith("."))
+    files = sorted(
+        path for path in (data / "Annotations").glob("*.xml") if not path.name.startswith(".")
+    )
     if not files:
         raise EvalError(f"{data / 'Annotations'}: holds no .xml file")
-    lists = {name: file for name in SPLITS if (file := data / "ImageSets" / "Main" / f"{name}.txt").is_file()}
+    lists = {
+        name: file
+        for name in SPLITS
+        if (file := data / "ImageSets" / "Main" / f"{name}.txt").is_file()
+    }
     if lists:
         split = chosen(data / "ImageSets" / "Main", lists, split)
-        listed = {line.split()[0] for line in lists[split].read_text(encoding="utf-8").splitlines() if line.strip()}
+        listed = {
+            line.split()[0]
+            for line in lists[split].read_text(encoding="utf-8").splitlines()
+            if line.strip()
+        }
         if missing := sorted(listed - {file.stem for file in files}):
-            raise EvalError(f"{lists[split]}: {missing[0]} has no annotation in {data / 'Annotations'}")
+            raise EvalError(
+                f"{lists[split]}: {missing[0]} has no annotation in {data / 'Annotations'}"
+            )
         files = [file for file in files if file.stem in listed]
     elif split is not None:
         raise EvalError(f"{data}: has no ImageSets/Main/{split}.txt: leave --split out")
     roots = [_parse(file) for file in files]
     names = sorted(
-        {_text(file, each, "name") for file, root in zip(files, roots, strict=True) for each in _objects(root)}
+        {
+            _text(file, each, "name")
+            for file, root in zip(files, roots, strict=True)
+            for each in _objects(root)
+        }
     )
     images = tuple(_image(data, file, root, names) for file, root in zip(files, roots, strict=True))
     return Dataset("Pascal VOC", tuple(names), images, split=split)
@@ -51,7 +70,10 @@ def _image(data: Path, file: Path, root: ElementTree.Element, names: list[str]) 
     try:
         # Pixels count from 1, and a box holds its last one.
         boxes = [
-            [float(_text(file, each, f"bndbox/{side}")) for side in ("xmin", "ymin", "xmax", "ymax")]
+            [
+                float(_text(file, each, f"bndbox/{side}"))
+                for side in ("xmin", "ymin", "xmax", "ymax")
+            ]
             for each in objects
         ]
     except ValueError as error:

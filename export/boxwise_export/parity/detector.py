@@ -67,7 +67,9 @@ class _Check:
         canvas = request["canvas"]
         given = normalized_pixels(canvas, self.plan.normalize, self.plan.input)
         if self.plan.source.prepare:
-            self.pixels.add(self.plan.source.prepare(frame), given, self.plan.normalize, self.plan.input)
+            self.pixels.add(
+                self.plan.source.prepare(frame), given, self.plan.normalize, self.plan.input
+            )
         outputs = self.plan.source.run(given)
         self.raw.add(outputs, canvas)
 
@@ -98,22 +100,38 @@ class _Check:
             "worst_iou": found.worst_iou,
             "worst_score": found.worst_score,
         }
-        by = "its own post-processing" if self._detect else f"the {self.plan.family} decoding of its outputs"
-        if not found.expected + found.extra:
-            return Step("detector", "detections", None, f"{by} finds nothing on these images", figures)
-        sentence = (
-            f"{found.matched} of {found.expected} of {by} matched (IoU >= {limits.iou:g}, score within "
-            f"{limits.score:g}; worst {found.worst_iou:.4f} and {found.worst_score:.2g}), {found.extra} extra"
+        by = (
+            "its own post-processing"
+            if self._detect
+            else f"the {self.plan.family} decoding of its outputs"
         )
-        return Step("detector", "detections", found.agreement >= limits.agreement, sentence, figures)
+        if not found.expected + found.extra:
+            return Step(
+                "detector", "detections", None, f"{by} finds nothing on these images", figures
+            )
+        sentence = (
+            f"{found.matched} of {found.expected} of {by} matched (IoU >= {limits.iou:g}, "
+            "score within "
+            f"{limits.score:g}; worst {found.worst_iou:.4f} and {found.worst_score:.2g}), "
+            f"{found.extra} extra"
+        )
+        return Step(
+            "detector", "detections", found.agreement >= limits.agreement, sentence, figures
+        )
 
     def _expected(self, outputs: Mapping[str, Floats]) -> Found:
-        """Detections on the canvas, more than are served: those in the padding count for nothing."""
+        """Detections on the canvas, more than are served:
+        those in the padding count for nothing.
+        """
         spec, canvas = self.plan.spec, self.plan.canvas
         size = (canvas.height, canvas.width)
         if self._detect:
             selection = Selection(
-                _LEAST_SCORE, spec.iou_threshold, MAX_CANDIDATES, self.plan.multi_label, spec.nms.class_agnostic
+                _LEAST_SCORE,
+                spec.iou_threshold,
+                MAX_CANDIDATES,
+                self.plan.multi_label,
+                spec.nms.class_agnostic,
             )
             return self._detect(outputs, size, selection)
         assert self._decode is not None  # noqa: S101 (see __post_init__)
@@ -121,7 +139,9 @@ class _Check:
         found = self._suppress(
             {
                 **candidates,
-                "thresholds": np.array([_LEAST_SCORE, spec.iou_threshold, MAX_CANDIDATES], np.float32),
+                "thresholds": np.array(
+                    [_LEAST_SCORE, spec.iou_threshold, MAX_CANDIDATES], np.float32
+                ),
                 "geometry": np.array(Geometry(*size, 1, 1, 0, 0), np.float32),
                 "class_filter": np.empty(0, np.int32),
             }

@@ -56,7 +56,9 @@ def find_images(folder: Path, option: str = "--calibration") -> list[Path]:
     if not folder.is_dir():
         raise ExportError(f"{option}: no such folder: {folder}")
     found = sorted(
-        path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
     )
     if not found:
         raise ExportError(f"{option}: no images in {folder}; expected {', '.join(SUFFIXES)}")
@@ -70,11 +72,19 @@ def spread(images: Sequence[Path], most: int) -> list[Path]:
 
 
 def read_image(path: Path, max_pixels: int) -> NDArray[np.uint8]:
-    """RGB uint8 [H, W, 3], decoded as the pipeline decodes a request, and shrunk to the largest that it takes."""
+    """RGB uint8 [H, W, 3], decoded as the pipeline decodes a request, and shrunk to the largest
+    that it takes.
+    """
     try:
         frame = decode(np.fromfile(path, np.uint8), ImageLimits(max_pixels=_MOST_PIXELS))
     except (InvalidInput, OSError) as error:
-        raise ExportError(f"{path}: not an image that the pipeline can read ({error}); take it out") from error
+        raise ExportError(
+            f"{path}: not an image that the pipeline can read ({error}); take it out"
+        ) from error
     height, width = frame.shape[:2]
     scale = (max_pixels / (height * width)) ** 0.5
-    return frame if scale >= 1 else resize_to(frame, max(1, int(height * scale)), max(1, int(width * scale)), "area")
+    return (
+        frame
+        if scale >= 1
+        else resize_to(frame, max(1, int(height * scale)), max(1, int(width * scale)), "area")
+    )

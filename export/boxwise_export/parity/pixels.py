@@ -1,4 +1,6 @@
-"""The first step: the network's input, as the source's own framework makes it and as the exported stages do."""
+"""The first step: the network's input, as the source's own framework makes it and as the exported
+stages do.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ class PixelDifference:
     Attributes:
         compared: images.
         worst: the largest mean difference of one.
-        sizes: of an image that the framework makes of another size, (its own, ours); it is not compared.
+        sizes: of an image that the framework makes of another size, (its own, ours); it is not
+            compared.
     """
 
     compared: int = 0
@@ -40,10 +43,21 @@ class PixelDifference:
         """All images."""
         if self.compared:
             sentence = (
-                f"{self.compared} images, a mean difference of at most {self.worst:.2f} of 255 (allowed {limit:g})"
+                f"{self.compared} images, a mean difference of at most {self.worst:.2f} of 255 "
+                f"(allowed {limit:g})"
             )
-            return Step(part, "pixels", self.worst <= limit, sentence, {"mean_difference": self.worst})
+            return Step(
+                part, "pixels", self.worst <= limit, sentence, {"mean_difference": self.worst}
+            )
         if self.sizes:
             own, ours = (" x ".join(map(str, shape)) for shape in self.sizes)
-            return Step(part, "pixels", None, f"the framework makes {own} of an image, the canvas is {ours}", {})
-        return Step(part, "pixels", None, "the source has no preprocessing of its own to compare with", {})
+            return Step(
+                part,
+                "pixels",
+                None,
+                f"the framework makes {own} of an image, the canvas is {ours}",
+                {},
+            )
+        return Step(
+            part, "pixels", None, "the source has no preprocessing of its own to compare with", {}
+        )

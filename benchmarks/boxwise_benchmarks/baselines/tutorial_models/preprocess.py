@@ -1,4 +1,6 @@
-"""Encoded image in; the detector's float32 input, the frame, and how the one lies in the other out."""
+"""Encoded image in; the detector's float32 input, the frame,
+and how the one lies in the other out.
+"""
 
 from __future__ import annotations
 
