@@ -33,9 +33,8 @@ from boxwise_benchmarks.measure import Run, closed_loop, machine
 from boxwise_benchmarks.null_server import null_server
 from boxwise_benchmarks.null_triton import null_triton
 
-_JPEG = b"\xff\xd8\xff" + bytes(
-    199_997
-)  # what comes after an image's first bytes is nothing to a client
+# What comes after an image's first bytes is nothing to a client.
+_JPEG = b"\xff\xd8\xff" + bytes(199_997)
 _FRAME = np.zeros((1080, 1920, 3), np.uint8)
 _INFO = PipelineInfo(1, "boxwise", None, (), {}, {})
 _THREADS, _IN_FLIGHT = 4, 64

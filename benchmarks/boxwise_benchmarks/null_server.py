@@ -29,9 +29,8 @@ _REFILL_BYTES = 2**24
 _HEADS_BYTES = (
     4096  # read at once where a frame begins: the heads of a call, and little of its body
 )
-_DROP = (
-    socket.MSG_TRUNC | socket.MSG_WAITALL
-)  # Linux: TCP counts the bytes, copies none and wakes us once
+# Linux: TCP counts the bytes, copies none and wakes us once.
+_DROP = socket.MSG_TRUNC | socket.MSG_WAITALL
 
 
 @contextmanager

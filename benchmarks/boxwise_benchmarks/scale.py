@@ -121,9 +121,8 @@ def client_limit(images: Sequence[bytes], seconds: float) -> float:
     takes more from it.
     """
     with null_server() as url, Client(url) as client:
-        client._session.info = PipelineInfo(
-            1, "boxwise", None, (), {}, {}
-        )  # the null server has none
+        # The null server has none.
+        client._session.info = PipelineInfo(1, "boxwise", None, (), {}, {})
         closed_loop(client.predict, images, _THREADS, seconds=1)
         return closed_loop(client.predict, images, _THREADS, seconds=seconds).rate
 

@@ -35,9 +35,8 @@ def demo(
     from boxwise_runtime.cache import CacheError, cache_folder
     from boxwise_runtime.launcher import LaunchError, ServerOptions, TritonProcess
 
-    signal.signal(
-        signal.SIGTERM, signal.default_int_handler
-    )  # end as for Ctrl-C: the server stops with us
+    # End as for Ctrl-C: the server stops with us.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     repository, images = out / "repository", out / "images"
     with reported(DownloadError, ExportError, LaunchError, CacheError):
         photos = prepare_demo(cache_folder(), repository, report=typer.echo)

@@ -97,9 +97,8 @@ def eval(  # noqa: A001 (the subcommand's name)
     from boxwise_eval.run import Thresholds
     from boxwise_eval.run import served as ask
 
-    signal.signal(
-        signal.SIGTERM, signal.default_int_handler
-    )  # end as for Ctrl-C: the server stops with us
+    # End as for Ctrl-C: the server stops with us.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with reported(EvalError, BoxwiseError, OSError):
         dataset = load(data, split)
         with (

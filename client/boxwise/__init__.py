@@ -70,9 +70,10 @@ __all__ = [
 
 def __getattr__(name: str) -> str:
     if name == "__version__":
+        # Takes a fifth of this package's import time, for what few ask for.
         from importlib.metadata import (
             version,
-        )  # takes a fifth of this package's import time, for what few ask for
+        )
 
         return version("boxwise")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

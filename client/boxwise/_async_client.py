@@ -189,9 +189,8 @@ class AsyncClient(BaseClient):
         """Do what a generator of `Session` asks for, until it returns."""
         self._check_open()
         loop = asyncio.get_running_loop()
-        if (
-            self._loop is not loop
-        ):  # a second asyncio.run: connections belong to the loop that made them
+        # A second asyncio.run: connections belong to the loop that made them.
+        if self._loop is not loop:
             self._reset()
             self._loop = loop
         answer: Any = None

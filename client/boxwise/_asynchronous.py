@@ -128,9 +128,8 @@ class Connection(asyncio.Protocol):
         stream = self._http2.open(call.headers(left), call.body)
         loop = asyncio.get_running_loop()
         waiting = self._waiting[stream] = loop.create_future()
-        timer = loop.call_later(
-            left, _expire, waiting
-        )  # half of what asyncio.timeout costs, 5 us a call
+        # Half of what asyncio.timeout costs, 5 us a call.
+        timer = loop.call_later(left, _expire, waiting)
         self._flush()
         try:
             await waiting
@@ -229,9 +228,8 @@ class Pool:
         self._wire = wire
         self._connections: list[Connection] = []
         self._opening: asyncio.Task[Connection] | None = None
-        self._queue: deque[asyncio.Future[None]] = (
-            deque()
-        )  # calls that no connection has room for, in their order
+        # Calls that no connection has room for, in their order.
+        self._queue: deque[asyncio.Future[None]] = deque()
         self._closed = False
 
     async def call(self, call: Call, deadline: float) -> memoryview:
@@ -285,9 +283,8 @@ class Pool:
         if connection.error is not None and connection in self._connections:
             self._connections.remove(connection)
             if not connection.used and not self._connections:
-                self._give_up(
-                    connection.error
-                )  # as if it had not opened: the next might end so too, and at once
+                # As if it had not opened: the next might end so too, and at once.
+                self._give_up(connection.error)
         self._update()
 
     def _update(self) -> None:
@@ -324,9 +321,8 @@ class Pool:
         try:
             connection = task.result()
         except Status as status:
-            if not any(
-                each.usable for each in self._connections
-            ):  # or the queued calls wait for those
+            # Or the queued calls wait for those.
+            if not any(each.usable for each in self._connections):
                 self._give_up(status)
         else:
             self._connections.append(connection)

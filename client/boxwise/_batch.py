@@ -156,9 +156,8 @@ def predict_in_threads(
                     yield window.outcome(index, image, _settled(call))
                 elif window.entries or source is not None:
                     with changed:
-                        changed.wait(
-                            _LOOK_S
-                        )  # a completion between two looks is met at the next one
+                        # A completion between two looks is met at the next one.
+                        changed.wait(_LOOK_S)
                 elif broken is not None:
                     raise broken
                 else:

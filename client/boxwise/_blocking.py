@@ -107,9 +107,8 @@ class Connection:
     def _lost(self, error: Exception, *, sent: bool) -> Status:
         if self._aborted:
             return cancelled()
-        if isinstance(
-            error, (TimeoutError, BlockingIOError)
-        ):  # the latter when the socket's own limit is reached
+        # The latter when the socket's own limit is reached.
+        if isinstance(error, (TimeoutError, BlockingIOError)):
             return timed_out("no answer in time")
         return lost(self._endpoint, error, sent=sent)
 

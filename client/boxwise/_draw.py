@@ -50,9 +50,8 @@ def draw(image: Image.Image, detections: Sequence[Detection]) -> Image.Image:
     short_side = min(image.size)
     line_width = max(1, round(short_side * _LINE_WIDTH))
     text_size = max(_SMALLEST_TEXT, round(short_side * _TEXT_SIZE))
-    font = cast(
-        "ImageFont.FreeTypeFont", ImageFont.load_default(text_size)
-    )  # always, when a size is asked for
+    # Always, when a size is asked for.
+    font = cast("ImageFont.FreeTypeFont", ImageFont.load_default(text_size))
     canvas = ImageDraw.Draw(image)
     for detection in reversed(detections):
         left, top, right, bottom = _box_area(detection.xyxy, image.size)

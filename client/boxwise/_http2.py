@@ -321,9 +321,8 @@ class Http2:
     def _end(self, stream: Stream) -> None:
         del self._streams[stream.id]
         self._ended.append(stream)
-        if (
-            stream.unsent and stream.reset is None
-        ):  # answered before it had heard all: say that no more comes
+        # Answered before it had heard all: say that no more comes.
+        if stream.unsent and stream.reset is None:
             self._output.append(_frame(_RST_STREAM, 0, stream.id, struct.pack(">I", CANCEL)))
 
 

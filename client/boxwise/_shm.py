@@ -43,9 +43,8 @@ class Slot:
         self._file = os.open(FOLDER, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.posix_fallocate(
-                self._file, 0, self.size
-            )  # a full /dev/shm is an error here, not a SIGBUS later
+            # A full /dev/shm is an error here, not a SIGBUS later.
+            os.posix_fallocate(self._file, 0, self.size)
             self._memory = mmap.mmap(self._file, self.size)
             # With a folder's descriptor, though the path is absolute: only then does Python follow
             # the link.

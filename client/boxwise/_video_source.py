@@ -110,9 +110,8 @@ def _of_container(
             except decode_error as error:
                 damaged, frames = True, []
                 reason = getattr(error, "strerror", None) or str(error)
-                if isinstance(
-                    error, BlockingIOError
-                ):  # libvpx: it takes nothing more in this state
+                # Libvpx: it takes nothing more in this state.
+                if isinstance(error, BlockingIOError):
                     stream.codec_context.flush_buffers()
                 if packet.pts is not None:
                     sent[packet.pts] = reason

@@ -13,9 +13,8 @@ from boxwise_eval.datasets.base import LabelledImage, plain
 from boxwise_eval.detection import Matches
 from boxwise_eval.run import Found
 
-Pairs = list[
-    tuple[int, NDArray[np.int64]]
-]  # the true label, and the k that were said of it, best first
+# The true label, and the k that were said of it, best first.
+Pairs = list[tuple[int, NDArray[np.int64]]]
 
 
 @dataclass(frozen=True)

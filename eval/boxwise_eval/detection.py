@@ -93,9 +93,8 @@ def evaluate(
         max_detections: the most of an image that count.
     """
     evaluation = _run(samples, found, len(names), max_detections)
-    precision: NDArray[np.float64] = evaluation.eval[
-        "precision"
-    ]  # [IoU, recall, class, area, max detections]
+    # [IoU, recall, class, area, max detections].
+    precision: NDArray[np.float64] = evaluation.eval["precision"]
     by_class = {
         names[i]: float(values.mean())
         for i in range(len(names))

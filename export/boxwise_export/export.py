@@ -142,9 +142,8 @@ def _judged(
     if accuracy:
         _say(accuracy.lines(), report)
         accuracy.require()
-    if (
-        not accuracy or plan.precision == "fp32"
-    ):  # what a lower one may do is better said by accuracy than by parity
+    # What a lower one may do is better said by accuracy than by parity.
+    if not accuracy or plan.precision == "fp32":
         parity.require()
     return _Judgement(parity, accuracy, _warnings(plan, observed), contact_sheet(observed))
 

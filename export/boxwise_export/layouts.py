@@ -31,9 +31,8 @@ CANDIDATES = ("candidate_boxes", "candidate_scores", "candidate_classes")
 CHUNK = 4
 
 Step = tuple[str, Mapping[str, str], Mapping[str, str]]  # of an ensemble: model, inputs, outputs
-Stages = Mapping[
-    str, ModelFolder
-]  # by what follows the pipeline's name: "preprocess", "classifier_vehicle", "info"
+# By what follows the pipeline's name: "preprocess", "classifier_vehicle", "info".
+Stages = Mapping[str, ModelFolder]
 _NETWORKS = ("detector", "classifier_")
 # The next models, given the versions of those before: what calls a model names its version.
 Layer = Callable[[Mapping[str, int]], Sequence[ModelFolder]]
@@ -296,9 +295,8 @@ def _joined(
         config.instance_group[0].count = arrangement.instances.get(
             layout, first.config.instance_group[0].count
         )
-    values: dict[str, Any] = asdict(
-        QueueLimits()
-    )  # where the stages were published before they had any
+    # Where the stages were published before they had any.
+    values: dict[str, Any] = asdict(QueueLimits())
     values |= {
         key: first.config.parameters[key].string_value
         for key in QUEUE_LIMITS

@@ -144,9 +144,8 @@ class Rollout:
         Raises:
             OSError: the server cannot be asked now; what is left to be done is done the next time.
         """
-        if (
-            not self.repository.is_dir()
-        ):  # for an instant, where a file system cannot exchange two folders
+        # For an instant, where a file system cannot exchange two folders.
+        if not self.repository.is_dir():
             return
         manifests = read_manifests(self.repository)
         for name in [name for name in self._served if name not in manifests]:

@@ -20,10 +20,11 @@ Arrivals = Literal["poisson", "fixed"]
 SENDERS = 128  # threads of an open loop, so the most requests in flight
 GRACE_S = 1.0  # after its end, for arrivals that waited for a sender; later ones are never sent
 GIVE_UP_AFTER = 20  # requests, where every single one failed
+# A lag of the generator's own that is larger than both spoils a percentile.
 LAG_SHARE, LAG_S = (
     0.2,
     0.001,
-)  # a lag of the generator's own that is larger than both spoils a percentile
+)
 CPU_SHARE = 0.9  # of a core: Python runs on one at a time
 
 

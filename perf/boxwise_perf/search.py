@@ -9,9 +9,8 @@ from boxwise_perf.result import Slo, Trial, Try
 
 # the search ends when the lowest rate that fails is this much above the highest that holds
 RESOLUTION = 0.05
-LOWEST_SHARE = (
-    1 / 16
-)  # of the capacity: hardly a request waits for another, so a lower rate is no faster
+# Of the capacity: hardly a request waits for another, so a lower rate is no faster.
+LOWEST_SHARE = 1 / 16
 CONFIRMATIONS = 4  # each after the first at a rate lower by `RESOLUTION`
 
 Measure = Callable[[float, bool], Trial]

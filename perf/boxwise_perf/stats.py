@@ -57,9 +57,8 @@ def percentile(
         return None
     below = _binomial_cdf(n, p)  # [k]: the chance that at most k values lie below the quantile
     tail = (1 - confidence) / 2
-    low = (
-        int(np.searchsorted(below, tail, side="right")) - 1
-    )  # the last rank (from 0) that is low enough
+    # The last rank (from 0) that is low enough.
+    low = int(np.searchsorted(below, tail, side="right")) - 1
     high = int(np.searchsorted(below, 1 - tail, side="left"))
     return Estimate(
         float(ordered[max(0, math.ceil(n * p - 1e-9) - 1)]),
@@ -114,9 +113,8 @@ def paired_mean(differences: ArrayLike, confidence: float = CONFIDENCE, seed: in
     """
     sample = np.asarray(differences, np.float64)
     means = np.sort(_subsamples(len(sample), seed) @ sample)
-    beyond = int(
-        (1 - confidence) / 2 * (len(means) + 1) + 1e-9
-    )  # so many of the intervals lie beyond each bound
+    # So many of the intervals lie beyond each bound.
+    beyond = int((1 - confidence) / 2 * (len(means) + 1) + 1e-9)
     centre = float(np.mean(sample))
     return (
         Estimate(centre, float(means[beyond - 1]), float(means[-beyond]))

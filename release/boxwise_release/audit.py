@@ -12,9 +12,8 @@ PIP_AUDIT = (
     *(sys.executable, "-m", "pip_audit", "--require-hashes", "--disable-pip"),
     *("--progress-spinner", "off", "--timeout", "15", "--format", "json"),
 )
-APART = {
-    "torch-cpu"
-}  # the version that torch-cuda.txt has, under a name that no list of vulnerabilities uses
+# The version that torch-cuda.txt has, under a name that no list of vulnerabilities uses.
+APART = {"torch-cpu"}
 
 
 def audit() -> None:

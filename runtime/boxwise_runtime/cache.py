@@ -86,9 +86,8 @@ def clear(folder: Path) -> int:
         )
     freed = cache_size(folder)
     try:
-        for entry in sorted(
-            folder.iterdir(), key=lambda entry: entry.name == TAG
-        ):  # the tag last: a retry must work
+        # The tag last: a retry must work.
+        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name == TAG):
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
             else:

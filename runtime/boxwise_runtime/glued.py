@@ -84,8 +84,7 @@ class _Network:
         response = request.exec()
         if response.has_error():
             message, code = response.error().message(), response.error().code()
-            overloaded = QueueLimits.said(
-                message
-            )  # a call's status is INTERNAL in Triton 2.51, whatever it was
+            # A call's status is INTERNAL in Triton 2.51, whatever it was.
+            overloaded = QueueLimits.said(message)
             raise Refused(message, pb_utils.TritonError.UNAVAILABLE if overloaded else code)
         return {tensor.name(): tensor.as_numpy() for tensor in response.output_tensors()}

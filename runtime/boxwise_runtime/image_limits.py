@@ -37,9 +37,8 @@ _UNREAD = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
 _EOI, _SOS, _APP1 = 0xD9, 0xDA, 0xE1
 _NEXT = re.compile(rb"\xff[^\x00\xff]")  # a marker: FF 00 is a byte of a scan, FF FF fills
 _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)  # SOF2, SOF6, SOF10, SOF14
-_FRAMES = tuple(
-    marker for marker in range(0xC0, 0xD0) if marker not in (0xC4, 0xC8, 0xCC)
-)  # SOF0 to SOF15
+# SOF0 to SOF15.
+_FRAMES = tuple(marker for marker in range(0xC0, 0xD0) if marker not in (0xC4, 0xC8, 0xCC))
 _BARE = (0x01, *range(0xD0, 0xD9))  # markers without a length: TEM, RST0 to RST7, SOI
 _BARE_TO_PILLOW = (*_BARE, _EOI, 0xC8, *range(0xF0, 0xFE))
 

@@ -44,9 +44,8 @@ def may_take(own: Load, others: Sequence[Load]) -> bool:
         return False
     least = min((each.waiting for each in others), default=own.waiting)
     if own.waiting or least:
-        return (
-            own.waiting <= 2 * least
-        )  # not the fewest alone: lines fill up in a few rounds, and are full together
+        # Not the fewest alone: lines fill up in a few rounds, and are full together.
+        return own.waiting <= 2 * least
     return all(own.since_ns < each.since_ns for each in others if not each.waiting)
 
 

@@ -221,9 +221,8 @@ class ChainModel(QueuedModel):
 
     def _answer(self, request: Any, inputs: Tensors) -> Mapping[str, NDArray[Any]]:
         start = time.perf_counter()
-        asked = (
-            start - self._took_s
-        )  # where requests take long, one that waited may be nobody's any more
+        # Where requests take long, one that waited may be nobody's any more.
+        asked = start - self._took_s
 
         def go_on() -> None:
             nonlocal asked

@@ -33,9 +33,8 @@ MB = 1e6
 BY_HEADER = bombs.over_the_limit()
 REFUSED = BY_HEADER | bombs.of_too_many_parts()
 SEEN = bombs.of_much_to_inflate()
-PLAIN = bombs.scans(
-    5000, 5000, 1, components=3
-)  # as many pixels as an image may have, and nothing wrong with it
+# As many pixels as an image may have, and nothing wrong with it.
+PLAIN = bombs.scans(5000, 5000, 1, components=3)
 PLAIN_MS_TIMES = 8  # what 100 scans of 25 megapixels may take of the time of one
 PLAIN_MS_SHARE = (
     0.05  # what one may that is not refused by its header; without `image_limits.py` some took 10
@@ -102,10 +101,11 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
 
 
 def test_a_server_answers_bombs_for_little_memory(trial: Trial, target: Attacked) -> None:
+    # What a message of 1 MB takes is not the bomb's.
     for file in (
         bombs.saved("PNG"),
         bombs.jpeg(b"\xff" * 1_000_000),
-    ):  # what a message of 1 MB takes is not the bomb's
+    ):
         for pipeline in PIPELINES:
             _ask(target, pipeline, file)
     most: dict[str, float] = {}

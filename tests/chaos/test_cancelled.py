@@ -63,9 +63,8 @@ class Impatient:
                     call.result(self._chance.uniform(0, 2 * self._usual_s))
                 call.cancel()
             assert len(call.result()) == BOXES
-            self._usual_s += 0.05 * (
-                time.monotonic() - began - self._usual_s
-            )  # others use the machine too
+            # Others use the machine too.
+            self._usual_s += 0.05 * (time.monotonic() - began - self._usual_s)
         except Cancelled:
             self.cancelled += 1
         except Unavailable:

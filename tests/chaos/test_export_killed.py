@@ -33,10 +33,11 @@ OLD, NEW = range(2)
 EVERY = (
     3  # in the short form, so many changes lie between two kills; in the long one each has its own
 )
+# About so many kills of `boxwise export` itself; a server starts after each.
 COMMANDS = {
     "short": 3,
     "long": 60,
-}  # about so many kills of `boxwise export` itself; a server starts after each
+}
 
 
 @pytest.fixture(scope="module")
@@ -154,9 +155,8 @@ def test_a_server_serves_on_while_exports_are_killed_under_it(
         assert len(old["boxes"]) == 20
         for tried, moment in enumerate(moments):
             trial.progress(tried, len(moments), "kills")
-            with locked(
-                repository
-            ):  # what the last one left is cleared, so that a moment is what it was when counted
+            # What the last one left is cleared, so that a moment is what it was when counted.
+            with locked(repository):
                 pass
             killed = subprocess.run(
                 [BOXWISE, "export", pipelines[NEW], "--out", repository],

@@ -40,9 +40,8 @@ LOAD = Open(100)
 USUAL_FILES = 1_024
 
 
-@pytest.mark.parametrize(
-    "layout", ["fused"], indirect=True
-)  # it is the server's front that is tried
+# It is the server's front that is tried.
+@pytest.mark.parametrize("layout", ["fused"], indirect=True)
 def test_a_thousand_slow_connections(trial: Trial, repository: Path) -> None:
     pairs, seconds = trial.of(short=3, long=30), trial.of(short=4, long=10)
     options = ServerOptions.on_free_ports(repository)

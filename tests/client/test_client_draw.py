@@ -44,9 +44,8 @@ def test_one_pixel_is_one_box() -> None:
 
 
 def test_the_outline_is_the_box_s_outermost_pixels() -> None:
-    drawn = np.asarray(
-        draw(Image.new("RGB", (40, 15), GREY), [detection((5, 3, 20, 12))])
-    )  # too low for a caption
+    # Too low for a caption.
+    drawn = np.asarray(draw(Image.new("RGB", (40, 15), GREY), [detection((5, 3, 20, 12))]))
     touched = (drawn != GREY).any(axis=2)
     expected = np.zeros((15, 40), bool)
     expected[3:12, 5:20] = True

@@ -156,9 +156,8 @@ def test_bytes_that_are_no_image_can_not_be_drawn_on(content: bytes) -> None:
         to_pil(to_tensor(content))
 
 
-CORNERS = Path(__file__).with_name(
-    "corners.heic"
-)  # 64 x 48: red, green over blue, white; by pillow-heif, quality 90
+# 64 x 48: red, green over blue, white; by pillow-heif, quality 90.
+CORNERS = Path(__file__).with_name("corners.heic")
 
 
 def corners() -> Image.Image:

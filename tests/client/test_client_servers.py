@@ -221,9 +221,8 @@ def test_a_failure_that_passes_is_not_seen(connect: Any) -> None:
 def test_retries_stay_within_the_deadline_and_the_budget(
     connect: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "boxwise._policy.random.random", lambda: 1.0
-    )  # a random try may meet the deadline itself
+    # A random try may meet the deadline itself.
+    monkeypatch.setattr("boxwise._policy.random.random", lambda: 1.0)
     slow = Retry(attempts=1000, backoff_s=0.3, max_backoff_s=0.3)
     with FakeServer() as server, connect(server.url, retry=slow, timeout_s=0.5) as client:
         client.info()

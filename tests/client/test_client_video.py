@@ -161,9 +161,8 @@ def test_frames_are_turned_and_mirrored_as_they_are_shown(
         container.mux(stream.encode(av.VideoFrame.from_ndarray(corners(), format="rgb24")))
         container.mux(stream.encode())
     content = path.read_bytes()
-    at = (
-        content.index(b"tkhd") + 44
-    )  # after version and flags, times, track, duration, layer, group, volume
+    # After version and flags, times, track, duration, layer, group, volume.
+    at = content.index(b"tkhd") + 44
     a, b, c, d = (each << 16 for each in MATRICES[turn])
     path.write_bytes(
         content[:at] + struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30) + content[at + 36 :]

@@ -89,9 +89,8 @@ def repository(demo_assets: dict[str, Path], tmp_path_factory: pytest.TempPathFa
     """
     out = tmp_path_factory.mktemp("served") / "repository"
     prepare_demo(cache_folder(), out, lambda line: None)
-    rearrange(
-        out, "boxwise", ServingConfig("ensemble")
-    )  # as the others; test_layouts.py holds the layouts against it
+    # As the others; test_layouts.py holds the layouts against it.
+    rearrange(out, "boxwise", ServingConfig("ensemble"))
 
     sources = tmp_path_factory.mktemp("sources")
     write_dots_detector(sources / "dots.onnx")
@@ -110,9 +109,8 @@ def repository(demo_assets: dict[str, Path], tmp_path_factory: pytest.TempPathFa
     for name, pipeline in pipelines.items():
         file = sources / f"{name}.yaml"
         file.write_text(yaml.safe_dump({"name": name, **pipeline}))
-        export(
-            file, out, cores=1
-        )  # one instance of a stage starts sooner than one a core; the demo has those
+        # One instance of a stage starts sooner than one a core; the demo has those.
+        export(file, out, cores=1)
     return out
 
 

@@ -18,10 +18,11 @@ from PIL import Image
 
 from boxwise import Client, Detection, InvalidImage
 
+# Of decoders and resizers that differ by a level, and values that were rounded.
 BOXES, SCORES = (
     1.5,
     0.006,
-)  # of decoders and resizers that differ by a level, and values that were rounded
+)
 
 
 @pytest.fixture(scope="module")

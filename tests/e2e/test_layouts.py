@@ -139,9 +139,8 @@ def test_many_at_once_are_each_answered(other: Triton) -> None:
         ] == counts
 
 
-@pytest.mark.parametrize(
-    "layout", ["glued"], indirect=True
-)  # a fused network cannot be counted from outside
+# A fused network cannot be counted from outside.
+@pytest.mark.parametrize("layout", ["glued"], indirect=True)
 def test_a_call_that_nobody_waits_for_runs_no_more_networks(other: Triton) -> None:
     """It ends while its image, which takes 0.2 s, is being decoded:
     the detector never hears of it.

@@ -61,10 +61,11 @@ def test_dozens_of_one_class_at_one_score() -> None:
 def test_boxes_that_fill_the_image() -> None:
     whole = np.tile([0.0, 0.0, 320.0, 240.0], (3, 1))
     assert "100% of the boxes fill the image" in said(observed(whole, RANDOM.uniform(0.3, 0.9, 3)))
+    # A portrait.
     assert (
         said(observed(whole[:1], np.array([0.9])), observed(boxes(4), RANDOM.uniform(0.3, 0.9, 4)))
         == ""
-    )  # a portrait
+    )
 
 
 def test_boxes_that_are_points() -> None:

@@ -61,9 +61,8 @@ def finder(model: Any) -> Callable[..., Found]:
         pixels = torch.from_numpy(np.ascontiguousarray(canvas)).permute(2, 0, 1)[None].float() / 255
         with torch.no_grad():
             rows = model(pixels)[0]
-        rows = (
-            rows[0] if isinstance(rows, tuple) else rows
-        )  # a segmentation model gives prototypes beside them
+        # A segmentation model gives prototypes beside them.
+        rows = rows[0] if isinstance(rows, tuple) else rows
         settings = {
             "nc": len(model.names),
             "max_det": most,

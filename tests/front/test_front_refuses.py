@@ -102,9 +102,8 @@ def test_the_key_of_a_restricted_protocol_does_not_pass(
 ) -> None:
     method = SERVICE + "ModelMetadata"
     with Wire(triton.port) as wire:
-        assert (
-            wire.call(method, message(b""), ADMIN_KEY)["grpc-status"] == "5"
-        )  # let in, and asked for no model
+        # Let in, and asked for no model.
+        assert wire.call(method, message(b""), ADMIN_KEY)["grpc-status"] == "5"
     with Wire(front.port, front.ca) as wire:
         reply = wire.call(method, message(b""), keys.bearer(), ADMIN_KEY)
     assert "This protocol is restricted" in reply["grpc-message"]
@@ -119,9 +118,8 @@ class Recorder(grpc.GenericRpcHandler):
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
         if handler_call_details.method == SERVICE + "ServerLive":
             self.headers.append({name for name, _ in handler_call_details.invocation_metadata})
-        return grpc.unary_unary_rpc_method_handler(
-            lambda request, context: b"\x08\x01"
-        )  # of health, SERVING
+        # Of health, SERVING.
+        return grpc.unary_unary_rpc_method_handler(lambda request, context: b"\x08\x01")
 
 
 def test_what_is_for_the_front_alone_does_not_reach_the_server(keys: Keys, tmp_path: Path) -> None:

@@ -45,10 +45,11 @@ DASHBOARD = json.loads((CHART / "dashboards" / "boxwise.json").read_text())
 PANELS = [
     (panel["title"], target["expr"]) for panel in DASHBOARD["panels"] for target in panel["targets"]
 ]
+# Of which this machine has none: the queries are parsed, and find nothing.
 NO_GPU = {
     "GPU",
     "GPU memory",
-}  # of which this machine has none: the queries are parsed, and find nothing
+}
 ONE_MODEL = "Stages inside one model"  # an ensemble has none
 
 
@@ -222,9 +223,8 @@ def test_the_dashboard_shows_every_stage(served: Served) -> None:
     boxes, asked_of = [expr for title, expr in PANELS if title == "Boxes per image"]
     (per_image,) = served.prometheus.ask(asked(boxes))
     (per_classifier,) = served.prometheus.ask(asked(asked_of))
-    assert (
-        0.5 < per_classifier < per_image < 10
-    )  # a person, in one of the demo's four photos, goes to no classifier
+    # A person, in one of the demo's four photos, goes to no classifier.
+    assert 0.5 < per_classifier < per_image < 10
 
 
 def test_a_pipeline_that_is_one_model_is_seen_as_well(tmp_path: Path) -> None:
@@ -277,9 +277,8 @@ def test_what_scaling_reads_is_recorded(served: Served) -> None:
             for each in served.prometheus.ask("max_over_time(boxwise_pending_requests[10s])")
         ):
             assert time.monotonic() < deadline
-            for each in [
-                client.submit(photo) for photo in served.photos * 4
-            ]:  # soon enough on a slow machine too
+            # Soon enough on a slow machine too.
+            for each in [client.submit(photo) for photo in served.photos * 4]:
                 each.result()
 
 

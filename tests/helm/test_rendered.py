@@ -156,9 +156,8 @@ class TestCommand:
     def test_what_a_killed_container_left_in_shm_is_removed(self, pod: Pod) -> None:
         """`pod` starts with some there."""
         assert not left_behind(pod).exists()
-        assert list(
-            Path("/dev/shm").glob(f"{pod.prefix}*")
-        )  # its own, under the prefix that it was given
+        # Its own, under the prefix that it was given.
+        assert list(Path("/dev/shm").glob(f"{pod.prefix}*"))
 
 
 class TestProbes:

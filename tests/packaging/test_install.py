@@ -27,9 +27,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A virtual environment with the wheel of this checkout and nothing else."""
     folder = tmp_path_factory.mktemp("bare")
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    constraints = (
-        folder / "constraints.txt"
-    )  # no hashes, which would ask for one of what pip builds
+    # No hashes, which would ask for one of what pip builds.
+    constraints = folder / "constraints.txt"
     constraints.write_text("\n".join(f"{name}=={version}" for name, version in lock.read("demo")))
     command = [
         folder / "bin" / "pip",

@@ -95,9 +95,8 @@ def test_paired_differences_cover_as_often_as_promised_whatever_disturbs_them(
 
 def test_few_or_equal_pairs() -> None:
     assert paired_mean([1.0]) == Estimate(1.0)
-    assert paired_mean([1.0, 2.0, 3.0, 4.0, 5.0]) == Estimate(
-        3.0
-    )  # 31 subsamples: the outermost is not rare enough
+    # 31 subsamples: the outermost is not rare enough.
+    assert paired_mean([1.0, 2.0, 3.0, 4.0, 5.0]) == Estimate(3.0)
     assert paired_mean([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]) == Estimate(3.5, 1.0, 6.0)
     equal = paired_mean([3.0] * 12)
     assert (equal.low, equal.high) == pytest.approx((3.0, 3.0))

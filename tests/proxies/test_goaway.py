@@ -29,9 +29,8 @@ def client(request: pytest.FixtureRequest) -> Any:
 
 
 @pytest.mark.parametrize("limit", [1, 32])
-@pytest.mark.parametrize(
-    "kind", sorted(COMMANDS.keys() - {"haproxy"})
-)  # whose 2.6 ends no connection by its calls
+# Whose 2.6 ends no connection by its calls.
+@pytest.mark.parametrize("kind", sorted(COMMANDS.keys() - {"haproxy"}))
 def test_connections_that_end_after_50_calls_lose_none(
     kind: str, limit: int, backend: Proxy, tmp_path: Path, figures: list[str]
 ) -> None:

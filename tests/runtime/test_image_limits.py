@@ -87,9 +87,8 @@ def test_a_png_keeps_what_shows() -> None:
     file = io.BytesIO()
     image.save(file, "PNG", transparency=0, exif=exif, icc_profile=b"profile")
     assert b"iCCP" in file.getvalue()
-    assert (
-        pixels(file.getvalue()).tolist() == [[[255] * 3] * 2] * 4
-    )  # see-through on white, and turned
+    # See-through on white, and turned.
+    assert pixels(file.getvalue()).tolist() == [[[255] * 3] * 2] * 4
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP"])

@@ -87,9 +87,8 @@ def test_class_agnostic_nms_suppresses_boxes_of_every_class(
     boxes = [[0, 0, 10, 10], [0, 0, 10, 11], [50, 50, 60, 60]]
     outputs = suppressed(boxes, [0.9, 0.8, 0.7], [1, 2, 1], stage)
     assert outputs["scores"] == pytest.approx(kept)
-    assert outputs["class_ids"].tolist() == (
-        [1, 1] if class_agnostic else [1, 2, 1]
-    )  # ids stay the detector's
+    # Ids stay the detector's.
+    assert outputs["class_ids"].tolist() == ([1, 1] if class_agnostic else [1, 2, 1])
 
 
 def test_no_candidates_give_a_well_formed_reply() -> None:

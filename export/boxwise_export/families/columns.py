@@ -179,9 +179,8 @@ def _choices(head: Head, values: NDArray[np.float32], usual: Sequence[Choice]) -
     allowed = [
         (kind, place) for kind, place in _MEANINGS if kind in kinds and background in (None, place)
     ]
-    if (
-        is_distribution(values) and background is None
-    ):  # every row has its share of "no object" somewhere
+    # Every row has its share of "no object" somewhere.
+    if is_distribution(values) and background is None:
         allowed.remove(("softmax", "none"))
     return [choice for choice in allowed if choice in usual] or (allowed if head.activation else [])
 

@@ -35,9 +35,8 @@ class GraphBuilder:
     def __init__(self, source: onnx.ModelProto) -> None:
         source = _modern(source)
         self._source = onnx.compose.add_prefix(without_weights(source), SOURCE_PREFIX)
-        self._weights = [
-            each for each in source.graph.initializer if is_large(each)
-        ]  # copied once, by `finish`
+        # Copied once, by `finish`.
+        self._weights = [each for each in source.graph.initializer if is_large(each)]
         self._nodes: list[onnx.NodeProto] = []
         self._initializers: list[TensorProto] = []
         self._numbers = count()

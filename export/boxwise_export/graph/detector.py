@@ -134,9 +134,8 @@ def _best(
             best_scores,
             best_classes,
         )
-    if (
-        decoded.count is None
-    ):  # there may be fewer than K: boxes without area, which nothing keeps, fill up
+    # There may be fewer than K: boxes without area, which nothing keeps, fill up.
+    if decoded.count is None:
         boxes = _padded(graph, boxes, [0, 0, 0, 0, count, 0])
         scores, class_ids = (
             _padded(graph, tensor, [0, 0, 0, count]) for tensor in (scores, class_ids)

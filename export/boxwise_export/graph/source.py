@@ -70,9 +70,8 @@ def read_input(model: onnx.ModelProto) -> SourceInput:
         names = ", ".join(tensor.name for tensor in inputs)
         raise GraphError(f"the graph takes {len(inputs)} inputs ({names}); expected one, the image")
     tensor_type = inputs[0].type.tensor_type
-    shape = [
-        dim.dim_value or None for dim in tensor_type.shape.dim
-    ]  # 0 where it is symbolic or unknown
+    # 0 where it is symbolic or unknown.
+    shape = [dim.dim_value or None for dim in tensor_type.shape.dim]
     for channels in (3, 1):
         for layout, axis in (("NCHW", 1), ("NHWC", 3)):
             if len(shape) == 4 and shape[axis] == channels:

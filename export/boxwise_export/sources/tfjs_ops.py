@@ -147,9 +147,8 @@ def _mean(graph: Graph, node: Node) -> Tensor:
         return graph.emit(
             "ReduceMean", [x.name], node.name, shape, axes=onnx_axes, keepdims=int(keep)
         )
-    source = graph.in_tf_layout(
-        x, f"{node.name}/nhwc"
-    )  # what is left would come out in NCHW's order
+    # What is left would come out in NCHW's order.
+    source = graph.in_tf_layout(x, f"{node.name}/nhwc")
     return graph.emit("ReduceMean", [source], node.name, shape, axes=axes, keepdims=0)
 
 

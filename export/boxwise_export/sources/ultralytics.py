@@ -147,9 +147,8 @@ def _detector(module: Any, size: tuple[int, int], side: int, **known: Any) -> So
         head.end2end = True
     module.fuse(verbose=False)
     head.export, head.format, head.dynamic = True, "onnx", False
-    outputs = (
-        ("output0", "output1") if known["metadata"].task == "segment" else ("output0",)
-    )  # the prototypes of masks
+    # The prototypes of masks.
+    outputs = ("output0", "output1") if known["metadata"].task == "segment" else ("output0",)
     classes = len(known["labels"])
 
     def detect(outputs: Mapping[str, Floats], _: tuple[int, int], selection: Selection) -> Found:
@@ -190,9 +189,8 @@ def _classifier(module: Any, size: tuple[int, int], side: int, **known: Any) -> 
     from ultralytics.data.augment import classify_transforms
 
     transform = classify_transforms(size[0])
-    network = adapted(
-        module, lambda images: module(images)[1]
-    )  # its logits; the first are after the softmax
+    # Its logits; the first are after the softmax.
+    network = adapted(module, lambda images: module(images)[1])
     return Source(
         trace(network, ("logits",), *size),
         torch_run(network, ("logits",)),

@@ -10,15 +10,12 @@ _LOAD_FAILURES = (
     re.compile(r"failed to load '(?P<model>[^']+)' version -?\d+: (?P<reason>.+)"),
     re.compile(r"failed to load model '(?P<model>[^']+)': (?P<reason>.+)"),
     re.compile(r"Poll failed for model directory '(?P<model>[^']+)': (?P<reason>.+)"),
-    re.compile(
-        r"^\| (?P<model>\S+) +\| \S+ +\| UNAVAILABLE: (?P<reason>.+?) *\|$"
-    ),  # the table at the end of a start
-    re.compile(
-        r"Failed to preinitialize Python stub: (?P<reason>.+)"
-    ),  # the server would wait for this stub forever
-    re.compile(
-        r"^E.* model_repository_manager\.cc:\d+\] (?P<reason>.+)"
-    ),  # an ensemble that does not fit together
+    # The table at the end of a start.
+    re.compile(r"^\| (?P<model>\S+) +\| \S+ +\| UNAVAILABLE: (?P<reason>.+?) *\|$"),
+    # The server would wait for this stub forever.
+    re.compile(r"Failed to preinitialize Python stub: (?P<reason>.+)"),
+    # An ensemble that does not fit together.
+    re.compile(r"^E.* model_repository_manager\.cc:\d+\] (?P<reason>.+)"),
 )
 _ERRORS = (
     re.compile(r"^E\d{4} \S+ \d+ \S+\] (?P<reason>.+)"),

@@ -177,9 +177,8 @@ def check_target(options: ServerOptions) -> None:
         return
     for pipeline in pipelines(options.repository):
         config = options.repository / pipeline / "config.pbtxt"
-        if config.is_file() and 'key: "chunk"' in config.read_text(
-            encoding="utf-8"
-        ):  # of what runs graphs itself
+        # Of what runs graphs itself.
+        if config.is_file() and 'key: "chunk"' in config.read_text(encoding="utf-8"):
             raise LaunchError(
                 f"the pipeline {pipeline} is laid out for the CPU alone (fused), and has no "
                 "models for --target "

@@ -255,9 +255,8 @@ class TritonProcess:
                 if _DRAINED in text:
                     self._drained.set()
                 if self._on_log:
-                    with suppress(
-                        OSError
-                    ):  # nobody reads it any more: the server must not wait for that
+                    # Nobody reads it any more: the server must not wait for that.
+                    with suppress(OSError):
                         self._on_log(text)
 
     def _wait_until_ready(self, timeout_s: float, stop: threading.Event) -> None:

@@ -154,9 +154,8 @@ def test_a_wrong_number_of_names_is_shown_by_the_number_of_classes() -> None:
 
 def test_nothing_is_no_distribution() -> None:
     assert not is_distribution(np.zeros((1, 0, 4), np.float32))
-    assert not is_distribution(
-        np.ones((1, 5, 1), np.float32)
-    )  # one column: a score of 1, not a softmax
+    # One column: a score of 1, not a softmax.
+    assert not is_distribution(np.ones((1, 5, 1), np.float32))
     assert is_distribution(SOFTMAX.astype(np.float16).astype(np.float32))
 
 

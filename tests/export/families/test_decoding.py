@@ -218,9 +218,8 @@ def test_nanodet_m(tmp_path: Path, shared_data: Path) -> None:
 def test_nanodet_m_in_one_output(tmp_path: Path, shared_data: Path) -> None:
     """The way newer exports give the same head."""
     model = onnx.load(shared_data / "models" / "nanodet_m_coco.onnx")
-    names = [
-        output.name for output in model.graph.output
-    ]  # three of scores, then three of distributions
+    # Three of scores, then three of distributions.
+    names = [output.name for output in model.graph.output]
     model.graph.node.extend(
         helper.make_node("Concat", [names[level], names[level + 3]], [f"level {level}"], axis=2)
         for level in range(3)

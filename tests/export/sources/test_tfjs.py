@@ -93,9 +93,8 @@ def run(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
 def evaluate(
     nodes: Sequence[Mapping[str, Any]], weights: Mapping[str, np.ndarray], x: np.ndarray
 ) -> np.ndarray:
-    with (
-        tempfile.TemporaryDirectory() as folder
-    ):  # not tmp_path: hypothesis runs many examples in one test
+    # Not tmp_path: hypothesis runs many examples in one test.
+    with tempfile.TemporaryDirectory() as folder:
         return run(
             read_tfjs(write(Path(folder), [placeholder(1, *x.shape[1:]), *nodes], weights)), x
         )

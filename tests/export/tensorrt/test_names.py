@@ -62,9 +62,8 @@ def names_in(file: str) -> set[str]:
 @pytest.mark.parametrize("version", ["10.16", "11.4"])
 @pytest.mark.parametrize("file", HELD)
 def test_every_name_is_known(file: str, version: str) -> None:
-    known = set((API / f"{version}.txt").read_text().split()) | {
-        "nptype"
-    }  # of the package's own __init__.py
+    # Of the package's own __init__.py.
+    known = set((API / f"{version}.txt").read_text().split()) | {"nptype"}
     names = names_in(file)
     owners = {name.partition(".")[0] for name in names}
     assert set(HELD[file].values()) - owners <= {"INetworkDefinition"}, (

@@ -111,10 +111,8 @@ def test_the_last_error_prefers_the_log_to_the_last_words() -> None:
 
 
 def test_a_stage_is_lost_where_its_lock_is_and_not_where_stages_miss_their_server() -> None:
-    missed = (
-        "I1126 12:52:10.015247 30865 pb_stub.cc:2145]  Non-graceful termination "
-        "detected."
-    )  # a killed one too
+    # A killed one too.
+    missed = "I1126 12:52:10.015247 30865 pb_stub.cc:2145]  Non-graceful termination detected."
     assert lost_stage([]) is None
     assert lost_stage([missed]) is None
     assert last_error([missed]) is None

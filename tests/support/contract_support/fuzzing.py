@@ -36,13 +36,13 @@ MEMORY_MIB = (
 LATE_MIB = 100  # of these, in the second half of many: heaps settle, what leaks goes on
 _BYTES = {"FP32": 4, "INT32": 4, "FP16": 2, "BF16": 2, "FP64": 8, "INT64": 8, "UINT64": 8}
 OF_TRITON = {
+    # Another name or version; no such region.
     "NOT_FOUND": (
         "unknown model",
         "Unable to find shared memory region",
-    ),  # another name or version; no such region
-    "UNIMPLEMENTED": (
-        "string correlation ID cannot be longer than 128 characters",
-    ),  # a `sequence_id` of text
+    ),
+    # A `sequence_id` of text.
+    "UNIMPLEMENTED": ("string correlation ID cannot be longer than 128 characters",),
     "INTERNAL": ("Unable to parse request",),  # bytes that are no message
 }
 # A connection of its own, and room for sentences that say a caller's long names back.

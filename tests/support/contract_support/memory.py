@@ -31,9 +31,8 @@ class Peak:
     def __init__(self, *pids: int) -> None:
         self._pids = pids
         for pid in pids:
-            Path(f"/proc/{pid}/clear_refs").write_text(
-                "5"
-            )  # proc(5): VmHWM becomes what is held now
+            # Proc(5): VmHWM becomes what is held now.
+            Path(f"/proc/{pid}/clear_refs").write_text("5")
         self._before = [self._most(pid) for pid in pids]
 
     def more(self) -> list[int]:

@@ -86,10 +86,11 @@ def make_dots(
     """Scatter dots over a width x height corner of the canvas, best first and the last alone the
     weakest.
     """
+    # Two empty cells between dots: each is a peak of its own.
     columns, rows = (
         width // CELL // 3,
         height // CELL // 3,
-    )  # two empty cells between dots: each is a peak of its own
+    )
     spots = np.random.default_rng(seed).permutation(columns * rows)[:count]
     assert len(spots) == count, "more dots than fit"
     corner = np.stack([spots % columns, spots // columns], axis=1) * CELL * 3 + CELL
@@ -118,9 +119,8 @@ def write_dots_detector(path: Path) -> None:
             "AveragePool", ["pixels"], ["heat"], kernel_shape=[CELL, CELL], strides=[CELL, CELL]
         ),
         helper.make_node("ReduceMax", ["heat"], ["strongest"], axes=[1], keepdims=1),
-        helper.make_node(
-            "Mul", ["strongest", "zero"], ["nothing"]
-        ),  # [batch, 1, 128, 128], whatever the batch
+        # [batch, 1, 128, 128], whatever the batch.
+        helper.make_node("Mul", ["strongest", "zero"], ["nothing"]),
         helper.make_node("Add", ["nothing", "sides"], ["distances"]),
     ]
     sides = np.array([0, 0, CELL, CELL], np.float32).reshape(1, 4, 1, 1)
