@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,7 +21,7 @@ from pydantic import (
 
 from boxwise_export.errors import PipelineError
 from boxwise_export.labels import as_name
-from boxwise_export.serving_config import Layout
+from boxwise_export.repository.serving_config import Layout
 from boxwise_export.yaml_file import load_yaml
 from boxwise_runtime.canvas import ColorOrder, Interpolation, Resize
 
@@ -153,7 +154,7 @@ class Canvas(_Section):
     scaled_decoding: bool = False
 
 
-class Tensors(_Section):
+class TensorNames(_Section):
     """Which outputs hold what, of a graph that gives its boxes decoded (family `generic`).
 
     Either outputs of their own: `boxes` [B, N, 4] in `box_format`, `scores` [B, N] or [B, N, C],
@@ -175,7 +176,7 @@ class Tensors(_Section):
     nms: bool = True
 
     @model_validator(mode="after")
-    def _one_way(self) -> Tensors:
+    def _one_way(self) -> TensorNames:
         apart = self.boxes is not None and self.scores is not None
         together = self.rows is not None and self.columns is not None
         parts = [self.boxes, self.scores, self.classes]
@@ -194,7 +195,7 @@ class Tensors(_Section):
         return columns
 
     @model_validator(mode="after")
-    def _whole_columns(self) -> Tensors:
+    def _whole_columns(self) -> TensorNames:
         words = [word for word in self.columns or [] if word != "skip"]
         whole = "score" in words and self.box_columns and len(set(words)) == len(words)
         if self.columns is not None and not whole:
@@ -240,7 +241,7 @@ class Detector(_Section):
 
     weights: Weights
     family: str | None = None
-    tensors: Tensors | None = None
+    tensors: TensorNames | None = None
     anchors: Path | None = None
     labels: Labels | None = None
     activation: Activation | None = None
@@ -388,7 +389,7 @@ class Serving(_Section):
     `boxwise perf tune` finds them.
 
     `instances` of the stages by name: preprocess, detector, nms, classifier_<name>, whole_picture,
-    glued, fused. `threads` of each network's run on the CPU. `in_flight`: requests of one glued
+    bls, fused. `threads` of each network's run on the CPU. `in_flight`: requests of one bls
     instance at once; left out, 2 where the networks have the same cores, 4 on a GPU.
     `queue_delay_us`: how long a network waits for a batch to fill, in the targets that batch.
     `max_queue`: requests that may wait in each process, beside those that it works on; the next is
@@ -409,7 +410,7 @@ class Serving(_Section):
 class Pipeline(_Section):
     """A whole pipeline file; either half is optional, not both.
 
-    `layout` is how the stages become models: `ensemble`, each by itself; `glued`, one that calls
+    `layout` is how the stages become models: `ensemble`, each by itself; `bls`, one that calls
     the networks; `fused`, one with the networks inside, for CPUs.
 
     An image is refused with more than `max_megapixels`, a file with more than `max_megabytes` (10^6
@@ -426,6 +427,24 @@ class Pipeline(_Section):
     max_megabytes: Annotated[float, Field(gt=0, le=1000)] = 50.0
     max_aspect: Annotated[float, Field(ge=1)] = 10_000.0
     tolerances: Tolerances = Tolerances()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_glued(cls, document: Any) -> Any:
+        """Read `glued`, the name of `bls` in boxwise 0.1, for one release."""
+        if not isinstance(document, dict):
+            return document
+        document = dict(document)
+        if document.get("layout") == "glued":
+            _warn_glued("layout: glued", "layout: bls")
+            document["layout"] = "bls"
+        serving = document.get("serving")
+        instances = serving.get("instances") if isinstance(serving, dict) else None
+        if isinstance(instances, dict) and "glued" in instances:
+            _warn_glued("serving.instances.glued", "serving.instances.bls")
+            rest = {name: count for name, count in instances.items() if name != "glued"}
+            document["serving"] = {**serving, "instances": {"bls": instances["glued"], **rest}}
+        return document
 
     @field_validator("name")
     @classmethod
@@ -449,7 +468,7 @@ class Pipeline(_Section):
             )
         names = [classifier.name for classifier in self.classifiers]
         stages = ["preprocess", "detector", "nms"] if self.detector else ["whole_picture"]
-        stages += [*(f"classifier_{name}" for name in names), "glued", "fused"]
+        stages += [*(f"classifier_{name}" for name in names), "bls", "fused"]
         if unknown := [name for name in self.serving.instances if name not in stages]:
             raise ValueError(
                 f"serving.instances.{unknown[0]}: there is no such stage; there are "
@@ -469,6 +488,15 @@ class Pipeline(_Section):
                     "leave it out to ask about all"
                 )
         return self
+
+
+def _warn_glued(found: str, expected: str) -> None:
+    warnings.warn(
+        f"{found}: this layout is called bls now, and the next release does not know the old "
+        f"name; write {expected}",
+        FutureWarning,
+        stacklevel=2,
+    )
 
 
 def load_pipeline(path: Path) -> Pipeline:
@@ -547,7 +575,7 @@ def _nearest(location: tuple[str | int, ...]) -> str:
 
     sections: dict[str, type[BaseModel]] = {
         "detector": Detector, "classifiers": Classifier, "canvas": Canvas, "crop": Crop,
-        "normalize": Normalize, "weights": Weights, "tensors": Tensors, "nms": Nms,
+        "normalize": Normalize, "weights": Weights, "tensors": TensorNames, "nms": Nms,
         "tolerances": Tolerances, "serving": Serving,
     }  # fmt: skip
     parents = [part for part in location[:-1] if isinstance(part, str)]
