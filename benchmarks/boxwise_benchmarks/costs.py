@@ -17,12 +17,13 @@ import cv2
 import numpy as np
 
 from boxwise_benchmarks.measure import machine
+from boxwise_contract import ImageLimits
 from boxwise_export.demo import prepare_demo
 from boxwise_export.repository.runner import load_runner
 from boxwise_perf.images import noise
 from boxwise_perf.null import nullify
 from boxwise_runtime.cache import cache_folder
-from boxwise_runtime.decode import ImageLimits, decode
+from boxwise_runtime.decode import decode
 from boxwise_runtime.pipeline_runner import PipelineRunner
 
 SIZES = ((640, 480), (1280, 720), (1920, 1080), (4000, 3000))

@@ -51,13 +51,12 @@ def layout(
     """
     with needs("export"):
         from boxwise_export.errors import ExportError
-        from boxwise_export.repository.layouts import read_serving_config
         from boxwise_export.repository.manifest import find_manifest
         from boxwise_export.repository.publish import change_layout
 
     with reported(ExportError):
         manifest = find_manifest(repository, pipeline)
-        found = read_serving_config(repository, manifest.pipeline, manifest.revision().models)
+        found = manifest.serving()
         wanted = replace(
             found,
             layout=to or found.layout,
@@ -68,8 +67,9 @@ def layout(
             publication = change_layout(repository, manifest.pipeline, wanted)
             for line in publication.lines():
                 typer.echo(line, err=as_json)
-            found = read_serving_config(repository, manifest.pipeline, publication.revision.models)
+            found = publication.revision.serving or wanted
     if as_json:
-        typer.echo(json.dumps({"pipeline": manifest.pipeline, **asdict(found)}, indent=2))
+        document = asdict(found) | {"instances": found.served_instances}
+        typer.echo(json.dumps({"pipeline": manifest.pipeline, **document}, indent=2))
         return
     typer.echo(f"{manifest.pipeline}: {found.describe()}")

@@ -24,7 +24,9 @@ from boxwise_cli.perf_options import (
     duration,
 )
 from boxwise_cli.perf_options import latency as a_latency
-from boxwise_runtime.launcher import Target
+from boxwise_cli.target import Target
+from boxwise_runtime import targets
+from boxwise_runtime.targets import EMBEDDED
 
 if TYPE_CHECKING:
     from boxwise_export.repository.serving_config import ServingConfig
@@ -67,7 +69,7 @@ def tune(
     budget: Annotated[
         float, typer.Option(metavar="TIME", parser=duration, help="No candidate is begun after it.")
     ] = "15min",  # type: ignore[assignment]
-    target: Annotated[Target, typer.Option(help="As of `boxwise serve`.")] = "embedded",
+    target: Target = EMBEDDED,
     server: Annotated[
         Path | None, typer.Option(metavar="PATH", help="As of `boxwise serve`.")
     ] = None,
@@ -129,14 +131,14 @@ class _Search:
     warm_up: float
     budget: float
     timeout: float
-    target: "Target"
+    target: "targets.Target"
     server: Path | None
 
     def run(
         self, repository: Path, pipeline: str | None, requests: "Sequence[Request]"
     ) -> "tuple[str, Tuning]":
         """The pipeline's name, and what was found."""
-        from boxwise_export.repository.layouts import read_serving_config, stage_folders
+        from boxwise_export.repository.layouts import stage_folders
         from boxwise_export.repository.manifest import find_manifest
         from boxwise_perf.generator import Generator
         from boxwise_perf.tune import climb, neighbours_of
@@ -145,7 +147,8 @@ class _Search:
 
         manifest = find_manifest(repository, pipeline)
         name, models = manifest.pipeline, manifest.revision().models
-        first = read_serving_config(repository, name, models)
+        first = manifest.serving()
+        first = replace(first, instances=first.served_instances)
         stages = [stage for stage in stage_folders(repository, name, models) if stage != "info"]
         typer.echo(f"{self.objective}; from {first.describe()}", err=True)
         with (

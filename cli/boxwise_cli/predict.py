@@ -44,10 +44,10 @@ def predict(
     1. Of a video, every frame; failed frames are counted on stderr at its end, and are in --json
        with their error.
     """
-    from boxwise._request import Options
+    from boxwise._options import CallOptions
     from boxwise_cli.prediction import predict_files
 
-    options = Options(
+    options = CallOptions(
         score_threshold=score_threshold, iou_threshold=iou_threshold, max_detections=max_detections
     )
     predict_files(images, url, pipeline, options, timeout_s=timeout, as_json=as_json, save=save)

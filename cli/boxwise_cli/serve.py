@@ -12,16 +12,17 @@ from typing import Annotated, Any
 import typer
 
 from boxwise_cli.exits import USAGE, fail, needs, reported
+from boxwise_cli.target import Target
 from boxwise_runtime.launcher import (
     LaunchError,
     ServerOptions,
     ServerTLS,
     Supervisor,
-    Target,
     TritonProcess,
     pipelines,
 )
 from boxwise_runtime.launcher.options import check_repository
+from boxwise_runtime.targets import EMBEDDED
 
 _FOLLOWED_EVERY_S = 1.0
 _FOR_WHOM = "What it does for whom"
@@ -39,13 +40,7 @@ def serve(
     repository: Annotated[
         Path, typer.Argument(metavar="REPO", help="The folder that `boxwise export --out` wrote.")
     ],
-    target: Annotated[
-        Target,
-        typer.Option(
-            help="embedded: ONNX Runtime on the CPU, with the bundled Triton. The others need "
-            "--server."
-        ),
-    ] = "embedded",
+    target: Target = EMBEDDED,
     grpc_port: Annotated[int, _port("What clients call.")] = 8001,
     http_port: Annotated[int, _port("The same over HTTP, and health checks.")] = 8000,
     metrics_port: Annotated[int, _port("Prometheus metrics, at /metrics.")] = 8002,

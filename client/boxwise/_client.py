@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, Unpack
 
 from boxwise._balance import Balancer
 from boxwise._base import BaseClient
@@ -19,10 +19,10 @@ from boxwise._endpoint import Endpoint, resolve
 from boxwise._errors import BoxwiseError
 from boxwise._grpc import Status
 from boxwise._hedge import Race
-from boxwise._image import ImageLike, Transfer
+from boxwise._image import ImageLike
 from boxwise._info import PipelineInfo
+from boxwise._options import CallOptions
 from boxwise._prediction import Prediction, Scope, Waiting
-from boxwise._request import Options
 from boxwise._result import Result
 from boxwise._steps import Join, Pause, Reply, Resolve, Send, Steps, Work
 from boxwise._transport import cancelled, timed_out
@@ -69,13 +69,7 @@ class Client(BaseClient):
     def predict(
         self,
         image: ImageLike,
-        *,
-        score_threshold: float | None = None,
-        iou_threshold: float | None = None,
-        max_detections: int | None = None,
-        class_filter: Sequence[int] | None = None,
-        timeout_s: float | None = None,
-        transfer: Transfer | None = None,
+        **options: Unpack[CallOptions],
     ) -> Result:
         """Find every object in one image; arguments left at None are the pipeline's own (see
         `info`).
@@ -86,48 +80,26 @@ class Client(BaseClient):
                 Files may be of any format that Pillow opens, and HEIC
                 (`pip install "boxwise[heic]"`). It is not copied: do not change an array before the
                 result is there.
-            score_threshold: a detection needs at least this score, from 0 to 1.
-            iou_threshold: of detections of one class that overlap more than this, from 0 to 1, only
-                the best stays.
-            max_detections: keep the best of them, so many.
-            class_filter: keep only these classes, by their ids (indices into
-                `info().detector.labels`).
-            timeout_s: seconds for this call, instead of the client's.
-            transfer: for this call, instead of the client's.
+            options: `score_threshold`, `iou_threshold` (each 0 to 1), `max_detections`,
+                `class_filter` (class ids, indices into `info().detector.labels`), and for this
+                call instead of the client's `timeout_s` (seconds) and `transfer`.
 
         Raises:
             InvalidImage: an image that cannot be read or decoded.
-            InvalidArgument: an argument out of range.
+            InvalidArgument: an option out of range.
+            TypeError: an unknown option.
             BoxwiseError: see the tree of errors in `boxwise._errors`.
         """
-        options = Options(
-            score_threshold=score_threshold,
-            iou_threshold=iou_threshold,
-            max_detections=max_detections,
-            class_filter=class_filter,
-        )
-        return self._drive(self._session.predict(image, options, timeout_s, transfer))
+        return self._drive(self._session.predict(image, options))
 
     def submit(
         self,
         image: ImageLike,
-        *,
-        score_threshold: float | None = None,
-        iou_threshold: float | None = None,
-        max_detections: int | None = None,
-        class_filter: Sequence[int] | None = None,
-        timeout_s: float | None = None,
-        transfer: Transfer | None = None,
+        **options: Unpack[CallOptions],
     ) -> Prediction:
         """Begin what `predict` does, in another thread, and go on; the arguments are the same."""
-        options = Options(
-            score_threshold=score_threshold,
-            iou_threshold=iou_threshold,
-            max_detections=max_detections,
-            class_filter=class_filter,
-        )
         scope = Scope()
-        steps = self._session.predict(image, options, timeout_s, transfer)
+        steps = self._session.predict(image, options)
         return Prediction(self._threads().submit(self._drive, steps, scope), scope)
 
     def predict_many(
@@ -137,12 +109,7 @@ class Client(BaseClient):
         concurrency: int = 8,
         ordered: bool = True,
         on_progress: Progress | None = None,
-        score_threshold: float | None = None,
-        iou_threshold: float | None = None,
-        max_detections: int | None = None,
-        class_filter: Sequence[int] | None = None,
-        timeout_s: float | None = None,
-        transfer: Transfer | None = None,
+        **options: Unpack[CallOptions],
     ) -> Iterator[Outcome]:
         """Ask about any number of images, a few at a time; what fails does not stop the rest.
 
@@ -155,8 +122,7 @@ class Client(BaseClient):
             ordered: outcomes come in the order of `images`; False for as they complete.
             on_progress: called after each outcome with the numbers of those that are done and that
                 failed.
-            score_threshold, iou_threshold, max_detections, class_filter, timeout_s, transfer: as in
-                `predict`.
+            options: as of `predict`.
 
         Yields:
             An `Outcome` for each image: its result, or its error.
@@ -165,15 +131,7 @@ class Client(BaseClient):
             >>> for outcome in client.predict_many(Path("photos").glob("*.jpg")):
             ...     print(outcome.image, outcome.error or len(outcome.unwrap()))
         """
-        submit = partial(
-            self.submit,
-            score_threshold=score_threshold,
-            iou_threshold=iou_threshold,
-            max_detections=max_detections,
-            class_filter=class_filter,
-            timeout_s=timeout_s,
-            transfer=transfer,
-        )
+        submit = partial(self.submit, **options)
         return predict_in_threads(
             submit, images, concurrency, ordered=ordered, on_progress=on_progress
         )
@@ -187,12 +145,7 @@ class Client(BaseClient):
         live: bool | None = None,
         track: bool = False,
         on_progress: Progress | None = None,
-        score_threshold: float | None = None,
-        iou_threshold: float | None = None,
-        max_detections: int | None = None,
-        class_filter: Sequence[int] | None = None,
-        timeout_s: float | None = None,
-        transfer: Transfer | None = None,
+        **options: Unpack[CallOptions],
     ) -> Iterator[Frame]:
         """Ask about the frames of a video, in order; PyAV or OpenCV reads it
         (`pip install "boxwise[video]"`).
@@ -208,8 +161,7 @@ class Client(BaseClient):
                 (`pip install "boxwise[track]"`).
             on_progress: called after each frame with the numbers of those that are done and that
                 failed.
-            score_threshold, iou_threshold, max_detections, class_filter, timeout_s, transfer: as in
-                `predict`.
+            options: as of `predict`.
 
         Yields:
             A `Frame` for each image of the video, turned as the video says that it is to be shown:
@@ -219,15 +171,7 @@ class Client(BaseClient):
         Raises:
             InvalidArgument: the source cannot be opened, or what opens it is not installed.
         """
-        submit = partial(
-            self.submit,
-            score_threshold=score_threshold,
-            iou_threshold=iou_threshold,
-            max_detections=max_detections,
-            class_filter=class_filter,
-            timeout_s=timeout_s,
-            transfer=transfer,
-        )
+        submit = partial(self.submit, **options)
         return predict_frames(
             submit,
             source,

@@ -13,9 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from boxwise_contract.limits import MEGA
 from boxwise_runtime.resources import Resources
-
-MEGA = 1_000_000
 
 # The name of an instance group that has an instance a core, or as many as fit; others were asked
 # for by number.

@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from boxwise_contract import ImageLimits, InvalidInput
 from boxwise_runtime.canvas import Geometry, resize_to
-from boxwise_runtime.decode import EncodedImage, ImageLimits
-from boxwise_runtime.errors import InvalidInput
+from boxwise_runtime.decode import EncodedImage
 from boxwise_runtime.pipeline_runner import PipelineRunner
 from boxwise_runtime.session import OnnxGraph
 from boxwise_runtime.stages import OnnxStage, Suppress
