@@ -1,4 +1,6 @@
-"""A folder of pictures to a file of JSON lines: `python batch.py photos/ found.jsonl`. Memory stays flat."""
+"""A folder of images to a file of JSON lines: `python batch.py photos/ found.jsonl`. Memory stays
+flat.
+"""
 
 import json
 import os
@@ -9,21 +11,30 @@ from boxwise import Client
 
 
 def main(folder: Path, out: Path) -> int:
-    """Write a line for each picture that was answered; the number of those that were not."""
+    """Write a line for each image that was answered; the number of those that were not."""
     failed = 0
-    with Client(os.environ.get("BOXWISE_URL", "localhost:8001"), timeout_s=30) as client, out.open("w") as lines:
-        pictures = (path for path in sorted(folder.iterdir()) if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
-        for outcome in client.predict_many(pictures, concurrency=8, on_progress=progress):
+    with (
+        Client(os.environ.get("BOXWISE_URL", "localhost:8001"), timeout_s=30) as client,
+        out.open("w") as lines,
+    ):
+        images = (
+            path
+            for path in sorted(folder.iterdir())
+            if path.suffix.lower() in (".jpg", ".jpeg", ".png")
+        )
+        for outcome in client.predict_many(images, concurrency=8, on_progress=progress):
             if outcome.result is None:
                 failed += 1
                 print(f"{outcome.image}: {outcome.error}", file=sys.stderr)
             else:
-                lines.write(json.dumps({"file": str(outcome.image), **outcome.result.to_dict()}) + "\n")
+                lines.write(
+                    json.dumps({"file": str(outcome.image), **outcome.result.to_dict()}) + "\n"
+                )
     return failed
 
 
 def progress(done: int, failed: int) -> None:
-    """Every hundred pictures."""
+    """Every hundred images."""
     if done % 100 == 0:
         print(f"{done} done, {failed} failed", file=sys.stderr)
 

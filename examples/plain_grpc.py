@@ -1,6 +1,8 @@
-"""Without the SDK, as from any language: `pip install grpcio-tools numpy`, then `python plain_grpc.py a.jpg`.
+"""Without the SDK, as from any language: `pip install grpcio-tools numpy`, then
+`python plain_grpc.py a.jpg`.
 
-The messages are made from inference.proto, which comes with boxwise (`boxwise/inference.proto`); copy it beside this.
+The messages are made from inference.proto, which comes with boxwise (`boxwise/inference.proto`);
+copy it beside this.
 """
 
 import os
@@ -14,20 +16,24 @@ messages, services = grpc.protos_and_services("inference.proto")
 
 
 def main(path: str) -> None:
-    """Print each box of a picture."""
-    picture = Path(path).read_bytes()
+    """Print each box of an image."""
+    image = Path(path).read_bytes()
     request = messages.ModelInferRequest(model_name=os.environ.get("BOXWISE_PIPELINE", "boxwise"))
-    request.inputs.add(name="image", datatype="UINT8", shape=[len(picture)])
-    request.raw_input_contents.append(picture)
+    request.inputs.add(name="image", datatype="UINT8", shape=[len(image)])
+    request.raw_input_contents.append(image)
 
     with grpc.insecure_channel(os.environ.get("BOXWISE_URL", "localhost:8001")) as channel:
         reply = services.GRPCInferenceServiceStub(channel).ModelInfer(request, timeout=5)
 
     outputs = {
-        output.name: np.frombuffer(raw, {"FP32": "<f4", "INT32": "<i4"}[output.datatype]).reshape(output.shape)
+        output.name: np.frombuffer(raw, {"FP32": "<f4", "INT32": "<i4"}[output.datatype]).reshape(
+            output.shape
+        )
         for output, raw in zip(reply.outputs, reply.raw_output_contents, strict=True)
     }
-    for box, score, class_id in zip(outputs["boxes"], outputs["scores"], outputs["class_ids"], strict=True):
+    for box, score, class_id in zip(
+        outputs["boxes"], outputs["scores"], outputs["class_ids"], strict=True
+    ):
         print(box.tolist(), float(score), int(class_id))
 
 

@@ -1,4 +1,5 @@
-"""A web service in front of boxwise: `pip install boxwise fastapi uvicorn python-multipart`, `uvicorn service:app`.
+"""A web service in front of boxwise: `pip install boxwise fastapi uvicorn python-multipart`,
+`uvicorn service:app`.
 
 One client for the life of the process; errors become the HTTP status that fits.
 """
@@ -31,9 +32,9 @@ app = FastAPI(lifespan=lifespan)
 
 
 @app.post("/predict")
-async def predict(picture: UploadFile, score_threshold: float | None = None) -> dict[str, Any]:
-    """Find the objects in an uploaded picture; a browser that goes away cancels the work."""
-    result = await client.predict(await picture.read(), score_threshold=score_threshold)
+async def predict(image: UploadFile, score_threshold: float | None = None) -> dict[str, Any]:
+    """Find the objects in an uploaded image; a browser that goes away cancels the work."""
+    result = await client.predict(await image.read(), score_threshold=score_threshold)
     return result.to_dict()
 
 

@@ -1,4 +1,5 @@
-"""Write the chart's table of values into its README: `python helm/readme.py`; `--check` fails where it is out of date.
+"""Write the chart's table of values into its README: `python helm/readme.py`; `--check` fails where
+it is out of date.
 
 The table is made of values.yaml: a line `# -- what it is` describes the key below it.
 """
@@ -46,10 +47,21 @@ def rows(values: str) -> list[Row]:
 
 def written(page: str, table: list[Row]) -> str:
     """The page with this table between its marks."""
-    lines = [f"| `{row.key}` | `{row.default}` | {row.text.replace('|', chr(92) + '|')} |" for row in table]
+    lines = [
+        f"| `{row.key}` | `{row.default}` | {row.text.replace('|', chr(92) + '|')} |"
+        for row in table
+    ]
     before, _, rest = page.partition(BEGIN)
     after = rest.partition(END)[2]
-    return "\n".join([f"{before}{BEGIN}", "| value | default | what it is |", "|---|---|---|", *lines, f"{END}{after}"])
+    return "\n".join(
+        [
+            f"{before}{BEGIN}",
+            "| value | default | what it is |",
+            "|---|---|---|",
+            *lines,
+            f"{END}{after}",
+        ]
+    )
 
 
 def main() -> None:

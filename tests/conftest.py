@@ -1,4 +1,6 @@
-"""What all tests share, and which run where: those of the frameworks need an environment of their own."""
+"""What all tests share, and which run where: those of the frameworks need an environment of their
+own.
+"""
 
 import sys
 from collections.abc import Iterator
@@ -30,8 +32,15 @@ _FIGURES = pytest.StashKey[list[str]]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     trials = parser.getgroup("trials", "tests/chaos and tests/fuzz")
     trials.addoption("--long", action="store_true", help="run the trials in their long form")
-    trials.addoption("--hours", type=float, default=1.5, help="how long the soak takes in its long form (1.5)")
-    trials.addoption("--figures", type=Path, metavar="FILE", help="add what the trials measure to FILE, a JSON a line")
+    trials.addoption(
+        "--hours", type=float, default=1.5, help="how long the soak takes in its long form (1.5)"
+    )
+    trials.addoption(
+        "--figures",
+        type=Path,
+        metavar="FILE",
+        help="add what the trials measure to FILE, a JSON a line",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -39,14 +48,19 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    asked = any(Path(arg.partition("::")[0]).resolve().is_relative_to(collection_path) for arg in config.args)
+    asked = any(
+        Path(arg.partition("::")[0]).resolve().is_relative_to(collection_path)
+        for arg in config.args
+    )
     if collection_path in ELSEWHERE and not asked:
         config.stash.setdefault(_LEFT_OUT, []).append(collection_path)
         return True
     return None
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
     if figures := config.stash[_FIGURES]:
         terminalreporter.section("what was measured")
         for figure in figures:
@@ -62,7 +76,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 def shared_data() -> Path:
     """The evaluation data, which is not part of the project."""
     if not SHARED_DATA.is_dir():
-        pytest.skip(f"no evaluation data: {SHARED_DATA} (COCO photos and yolox_nano) is not on this machine")
+        pytest.skip(
+            f"no evaluation data: {SHARED_DATA} (COCO photos and yolox_nano) is not on this machine"
+        )
     return SHARED_DATA
 
 
@@ -70,7 +86,10 @@ def shared_data() -> Path:
 def shared_cases() -> Path:
     """Inputs that people brought, which are not part of the project."""
     if not SHARED_CASES.is_dir():
-        pytest.skip(f"no cases: {SHARED_CASES} (small inputs with their right values) is not on this machine")
+        pytest.skip(
+            f"no cases: {SHARED_CASES} (small inputs with their right values) is not on "
+            "this machine"
+        )
     return SHARED_CASES
 
 
@@ -81,7 +100,9 @@ def figures(pytestconfig: pytest.Config) -> list[str]:
 
 
 @pytest.fixture
-def trial(request: pytest.FixtureRequest, figures: list[str], capsys: pytest.CaptureFixture[str]) -> Iterator[Trial]:
+def trial(
+    request: pytest.FixtureRequest, figures: list[str], capsys: pytest.CaptureFixture[str]
+) -> Iterator[Trial]:
     """This run of this trial; what it measured is said at the end, of one that failed too."""
 
     def say(line: str) -> None:

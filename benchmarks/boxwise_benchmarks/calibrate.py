@@ -1,9 +1,11 @@
-"""`python -m boxwise_benchmarks.calibrate REPO`: whether `perf compare` keeps its promise on this machine.
+"""`python -m boxwise_benchmarks.calibrate REPO`: whether `perf compare` keeps its promise on this
+machine.
 
-It compares a repository with itself, many times over: at a confidence of 95 %, one comparison of twenty may find a
-difference that is not there. From the same blocks it learns what a slowdown of 5 % looks like, by not counting every
-twentieth answer of B, as for a server that does a twentieth of its work twice. A repository of models that answer
-constants (`boxwise_perf.null`) is the hardest case, and the quickest.
+It compares a repository with itself, many times over: at a confidence of 95 %, one comparison of
+twenty may find a difference that is not there. From the same blocks it learns what a slowdown of 5
+% looks like, by not counting every twentieth answer of B, as for a server that does a twentieth of
+its work twice. A repository of models that answer constants (`boxwise_perf.null`) is the hardest
+case, and the quickest.
 """
 
 from __future__ import annotations
@@ -22,9 +24,9 @@ import numpy as np
 
 from boxwise_perf.compare import block, interleave, ratios
 from boxwise_perf.generator import Generator, Job
+from boxwise_perf.images import requests, synthetic
 from boxwise_perf.load import Closed, Samples
 from boxwise_perf.machine import Machine
-from boxwise_perf.pictures import requests, synthetic
 from boxwise_perf.result import Block
 from boxwise_perf.stats import CONFIDENCE, Estimate
 
@@ -39,9 +41,11 @@ class Calibration:
     Attributes:
         compares: how many.
         false_alarms: of those, how many found a difference that is not there.
-        chance: that at least so many do, were each as rare as promised; below 0.01 the promise is broken.
+        chance: that at least so many do, were each as rare as promised; below 0.01 the promise is
+            broken.
         found: how many found the planted slowdown.
-        half_width: of the intervals, the median: a difference of about this size is found half of the time.
+        half_width: of the intervals, the median: a difference of about this size is found half of
+            the time.
     """
 
     compares: int
@@ -53,10 +57,14 @@ class Calibration:
 
 def binomial_tail(successes: int, trials: int, p: float) -> float:
     """P(X >= successes) for X ~ Binomial(trials, p): the one-sided binomial test."""
-    return math.fsum(math.comb(trials, k) * p**k * (1 - p) ** (trials - k) for k in range(successes, trials + 1))
+    return math.fsum(
+        math.comb(trials, k) * p**k * (1 - p) ** (trials - k) for k in range(successes, trials + 1)
+    )
 
 
-def judge(same: Sequence[Estimate], slowed: Sequence[Estimate], confidence: float = CONFIDENCE) -> Calibration:
+def judge(
+    same: Sequence[Estimate], slowed: Sequence[Estimate], confidence: float = CONFIDENCE
+) -> Calibration:
     """From the intervals of B / A: of the same thing twice, and with the planted slowdown."""
     false_alarms = sum(_differs(each) for each in same)
     widths = [((each.high or 0) - (each.low or 0)) / 2 for each in same]
@@ -93,9 +101,11 @@ def calibrate(
     servers: Literal[1, 2] = 1,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Calibration:
-    """Serve a repository and compare it with itself, `compares` times, each of `pairs` pairs of blocks of `seconds`.
+    """Serve a repository and compare it with itself, `compares` times, each of `pairs` pairs of
+    blocks of `seconds`.
 
-    With two servers, what two starts of one thing differ by for as long as they live is in every comparison too.
+    With two servers, what two starts of one thing differ by for as long as they live is in every
+    comparison too.
     """
     from boxwise_runtime.launcher import ServerOptions, TritonProcess
 
@@ -114,7 +124,9 @@ def calibrate(
             planted: list[Block] = []
 
             def measure(side: int, pair: int) -> Block:
-                samples = generator.run(Job(urls[side % servers], pipeline, load, seconds, first=pair)).samples
+                samples = generator.run(
+                    Job(urls[side % servers], pipeline, load, seconds, first=pair)
+                ).samples
                 if side == 1:
                     planted.append(block(slow_down(samples)))  # noqa: B023 - called within the turn
                 return block(samples)
@@ -128,7 +140,9 @@ def calibrate(
 
 def main() -> None:
     """Calibrate, and print what was found."""
-    parser = argparse.ArgumentParser(prog="python -m boxwise_benchmarks.calibrate", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m boxwise_benchmarks.calibrate", description=__doc__
+    )
     parser.add_argument("repository", type=Path)
     parser.add_argument("--pipeline", default="boxwise")
     parser.add_argument("--compares", type=int, default=100, help="(default 100)")
@@ -136,7 +150,11 @@ def main() -> None:
     parser.add_argument("--block", type=float, default=0.3, help="seconds of a block (default 0.3)")
     parser.add_argument("--concurrency", type=int, default=4)
     parser.add_argument(
-        "--servers", type=int, choices=[1, 2], default=1, help="one with itself, or two starts of one thing (default 1)"
+        "--servers",
+        type=int,
+        choices=[1, 2],
+        default=1,
+        help="one with itself, or two starts of one thing (default 1)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
     options = parser.parse_args()
@@ -154,8 +172,10 @@ def main() -> None:
         print(json.dumps(asdict(found) | {"machine": str(Machine.here())}, indent=2))
         return
     print(
-        f"{found.compares} comparisons with itself, {options.pairs} pairs of {options.block:g} s blocks:\n"
-        f"  {found.false_alarms} found a difference that is not there; {1 - CONFIDENCE:.0%} are promised "
+        f"{found.compares} comparisons with itself, {options.pairs} pairs of "
+        f"{options.block:g} s blocks:\n"
+        f"  {found.false_alarms} found a difference that is not there; {1 - CONFIDENCE:.0%} "
+        "are promised "
         f"(chance of so many: {found.chance:.3f})\n"
         f"  {found.found} found a slowdown of 5 % that was planted\n"
         f"  intervals of about +-{found.half_width:.1%}\n{Machine.here()}"
@@ -163,7 +183,11 @@ def main() -> None:
 
 
 def _differs(estimate: Estimate) -> bool:
-    return estimate.low is not None and estimate.high is not None and (estimate.low > 1 or estimate.high < 1)
+    return (
+        estimate.low is not None
+        and estimate.high is not None
+        and (estimate.low > 1 or estimate.high < 1)
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""`python -m boxwise_benchmarks.client`, or `make bench-client`: what the SDK costs beside tritonclient, in one run.
+"""`python -m boxwise_benchmarks.client`, or `make bench-client`: what the SDK costs beside
+tritonclient, in one run.
 
-Each client runs in a process of its own (they share an allocator otherwise, whose habits one teaches the other), and
-their blocks alternate, so that a noisy neighbour disturbs both alike: many short ones, since tritonclient's own rate
-moves by a quarter between long ones.
+Each client runs in a process of its own (they share an allocator otherwise, whose habits one
+teaches the other), and their blocks alternate, so that a noisy neighbour disturbs both alike: many
+short ones, since tritonclient's own rate moves by a quarter between long ones.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ from boxwise_benchmarks.measure import Run, closed_loop, machine
 from boxwise_benchmarks.null_server import null_server
 from boxwise_benchmarks.null_triton import null_triton
 
-_JPEG = b"\xff\xd8\xff" + bytes(199_997)  # what comes after a picture's first bytes is nothing to a client
+# What comes after an image's first bytes is nothing to a client.
+_JPEG = b"\xff\xd8\xff" + bytes(199_997)
 _FRAME = np.zeros((1080, 1920, 3), np.uint8)
 _INFO = PipelineInfo(1, "boxwise", None, (), {}, {})
 _THREADS, _IN_FLIGHT = 4, 64
@@ -50,7 +52,11 @@ def _tritonclient(url: str, image: Any) -> Callable[[], object]:
     import tritonclient.grpc as triton
 
     client = triton.InferenceServerClient(url)
-    name, pixels = ("frame", image) if isinstance(image, np.ndarray) else ("image", np.frombuffer(image, np.uint8))
+    name, pixels = (
+        ("frame", image)
+        if isinstance(image, np.ndarray)
+        else ("image", np.frombuffer(image, np.uint8))
+    )
 
     def call() -> object:
         tensor = triton.InferInput(name, pixels.shape, "UINT8")
@@ -83,7 +89,11 @@ async def _asynchronous(url: str, image: Any, seconds: float) -> int:
 
 
 def _work(link: Connection, kind: str, url: str, image: Any, threads: int) -> None:
-    call = None if kind == "asyncio" else {"tritonclient": _tritonclient, "boxwise": _boxwise}[kind](url, image)
+    call = (
+        None
+        if kind == "asyncio"
+        else {"tritonclient": _tritonclient, "boxwise": _boxwise}[kind](url, image)
+    )
     try:
         while True:
             seconds = link.recv()
@@ -99,7 +109,9 @@ def _work(link: Connection, kind: str, url: str, image: Any, threads: int) -> No
         return
 
 
-def compare(url: str, kinds: tuple[str, ...], image: Any, threads: int, seconds: float, rounds: int) -> dict[str, Any]:
+def compare(
+    url: str, kinds: tuple[str, ...], image: Any, threads: int, seconds: float, rounds: int
+) -> dict[str, Any]:
     """Medians of each kind, and of the rounds' own ratios to the first kind."""
     context = multiprocessing.get_context("spawn")
     links = {}
@@ -118,21 +130,32 @@ def compare(url: str, kinds: tuple[str, ...], image: Any, threads: int, seconds:
         link.close()
     first = blocks[kinds[0]]
     return {
-        kind: asdict(Block(statistics.median(b.rate for b in own), statistics.median(b.cpu_ms for b in own)))
+        kind: asdict(
+            Block(statistics.median(b.rate for b in own), statistics.median(b.cpu_ms for b in own))
+        )
         | {
-            "rate_ratio": statistics.median(b.rate / a.rate for a, b in zip(first, own, strict=True)),
-            "cpu_ratio": statistics.median(b.cpu_ms / a.cpu_ms for a, b in zip(first, own, strict=True)),
+            "rate_ratio": statistics.median(
+                b.rate / a.rate for a, b in zip(first, own, strict=True)
+            ),
+            "cpu_ratio": statistics.median(
+                b.cpu_ms / a.cpu_ms for a, b in zip(first, own, strict=True)
+            ),
         }
         for kind, own in blocks.items()
     }
 
 
 def shared_memory_overhead(repository: Path, requests: int) -> float:
-    """Milliseconds of the client in one call with a raw 1080p frame in shared memory, all but the wait: the median."""
+    """Milliseconds of the client in one call with a raw 1080p frame in shared memory, all but the
+    wait: the median.
+    """
     from boxwise_runtime.launcher import ServerOptions, TritonProcess
 
     options = replace(ServerOptions.on_free_ports(repository), client_shm=True)
-    with TritonProcess.start(options), Client(options.grpc_url, pipeline="boxwise", transfer="shm") as client:
+    with (
+        TritonProcess.start(options),
+        Client(options.grpc_url, pipeline="boxwise", transfer="shm") as client,
+    ):
         client.predict(_FRAME)
         spent = []
         for _ in range(requests):
@@ -157,7 +180,11 @@ def _predict_and_weigh(url: str, requests: int) -> tuple[float, float]:
     early = 0
     with ThreadPoolExecutor(_THREADS) as pool:
         for part in range(10):
-            list(pool.map(_predict_often, [client] * _THREADS, [requests // 10 // _THREADS] * _THREADS))
+            list(
+                pool.map(
+                    _predict_often, [client] * _THREADS, [requests // 10 // _THREADS] * _THREADS
+                )
+            )
             early = early or psutil.Process().memory_info().rss
             print(f"  {part + 1} of 10", file=sys.stderr, flush=True)
     return early / 2**20, psutil.Process().memory_info().rss / 2**20
@@ -172,23 +199,41 @@ def import_seconds(rounds: int) -> float:
     """Seconds that `import boxwise` takes, an interpreter's start taken off: the median."""
     code = "import time; s = time.perf_counter(); import boxwise; print(time.perf_counter() - s)"
     command = [sys.executable, "-c", code]
-    return statistics.median(float(subprocess.check_output(command, text=True)) for _ in range(rounds))
+    return statistics.median(
+        float(subprocess.check_output(command, text=True)) for _ in range(rounds)
+    )
 
 
 def main() -> None:
     """Measure, and print a table or JSON."""
-    parser = argparse.ArgumentParser(prog="python -m boxwise_benchmarks.client", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m boxwise_benchmarks.client", description=__doc__
+    )
     parser.add_argument("--seconds", type=float, default=1.0, help="of each block (default 1)")
     parser.add_argument("--rounds", type=int, default=15, help="of alternating blocks (default 15)")
-    parser.add_argument("--requests", type=int, default=1_000_000, help="of the memory trial (default a million)")
+    parser.add_argument(
+        "--requests", type=int, default=1_000_000, help="of the memory trial (default a million)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
     options = parser.parse_args()
 
     figures: dict[str, Any] = {"machine": machine(), "rounds": options.rounds}
-    trials: dict[str, tuple[Callable[[], AbstractContextManager[str]], tuple[str, ...], Any, int]] = {
-        "JPEG of 200 KB, 4 threads": (null_server, ("tritonclient", "boxwise", "asyncio"), _JPEG, _THREADS),
+    trials: dict[
+        str, tuple[Callable[[], AbstractContextManager[str]], tuple[str, ...], Any, int]
+    ] = {
+        "JPEG of 200 KB, 4 threads": (
+            null_server,
+            ("tritonclient", "boxwise", "asyncio"),
+            _JPEG,
+            _THREADS,
+        ),
         "raw 1080p frame, 1 thread": (null_server, ("tritonclient", "boxwise"), _FRAME, 1),
-        "the JPEG, a real Triton": (null_triton, ("tritonclient", "boxwise", "asyncio"), _JPEG, _THREADS),
+        "the JPEG, a real Triton": (
+            null_triton,
+            ("tritonclient", "boxwise", "asyncio"),
+            _JPEG,
+            _THREADS,
+        ),
     }
     for name, (server, kinds, image, threads) in trials.items():
         print(name, file=sys.stderr, flush=True)
@@ -196,14 +241,25 @@ def main() -> None:
             figures[name] = compare(url, kinds, image, threads, options.seconds, options.rounds)
     with null_server() as url:
         print(f"memory over {options.requests} predictions", file=sys.stderr, flush=True)
-        figures["memory"] = dict(zip(("early_mib", "late_mib"), memory_growth(url, options.requests), strict=True))
+        figures["memory"] = dict(
+            zip(("early_mib", "late_mib"), memory_growth(url, options.requests), strict=True)
+        )
     figures["import_s"] = import_seconds(options.rounds)
-    print("shared memory, against Triton with models that answer constants", file=sys.stderr, flush=True)
-    figures["shm_overhead_ms"] = _with_null_models(lambda folder: shared_memory_overhead(folder, 50 * options.rounds))
+    print(
+        "shared memory, against Triton with models that answer constants",
+        file=sys.stderr,
+        flush=True,
+    )
+    figures["shm_overhead_ms"] = _with_null_models(
+        lambda folder: shared_memory_overhead(folder, 50 * options.rounds)
+    )
     if options.json:
         print(json.dumps(figures, indent=2))
         return
-    print(f"{machine()}\nagainst servers that do nothing, medians of {options.rounds} alternating rounds\n")
+    print(
+        f"{machine()}\nagainst servers that do nothing, medians of {options.rounds} "
+        "alternating rounds\n"
+    )
     for name in trials:
         print(f"{name:<28}{'requests/s':>12}{'CPU ms':>9}{'rate':>8}{'CPU':>8}")
         for kind, row in figures[name].items():
@@ -212,9 +268,14 @@ def main() -> None:
                 f"{label:<28}{row['rate']:>12.0f}{row['cpu_ms']:>9.3f}{row['rate_ratio']:>7.2f}x{row['cpu_ratio']:>7.2f}x"
             )
     memory = figures["memory"]
-    print(f"\nclient's share of a 1080p frame in shared memory: {figures['shm_overhead_ms']:.2f} ms")
+    print(
+        f"\nclient's share of a 1080p frame in shared memory: {figures['shm_overhead_ms']:.2f} ms"
+    )
     print(f"import boxwise: {figures['import_s']:.2f} s")
-    print(f"RSS after {options.requests // 10}: {memory['early_mib']:.1f} MiB, after all: {memory['late_mib']:.1f} MiB")
+    print(
+        f"RSS after {options.requests // 10}: {memory['early_mib']:.1f} MiB, after all: "
+        f"{memory['late_mib']:.1f} MiB"
+    )
 
 
 def _with_null_models(measure: Callable[[Path], float]) -> float:

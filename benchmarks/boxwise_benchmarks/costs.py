@@ -1,4 +1,6 @@
-"""`python -m boxwise_benchmarks.costs`: what our own stages cost on one core, by the size of a picture."""
+"""`python -m boxwise_benchmarks.costs`: what our own stages cost on one core, by the size of an
+image.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +19,11 @@ import numpy as np
 from boxwise_benchmarks.measure import machine
 from boxwise_export.chain import load_chain
 from boxwise_export.demo import prepare_demo
+from boxwise_perf.images import noise
 from boxwise_perf.null import nullify
-from boxwise_perf.pictures import noise
 from boxwise_runtime.cache import cache_folder
 from boxwise_runtime.chain import Chain
-from boxwise_runtime.decode import PictureLimits, decode
+from boxwise_runtime.decode import ImageLimits, decode
 
 SIZES = ((640, 480), (1280, 720), (1920, 1080), (4000, 3000))
 _MANY, _FEW = 20, 5  # boxes, whose difference is what one costs
@@ -30,7 +32,7 @@ _REPEATS = 15
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one picture, milliseconds on one core (medians), and its size in kilobytes.
+    """Of one image, milliseconds on one core (medians), and its size in kilobytes.
 
     Attributes:
         decode_ms: JPEG of quality 90 to RGB.
@@ -65,7 +67,7 @@ def _cost(chain: Chain, width: int, height: int) -> Cost:
     assert preprocess  # noqa: S101 - the demo has a detector
     assert detector  # noqa: S101
     file = np.frombuffer(noise(width, height, seed=0), np.uint8)
-    frame = decode(file, PictureLimits(max_pixels=width * height))
+    frame = decode(file, ImageLimits(max_pixels=width * height))
     laid = preprocess({"raw_frame": frame})
     candidates = {**laid, **detector({"canvas": laid["canvas"]})}
 
@@ -77,7 +79,7 @@ def _cost(chain: Chain, width: int, height: int) -> Cost:
     return Cost(
         width,
         height,
-        decode_ms=_ms(lambda: decode(file, PictureLimits(max_pixels=width * height))),
+        decode_ms=_ms(lambda: decode(file, ImageLimits(max_pixels=width * height))),
         canvas_ms=_ms(lambda: preprocess({"raw_frame": frame})),
         nms_ms=max(0.0, few - _FEW * crop_ms),
         crop_ms=crop_ms,
@@ -104,10 +106,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="boxwise-costs-") as folder:
         found = measure_costs(Path(folder))
     if options.json:
-        print(json.dumps({"machine": machine(), "costs": [asdict(each) for each in found]}, indent=2))
+        print(
+            json.dumps({"machine": machine(), "costs": [asdict(each) for each in found]}, indent=2)
+        )
         return
     print(f"{machine()}\nmilliseconds on one core, medians of {_REPEATS}\n")
-    print(f"{'picture':<12}{'decode':>9}{'canvas':>9}{'nms':>9}{'a crop':>9}{'JPEG KB':>10}{'raw KB':>10}")
+    print(
+        f"{'image':<12}{'decode':>9}{'canvas':>9}{'nms':>9}{'a crop':>9}"
+        f"{'JPEG KB':>10}{'raw KB':>10}"
+    )
     for each in found:
         print(
             f"{f'{each.width}x{each.height}':<12}{each.decode_ms:>9.2f}{each.canvas_ms:>9.2f}{each.nms_ms:>9.2f}"

@@ -1,4 +1,6 @@
-"""`python -m boxwise_benchmarks.footprint`: what serving holds in memory, by the sizes and the number of pictures."""
+"""`python -m boxwise_benchmarks.footprint`: what serving holds in memory, by the sizes and the
+number of images.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,8 @@ from boxwise_benchmarks.measure import closed_loop, machine
 from boxwise_export.demo import prepare_demo
 from boxwise_export.publish import rearrange
 from boxwise_export.serving_config import LAYOUTS, ServingConfig
+from boxwise_perf.images import noise
 from boxwise_perf.memory import held_mib
-from boxwise_perf.pictures import noise
 from boxwise_runtime.cache import cache_folder
 from boxwise_runtime.launcher import ServerOptions, TritonProcess
 
@@ -30,9 +32,9 @@ class Footprint:
 
     Attributes:
         started: when ready.
-        common: after `first` requests of pictures up to 2 megapixels.
+        common: after `first` requests of images up to 2 megapixels.
         later: after `requests` of them.
-        large: megapixels of the largest picture so far -> held after it.
+        large: megapixels of the largest image so far -> held after it.
     """
 
     first: int
@@ -44,32 +46,41 @@ class Footprint:
 
     @property
     def mib_per_megapixel(self) -> float:
-        """Growth with the largest picture ever sent, from 2 megapixels on."""
+        """Growth with the largest image ever sent, from 2 megapixels on."""
         megapixels, held = max(self.large.items())
         return (held - self.later) / (megapixels - 2.0736)
 
 
 def measure_footprint(repository: Path, *, first: int = 200, requests: int = 2000) -> Footprint:
-    """Send `requests` pictures of mixed sizes, then a few large ones, and look at the memory on the way."""
-    pictures = [noise(width, height, seed) for seed, (width, height) in enumerate(COMMON_SIZES)]
+    """Send `requests` images of mixed sizes, then a few large ones, and look at the memory on the
+    way.
+    """
+    images = [noise(width, height, seed) for seed, (width, height) in enumerate(COMMON_SIZES)]
     options = ServerOptions.on_free_ports(repository)
     with TritonProcess.start(options) as server, Client(options.grpc_url) as client:
         started = held_mib(server.pid)
-        closed_loop(client.predict, pictures, CONCURRENCY, requests=first)
+        closed_loop(client.predict, images, CONCURRENCY, requests=first)
         common = held_mib(server.pid)
-        closed_loop(client.predict, pictures, CONCURRENCY, requests=requests - first)
+        closed_loop(client.predict, images, CONCURRENCY, requests=requests - first)
         later = held_mib(server.pid)
         large = {}
         for width, height in LARGE_SIZES:
             # Twice as many as are in flight, so that every instance has seen one.
-            closed_loop(client.predict, [noise(width, height, seed=0)], CONCURRENCY, requests=2 * CONCURRENCY)
+            closed_loop(
+                client.predict,
+                [noise(width, height, seed=0)],
+                CONCURRENCY,
+                requests=2 * CONCURRENCY,
+            )
             large[width * height / 1e6] = held_mib(server.pid)
     return Footprint(first, requests, started, common, later, large)
 
 
 def main() -> None:
     """Measure the demo's pipeline, and print the figures or JSON."""
-    parser = argparse.ArgumentParser(prog="python -m boxwise_benchmarks.footprint", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m boxwise_benchmarks.footprint", description=__doc__
+    )
     parser.add_argument("--requests", type=int, default=2000, help="in all (default 2000)")
     parser.add_argument("--layout", choices=LAYOUTS, default="fused", help="(default fused)")
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
@@ -80,14 +91,21 @@ def main() -> None:
         rearrange(demo, None, ServingConfig(options.layout))
         memory = measure_footprint(demo, requests=options.requests)
     if options.json:
-        print(json.dumps({"machine": machine(), "layout": options.layout, **asdict(memory)}, indent=2))
+        print(
+            json.dumps({"machine": machine(), "layout": options.layout, **asdict(memory)}, indent=2)
+        )
         return
-    print(f"{machine()}\nlayout {options.layout}, MiB of PSS, /dev/shm included: {memory.started:.0f} when ready,")
+    print(
+        f"{machine()}\nlayout {options.layout}, MiB of PSS, /dev/shm included: "
+        f"{memory.started:.0f} when ready,"
+    )
     print(f"  {memory.common:.0f} after {memory.first} requests of up to 2 megapixels,")
-    print(f"  {memory.later:.0f} after {memory.requests}, {memory.later - memory.common:+.1f} since")
+    print(
+        f"  {memory.later:.0f} after {memory.requests}, {memory.later - memory.common:+.1f} since"
+    )
     for megapixels, held in memory.large.items():
-        print(f"  {held:.0f} after pictures of {megapixels:g} megapixels")
-    print(f"  {memory.mib_per_megapixel:.0f} for each megapixel of the largest picture beyond 2")
+        print(f"  {held:.0f} after images of {megapixels:g} megapixels")
+    print(f"  {memory.mib_per_megapixel:.0f} for each megapixel of the largest image beyond 2")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""`python -m boxwise_benchmarks.growth`: what becomes of the cost as work grows: more requests, more boxes.
+"""`python -m boxwise_benchmarks.growth`: what becomes of the cost as work grows: more requests,
+more boxes.
 
-Requests are sent to models that answer constants, where a cost that creeps in shows first; boxes to the demo's own
-classifier behind a detector that finds as many as it is told to.
+Requests are sent to models that answer constants, where a cost that creeps in shows first; boxes to
+the demo's own classifier behind a detector that finds as many as it is told to.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +27,8 @@ from boxwise_export.atomic_dir import write_file
 from boxwise_export.demo import prepare_demo
 from boxwise_export.publish import rearrange
 from boxwise_export.serving_config import LAYOUTS, Layout, ServingConfig
+from boxwise_perf.images import synthetic
 from boxwise_perf.null import constant_graph, nullify
-from boxwise_perf.pictures import synthetic
 from boxwise_runtime.cache import cache_folder
 from boxwise_runtime.launcher import ServerOptions, TritonProcess
 
@@ -50,7 +52,8 @@ class Requests:
 
 @dataclass(frozen=True)
 class Boxes:
-    """p50 of one request in flight by the number of its boxes, milliseconds, and the straight line through them.
+    """p50 of one request in flight by the number of its boxes, milliseconds, and the straight line
+    through them.
 
     Attributes:
         p50_ms: by boxes an image.
@@ -67,33 +70,39 @@ class Boxes:
         return (self.p50_ms[boxes] - self.p50_ms[0]) / boxes
 
 
-def grow_requests(url: str, pictures: Sequence[bytes], marks: Sequence[int]) -> Requests:
+def grow_requests(url: str, images: Sequence[bytes], marks: Sequence[int]) -> Requests:
     """Send as many requests as the last mark says, and look at the rate at each."""
     with Client(url) as client:
-        closed_loop(client.predict, pictures, _IN_FLIGHT, requests=_WARM_UP)
+        closed_loop(client.predict, images, _IN_FLIGHT, requests=_WARM_UP)
         rates, before = {}, 0
         for mark in marks:
-            rates[mark] = closed_loop(client.predict, pictures, _IN_FLIGHT, requests=mark - before).rate
+            rates[mark] = closed_loop(
+                client.predict, images, _IN_FLIGHT, requests=mark - before
+            ).rate
             before = mark
             print(f"  {mark} requests: {rates[mark]:.0f} images/s", file=sys.stderr, flush=True)
     return Requests(rates)
 
 
-def grow_boxes(url: str, pictures: Sequence[bytes], counts: Sequence[int], *, seconds: float, rounds: int) -> Boxes:
-    """Ask for so many boxes of each picture, in alternating blocks; the first count is 0."""
+def grow_boxes(
+    url: str, images: Sequence[bytes], counts: Sequence[int], *, seconds: float, rounds: int
+) -> Boxes:
+    """Ask for so many boxes of each image, in alternating blocks; the first count is 0."""
     runs: dict[int, list[Run]] = {count: [] for count in counts}
     with Client(url, timeout_s=60) as client:
 
-        def ask(count: int, picture: bytes) -> None:
+        def ask(count: int, image: bytes) -> None:
             # No box of the constant detector has a score of 1, and at an IoU of 1 all of them stay.
-            found = client.predict(picture, score_threshold=1.0 if count == 0 else None,
+            found = client.predict(image, score_threshold=1.0 if count == 0 else None,
                                    max_detections=count or None, iou_threshold=1.0)  # fmt: skip
             assert len(found) == count  # noqa: S101 - else something else was measured
 
         for _ in range(rounds + 1):
             for count, own in runs.items():
-                own.append(closed_loop(lambda picture, n=count: ask(n, picture), pictures, 1, seconds=seconds))  # type: ignore[misc]
-    p50 = {count: statistics.median(run.median_ms for run in own[1:]) for count, own in runs.items()}
+                own.append(closed_loop(partial(ask, count), images, 1, seconds=seconds))
+    p50 = {
+        count: statistics.median(run.median_ms for run in own[1:]) for count, own in runs.items()
+    }
     x, y = np.array(list(p50), np.float64), np.array(list(p50.values()))
     slope, start = np.polyfit(x, y, 1)
     left = float(((y - slope * x - start) ** 2).sum())
@@ -101,7 +110,9 @@ def grow_boxes(url: str, pictures: Sequence[bytes], counts: Sequence[int], *, se
 
 
 def constant_detector(repository: Path, to: Path, objects: int) -> None:
-    """Copy a repository; its detector finds so many objects in every picture, its classifiers are as they were."""
+    """Copy a repository; its detector finds so many objects in every image, its classifiers are as
+    they were.
+    """
     shutil.copytree(repository, to)
     for path in to.rglob("model.onnx"):
         model = onnx.load(path)
@@ -111,31 +122,48 @@ def constant_detector(repository: Path, to: Path, objects: int) -> None:
 
 def main() -> None:
     """Measure, and print a table or JSON."""
-    parser = argparse.ArgumentParser(prog="python -m boxwise_benchmarks.growth", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m boxwise_benchmarks.growth", description=__doc__
+    )
     parser.add_argument("--requests", type=int, default=100_000, help="in all (default 100000)")
-    parser.add_argument("--boxes", type=int, nargs="+", default=[0, 1, 5, 20, 50, 100], help="an image, 0 first")
+    parser.add_argument(
+        "--boxes", type=int, nargs="+", default=[0, 1, 5, 20, 50, 100], help="an image, 0 first"
+    )
     parser.add_argument("--layout", choices=LAYOUTS, default="fused", help="(default fused)")
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each block of boxes (default 3)")
+    parser.add_argument(
+        "--seconds", type=float, default=3.0, help="of each block of boxes (default 3)"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="of these blocks (default 3)")
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
     options = parser.parse_args()
     layout: Layout = options.layout
-    _, pictures = synthetic(640, 480, seed=0)
+    _, images = synthetic(640, 480, seed=0)
     with tempfile.TemporaryDirectory(prefix="boxwise-growth-") as name:
         folder = Path(name)
         prepare_demo(cache_folder(), folder / "demo", report=lambda _: None)
         rearrange(folder / "demo", None, ServingConfig(layout))
         nullify(folder / "demo", folder / "null")
         constant_detector(folder / "demo", folder / "boxes", max(options.boxes))
-        marks = [mark for mark in (1_000, 10_000, 30_000, 100_000, 1_000_000) if mark < options.requests]
+        marks = [
+            mark for mark in (1_000, 10_000, 30_000, 100_000, 1_000_000) if mark < options.requests
+        ]
         with TritonProcess.start(null := ServerOptions.on_free_ports(folder / "null")):
-            requests = grow_requests(null.grpc_url, pictures, [*marks, options.requests])
+            requests = grow_requests(null.grpc_url, images, [*marks, options.requests])
         with TritonProcess.start(many := ServerOptions.on_free_ports(folder / "boxes")):
             boxes = grow_boxes(
-                many.grpc_url, pictures, sorted({0, *options.boxes}), seconds=options.seconds, rounds=options.rounds
+                many.grpc_url,
+                images,
+                sorted({0, *options.boxes}),
+                seconds=options.seconds,
+                rounds=options.rounds,
             )
     if options.json:
-        print(json.dumps({"machine": machine(), "layout": layout, **asdict(requests), **asdict(boxes)}, indent=2))
+        print(
+            json.dumps(
+                {"machine": machine(), "layout": layout, **asdict(requests), **asdict(boxes)},
+                indent=2,
+            )
+        )
         return
     print(f"{machine()}\nlayout {layout}\n\nmodels that answer constants, {_IN_FLIGHT} in flight")
     for mark, rate in requests.rates.items():
@@ -143,7 +171,10 @@ def main() -> None:
     print(f"the last of these to the first: {requests.last_to_first:.3f}")
     print(f"\nthe demo's classifier, one request in flight, medians of {options.rounds} rounds")
     for count, value in boxes.p50_ms.items():
-        print(f"{count:>10} boxes {value:>11.1f} ms" + (f"{boxes.per_box_ms(count):>9.2f} ms a box" if count else ""))
+        print(
+            f"{count:>10} boxes {value:>11.1f} ms"
+            + (f"{boxes.per_box_ms(count):>9.2f} ms a box" if count else "")
+        )
     print(f"a line of {boxes.ms_a_box:.2f} ms a box, R^2 {boxes.r_squared:.4f}")
 
 

@@ -38,7 +38,7 @@ class Run:
 
 def closed_loop(
     call: Callable[[bytes], object],
-    pictures: Sequence[bytes],
+    images: Sequence[bytes],
     concurrency: int,
     *,
     seconds: float = math.inf,
@@ -46,7 +46,8 @@ def closed_loop(
 ) -> Run:
     """Keep `concurrency` requests in flight; each thread sends its next when its last is answered.
 
-    It ends after so many seconds or requests, whichever comes first. A failed request ends it with its error.
+    It ends after so many seconds or requests, whichever comes first. A failed request ends it with
+    its error.
     """
     latencies: list[float] = []
     errors: list[BaseException] = []
@@ -57,7 +58,7 @@ def closed_loop(
         now = time.perf_counter()
         try:
             while now - start < seconds and (number := next(turn)) < requests and not errors:
-                call(pictures[number % len(pictures)])
+                call(images[number % len(images)])
                 before, now = now, time.perf_counter()
                 latencies.append(now - before)
         except Exception as error:  # noqa: BLE001 - raised below, in the caller's thread

@@ -1,7 +1,9 @@
-"""The least that speaks gRPC: it counts the bytes of a request and answers with the same objects every time.
+"""The least that speaks gRPC: it counts the bytes of a request and answers with the same objects
+every time.
 
-A real server, grpcio's own included, costs more CPU per request than the clients that are compared; on a few cores
-that would hide what is measured. So this one parses frames' headers and nothing else, and allows any window.
+A real server, grpcio's own included, costs more CPU per request than the clients that are compared;
+on a few cores that would hide what is measured. So this one parses frames' headers and nothing
+else, and allows any window.
 """
 
 from __future__ import annotations
@@ -24,8 +26,11 @@ _PREFACE_BYTES = 24
 _MAX_FRAME = 2**22  # as Triton 2.51 and grpcio 1.85 have it
 _WINDOW = 2**31 - 1
 _REFILL_BYTES = 2**24
-_HEADS_BYTES = 4096  # read at once where a frame begins: the heads of a call, and little of its body
-_DROP = socket.MSG_TRUNC | socket.MSG_WAITALL  # Linux: TCP counts the bytes, copies none and wakes us once
+_HEADS_BYTES = (
+    4096  # read at once where a frame begins: the heads of a call, and little of its body
+)
+# Linux: TCP counts the bytes, copies none and wakes us once.
+_DROP = socket.MSG_TRUNC | socket.MSG_WAITALL
 
 
 @contextmanager
@@ -62,9 +67,14 @@ def _talk(client: socket.socket, answer: tuple[bytes, bytes, bytes]) -> None:
     headers, message, trailers = answer
     buffer = bytearray(2**20)
     view = memoryview(buffer)
-    have, start, taken = 0, _PREFACE_BYTES, 0  # bytes in the buffer, where the next frame begins (beyond it perhaps)
+    have, start, taken = (
+        0,
+        _PREFACE_BYTES,
+        0,
+    )  # bytes in the buffer, where the next frame begins (beyond it perhaps)
     ends = 0  # the stream that ends with the frame that is being skipped
-    # What is left of a body is dropped where it lies: a copy would cost the cores that the clients are measured on.
+    # What is left of a body is dropped where it lies: a copy would cost the cores that the clients
+    # are measured on.
     while got := (
         client.recv_into(view, min(start - have, len(view)), _DROP)
         if start > have
@@ -80,7 +90,11 @@ def _talk(client: socket.socket, answer: tuple[bytes, bytes, bytes]) -> None:
                 ends = 0
             if have - start < 9:
                 break
-            length, kind, flags = int.from_bytes(buffer[start : start + 3]), buffer[start + 3], buffer[start + 4]
+            length, kind, flags = (
+                int.from_bytes(buffer[start : start + 3]),
+                buffer[start + 3],
+                buffer[start + 4],
+            )
             if kind == _DATA:
                 taken += length
                 ends = int.from_bytes(buffer[start + 5 : start + 9]) if flags & _END_STREAM else 0
@@ -108,7 +122,9 @@ def _reply() -> bytes:
         "image_size": np.array([1080, 1920], np.int32),
     }
     for name, array in outputs.items():
-        reply.outputs.add(name=name, datatype="FP32" if array.dtype == np.float32 else "INT32", shape=array.shape)
+        reply.outputs.add(
+            name=name, datatype="FP32" if array.dtype == np.float32 else "INT32", shape=array.shape
+        )
         reply.raw_output_contents.append(array.tobytes())
     return bytes(reply.SerializeToString())
 

@@ -1,4 +1,6 @@
-"""A real Triton whose one model does nothing, for clients that are measured with the price of a server."""
+"""A real Triton whose one model does nothing, for clients that are measured with the price of a
+server.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,10 @@
-"""`python -m boxwise_benchmarks.peers`: boxwise beside other ways to serve the same pipeline, in one run.
+"""`python -m boxwise_benchmarks.peers`: boxwise beside other ways to serve the same pipeline, in
+one run.
 
-All peers are up, one at a time is loaded, in blocks whose order is shuffled anew each round, so that a noisy neighbour
-disturbs all alike; what is compared are the rounds' own ratios. Before a block counts, every peer has found the same
-objects as ours, and has chosen the number of requests in flight at which it answers most.
+All peers are up, one at a time is loaded, in blocks whose order is shuffled anew each round, so
+that a noisy neighbour disturbs all alike; what is compared are the rounds' own ratios. Before a
+block counts, every peer has found the same objects as ours, and has chosen the number of requests
+in flight at which it answers most.
 """
 
 from __future__ import annotations
@@ -35,13 +37,13 @@ from boxwise_benchmarks.baselines.read import digests, read_recipe
 from boxwise_benchmarks.measure import machine
 from boxwise_export.demo import prepare_demo
 from boxwise_perf.compare import ratio
+from boxwise_perf.images import from_folder
 from boxwise_perf.null import OBJECTS, nullify
-from boxwise_perf.pictures import from_folder
 from boxwise_perf.stats import Estimate
 from boxwise_runtime.cache import cache_folder
 
 FORMAT = 1  # of the JSON
-_COMPARED = 8  # pictures on which all must agree
+_COMPARED = 8  # images on which all must agree
 Report = Callable[[str], None]
 
 
@@ -57,11 +59,14 @@ class Row:
         name: of the peer.
         concurrency: requests in flight at which it answers most, of those that were tried.
         rate: images/s there, the median of the rounds.
-        ratio: that rate / the rate of the best of ours, the mean of the rounds' own, with its interval of 95 %.
-        alone_ms: p50 of one request in flight, client included, milliseconds; the median of the rounds.
+        ratio: that rate / the rate of the best of ours, the mean of the rounds' own, with its
+            interval of 95 %.
+        alone_ms: p50 of one request in flight, client included, milliseconds; the median of the
+            rounds.
         client_ms: CPU of the client for an image, milliseconds; the median of the rounds.
-        bare: of ours, images/s / those of the bare loop, had the client not taken its share of the cores (one that runs
-            elsewhere leaves it to the server); the mean of the rounds' own. None for the others.
+        bare: of ours, images/s / those of the bare loop, had the client not taken its share of the
+            cores (one that runs elsewhere leaves it to the server); the mean of the rounds' own.
+            None for the others.
     """
 
     name: str
@@ -75,7 +80,7 @@ class Row:
 
 def measure_peers(
     peers: Sequence[Peer],
-    pictures: Sequence[bytes],
+    images: Sequence[bytes],
     *,
     seconds: float,
     rounds: int,
@@ -87,7 +92,7 @@ def measure_peers(
 
     Args:
         peers: some of ours among them.
-        pictures: encoded files.
+        images: encoded files.
         seconds: of each block.
         rounds: of blocks.
         concurrency: requests in flight to choose from.
@@ -97,13 +102,15 @@ def measure_peers(
     Raises:
         PeersError: one of them does not find what ours finds.
     """
-    _must_agree(peers, pictures[:_COMPARED])
+    _must_agree(peers, images[:_COMPARED])
     best = {}
     for peer in peers:
         choice = sorted({min(many, peer.most_in_flight) for many in concurrency})
-        tried = [(peer.run(pictures, many, seconds / 2).rate, many) for many in choice]
+        tried = [(peer.run(images, many, seconds / 2).rate, many) for many in choice]
         best[peer.name] = max(tried)[1]
-        report(f"  {peer.name}: {', '.join(f'{rate:.0f} images/s at {many}' for rate, many in tried)}")
+        report(
+            f"  {peer.name}: {', '.join(f'{rate:.0f} images/s at {many}' for rate, many in tried)}"
+        )
     rates: dict[str, list[float]] = {peer.name: [] for peer in peers}
     alone: dict[str, list[float]] = {peer.name: [] for peer in peers}
     client: dict[str, list[float]] = {peer.name: [] for peer in peers}
@@ -113,15 +120,19 @@ def measure_peers(
         shuffle(order)
         for peer in order:
             spent = time.process_time()
-            run = peer.run(pictures, best[peer.name], seconds)
+            run = peer.run(images, best[peer.name], seconds)
             client[peer.name].append((time.process_time() - spent) / len(run.latencies))
             rates[peer.name].append(run.rate)
-            alone[peer.name].append(peer.run(pictures, 1, seconds / 2).median_ms)
+            alone[peer.name].append(peer.run(images, 1, seconds / 2).median_ms)
     medians = {name: statistics.median(own) for name, own in rates.items()}
-    reference = rates[max((name for name in medians if name.startswith(OURS)), key=lambda name: medians[name])]
+    reference = rates[
+        max((name for name in medians if name.startswith(OURS)), key=lambda name: medians[name])
+    ]
     cores = len(os.sched_getaffinity(0))
     unburdened = {
-        name: [rate / (1 - rate * cost / cores) for rate, cost in zip(own, client[name], strict=True)]
+        name: [
+            rate / (1 - rate * cost / cores) for rate, cost in zip(own, client[name], strict=True)
+        ]
         for name, own in rates.items()
     }
     return [
@@ -138,13 +149,16 @@ def measure_peers(
     ]
 
 
-def _must_agree(peers: Sequence[Peer], pictures: Sequence[bytes]) -> None:
+def _must_agree(peers: Sequence[Peer], images: Sequence[bytes]) -> None:
     ours = next(peer for peer in peers if peer.name.startswith(OURS))
-    for number, picture in enumerate(pictures):
-        found = ours.call(picture)
+    for number, image in enumerate(images):
+        found = ours.call(image)
         for peer in peers:
-            if difference := disagreement(found, peer.call(picture)):
-                raise PeersError(f"{peer.name} does not find what {ours.name} finds in picture {number}: {difference}")
+            if difference := disagreement(found, peer.call(image)):
+                raise PeersError(
+                    f"{peer.name} does not find what {ours.name} finds in image {number}: "
+                    f"{difference}"
+                )
 
 
 def main() -> None:
@@ -161,31 +175,50 @@ def main() -> None:
     if options.json:
         print(json.dumps(figures, indent=2, default=asdict))
         return
-    print(f"{figures['machine']}\nframeworks: {_listed(figures['frameworks']) or 'left out'}\n{figures['pictures']}")
+    print(
+        f"{figures['machine']}\nframeworks: "
+        f"{_listed(figures['frameworks']) or 'left out'}\n{figures['pictures']}"
+    )
     for case, measured in figures["cases"].items():
         print(
-            f"\n{case}; medians of {options.rounds} rounds of {options.seconds:g} s, ratios with their 95 % interval\n"
+            f"\n{case}; medians of {options.rounds} rounds of {options.seconds:g} s, ratios "
+            "with their 95 % interval\n"
         )
         print(
-            f"{'':<20}{'in flight':>10}{'images/s':>10}{'/ best of ours':>20}{'ms alone':>10}{'client ms':>11}"
+            f"{'':<20}{'in flight':>10}{'images/s':>10}{'/ best of ours':>20}"
+            f"{'ms alone':>10}{'client ms':>11}"
             f"{'/ bare, no client':>20}"
         )
         print("\n".join(_line(row) for row in measured["rows"]))
-        print(f"graphs, sha256: {_listed({name: sha[:12] for name, sha in measured['graphs'].items()})}")
+        print(
+            "graphs, sha256: "
+            f"{_listed({name: sha[:12] for name, sha in measured['graphs'].items()})}"
+        )
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m boxwise_benchmarks.peers", description=__doc__)
-    parser.add_argument("--pictures", type=Path, help="a folder of pictures; left out, the demo's photos")
+    parser.add_argument(
+        "--images", type=Path, help="a folder of images; left out, the demo's photos"
+    )
     parser.add_argument("--rounds", type=int, default=7, help="of shuffled blocks (default 7)")
     parser.add_argument("--seconds", type=float, default=4.0, help="of each block (default 4)")
     parser.add_argument(
-        "--concurrency", type=int, nargs="+", default=[2, 4, 8], help="in flight, to choose from (default 2 4 8)"
+        "--concurrency",
+        type=int,
+        nargs="+",
+        default=[2, 4, 8],
+        help="in flight, to choose from (default 2 4 8)",
     )
-    parser.add_argument("--models", choices=["real", "null", "both"], default="both", help="(default both)")
+    parser.add_argument(
+        "--models", choices=["real", "null", "both"], default="both", help="(default both)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the blocks' order (default 0)")
     parser.add_argument(
-        "--without-frameworks", dest="frameworks", action="store_false", help="leave out LitServe and BentoML"
+        "--without-frameworks",
+        dest="frameworks",
+        action="store_false",
+        help="leave out LitServe and BentoML",
     )
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
     return parser.parse_args()
@@ -197,12 +230,20 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
         folder = Path(name)
         photos = prepare_demo(cache_folder(), folder / "real", report=_progress)
         nullify(folder / "real", folder / "null")
-        pictures = from_folder(options.pictures)[1] if options.pictures else [_as_jpeg(photo) for photo in photos]
+        images = (
+            from_folder(options.images)[1]
+            if options.images
+            else [_as_jpeg(photo) for photo in photos]
+        )
         real, null = (read_recipe(folder / case) for case in ("real", "null"))
         raw = read_raw(cache_folder() / "demo" / "pipeline.yaml", real)
         subjects = {
             "real": ("the demo's pair", real, raw),
-            "null": (f"graphs that answer constants, {OBJECTS} boxes", null, nullify_raw(raw, null)),
+            "null": (
+                f"graphs that answer constants, {OBJECTS} boxes",
+                null,
+                nullify_raw(raw, null),
+            ),
         }
         for case, (title, recipe, networks) in subjects.items():
             if options.models not in (case, "both"):
@@ -215,7 +256,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
                     stack.enter_context(peer)
                 rows = measure_peers(
                     peers,
-                    pictures,
+                    images,
                     seconds=options.seconds,
                     rounds=options.rounds,
                     concurrency=options.concurrency,
@@ -227,7 +268,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
         "format": FORMAT,
         "machine": machine(),
         "frameworks": frameworks.versions() if options.frameworks else {},
-        "pictures": f"{len(pictures)} pictures",
+        "pictures": f"{len(images)} images",
         "settings": {name: str(value) for name, value in vars(options).items()},
         "cases": cases,
     }
@@ -235,8 +276,8 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
 
 def _as_jpeg(photo: Path) -> bytes:
     file = io.BytesIO()
-    with Image.open(photo) as picture:
-        picture.convert("RGB").save(file, "JPEG", quality=90)
+    with Image.open(photo) as image:
+        image.convert("RGB").save(file, "JPEG", quality=90)
     return file.getvalue()
 
 

@@ -1,6 +1,7 @@
 """The command line: each subcommand is a function in a module of its name.
 
-All modules are imported to know their options, so what is heavy, or comes with an extra, is imported in the functions.
+All modules are imported to know their options, so what is heavy, or comes with an extra, is
+imported in the functions.
 """
 
 from importlib.metadata import version
@@ -26,7 +27,10 @@ from boxwise_cli.serve import serve
 from boxwise_cli.validate import validate
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
 )
 
 
@@ -39,10 +43,15 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def boxwise(
     _version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and end."
+        ),
     ] = False,
 ) -> None:
-    """An image goes in; every object in it comes back with its box, its class, and what each classifier says of it."""
+    """An image goes in; every object in it comes back with its box, its class, and what each
+    classifier says of it.
+    """
 
 
 # In the order of --help.

@@ -15,32 +15,41 @@ _GIB = 1 << 30
 
 
 def build_engines(
-    repository: Annotated[Path, typer.Argument(metavar="REPO", help="What `boxwise export` wrote.")],
+    repository: Annotated[
+        Path, typer.Argument(metavar="REPO", help="What `boxwise export` wrote.")
+    ],
     pipeline: Annotated[
         str | None, typer.Option(metavar="NAME", help="Which, where the repository has several.")
     ] = None,
     calibration: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Pictures to compare on; left out, the demo's.")
+        Path | None, typer.Option(metavar="DIR", help="Images to compare on; left out, the demo's.")
     ] = None,
-    check: Annotated[bool, typer.Option(help="Compare each plan with its graph before it is put in place.")] = True,
-    rebuild: Annotated[bool, typer.Option("--rebuild", help="Build what the cache has, too.")] = False,
+    check: Annotated[
+        bool, typer.Option(help="Compare each plan with its graph before it is put in place.")
+    ] = True,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Build what the cache has, too.")
+    ] = False,
     workspace: Annotated[
-        float, typer.Option(metavar="GIB", min=0.1, help="GPU memory that the builder may use beside weights.")
+        float,
+        typer.Option(
+            metavar="GIB", min=0.1, help="GPU memory that the builder may use beside weights."
+        ),
     ] = 2.0,
     gpu: Annotated[int, typer.Option(metavar="INDEX", min=0, help="The GPU to build for.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was built as JSON.")] = False,
 ) -> None:
     """Build a TensorRT plan of every graph that is served, for the GPU of this machine.
 
-    A plan loads only in the TensorRT that built it and on such a GPU, so it is built where it will be served. Plans are
-    kept in the cache by graph, TensorRT, GPU and shapes, compared with their graphs on real pictures, and put in place
-    when all of them agree.
+    A plan loads only in the TensorRT that built it and on such a GPU, so it is built where it will
+    be served. Plans are kept in the cache by graph, TensorRT, GPU and shapes, compared with their
+    graphs on real images, and put in place when all of them agree.
     """
     needs_runtime()
     with needs("export"):
         from boxwise_export.errors import ExportError
-        from boxwise_export.export import pictures_of
-        from boxwise_export.parity.gate import read_picture
+        from boxwise_export.export import images_of
+        from boxwise_export.parity.gate import read_image
         from boxwise_export.tensorrt.build import build_engines as run
         from boxwise_export.tensorrt.execute import PlanGraph
         from boxwise_export.tensorrt.gpu import find_gpu, load_tensorrt
@@ -49,7 +58,7 @@ def build_engines(
     say = partial(typer.echo, err=True)
     with reported(ExportError):
         trt, found = load_tensorrt(), find_gpu(gpu)
-        pictures = pictures_of(calibration, say) if check else []
+        images = images_of(calibration, say) if check else []
         built = run(
             repository,
             pipeline,
@@ -57,16 +66,23 @@ def build_engines(
             gpu=found,
             cache=cache_folder() / "tensorrt",
             load=(lambda plan: PlanGraph(trt, plan)) if check else None,
-            frames=[read_picture(path, 25_000_000) for path in pictures],
+            frames=[read_image(path, 25_000_000) for path in images],
             workspace=round(workspace * _GIB),
             rebuild=rebuild,
             report=say,
         )
     if as_json:
-        document = {"tensorrt": trt.__version__, "gpu": asdict(found), "engines": [asdict(each) for each in built]}
+        document = {
+            "tensorrt": trt.__version__,
+            "gpu": asdict(found),
+            "engines": [asdict(each) for each in built],
+        }
         typer.echo(json.dumps(document, indent=2))
         return
     for each in built:
         how = "from the cache" if each.cached else "built"
         typer.echo(f"{each.model} version {each.version}: {how}, {each.bytes / 1e6:.1f} MB")
-    typer.echo(f"serve it with: boxwise serve {shlex.quote(str(repository))} --target tensorrt --server PATH")
+    typer.echo(
+        f"serve it with: boxwise serve {shlex.quote(str(repository))} --target tensorrt "
+        "--server PATH"
+    )

@@ -10,11 +10,13 @@ from boxwise_runtime.cache import CacheError, cache_location, cache_size, clear
 
 
 def cache(
-    clear_it: Annotated[bool, typer.Option("--clear", help="Delete the cache, after a question.")] = False,
+    clear_it: Annotated[
+        bool, typer.Option("--clear", help="Delete the cache, after a question.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Delete without the question.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else; --clear then needs --yes.")] = (
-        False
-    ),
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON and nothing else; --clear then needs --yes.")
+    ] = (False),
 ) -> None:
     """Show where downloads are kept and how much they take, or delete them.
 
@@ -34,7 +36,12 @@ def cache(
         with reported(CacheError):
             freed = clear(folder)
     if as_json:
-        document = {"folder": str(folder), "exists": folder.exists(), "bytes": cache_size(folder), "freed_bytes": freed}
+        document = {
+            "folder": str(folder),
+            "exists": folder.exists(),
+            "bytes": cache_size(folder),
+            "freed_bytes": freed,
+        }
         typer.echo(json.dumps(document, indent=2))
     elif freed is not None:
         typer.echo(f"deleted: {megabytes(freed)} are free again")

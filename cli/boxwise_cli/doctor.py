@@ -21,7 +21,9 @@ from boxwise_runtime.cache import cache_location, cache_size
 from boxwise_runtime.launcher import TARGETS, LaunchError, Target
 from boxwise_runtime.launcher.binary import BUNDLED_TARGETS, bundle_for
 
-ENOUGH_SHARED_MEMORY = 256_000_000  # a dozen stages and a few 24-megapixel pictures; Docker gives 64 MB
+ENOUGH_SHARED_MEMORY = (
+    256_000_000  # a dozen stages and a few 24-megapixel images; Docker gives 64 MB
+)
 _SHM = "/dev/shm"  # noqa: S108
 _TRITONS = {"0.7.0": "2.51.0"}  # which Triton is in which nvidia-pytriton
 
@@ -43,7 +45,9 @@ def doctor(
 
 
 def examine() -> dict[str, Any]:
-    """Everything that the table and `--json` show, as JSON types: a name that is not there has null."""
+    """Everything that the table and `--json` show, as JSON types: a name that is not there has
+    null.
+    """
     problems = {target: _problem(target) for target in TARGETS}
     folder = cache_location()
     pytriton = _version("nvidia-pytriton")
@@ -53,7 +57,10 @@ def examine() -> dict[str, Any]:
         "python": {"version": platform.python_version(), "executable": sys.executable},
         "extras": {extra: {"missing": missing(extra)} for extra in _extras()},
         "triton": {"version": _TRITONS.get(pytriton or ""), "nvidia_pytriton": pytriton},
-        "targets": {target: {"servable": problem is None, "problem": problem} for target, problem in problems.items()},
+        "targets": {
+            target: {"servable": problem is None, "problem": problem}
+            for target, problem in problems.items()
+        },
         "onnxruntime": _onnxruntime(),
         "gpu": {"cuda_driver": cuda_driver()},
         "cache": {"folder": str(folder), "bytes": cache_size(folder)},
@@ -62,27 +69,37 @@ def examine() -> dict[str, Any]:
 
 
 def missing(extra: str, distribution: str = "boxwise") -> list[str]:
-    """The packages of an extra that are not installed, sorted; an extra that names further ones is followed."""
+    """The packages of an extra that are not installed, sorted; an extra that names further ones is
+    followed.
+    """
     absent: set[str] = set()
     for requirement in metadata(distribution).get_all("Requires-Dist") or []:
         named = re.match(r"(?P<name>[\w.-]+)(?:\[(?P<extras>[^]]*)\])?", requirement)
         if named is None or not re.search(rf"""extra == ['"]{re.escape(extra)}['"]""", requirement):
             continue
         if named["name"] == distribution:
-            absent.update(*(missing(inner.strip(), distribution) for inner in named["extras"].split(",")))
+            absent.update(
+                *(missing(inner.strip(), distribution) for inner in named["extras"].split(","))
+            )
         elif _version(named["name"]) is None:
             absent.add(named["name"])
     return sorted(absent)
 
 
 def cuda_driver() -> str | None:
-    """The newest CUDA that the GPU driver of this machine serves, as "12.6"; None where there is no driver."""
+    """The newest CUDA that the GPU driver of this machine serves, as "12.6"; None where there is no
+    driver.
+    """
     number = ctypes.c_int(0)
     try:
         failed = ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(number))
     except (OSError, AttributeError):
         return None
-    return None if failed or not number.value else f"{number.value // 1000}.{number.value % 1000 // 10}"
+    return (
+        None
+        if failed or not number.value
+        else f"{number.value // 1000}.{number.value % 1000 // 10}"
+    )
 
 
 def _problem(target: Target) -> str | None:
@@ -92,7 +109,9 @@ def _problem(target: Target) -> str | None:
     except LaunchError as error:
         return str(error)
     absent = [module for module in ("onnxruntime", "cv2") if find_spec(module) is None]
-    return f'the stages need {" and ".join(absent)}: pip install "boxwise[server]"' if absent else None
+    return (
+        f'the stages need {" and ".join(absent)}: pip install "boxwise[server]"' if absent else None
+    )
 
 
 def _extras() -> list[str]:
@@ -113,7 +132,11 @@ def _onnxruntime() -> dict[str, Any] | None:
         import onnxruntime
     except ImportError as error:  # installed, but not for this system
         return {"version": None, "providers": [], "problem": str(error)}
-    return {"version": onnxruntime.__version__, "providers": onnxruntime.get_available_providers(), "problem": None}
+    return {
+        "version": onnxruntime.__version__,
+        "providers": onnxruntime.get_available_providers(),
+        "problem": None,
+    }
 
 
 def _shared_memory() -> dict[str, Any] | None:
@@ -129,7 +152,7 @@ class _Row(NamedTuple):
     ok: bool | None  # None: neither good nor bad
     what: str
     finding: str
-    mend: str = ""
+    fix: str = ""
 
 
 def _rows(facts: dict[str, Any]) -> Iterator[_Row]:
@@ -152,12 +175,12 @@ def _rows(facts: dict[str, Any]) -> Iterator[_Row]:
         else "none",
     )
     for target, found in facts["targets"].items():
-        reason, _, mend = (found["problem"] or "").partition(": ")
+        reason, _, fix = (found["problem"] or "").partition(": ")
         bad = False if target in BUNDLED_TARGETS else None
         yield (
             _Row(True, f"serve {target}", "possible")
             if found["servable"]
-            else _Row(bad, f"serve {target}", reason, mend)
+            else _Row(bad, f"serve {target}", reason, fix)
         )
     runtime = facts["onnxruntime"]
     if runtime is None:
@@ -177,7 +200,9 @@ def _rows(facts: dict[str, Any]) -> Iterator[_Row]:
             memory["enough"],
             _SHM,
             f"{megabytes(memory['bytes'])}, {megabytes(memory['free_bytes'])} free",
-            "" if memory["enough"] else f"give it {megabytes(ENOUGH_SHARED_MEMORY)} (docker run --shm-size 1g)",
+            ""
+            if memory["enough"]
+            else f"give it {megabytes(ENOUGH_SHARED_MEMORY)} (docker run --shm-size 1g)",
         )
 
 
@@ -185,5 +210,5 @@ def _print(facts: dict[str, Any]) -> None:
     table = Table("", "what", "finding", "what to do")
     marks = {True: Text("ok", "green"), False: Text("!!", "red"), None: Text("")}
     for row in _rows(facts):
-        table.add_row(marks[row.ok], row.what, Text(row.finding), Text(row.mend))
+        table.add_row(marks[row.ok], row.what, Text(row.finding), Text(row.fix))
     Console().print(table)

@@ -10,7 +10,9 @@ from boxwise_cli.errors import USAGE
 
 
 def main() -> None:
-    """Run the command line. Exit codes: 0 done, 1 failed, 2 wrong usage or extra missing, 130 interrupted."""
+    """Run the command line. Exit codes: 0 done, 1 failed, 2 wrong usage or extra missing, 130
+    interrupted.
+    """
     _print_on_any_terminal()
     if find_spec("typer") is None or find_spec("rich") is None:
         sys.stderr.write('the command line needs its extra: pip install "boxwise[cli]"\n')
@@ -21,7 +23,8 @@ def main() -> None:
 
 
 def _print_on_any_terminal() -> None:
-    r"""Escape what a terminal's encoding lacks, "é" as \u00e9, where Python would raise UnicodeEncodeError.
+    r"""Escape what a terminal's encoding lacks, "é" as \u00e9, where Python would raise
+    UnicodeEncodeError.
 
     These are JSON's own escapes, so that what --json prints stays JSON.
     """

@@ -25,7 +25,9 @@ def reported(*exceptions: type[BaseException]) -> Iterator[None]:
 
 
 def needs_runtime() -> None:
-    """See to it that graphs can be run and pictures decoded here: what exporting and serving build on."""
+    """See to it that graphs can be run and images decoded here: what exporting and serving build
+    on.
+    """
     with needs("server"):
         import cv2  # noqa: F401
         import onnxruntime  # noqa: F401
@@ -33,7 +35,8 @@ def needs_runtime() -> None:
 
 @contextmanager
 def needs(extra: str) -> Iterator[None]:
-    """Import, inside, what one of our extras installs; where it is missing, say which extra that is.
+    """Import, inside, what one of our extras installs; where it is missing, say which extra that
+    is.
 
     with needs("export"):
         import onnx
@@ -43,4 +46,7 @@ def needs(extra: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0].startswith("boxwise"):
             raise  # ours, so a bug rather than a missing extra
-        fail(f'this command needs {error.name}, of an extra that is not installed: pip install "boxwise[{extra}]"')
+        fail(
+            f"this command needs {error.name}, of an extra that is not installed: pip "
+            f'install "boxwise[{extra}]"'
+        )

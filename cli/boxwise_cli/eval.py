@@ -1,4 +1,4 @@
-"""`boxwise eval`: how good a served pipeline is, on pictures whose objects are known."""
+"""`boxwise eval`: how good a served pipeline is, on images whose objects are known."""
 
 import json
 import signal
@@ -28,39 +28,60 @@ _SAY_EVERY_S = 10.0
 
 def eval(  # noqa: A001 (the subcommand's name)
     repository: Annotated[
-        Path | None, typer.Argument(metavar="[REPO]", help="A model repository, served for as long as this takes.")
+        Path | None,
+        typer.Argument(
+            metavar="[REPO]", help="A model repository, served for as long as this takes."
+        ),
     ] = None,
     data: Annotated[
         Path,
         typer.Option(
-            metavar="SET", help="A labelled set: data.yaml, YOLO, COCO json, Pascal VOC, or a folder a class."
+            metavar="SET",
+            help="A labelled set: data.yaml, YOLO, COCO json, Pascal VOC, or a folder a class.",
         ),
     ] = ...,  # type: ignore[assignment]
     split: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="train, val or test; left out, val of a data.yaml, else the only one."),
+        typer.Option(
+            metavar="NAME",
+            help="train, val or test; left out, val of a data.yaml, else the only one.",
+        ),
     ] = None,
-    url: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Ask a running server instead.")] = None,
+    url: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Ask a running server instead.")
+    ] = None,
     pipeline: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The name it was exported with; left out, the only one of REPO.")
+        str | None,
+        typer.Option(
+            metavar="NAME", help="The name it was exported with; left out, the only one of REPO."
+        ),
     ] = None,
-    score: Annotated[float, typer.Option(min=0, max=1, help="For mAP, boxes from this score on.")] = 0.01,
+    score: Annotated[
+        float, typer.Option(min=0, max=1, help="For mAP, boxes from this score on.")
+    ] = 0.01,
     iou: Annotated[float, typer.Option(min=0, max=1, help="For mAP, the IoU of NMS.")] = 0.65,
-    max_detections: Annotated[int, typer.Option(min=1, help="For mAP, the most boxes of a picture.")] = 100,
+    max_detections: Annotated[
+        int, typer.Option(min=1, help="For mAP, the most boxes of an image.")
+    ] = 100,
     concurrency: Annotated[int, typer.Option(min=1, help="Requests under way.")] = 4,
     timeout: Timeout = "60s",  # type: ignore[assignment] # typer parses defaults too
     retries: Annotated[
-        int, typer.Option(min=0, help="Send a request that fails with a temporary error again, this often.")
+        int,
+        typer.Option(
+            min=0, help="Send a request that fails with a temporary error again, this often."
+        ),
     ] = 2,
     html: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a page with plots and the worst pictures.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Write a page with plots and the worst images."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
-    """Run a labelled set through a served pipeline: mAP, AP by size and class, precision, recall, top-1 and top-5.
+    """Run a labelled set through a served pipeline: mAP, AP by size and class, precision, recall,
+    top-1 and top-5.
 
-    For mAP it sends thresholds of its own with each request, whatever the pipeline's defaults are; precision and recall
-    are at the pipeline's own score threshold.
+    For mAP it sends thresholds of its own with each request, whatever the pipeline's defaults are;
+    precision and recall are at the pipeline's own score threshold.
     """
     one_of(repository, url)
     with needs("eval"):
@@ -76,13 +97,14 @@ def eval(  # noqa: A001 (the subcommand's name)
     from boxwise_eval.run import Thresholds
     from boxwise_eval.run import served as ask
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end as for Ctrl-C: the server stops with us
+    # End as for Ctrl-C: the server stops with us.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with reported(EvalError, BoxwiseError, OSError):
         dataset = load(data, split)
         with (
             served(repository, url, pipeline) as server,
             Client(server.url, pipeline=server.pipeline, timeout_s=timeout) as client,
-            _progress(len(dataset.pictures)) as done,
+            _progress(len(dataset.images)) as done,
         ):
             report = evaluate(
                 ask(client, retries=retries),
@@ -99,14 +121,21 @@ def eval(  # noqa: A001 (the subcommand's name)
     else:
         _show(report)
     if html:
-        typer.echo(f"plots and the worst pictures are in {html}", err=as_json)
+        typer.echo(f"plots and the worst images are in {html}", err=as_json)
 
 
 @contextmanager
 def _progress(total: int) -> "Iterator[Callable[[], None]]":
-    """Yield what is called after each image: it moves a bar on a terminal, and elsewhere prints a line now and then."""
+    """Yield what is called after each image: it moves a bar on a terminal, and elsewhere prints a
+    line now and then.
+    """
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     if console.is_terminal:
         with Progress(*columns, console=console, transient=True, disable=total < 2) as progress:
             task = progress.add_task("Evaluating", total=total)
@@ -129,7 +158,7 @@ def _show(report: "Report") -> None:
     console = Console()
     if said := report.detection:
         of_split = f" of the split {report.dataset.split}" if report.dataset.split else ""
-        title = f"{report.pipeline}, {len(report.dataset.pictures)} pictures{of_split}"
+        title = f"{report.pipeline}, {len(report.dataset.images)} images{of_split}"
         table = Table("boxes", "", title=title, title_justify="left")
         for name, value in said.rows().items():
             table.add_row(name, "-" if value is None else f"{value:.4f}")
@@ -142,8 +171,12 @@ def _show(report: "Report") -> None:
     if report.classifiers:
         table = Table("classifier", "top-1", "top-5", "of", "most often confused (true: said)")
         for name, each in report.classifiers.items():
-            wrong = [(n, true, answer) for (true, answer), n in each.confusion.items() if true != answer]
-            worst = ", ".join(f"{true}: {answer} ({n})" for n, true, answer in sorted(wrong, reverse=True)[:3])
+            wrong = [
+                (n, true, answer) for (true, answer), n in each.confusion.items() if true != answer
+            ]
+            worst = ", ".join(
+                f"{true}: {answer} ({n})" for n, true, answer in sorted(wrong, reverse=True)[:3]
+            )
             top5 = "-" if each.top5 is None else f"{each.top5:.4f}"
             table.add_row(name, f"{each.top1:.4f}", top5, str(each.count), worst)
         console.print(table)

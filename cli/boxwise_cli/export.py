@@ -11,34 +11,60 @@ from boxwise_cli.errors import needs, needs_runtime, reported
 
 
 def export(
-    pipeline: Annotated[Path, typer.Argument(metavar="PIPELINE.yaml", help="`boxwise init` writes one to start from.")],
-    out: Annotated[Path, typer.Option(metavar="REPO", help="The model repository; made where there is none.")],
+    pipeline: Annotated[
+        Path,
+        typer.Argument(metavar="PIPELINE.yaml", help="`boxwise init` writes one to start from."),
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="REPO", help="The model repository; made where there is none.")
+    ],
     cores: Annotated[
         int | None,
-        typer.Option(min=1, help="Instances for so many cores; left out, by those of the machine that serves."),
+        typer.Option(
+            min=1,
+            help="Instances for so many cores; left out, by those of the machine that serves.",
+        ),
     ] = None,
     precision: Annotated[
-        Literal["fp32", "fp16", "int8"], typer.Option(help="Of the networks; decoding and top-k stay in fp32.")
+        Literal["fp32", "fp16", "int8"],
+        typer.Option(help="Of the networks; decoding and top-k stay in fp32."),
     ] = "fp32",
     calibration: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Your pictures, to compare with the source on; left out, the demo's photos."),
+        typer.Option(
+            metavar="DIR",
+            help="Your images, to compare with the source on; left out, the demo's photos.",
+        ),
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="A labelled set: a lower precision is judged by accuracy on it.")
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="A labelled set: a lower precision is judged by accuracy on it."
+        ),
     ] = None,
     keep: Annotated[
         int,
-        typer.Option(min=1, metavar="N", help="How many revisions `boxwise rollback` can go back to, with this one."),
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="How many revisions `boxwise rollback` can go back to, with this one.",
+        ),
     ] = 3,
     sheet: Annotated[
-        bool, typer.Option("--sheet/--no-sheet", help="Leave a sheet of the annotated images in the repository.")
+        bool,
+        typer.Option(
+            "--sheet/--no-sheet", help="Leave a sheet of the annotated images in the repository."
+        ),
     ] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was published as JSON.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print what was published as JSON.")
+    ] = False,
 ) -> None:
-    """Export checkpoints into a model repository that Triton serves, if what is exported equals its source.
+    """Export checkpoints into a model repository that Triton serves, if what is exported equals its
+    source.
 
-    Other pipelines in the repository stay as they are. When anything fails, or Ctrl-C is pressed, so does this one.
+    Other pipelines in the repository stay as they are. When anything fails, or Ctrl-C is pressed,
+    so does this one.
     """
     needs_runtime()
     with needs("export"):
@@ -75,4 +101,7 @@ def export(
         }
         typer.echo(json.dumps(published, indent=2, ensure_ascii=False))
     else:
-        typer.echo(f"{exported.plan.name} is in {out}; serve it with: boxwise serve {shlex.quote(str(out))}")
+        typer.echo(
+            f"{exported.plan.name} is in {out}; serve it with: boxwise serve "
+            f"{shlex.quote(str(out))}"
+        )

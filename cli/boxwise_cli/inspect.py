@@ -13,31 +13,51 @@ if TYPE_CHECKING:
 
 
 def inspect(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A file, a folder, or a name such as timm:resnet18.")],
+    model: Annotated[
+        str,
+        typer.Argument(metavar="MODEL", help="A file, a folder, or a name such as timm:resnet18."),
+    ],
     size: Annotated[
         str | None,
-        typer.Option(metavar="SIDE|HEIGHTxWIDTH", help="Of the input, where the graph takes any: 320, or 384x640."),
+        typer.Option(
+            metavar="SIDE|HEIGHTxWIDTH",
+            help="Of the input, where the graph takes any: 320, or 384x640.",
+        ),
     ] = None,
-    outputs: Annotated[str | None, typer.Option(metavar="A,B", help="Look at these outputs of the graph only.")] = None,
+    outputs: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Look at these outputs of the graph only.")
+    ] = None,
     trust_pickle: Annotated[
         bool, typer.Option("--trust-pickle", help="Read a file that can run code when it is read.")
     ] = False,
     images: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Run it on these images, and draw what it finds (--draw).")
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Run it on these images, and draw what it finds (--draw)."
+        ),
     ] = None,
     draw: Annotated[
-        Path | None, typer.Option(metavar="OUT", help="Where annotated images and a contact sheet go (--images).")
+        Path | None,
+        typer.Option(
+            metavar="OUT", help="Where annotated images and a contact sheet go (--images)."
+        ),
     ] = None,
-    family: Annotated[str | None, typer.Option(help="Draw as this detector family reads it.")] = None,
+    family: Annotated[
+        str | None, typer.Option(help="Draw as this detector family reads it.")
+    ] = None,
     labels: Annotated[
-        str | None, typer.Option(metavar="SET|FILE", help="Names to draw: coco, or a file; left out, the weights' own.")
+        str | None,
+        typer.Option(
+            metavar="SET|FILE", help="Names to draw: coco, or a file; left out, the weights' own."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
-    """Report which detector family a model is of and why, what it takes and gives, and its licence where it is known.
+    """Report which detector family a model is of and why, what it takes and gives, and its licence
+    where it is known.
 
-    The graph is run on noise, and with --images on images. The exit code is 1 where it is neither a detector nor a
-    classifier that boxwise knows.
+    The graph is run on noise, and with --images on images. The exit code is 1 where it is neither a
+    detector nor a classifier that boxwise knows.
     """
     needs_runtime()
     with needs("export"):
@@ -64,7 +84,9 @@ def inspect(
         _show(seen)
     if images and draw:
         with reported(ExportError):
-            found = run_on_images(weights, seen, images, draw, size=sides, family=family, labels=labels)
+            found = run_on_images(
+                weights, seen, images, draw, size=sides, family=family, labels=labels
+            )
         typer.echo(f"annotated images and contact-sheet.jpg are in {draw}", err=True)
         for warning in found:
             typer.echo(f"WARNING: {warning}", err=True)
@@ -79,7 +101,8 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     sides = text.lower().split("x")
     if len(sides) > 2 or not all(side.isdecimal() and int(side) for side in sides):
         raise typer.BadParameter(
-            f"--size: expected a side such as 320, or HEIGHTxWIDTH such as 384x640, got {text!r:.40}"
+            "--size: expected a side such as 320, or HEIGHTxWIDTH such as 384x640, got "
+            f"{text!r:.40}"
         )
     return int(sides[0]), int(sides[-1])
 

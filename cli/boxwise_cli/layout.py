@@ -12,28 +12,42 @@ from boxwise_export.serving_config import Layout
 
 
 def layout(
-    repository: Annotated[Path, typer.Argument(metavar="REPO", help="What `boxwise export` wrote.")],
+    repository: Annotated[
+        Path, typer.Argument(metavar="REPO", help="What `boxwise export` wrote.")
+    ],
     to: Annotated[
-        Layout | None, typer.Argument(metavar="[LAYOUT]", help="ensemble, glued or fused; left out, only show what is.")
+        Layout | None,
+        typer.Argument(
+            metavar="[LAYOUT]", help="ensemble, glued or fused; left out, only show what is."
+        ),
     ] = None,
     pipeline: Annotated[
         str | None, typer.Option(metavar="NAME", help="Which, where the repository has several.")
     ] = None,
     max_queue: Annotated[
         int | None,
-        typer.Option(min=0, metavar="N", help="Requests that may wait in each process; the next is refused."),
+        typer.Option(
+            min=0, metavar="N", help="Requests that may wait in each process; the next is refused."
+        ),
     ] = None,
     max_wait_ms: Annotated[
-        int | None, typer.Option(min=1, metavar="MS", help="How long one may wait; who would wait longer is refused.")
+        int | None,
+        typer.Option(
+            min=1, metavar="MS", help="How long one may wait; who would wait longer is refused."
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print how it is laid out as JSON.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print how it is laid out as JSON.")
+    ] = False,
 ) -> None:
-    """Lay a published pipeline out anew, as its next revision; its weights are not needed, and its answers stay.
+    """Lay a published pipeline out anew, as its next revision; its weights are not needed, and its
+    answers stay.
 
     Or change how many may wait for it, and for how long.
 
-    `fused` has the whole pipeline in one process a core, `ensemble` a model a stage, `glued` all in one but the
-    networks. A server that is running goes on with what it has loaded, until it is started again.
+    `fused` has the whole pipeline in one process a core, `ensemble` a model a stage, `glued` all in
+    one but the networks. A server that is running goes on with what it has loaded, until it is
+    started again.
     """
     with needs("export"):
         from boxwise_export.errors import ExportError

@@ -1,4 +1,4 @@
-"""What a server answered, as a table to read, as JSON, and as pictures to look at."""
+"""What a server answered, as a table to read, as JSON, and as images to look at."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ class FramePlace(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What was said of one file, or of one frame of it, or why nothing was; the picture itself is let go."""
+    """What was said of one file, or of one frame of it, or why nothing was; the image itself is let
+    go.
+    """
 
     file: Path
     image_size: tuple[int, int] | None
@@ -55,8 +57,10 @@ def document(answer: Answer) -> dict[str, Any]:
 
 
 def answers_table(answers: Sequence[Answer]) -> Table:
-    """One row a detection; a picture without any has one that says so."""
-    table = Table(Column("file", overflow="fold"), "box", "class", Column("score", justify="right"), "labels")
+    """One row a detection; an image without any has one that says so."""
+    table = Table(
+        Column("file", overflow="fold"), "box", "class", Column("score", justify="right"), "labels"
+    )
     for answer in answers:
         for detection in answer.detections:
             table.add_row(
@@ -67,7 +71,9 @@ def answers_table(answers: Sequence[Answer]) -> Table:
                 Text(_best_labels(detection)),
             )
         if not answer.detections:
-            table.add_row(Text(answer.name), "", "failed" if answer.error else "nothing found", "", "")
+            table.add_row(
+                Text(answer.name), "", "failed" if answer.error else "nothing found", "", ""
+            )
     return table
 
 
@@ -77,11 +83,11 @@ def _best_labels(detection: Detection) -> str:
     return "\n".join(f"{label.name} {label.score:.2f}" for label in best)
 
 
-def save_picture(picture: Image.Image, target: Path) -> None:
-    """Write a picture as its suffix says; the file is there as a whole or not at all."""
+def save_image(image: Image.Image, target: Path) -> None:
+    """Write an image as its suffix says; the file is there as a whole or not at all."""
     unfinished = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
     try:
-        picture.save(unfinished, quality=_QUALITY)
+        image.save(unfinished, quality=_QUALITY)
         unfinished.replace(target)
     finally:
         unfinished.unlink(missing_ok=True)

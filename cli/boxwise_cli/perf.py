@@ -11,7 +11,8 @@ from boxwise_cli.perf_tune import tune
 perf = typer.Typer(
     name="perf",
     no_args_is_help=True,
-    help="Load a served pipeline, find its highest rate at a latency, compare two, tune one, and draw a report.",
+    help="Load a served pipeline, find its highest rate at a latency, compare two, tune one, and "
+    "draw a report.",
 )
 for command in (run, slo, compare, tune, report):  # in the order of --help
     perf.command()(command)

@@ -1,4 +1,4 @@
-"""What `perf` commands set up and take down: servers, pictures, the load generator."""
+"""What `perf` commands set up and take down: servers, images, the load generator."""
 
 import signal
 import tempfile
@@ -17,48 +17,56 @@ from boxwise_cli.perf_options import size
 from boxwise_cli.serving import served
 
 if TYPE_CHECKING:
+    from boxwise_perf.images import BoxesPerImage, ImageSet, Request
     from boxwise_perf.load import Load
-    from boxwise_perf.pictures import BoxesPerImage, PictureSet, Request
     from boxwise_perf.result import Result, Target, Trial
     from boxwise_perf.trial import Endpoint, Plan
 
-DRAWS = 997  # numbers of boxes that are drawn: a prime, so that each picture meets many of them
+DRAWS = 997  # numbers of boxes that are drawn: a prime, so that each image meets many of them
 
 
 @dataclass(frozen=True)
 class Content:
-    """What is sent: pictures and what is said of them, and the boxes that each image has where that was asked for."""
+    """What is sent: images and what is said of them, and the boxes that each image has where that
+    was asked for.
+    """
 
-    pictures: "PictureSet"
+    images: "ImageSet"
     requests: "list[Request]"
     boxes: "BoxesPerImage | None"
     most_boxes: int
 
 
 def prepare(out: Path | None = None) -> None:
-    """Look for the extra, end as for Ctrl-C when told to (the servers stop with us), and keep no old result's place."""
+    """Look for the extra, end as for Ctrl-C when told to (the servers stop with us), and keep no
+    old result's place.
+    """
     with needs("perf"):
         import psutil  # noqa: F401
         import pydantic  # noqa: F401
         import tritonclient.grpc as _  # noqa: F401
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if out is not None and out.exists():
-        fail(f"{out} is there already, and a result is never changed: give another name, or remove it", USAGE)
+        fail(
+            f"{out} is there already, and a result is never changed: give another name, or "
+            "remove it",
+            USAGE,
+        )
 
 
-def content(pictures: Path | None, synthetic: str | None, boxes: str | None, seed: int) -> Content:
-    """Read or make the pictures."""
+def content(folder: Path | None, synthetic: str | None, boxes: str | None, seed: int) -> Content:
+    """Read or make the images."""
     from dataclasses import replace
 
+    from boxwise_perf.images import BoxesPerImage, from_folder, requests
+    from boxwise_perf.images import synthetic as make
     from boxwise_perf.load import LoadError
-    from boxwise_perf.pictures import BoxesPerImage, from_folder, requests
-    from boxwise_perf.pictures import synthetic as make
 
-    if pictures and synthetic:
-        fail("expected --pictures or --synthetic, not both", USAGE)
+    if folder and synthetic:
+        fail("expected --images or --synthetic, not both", USAGE)
     wanted = BoxesPerImage(*read_boxes(boxes)) if boxes else None
     with reported(LoadError):
-        said, images = from_folder(pictures) if pictures else make(*size(synthetic or "1280x720"), seed)
+        said, images = from_folder(folder) if folder else make(*size(synthetic or "1280x720"), seed)
     if wanted is None:
         return Content(said, requests(images), None, 0)
     drawn = wanted.draw(DRAWS, seed)
@@ -78,7 +86,9 @@ class Bench:
         self._stack = stack
         self._timeout_s = timeout_s
 
-    def add(self, repository: Path | None, url: str | None, pipeline: str | None) -> "tuple[Endpoint, Target]":
+    def add(
+        self, repository: Path | None, url: str | None, pipeline: str | None
+    ) -> "tuple[Endpoint, Target]":
         """One server, and what a result says of it."""
         from boxwise import Client
         from boxwise_perf.result import Target
@@ -98,14 +108,19 @@ class Bench:
         from boxwise_perf.trial import measure
         from boxwise_perf.triton_statistics import TritonStatistics
 
-        typer.echo(f"{load}: {plan.warm_up_s:g} s of warm-up, {plan.seconds:g} s measured", err=True)
+        typer.echo(
+            f"{load}: {plan.warm_up_s:g} s of warm-up, {plan.seconds:g} s measured", err=True
+        )
         with TritonStatistics(endpoint.url, endpoint.pipeline, endpoint.metrics) as statistics:
             return measure(self.generator, statistics, endpoint, load, plan, self.gpus)
 
     def _null(self, repository: Path) -> Path:
         with needs("export"):
             from boxwise_perf.null import nullify
-        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="boxwise-null-")), "repository")
+        folder = Path(
+            self._stack.enter_context(tempfile.TemporaryDirectory(prefix="boxwise-null-")),
+            "repository",
+        )
         nullify(repository, folder, objects=max(1, self.content.most_boxes))
         return folder
 

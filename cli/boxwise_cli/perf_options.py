@@ -66,35 +66,63 @@ def boxes(text: str) -> tuple[float, bool]:
     except ValueError:
         value = -1.0
     if kind not in ("", "poisson") or not 0 <= value <= 1000 or (not kind and value != int(value)):
-        raise typer.BadParameter(f"expected a number of boxes such as 5, or poisson:MEAN up to 1000, got {text!r}")
+        raise typer.BadParameter(
+            f"expected a number of boxes such as 5, or poisson:MEAN up to 1000, got {text!r}"
+        )
     return value, bool(kind)
 
 
 Repository = Annotated[
-    Path | None, typer.Argument(metavar="[REPO]", help="A model repository, served for as long as this takes.")
+    Path | None,
+    typer.Argument(metavar="[REPO]", help="A model repository, served for as long as this takes."),
 ]
-Url = Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Load a running server instead (its gRPC port).")]
+Url = Annotated[
+    str | None,
+    typer.Option(metavar="HOST:PORT", help="Load a running server instead (its gRPC port)."),
+]
 Pipeline = Annotated[
-    str | None, typer.Option(metavar="NAME", help="The name it was exported with; left out, the only one of REPO.")
+    str | None,
+    typer.Option(
+        metavar="NAME", help="The name it was exported with; left out, the only one of REPO."
+    ),
 ]
-Pictures = Annotated[
-    Path | None, typer.Option(metavar="DIR", exists=True, file_okay=False, help="Send the pictures of this folder.")
+Images = Annotated[
+    Path | None,
+    typer.Option(
+        "--images",
+        "--pictures",
+        metavar="DIR",
+        exists=True,
+        file_okay=False,
+        help="Send the images of this folder.",
+    ),
 ]
 Synthetic = Annotated[
-    str | None, typer.Option(metavar="WxH", help="Send seeded noise of this size, as JPEG; else 1280x720.")
+    str | None,
+    typer.Option(metavar="WxH", help="Send seeded noise of this size, as JPEG; else 1280x720."),
 ]
 Boxes = Annotated[
     str | None,
     typer.Option(
         metavar="N|poisson:MEAN",
-        help="Have so many boxes in each image: models of REPO are replaced by ones that answer constants.",
+        help="Have so many boxes in each image: models of REPO are replaced by ones that answer "
+        "constants.",
     ),
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Of all that is drawn: arrivals, synthetic pictures, orders.")]
-WarmUp = Annotated[float, typer.Option(metavar="TIME", parser=duration, help="Of the same load, discarded.")]
+Seed = Annotated[
+    int, typer.Option(min=0, help="Of all that is drawn: arrivals, synthetic images, orders.")
+]
+WarmUp = Annotated[
+    float, typer.Option(metavar="TIME", parser=duration, help="Of the same load, discarded.")
+]
 Timeout = Annotated[
     float,
-    typer.Option(metavar="TIME", parser=latency, help="Of one request; one that takes longer has failed."),
+    typer.Option(
+        metavar="TIME", parser=latency, help="Of one request; one that takes longer has failed."
+    ),
 ]
-Out = Annotated[Path | None, typer.Option(metavar="FILE.json", help="Keep the result, for `perf report`; a new file.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE.json", help="Keep the result, for `perf report`; a new file."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]

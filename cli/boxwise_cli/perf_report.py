@@ -1,4 +1,4 @@
-"""`boxwise perf report`: results as a page and pictures."""
+"""`boxwise perf report`: results as a page and images."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,11 +10,18 @@ from boxwise_cli.files import write_bytes, write_text
 
 
 def report(
-    results: Annotated[list[Path], typer.Argument(metavar="RESULT.json...", help="What --out of the others wrote.")],
-    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write one page, with all in it.")] = None,
-    png: Annotated[Path | None, typer.Option(metavar="DIR", help="Write the plots as pictures.")] = None,
+    results: Annotated[
+        list[Path], typer.Argument(metavar="RESULT.json...", help="What --out of the others wrote.")
+    ],
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write one page, with all in it.")
+    ] = None,
+    png: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write the plots as images.")
+    ] = None,
 ) -> None:
-    """Draw results of one machine: latency against load, where the time goes, batch fill, comparisons, versions.
+    """Draw results of one machine: latency against load, where the time goes, batch fill,
+    comparisons, versions.
 
     A plot is drawn only where there are data for it. Results of different machines are refused.
     """
@@ -36,4 +43,6 @@ def report(
             write_bytes((png or Path()) / f"{plot.name}.png", plot.png)
         if html:
             write_text(html, render(found, drawn))
-    typer.echo(f"{len(drawn)} plots are in {' and '.join(str(place) for place in (html, png) if place)}")
+    typer.echo(
+        f"{len(drawn)} plots are in {' and '.join(str(place) for place in (html, png) if place)}"
+    )

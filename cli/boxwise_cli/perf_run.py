@@ -9,8 +9,8 @@ from boxwise_cli.perf_bench import bench, content, end_if_void, keep, prepare
 from boxwise_cli.perf_options import (
     AsJson,
     Boxes,
+    Images,
     Out,
-    Pictures,
     Pipeline,
     Repository,
     Seed,
@@ -32,20 +32,31 @@ def run(
     repository: Repository = None,
     url: Url = None,
     pipeline: Pipeline = None,
-    pictures: Pictures = None,
+    images: Images = None,
     synthetic: Synthetic = None,
     boxes: Boxes = None,
     concurrency: Annotated[
         list[str] | None,
-        typer.Option(metavar="N[,N...]", help="Closed loop: so many requests in flight; 4 unless --rate is given."),
+        typer.Option(
+            metavar="N[,N...]",
+            help="Closed loop: so many requests in flight; 4 unless --rate is given.",
+        ),
     ] = None,
     rate: Annotated[
         list[str] | None,
-        typer.Option(metavar="R[,R...]", help="Open loop: requests arrive at this rate a second, come what may."),
+        typer.Option(
+            metavar="R[,R...]",
+            help="Open loop: requests arrive at this rate a second, come what may.",
+        ),
     ] = None,
-    arrivals: Annotated[Literal["poisson", "fixed"], typer.Option(help="Of the open loop.")] = "poisson",
+    arrivals: Annotated[
+        Literal["poisson", "fixed"], typer.Option(help="Of the open loop.")
+    ] = "poisson",
     length: Annotated[
-        float, typer.Option("--duration", metavar="TIME", parser=duration, help="That is measured, of each load.")
+        float,
+        typer.Option(
+            "--duration", metavar="TIME", parser=duration, help="That is measured, of each load."
+        ),
     ] = "10s",  # type: ignore[assignment] # typer parses defaults too
     warm_up: WarmUp = "2s",  # type: ignore[assignment]
     timeout: Timeout = "60s",  # type: ignore[assignment]
@@ -55,8 +66,9 @@ def run(
 ) -> None:
     """Load a pipeline: images/s and boxes/s, latency with intervals, and where the time goes.
 
-    A closed loop says what a server can do; an open loop what callers meet who do not wait for each other. Its latency
-    is counted from the scheduled send, so a stall is charged to everyone who waited. Ends with 1 where a run is void.
+    A closed loop says what a server can do; an open loop what callers meet who do not wait for each
+    other. Its latency is counted from the scheduled send, so a stall is charged to everyone who
+    waited. Ends with 1 where a run is void.
     """
     one_of(repository, url)
     loads = _loads(concurrency or [], rate or [], arrivals)
@@ -70,19 +82,21 @@ def run(
     from boxwise_perf.stats import CONFIDENCE
     from boxwise_perf.trial import Plan
 
-    sent = content(pictures, synthetic, boxes, seed)
+    sent = content(images, synthetic, boxes, seed)
     with bench(sent, timeout) as own:
         endpoint, target = own.add(repository, url, pipeline)
         plan = Plan(warm_up, length, seed)
         trials = tuple(own.trial(endpoint, load, plan) for load in loads)
-    result = Result(FORMAT, now(), Machine.here(), target, sent.pictures, CONFIDENCE, trials)
+    result = Result(FORMAT, now(), Machine.here(), target, sent.images, CONFIDENCE, trials)
     keep(result, out, as_json=as_json)
     if not as_json:
         show_trials(result, trials)
     end_if_void(list(trials))
 
 
-def _loads(concurrency: list[str], rate: list[str], arrivals: Literal["poisson", "fixed"]) -> "list[Load]":
+def _loads(
+    concurrency: list[str], rate: list[str], arrivals: Literal["poisson", "fixed"]
+) -> "list[Load]":
     from boxwise_perf.load import Closed, Open
 
     if concurrency and rate:

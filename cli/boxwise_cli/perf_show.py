@@ -62,7 +62,8 @@ def show_conditions(result: "Result", trials: "Sequence[Trial]", out: Console) -
         requests = ", ".join(str(trial.requests) for trial in trials)
         _say(
             out,
-            f"latency from the {sent} to the last byte, [95 % intervals]; {requests} requests in {first.seconds:g} s "
+            f"latency from the {sent} to the last byte, [95 % intervals]; {requests} "
+            f"requests in {first.seconds:g} s "
             f"after {first.warm_up_s:g} s of warm-up, seed {first.seed}",
         )
     for line in (result.pictures, result.machine):
@@ -101,10 +102,14 @@ def show_slo(slo: "Slo") -> None:
 
 
 def interval(estimate: "Estimate | None", digits: int = 1) -> str:
-    r"""12.1 over [11.8, 12.4]; `-` where there is no estimate, and `?` for a bound that the sample does not give."""
+    r"""12.1 over [11.8, 12.4]; `-` where there is no estimate, and `?` for a bound that the sample
+    does not give.
+    """
     if estimate is None:
         return "-"
-    low, high = ("?" if bound is None else f"{bound:.{digits}f}" for bound in (estimate.low, estimate.high))
+    low, high = (
+        "?" if bound is None else f"{bound:.{digits}f}" for bound in (estimate.low, estimate.high)
+    )
     value = f"{estimate.value:.{digits}f}"
     return value if low == high == "?" else f"{value}\n\\[{low}, {high}]"
 
@@ -140,9 +145,13 @@ def _stages(trial: "Trial") -> Table:
 
 def _remarks(trial: "Trial") -> Iterable[str]:
     boxes, streams = trial.boxes_per_image, trial.streams
-    yield f"boxes an image: {boxes.mean:.1f} mean, {boxes.p50:.0f} p50, {boxes.p99:.0f} p99, {boxes.max:.0f} most"
     yield (
-        f"30 fps streams kept up with: {streams.kept_up}; with no frame later than 33.3 ms: {streams.held} "
+        f"boxes an image: {boxes.mean:.1f} mean, {boxes.p50:.0f} p50, {boxes.p99:.0f} p99, "
+        f"{boxes.max:.0f} most"
+    )
+    yield (
+        f"30 fps streams kept up with: {streams.kept_up}; with no frame later than 33.3 ms: "
+        f"{streams.held} "
         f"({streams.late_share:.1%} were)"
     )
     if lag := trial.send_lag_ms:
@@ -154,7 +163,8 @@ def _remarks(trial: "Trial") -> Iterable[str]:
         yield f"failed: {count} {name}, the first with: {trial.messages[name]}"
     if trial.steady.advice:
         yield (
-            f"not steady (latency {trial.steady.latency_change:+.0%}, rate {trial.steady.rate_change:+.0%}): "
+            f"not steady (latency {trial.steady.latency_change:+.0%}, rate "
+            f"{trial.steady.rate_change:+.0%}): "
             f"{trial.steady.advice}"
             if trial.steady.steady is False
             else f"steadiness unknown: {trial.steady.advice}"

@@ -9,8 +9,8 @@ from boxwise_cli.perf_bench import bench, content, keep, prepare
 from boxwise_cli.perf_options import (
     AsJson,
     Boxes,
+    Images,
     Out,
-    Pictures,
     Pipeline,
     Repository,
     Seed,
@@ -32,22 +32,35 @@ NEEDED_TO_CONFIRM = 500  # and so that it has an upper bound (368 do)
 
 def slo(
     p99: Annotated[
-        float, typer.Option("--p99", metavar="TIME", parser=latency, help="The target, such as 100ms or 0.1s.")
+        float,
+        typer.Option(
+            "--p99", metavar="TIME", parser=latency, help="The target, such as 100ms or 0.1s."
+        ),
     ],
     repository: Repository = None,
     url: Url = None,
     pipeline: Pipeline = None,
-    pictures: Pictures = None,
+    images: Images = None,
     synthetic: Synthetic = None,
     boxes: Boxes = None,
-    arrivals: Annotated[Literal["poisson", "fixed"], typer.Option(help="Of the open loop.")] = "poisson",
+    arrivals: Annotated[
+        Literal["poisson", "fixed"], typer.Option(help="Of the open loop.")
+    ] = "poisson",
     concurrency: Annotated[
-        int, typer.Option(min=1, help="Of the closed loop that finds the capacity, where the search begins.")
+        int,
+        typer.Option(
+            min=1, help="Of the closed loop that finds the capacity, where the search begins."
+        ),
     ] = 16,
     length: Annotated[
-        float, typer.Option("--duration", metavar="TIME", parser=duration, help="Of a try; longer for a low rate.")
+        float,
+        typer.Option(
+            "--duration", metavar="TIME", parser=duration, help="Of a try; longer for a low rate."
+        ),
     ] = "10s",  # type: ignore[assignment] # typer parses defaults too
-    confirm: Annotated[float, typer.Option(metavar="TIME", parser=duration, help="Of the confirming run.")] = "30s",  # type: ignore[assignment]
+    confirm: Annotated[
+        float, typer.Option(metavar="TIME", parser=duration, help="Of the confirming run.")
+    ] = "30s",  # type: ignore[assignment]
     warm_up: WarmUp = "2s",  # type: ignore[assignment]
     timeout: Timeout = "60s",  # type: ignore[assignment]
     seed: Seed = 0,
@@ -56,8 +69,8 @@ def slo(
 ) -> None:
     """Find the highest rate whose p99 is within a target, and confirm it by a longer run.
 
-    A rate holds when its p99 is within the target, counted from the scheduled send, no request fails, the run is not
-    void, and latency does not grow. Ends with 1 where no rate holds.
+    A rate holds when its p99 is within the target, counted from the scheduled send, no request
+    fails, the run is not void, and latency does not grow. Ends with 1 where no rate holds.
     """
     one_of(repository, url)
     prepare(out)
@@ -70,7 +83,7 @@ def slo(
     from boxwise_perf.stats import CONFIDENCE
     from boxwise_perf.trial import Plan
 
-    sent = content(pictures, synthetic, boxes, seed)
+    sent = content(images, synthetic, boxes, seed)
     with bench(sent, timeout) as own:
         endpoint, target = own.add(repository, url, pipeline)
         capacity = own.trial(endpoint, Closed(concurrency), Plan(warm_up, length, seed))
@@ -81,7 +94,9 @@ def slo(
             return own.trial(endpoint, Open(rate, arrivals), Plan(warm_up, round(seconds, 1), seed))
 
         found = search(measure, capacity.images_per_s.value, p99 * 1e3, _report)
-    result = Result(FORMAT, now(), Machine.here(), target, sent.pictures, CONFIDENCE, (capacity,), found)
+    result = Result(
+        FORMAT, now(), Machine.here(), target, sent.images, CONFIDENCE, (capacity,), found
+    )
     keep(result, out, as_json=as_json)
     if not as_json:
         show_slo(found)
@@ -89,7 +104,10 @@ def slo(
         if found.rate:
             typer.echo(f"{found.rate:.1f} images/s hold a p99 of {found.p99_ms:g} ms")
     if found.rate is None:
-        fail(f"no rate was confirmed to hold a p99 of {found.p99_ms:g} ms: {found.tries[-1].why} at the last try")
+        fail(
+            f"no rate was confirmed to hold a p99 of {found.p99_ms:g} ms: "
+            f"{found.tries[-1].why} at the last try"
+        )
 
 
 def _report(tried: "Try") -> None:

@@ -13,8 +13,8 @@ from boxwise_cli.errors import USAGE, fail, needs, reported
 from boxwise_cli.perf_bench import content, keep, prepare
 from boxwise_cli.perf_options import (
     AsJson,
+    Images,
     Out,
-    Pictures,
     Pipeline,
     Seed,
     Synthetic,
@@ -28,45 +28,62 @@ from boxwise_runtime.launcher import Target
 
 if TYPE_CHECKING:
     from boxwise_export.serving_config import ServingConfig
-    from boxwise_perf.pictures import Request
+    from boxwise_perf.images import Request
     from boxwise_perf.tune import Objective, Tried, Tuning
     from boxwise_runtime.launcher import ServerOptions
 
 
 def tune(
-    repository: Annotated[Path, typer.Argument(metavar="REPO", help="What is served; it gets the best as a revision.")],
+    repository: Annotated[
+        Path, typer.Argument(metavar="REPO", help="What is served; it gets the best as a revision.")
+    ],
     pipeline: Pipeline = None,
     goal: Annotated[
-        Literal["throughput", "latency"], typer.Option(help="Images/s, or the latency of one request alone.")
+        Literal["throughput", "latency"],
+        typer.Option(help="Images/s, or the latency of one request alone."),
     ] = "throughput",
     p99: Annotated[
         float | None,
-        typer.Option("--p99", metavar="TIME", parser=a_latency, help="Of throughput: the latency that must hold."),
+        typer.Option(
+            "--p99",
+            metavar="TIME",
+            parser=a_latency,
+            help="Of throughput: the latency that must hold.",
+        ),
     ] = None,
-    pictures: Pictures = None,
+    images: Images = None,
     synthetic: Synthetic = None,
     concurrency: Annotated[
-        list[str], typer.Option(metavar="N[,N]", help="Requests in flight, of throughput; the best of them counts.")
+        list[str],
+        typer.Option(
+            metavar="N[,N]", help="Requests in flight, of throughput; the best of them counts."
+        ),
     ] = ["4", "8"],  # noqa: B006 (typer's defaults are lists)
     pairs: Annotated[int, typer.Option(min=6, help="Pairs of blocks for each candidate.")] = 6,
-    block: Annotated[float, typer.Option(metavar="TIME", parser=duration, help="Of one block.")] = "1s",  # type: ignore[assignment]
+    block: Annotated[
+        float, typer.Option(metavar="TIME", parser=duration, help="Of one block.")
+    ] = "1s",  # type: ignore[assignment]
     warm_up: WarmUp = "2s",  # type: ignore[assignment]
     budget: Annotated[
         float, typer.Option(metavar="TIME", parser=duration, help="No candidate is begun after it.")
     ] = "15min",  # type: ignore[assignment]
     target: Annotated[Target, typer.Option(help="As of `boxwise serve`.")] = "embedded",
-    server: Annotated[Path | None, typer.Option(metavar="PATH", help="As of `boxwise serve`.")] = None,
+    server: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="As of `boxwise serve`.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Search, and change nothing.")] = False,
     timeout: Timeout = "60s",  # type: ignore[assignment]
     seed: Seed = 0,
     out: Out = None,
     as_json: AsJson = False,
 ) -> None:
-    """Search layouts, instances, threads, batch limits and queue delays of all stages together, and publish the best.
+    """Search layouts, instances, threads, batch limits and queue delays of all stages together, and
+    publish the best.
 
-    Each candidate runs beside the best so far, in pairs of blocks. What wins becomes the repository's next revision
-    (`boxwise rollback` goes back), unless --dry-run; where nothing is surely better, nothing changes. It also prints
-    what to write into the pipeline file, so that the next export keeps it.
+    Each candidate runs beside the best so far, in pairs of blocks. What wins becomes the
+    repository's next revision (`boxwise rollback` goes back), unless --dry-run; where nothing is
+    surely better, nothing changes. It also prints what to write into the pipeline file, so that the
+    next export keeps it.
     """
     prepare(out)
     with needs("export"):
@@ -86,12 +103,16 @@ def tune(
         fail("--p99 is of the goal throughput: leave out one of the two", USAGE)
     loads = (1,) if goal == "latency" else tuple(concurrencies(concurrency))
     objective = Objective(goal, None if p99 is None else p99 * 1e3, loads)
-    sent = content(pictures, synthetic, None, seed)
+    sent = content(images, synthetic, None, seed)
     with reported(ExportError, LaunchError, LoadError, BoxwiseError, OSError):
         search = _Search(objective, pairs, block, warm_up, budget, timeout, target, server)
         name, found = search.run(repository, pipeline, sent.requests)
         said = Asked(name, str(repository), None, {})
-        keep(Result(FORMAT, now(), Machine.here(), said, sent.pictures, CONFIDENCE, tuning=found), out, as_json=as_json)
+        keep(
+            Result(FORMAT, now(), Machine.here(), said, sent.images, CONFIDENCE, tuning=found),
+            out,
+            as_json=as_json,
+        )
         if not as_json:
             _show(found)
         if found.best != found.first and not dry_run:
@@ -112,7 +133,9 @@ class _Search:
     target: "Target"
     server: Path | None
 
-    def run(self, repository: Path, pipeline: str | None, requests: "Sequence[Request]") -> "tuple[str, Tuning]":
+    def run(
+        self, repository: Path, pipeline: str | None, requests: "Sequence[Request]"
+    ) -> "tuple[str, Tuning]":
         """The pipeline's name, and what was found."""
         from boxwise_export.layouts import read_serving_config, stage_folders
         from boxwise_export.manifest import find_manifest
@@ -128,9 +151,17 @@ class _Search:
         typer.echo(f"{self.objective}; from {first.describe()}", err=True)
         with (
             Generator(requests, self.timeout) as generator,
-            Tuner(repository, name, generator, self.objective, self._options, pairs=self.pairs, block_s=self.block,
-                  warm_up_s=self.warm_up) as tuner,
-        ):  # fmt: skip
+            Tuner(
+                repository,
+                name,
+                generator,
+                self.objective,
+                self._options,
+                pairs=self.pairs,
+                block_s=self.block,
+                warm_up_s=self.warm_up,
+            ) as tuner,
+        ):
             found = climb(
                 first,
                 neighbours_of(stages, available().cores, self.target),
@@ -144,7 +175,9 @@ class _Search:
     def _options(self, repository: Path) -> "ServerOptions":
         from boxwise_runtime.launcher import ServerOptions
 
-        return replace(ServerOptions.on_free_ports(repository), target=self.target, server=self.server)
+        return replace(
+            ServerOptions.on_free_ports(repository), target=self.target, server=self.server
+        )
 
 
 def _report(tried: "Tried") -> None:
@@ -153,13 +186,17 @@ def _report(tried: "Tried") -> None:
 
 def _times(tried: "Tried") -> str:
     low, high = tried.ratio.low, tried.ratio.high
-    return f"{tried.ratio.value:.3f}" + (f" [{low:.3f}, {high:.3f}]" if low is not None and high is not None else "")
+    return f"{tried.ratio.value:.3f}" + (
+        f" [{low:.3f}, {high:.3f}]" if low is not None and high is not None else ""
+    )
 
 
 def _show(found: "Tuning") -> None:
     from boxwise_cli.perf_show import console
 
-    table = Table("tried", "against the best so far", "", title=found.objective, title_justify="left")
+    table = Table(
+        "tried", "against the best so far", "", title=found.objective, title_justify="left"
+    )
     for each in found.tried:
         table.add_row(each.change, _times(each), "taken" if each.taken else "")
     out = console()
@@ -170,7 +207,10 @@ def _show(found: "Tuning") -> None:
         typer.echo(f"nothing is surely better than {found.first.describe()}")
         return
     low = found.gain.low or found.gain.value
-    typer.echo(f"best: {found.best.describe()}, {found.gain.value:.2f} times what was served (at least {low:.2f})")
+    typer.echo(
+        f"best: {found.best.describe()}, {found.gain.value:.2f} times what was served (at "
+        f"least {low:.2f})"
+    )
     typer.echo("for the pipeline file:\n" + pipeline_lines(found.best))
 
 

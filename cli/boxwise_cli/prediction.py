@@ -1,4 +1,6 @@
-"""What `boxwise predict` does: send files and videos to a server, and print or save what it returns."""
+"""What `boxwise predict` does: send files and videos to a server, and print or save what it
+returns.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,14 @@ from boxwise._image import IMAGE_SUFFIXES
 from boxwise._request import Options
 from boxwise._words import shortened
 from boxwise_cli.errors import FAILED, USAGE, fail, reported
-from boxwise_cli.output import SAVED_SUFFIXES, Answer, FramePlace, answers_table, document, save_picture
+from boxwise_cli.output import (
+    SAVED_SUFFIXES,
+    Answer,
+    FramePlace,
+    answers_table,
+    document,
+    save_image,
+)
 
 _VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".ts")
 _NO_USE = (Unavailable, UnknownPipeline, ContractMismatch)
@@ -45,7 +54,8 @@ def predict_files(
     as_json: bool,
     save: Path | None,
 ) -> None:
-    """Predict every image in files, folders and videos, and print the results. Exits with 1 where one failed.
+    """Predict every image in files, folders and videos, and print the results. Exits with 1 where
+    one failed.
 
     Args:
         images: image files, folders of them, or video files.
@@ -60,13 +70,16 @@ def predict_files(
     complaints = _Complaints(stderr)
     files = _files(images, complaints)
     if save and (videos := [file for file in files if _is_video(file)]):
-        fail(f"--save writes annotated images, and {videos[0]} is a video: leave one of them out", USAGE)
+        fail(
+            f"--save writes annotated images, and {videos[0]} is a video: leave one of them out",
+            USAGE,
+        )
     targets = _targets(files, save) if save else {}
     if save:
         _make_folder(save)
     answers: list[Answer] = []
     saved: list[Path] = []
-    no_use: BoxwiseError | None = None  # an error that the next picture would meet too
+    no_use: BoxwiseError | None = None  # an error that the next image would meet too
 
     with reported(BoxwiseError), Client(url, pipeline=pipeline, timeout_s=timeout_s) as client:
         quiet = len(files) < 2 or not stderr.is_terminal
@@ -78,7 +91,7 @@ def predict_files(
                 result = client.predict(file, **options)
                 answers.append(Answer(file, result.image_size, result.detections))
                 if file in targets:
-                    save_picture(result.draw(), targets[file])
+                    save_image(result.draw(), targets[file])
                     saved.append(targets[file])
             except _NO_USE as error:
                 no_use = error
@@ -87,11 +100,13 @@ def predict_files(
                 complaints.add(file, error)
 
     if as_json and (answers or no_use is None):
-        typer.echo(json.dumps([document(answer) for answer in answers], indent=2, ensure_ascii=False))
+        typer.echo(
+            json.dumps([document(answer) for answer in answers], indent=2, ensure_ascii=False)
+        )
     elif answers:
         Console().print(answers_table(answers))
     if saved:
-        typer.echo(f"annotated pictures saved: {len(saved)}, in {save}", err=as_json)
+        typer.echo(f"annotated images saved: {len(saved)}, in {save}", err=as_json)
     if no_use is not None:
         fail(_mend(no_use))
     if complaints.count:
@@ -116,7 +131,10 @@ def _predict_video(
             result = frame.unwrap()
             answers.append(Answer(file, result.image_size, result.detections, place))
     if failed:
-        complaints.add(file, BoxwiseError(f"{file}: {len(failed)} of {count} frames failed; the first: {failed[0]}"))
+        complaints.add(
+            file,
+            BoxwiseError(f"{file}: {len(failed)} of {count} frames failed; the first: {failed[0]}"),
+        )
 
 
 def _is_video(file: Path) -> bool:
@@ -124,7 +142,7 @@ def _is_video(file: Path) -> bool:
 
 
 def _files(images: Iterable[Path], complaints: _Complaints) -> list[Path]:
-    """Files as they are, folders replaced by the pictures in them, by name."""
+    """Files as they are, folders replaced by the images in them, by name."""
     files: list[Path] = []
     for path in images:
         if not _is_folder(path):
@@ -132,7 +150,9 @@ def _files(images: Iterable[Path], complaints: _Complaints) -> list[Path]:
             continue
         found = sorted(each for each in path.iterdir() if _is_image(each))
         if not found:
-            complaints.add(path, FileNotFoundError(f"no picture ({', '.join(IMAGE_SUFFIXES)}) in this folder"))
+            complaints.add(
+                path, FileNotFoundError(f"no image ({', '.join(IMAGE_SUFFIXES)}) in this folder")
+            )
         files += found
     return list(dict.fromkeys(files))
 
@@ -146,7 +166,9 @@ def _is_folder(path: Path) -> bool:
 
 def _is_image(path: Path) -> bool:
     """Whether a file is called an image; the `._` files of macOS are, and are none."""
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    return (
+        path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    )
 
 
 def _make_folder(folder: Path) -> None:
@@ -157,7 +179,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _targets(files: Sequence[Path], folder: Path) -> dict[Path, Path]:
-    """Where each file's annotated picture goes: under its own name, numbered where that is taken.
+    """Where each file's annotated image goes: under its own name, numbered where that is taken.
 
     Taken by another of the files, a/x.jpg and b/x.jpg, or by a file that is itself to be annotated.
     """
@@ -175,7 +197,9 @@ def _targets(files: Sequence[Path], folder: Path) -> dict[Path, Path]:
 def _mend(error: BoxwiseError) -> str:
     """The error as a sentence, and what to do about it."""
     if isinstance(error, Unavailable):
-        return f"{error}. Start it with `boxwise serve REPO`, or say where it is with --url HOST:PORT"
+        return (
+            f"{error}. Start it with `boxwise serve REPO`, or say where it is with --url HOST:PORT"
+        )
     if isinstance(error, UnknownPipeline):
         return f"{error}. Name one that it has with --pipeline NAME"
     return str(error)

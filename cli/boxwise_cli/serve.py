@@ -12,7 +12,15 @@ from typing import Annotated, Any
 import typer
 
 from boxwise_cli.errors import USAGE, fail, needs, reported
-from boxwise_runtime.launcher import LaunchError, ServerOptions, ServerTLS, Supervisor, Target, TritonProcess, pipelines
+from boxwise_runtime.launcher import (
+    LaunchError,
+    ServerOptions,
+    ServerTLS,
+    Supervisor,
+    Target,
+    TritonProcess,
+    pipelines,
+)
 from boxwise_runtime.launcher.options import check_repository
 
 _FOLLOWED_EVERY_S = 1.0
@@ -28,31 +36,47 @@ def _for_whom(*names: str, help: str, **more: Any) -> Any:  # noqa: A002 (typer'
 
 
 def serve(
-    repository: Annotated[Path, typer.Argument(metavar="REPO", help="The folder that `boxwise export --out` wrote.")],
+    repository: Annotated[
+        Path, typer.Argument(metavar="REPO", help="The folder that `boxwise export --out` wrote.")
+    ],
     target: Annotated[
         Target,
-        typer.Option(help="embedded: ONNX Runtime on the CPU, with the bundled Triton. The others need --server."),
+        typer.Option(
+            help="embedded: ONNX Runtime on the CPU, with the bundled Triton. The others need "
+            "--server."
+        ),
     ] = "embedded",
     grpc_port: Annotated[int, _port("What clients call.")] = 8001,
     http_port: Annotated[int, _port("The same over HTTP, and health checks.")] = 8000,
     metrics_port: Annotated[int, _port("Prometheus metrics, at /metrics.")] = 8002,
     server: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="A tritonserver of your own, such as the container's, for the bundled one."),
+        typer.Option(
+            metavar="PATH",
+            help="A tritonserver of your own, such as the container's, for the bundled one.",
+        ),
     ] = None,
     response_cache: Annotated[
         int,
-        typer.Option(min=0, metavar="MB", help="Remember replies, of pipelines that are exported so; 0 for none."),
+        typer.Option(
+            min=0,
+            metavar="MB",
+            help="Remember replies, of pipelines that are exported so; 0 for none.",
+        ),
     ] = 0,
     load_timeout: Annotated[
         float, typer.Option(min=1, metavar="SECONDS", help="How long the models may take to load.")
     ] = 120,
     no_restart: Annotated[
-        bool, typer.Option("--no-restart", help="End with exit code 1 when the server or a stage dies.")
+        bool,
+        typer.Option("--no-restart", help="End with exit code 1 when the server or a stage dies."),
     ] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Show the server's log, on stderr.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Show the server's log, on stderr.")
+    ] = False,
     client_shm: Annotated[
-        bool, _for_whom("--client-shm", help="Let clients on this machine share memory with the server.")
+        bool,
+        _for_whom("--client-shm", help="Let clients on this machine share memory with the server."),
     ] = False,
     reload: Annotated[
         bool, _for_whom("--reload", help="Follow the repository: take what changes into service.")
@@ -62,26 +86,42 @@ def serve(
     ] = False,
     host: Annotated[
         str | None,
-        _for_whom(metavar="ADDRESS", help="Where to listen; left out, 127.0.0.1, or 0.0.0.0 where it is public."),
+        _for_whom(
+            metavar="ADDRESS",
+            help="Where to listen; left out, 127.0.0.1, or 0.0.0.0 where it is public.",
+        ),
     ] = None,
     tls_cert: Annotated[
-        Path | None, _for_whom(metavar="FILE", help="Its certificate, with those of the authorities between. PEM.")
+        Path | None,
+        _for_whom(
+            metavar="FILE", help="Its certificate, with those of the authorities between. PEM."
+        ),
     ] = None,
-    tls_key: Annotated[Path | None, _for_whom(metavar="FILE", help="The certificate's key. PEM.")] = None,
+    tls_key: Annotated[
+        Path | None, _for_whom(metavar="FILE", help="The certificate's key. PEM.")
+    ] = None,
     tls_client_ca: Annotated[
-        Path | None, _for_whom(metavar="FILE", help="Answer only clients with a certificate of this authority. PEM.")
+        Path | None,
+        _for_whom(
+            metavar="FILE", help="Answer only clients with a certificate of this authority. PEM."
+        ),
     ] = None,
     without_tls: Annotated[
-        bool, _for_whom("--without-tls", help="Public in the clear: a front or a mesh has TLS already.")
+        bool,
+        _for_whom("--without-tls", help="Public in the clear: a front or a mesh has TLS already."),
     ] = False,
 ) -> None:
     """Serve a model repository with NVIDIA Triton.
 
-    Runs in the foreground: prints one line when ready, and stops cleanly on Ctrl-C or SIGTERM. A server whose stage
-    dies is restarted within seconds. It answers this machine alone, unless it is told to be public.
+    Runs in the foreground: prints one line when ready, and stops cleanly on Ctrl-C or SIGTERM. A
+    server whose stage dies is restarted within seconds. It answers this machine alone, unless it is
+    told to be public.
     """
     if (tls_cert is None) != (tls_key is None) or (tls_client_ca and tls_cert is None):
-        fail("expected --tls-cert and --tls-key, both or neither; --tls-client-ca goes with them", USAGE)
+        fail(
+            "expected --tls-cert and --tls-key, both or neither; --tls-client-ca goes with them",
+            USAGE,
+        )
     options = ServerOptions(
         repository,
         target,
@@ -99,15 +139,21 @@ def serve(
     )
     if server is None and public:
         _to_stderr(
-            "warning: the bundled Triton has published security holes, and other machines can reach it: it is meant "
+            "warning: the bundled Triton has published security holes, and other machines "
+            "can reach it: it is meant "
             "for this machine alone; where others call it, run NVIDIA's current container"
         )
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     watch = Supervisor(load_timeout_s=load_timeout, on_log=_to_stderr if verbose else None)
-    with reported(LaunchError), _following(options, stop) if reload else nullcontext(options) as served:
-        watch.run(served, restart=not no_restart, on_ready=_print_ready, on_event=_to_stderr, stop=stop)
+    with (
+        reported(LaunchError),
+        _following(options, stop) if reload else nullcontext(options) as served,
+    ):
+        watch.run(
+            served, restart=not no_restart, on_ready=_print_ready, on_event=_to_stderr, stop=stop
+        )
 
 
 @contextmanager
@@ -155,4 +201,7 @@ def _print_ready(server: TritonProcess) -> None:
     with suppress(OSError):
         if server.fitted:
             typer.echo(server.fitted, err=True)
-        typer.echo(f"ready: {what} on grpc {options.grpc_url}, {options.http_url}, metrics {options.metrics_url}")
+        typer.echo(
+            f"ready: {what} on grpc {options.grpc_url}, {options.http_url}, metrics "
+            f"{options.metrics_url}"
+        )

@@ -14,7 +14,9 @@ _LOAD_TIMEOUT_S = 600  # a slow machine, or large models; a start that fails end
 
 
 class Served(NamedTuple):
-    """HOST:PORT of a server, the pipeline's name, and where we started it its process id and its metrics' address."""
+    """HOST:PORT of a server, the pipeline's name, and where we started it its process id and its
+    metrics' address.
+    """
 
     url: str
     pipeline: str
@@ -46,7 +48,10 @@ def served(repository: Path | None, url: str | None, pipeline: str | None) -> It
         options = ServerOptions.on_free_ports(repository)
         names = pipelines(repository)
         if not names:
-            fail(f"{repository}: holds no pipeline; expected a repository that `boxwise export` wrote")
+            fail(
+                f"{repository}: holds no pipeline; expected a repository that `boxwise "
+                "export` wrote"
+            )
         if pipeline is None and len(names) > 1:
             fail(f"{repository}: holds {', '.join(names)}; say which with --pipeline", USAGE)
         typer.echo(f"starting Triton on {repository}", err=True)

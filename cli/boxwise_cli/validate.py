@@ -1,4 +1,6 @@
-"""`boxwise validate`: what a pipeline file would export, and which class goes to which classifier."""
+"""`boxwise validate`: what a pipeline file would export,
+and which class goes to which classifier.
+"""
 
 import json
 from pathlib import Path
@@ -41,14 +43,18 @@ def _show(plan: "Plan") -> None:
 
     from boxwise_export.summary import routes
 
-    parts = Table("", "graph", "input", "settings", title=f"pipeline {plan.name}", title_justify="left")
+    parts = Table(
+        "", "graph", "input", "settings", title=f"pipeline {plan.name}", title_justify="left"
+    )
     if detector := plan.detector:
         canvas, spec = detector.canvas, detector.spec
         parts.add_row(
             "detector",
             f"{detector.family}, {len(detector.labels)} classes",
-            f"{canvas.height} x {canvas.width} {canvas.resize}, {canvas.color_order}, batch {detector.max_batch_size}",
-            f"score {spec.score_threshold:g}, IoU {spec.iou_threshold:g}, at most {spec.max_detections}",
+            f"{canvas.height} x {canvas.width} {canvas.resize}, {canvas.color_order}, batch "
+            f"{detector.max_batch_size}",
+            f"score {spec.score_threshold:g}, IoU {spec.iou_threshold:g}, at most "
+            f"{spec.max_detections}",
         )
     for classifier in plan.classifiers:
         crop = classifier.crop

@@ -70,7 +70,10 @@ __all__ = [
 
 def __getattr__(name: str) -> str:
     if name == "__version__":
-        from importlib.metadata import version  # takes a fifth of this package's import time, for what few ask for
+        # Takes a fifth of this package's import time, for what few ask for.
+        from importlib.metadata import (
+            version,
+        )
 
         return version("boxwise")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

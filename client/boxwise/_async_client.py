@@ -30,7 +30,8 @@ T = TypeVar("T")
 class AsyncClient(BaseClient):
     """`Client` for asyncio: the same arguments and methods, to be awaited.
 
-    Cancelling the task that waits for a call ends it on the server too. Any number of calls share a connection.
+    Cancelling the task that waits for a call ends it on the server too. Any number of calls share a
+    connection.
 
     Example:
         >>> async with AsyncClient("localhost:8001") as client:
@@ -48,7 +49,7 @@ class AsyncClient(BaseClient):
         timeout_s: float | None = None,
         transfer: Transfer | None = None,
     ) -> Result:
-        """Find every object in one picture; see `Client.predict`."""
+        """Find every object in one image; see `Client.predict`."""
         options = Options(
             score_threshold=score_threshold,
             iou_threshold=iou_threshold,
@@ -95,7 +96,7 @@ class AsyncClient(BaseClient):
         timeout_s: float | None = None,
         transfer: Transfer | None = None,
     ) -> AsyncIterator[Outcome]:
-        """Ask about any number of pictures, a few at a time; see `Client.predict_many`."""
+        """Ask about any number of images, a few at a time; see `Client.predict_many`."""
         submit = partial(
             self.submit,
             score_threshold=score_threshold,
@@ -105,7 +106,9 @@ class AsyncClient(BaseClient):
             timeout_s=timeout_s,
             transfer=transfer,
         )
-        return predict_in_tasks(submit, images, concurrency, ordered=ordered, on_progress=on_progress)
+        return predict_in_tasks(
+            submit, images, concurrency, ordered=ordered, on_progress=on_progress
+        )
 
     def predict_video(
         self,
@@ -134,7 +137,13 @@ class AsyncClient(BaseClient):
             transfer=transfer,
         )
         return predict_frames_async(
-            submit, source, concurrency, every=every, live=live, track=track, on_progress=on_progress
+            submit,
+            source,
+            concurrency,
+            every=every,
+            live=live,
+            track=track,
+            on_progress=on_progress,
         )
 
     async def info(self, *, timeout_s: float | None = None) -> PipelineInfo:
@@ -164,7 +173,10 @@ class AsyncClient(BaseClient):
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         await self.close()
 
@@ -177,7 +189,8 @@ class AsyncClient(BaseClient):
         """Do what a generator of `Session` asks for, until it returns."""
         self._check_open()
         loop = asyncio.get_running_loop()
-        if self._loop is not loop:  # a second asyncio.run: connections belong to the loop that made them
+        # A second asyncio.run: connections belong to the loop that made them.
+        if self._loop is not loop:
             self._reset()
             self._loop = loop
         answer: Any = None
@@ -215,7 +228,9 @@ class AsyncClient(BaseClient):
         try:
             await asyncio.wait(calls, timeout=send.after_s)
             if not first.done() and (send.allowed is None or send.allowed()):
-                calls[asyncio.ensure_future(self._pool(other).call(send.call, send.deadline))] = other
+                calls[asyncio.ensure_future(self._pool(other).call(send.call, send.deadline))] = (
+                    other
+                )
             while True:
                 done, running = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
                 for call in done:
@@ -225,7 +240,8 @@ class AsyncClient(BaseClient):
         finally:
             for call in calls:
                 if not call.cancel() and not call.cancelled():
-                    call.exception()  # which is thereby looked at: asyncio would complain that nobody did
+                    # which is thereby looked at: asyncio would complain that nobody did
+                    call.exception()
 
     def _pool(self, server: Endpoint) -> Pool:
         pool = self._pools.get(server)
@@ -246,7 +262,9 @@ class AsyncClient(BaseClient):
         except TimeoutError:
             raise timed_out(f"{effect.name} was not resolved in time") from None
         except OSError as error:
-            raise Status("UNAVAILABLE", f"{effect.name}: {error.strerror}", local=True, processed=False) from error
+            raise Status(
+                "UNAVAILABLE", f"{effect.name}: {error.strerror}", local=True, processed=False
+            ) from error
         self._session.balancer.resolved(effect.name, addresses, time.monotonic())
 
     async def _look_up(self, name: Endpoint) -> None:

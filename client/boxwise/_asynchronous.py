@@ -14,11 +14,13 @@ from boxwise._transport import Call, Wire, cancelled, going_away, lost, timed_ou
 
 # What asyncio holds of what we write, before it asks us to wait: two raw frames of 1080p.
 _BUFFER_BYTES = 2**24
-_WARM_S = 0.05  # since it was heard of: an idle connection is then used without a look at whether it is still there
+# since it was heard of: an idle connection is then used without a look at whether it is still there
+_WARM_S = 0.05
 
 
 class Connection(asyncio.Protocol):
-    """One socket with any number of calls on it; `changed` is told whenever it may have room for more, or is closed.
+    """One socket with any number of calls on it; `changed` is told whenever it may have room for
+    more, or is closed.
 
     Attributes:
         error: why it is closed, if it is.
@@ -38,11 +40,14 @@ class Connection(asyncio.Protocol):
         self._settled = asyncio.Event()  # the server's SETTINGS are here, or the connection failed
 
     @classmethod
-    async def open(cls, endpoint: Endpoint, wire: Wire, changed: Callable[[Connection], None]) -> Connection:
-        """Connect, and wait for the server's SETTINGS: what is sent before them may be more than it takes.
+    async def open(
+        cls, endpoint: Endpoint, wire: Wire, changed: Callable[[Connection], None]
+    ) -> Connection:
+        """Connect, and wait for the server's SETTINGS: what is sent before them may be more than it
+        takes.
 
         Raises:
-            Status: the server can not be reached, or takes no calls.
+            Status: the server cannot be reached, or takes no calls.
         """
         loop = asyncio.get_running_loop()
         connection = cls(endpoint, changed)
@@ -55,7 +60,11 @@ class Connection(asyncio.Protocol):
                     )
                 else:
                     await loop.create_connection(
-                        lambda: connection, endpoint.host, endpoint.port, ssl=wire.tls, server_hostname=name
+                        lambda: connection,
+                        endpoint.host,
+                        endpoint.port,
+                        ssl=wire.tls,
+                        server_hostname=name,
                     )
             connection._check(wire)
             await connection._settled.wait()
@@ -90,7 +99,9 @@ class Connection(asyncio.Protocol):
 
     @property
     def crowded(self) -> bool:
-        """Whether, if there is no room, the calls in flight are why, so that another connection helps."""
+        """Whether, if there is no room, the calls in flight are why, so that another connection
+        helps.
+        """
         return not self._paused and self._http2.limit != 0
 
     @property
@@ -104,7 +115,8 @@ class Connection(asyncio.Protocol):
         return len(self._waiting)
 
     async def call(self, call: Call, deadline: float) -> memoryview:
-        """Send a call, for which there must be room, and wait for its response until `deadline` (monotonic seconds).
+        """Send a call, for which there must be room, and wait for its response until `deadline`
+        (monotonic seconds).
 
         Cancelling the task that waits ends the call on the server too.
 
@@ -116,7 +128,8 @@ class Connection(asyncio.Protocol):
         stream = self._http2.open(call.headers(left), call.body)
         loop = asyncio.get_running_loop()
         waiting = self._waiting[stream] = loop.create_future()
-        timer = loop.call_later(left, _expire, waiting)  # half of what asyncio.timeout costs, 5 us a call
+        # Half of what asyncio.timeout costs, 5 us a call.
+        timer = loop.call_later(left, _expire, waiting)
         self._flush()
         try:
             await waiting
@@ -167,7 +180,9 @@ class Connection(asyncio.Protocol):
         self._lose(None)  # at once: asyncio would first write all that is still to be sent
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None  # asyncio's own callback fails, and prints that, where it is aborted from within
+        self._transport = (
+            None  # asyncio's own callback fails, and prints that, where it is aborted from within
+        )
         self._lose(exc)
 
     def close(self) -> None:
@@ -195,19 +210,26 @@ class Connection(asyncio.Protocol):
 
     def _flush(self) -> None:
         transport = self._transport
-        if transport is not None and not transport.is_closing() and (buffers := self._http2.output()):
+        if (
+            transport is not None
+            and not transport.is_closing()
+            and (buffers := self._http2.output())
+        ):
             transport.writelines(buffers)
 
 
 class Pool:
-    """The connections to one server: one, and more only while those there are have no room for another call."""
+    """The connections to one server: one, and more only while those there are have no room for
+    another call.
+    """
 
     def __init__(self, endpoint: Endpoint, wire: Wire) -> None:
         self._endpoint = endpoint
         self._wire = wire
         self._connections: list[Connection] = []
         self._opening: asyncio.Task[Connection] | None = None
-        self._queue: deque[asyncio.Future[None]] = deque()  # calls that no connection has room for, in their order
+        # Calls that no connection has room for, in their order.
+        self._queue: deque[asyncio.Future[None]] = deque()
         self._closed = False
 
     async def call(self, call: Call, deadline: float) -> memoryview:
@@ -261,11 +283,14 @@ class Pool:
         if connection.error is not None and connection in self._connections:
             self._connections.remove(connection)
             if not connection.used and not self._connections:
-                self._give_up(connection.error)  # as if it had not opened: the next might end so too, and at once
+                # As if it had not opened: the next might end so too, and at once.
+                self._give_up(connection.error)
         self._update()
 
     def _update(self) -> None:
-        """Let as many queued calls go on as there is room for; open another connection for the others."""
+        """Let as many queued calls go on as there is room for; open another connection for the
+        others.
+        """
         if not self._queue:
             return
         room = sum(max(0, each.room) for each in self._connections)
@@ -275,12 +300,18 @@ class Pool:
                 turn.set_result(None)
                 room -= 1
         usable = [each for each in self._connections if each.usable]
-        if self._queue and len(usable) < self._wire.connections and all(each.crowded for each in usable):
+        if (
+            self._queue
+            and len(usable) < self._wire.connections
+            and all(each.crowded for each in usable)
+        ):
             self._open()
 
     def _open(self) -> None:
         if self._opening is None:
-            self._opening = asyncio.create_task(Connection.open(self._endpoint, self._wire, self._changed))
+            self._opening = asyncio.create_task(
+                Connection.open(self._endpoint, self._wire, self._changed)
+            )
             self._opening.add_done_callback(self._opened)
 
     def _opened(self, task: asyncio.Task[Connection]) -> None:
@@ -290,7 +321,8 @@ class Pool:
         try:
             connection = task.result()
         except Status as status:
-            if not any(each.usable for each in self._connections):  # or the queued calls wait for those
+            # Or the queued calls wait for those.
+            if not any(each.usable for each in self._connections):
                 self._give_up(status)
         else:
             self._connections.append(connection)

@@ -1,4 +1,6 @@
-"""Which server the next request goes to: round robin over those that are up. No I/O; the time is passed in."""
+"""Which server the next request goes to: round robin over those that are up. No I/O; the time is
+passed in.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +14,15 @@ from boxwise._endpoint import Endpoint
 
 _LOG = logging.getLogger("boxwise")
 
-# A server that refused is left out for so long, then one request tries it: refusals are answered at once.
+# A server that refused is left out for so long, then one request tries it: refusals are answered at
+# once.
 _REFUSED_S = 0.5
 # One that did not answer at all costs its probe a timeout, and is asked less often.
 _SILENT_S = 5.0
 _SILENT_TIMES = 3  # deadlines in a row after which a server counts as silent
-_RESOLVE_EVERY_S = 10.0  # sooner than a pod stops that has left its name: the chart has it sleep for 20
+_RESOLVE_EVERY_S = (
+    10.0  # sooner than a pod stops that has left its name: the chart has it sleep for 20
+)
 _RESOLVE_AFTER_FAILURE_S = 1.0
 
 
@@ -40,7 +45,9 @@ class Balancer:
     def __init__(self, targets: Sequence[Endpoint]) -> None:
         self._targets = targets
         self.names = [each for each in targets if each.many]
-        self._addresses: dict[Endpoint, tuple[Endpoint, ...]] = {each: () if each.many else (each,) for each in targets}
+        self._addresses: dict[Endpoint, tuple[Endpoint, ...]] = {
+            each: () if each.many else (each,) for each in targets
+        }
         self._servers: tuple[Endpoint, ...] = ()
         self._states: dict[Endpoint, _State] = {}
         self._asked: dict[Endpoint, float] = {}
@@ -58,12 +65,16 @@ class Balancer:
         return () if self._servers else self.names
 
     def due(self, now: float) -> Sequence[Endpoint]:
-        """Names to be looked up again, each said once: it is time, or one of their servers is gone."""
+        """Names to be looked up again, each said once:
+        it is time, or one of their servers is gone.
+        """
         with self._lock:
             late = []
             for name in self.names:
                 gone = any(self._down_until(each) > now for each in self._addresses[name])
-                if now - self._asked.get(name, 0.0) > (_RESOLVE_AFTER_FAILURE_S if gone else _RESOLVE_EVERY_S):
+                if now - self._asked.get(name, 0.0) > (
+                    _RESOLVE_AFTER_FAILURE_S if gone else _RESOLVE_EVERY_S
+                ):
                     self._asked[name] = now
                     late.append(name)
             return late
@@ -115,7 +126,9 @@ class Balancer:
             if silent and state.silent < _SILENT_TIMES:
                 return
             if state.down_until == 0.0 and len(self._servers) > 1:
-                _LOG.warning("%s is left out: %s", server, "no answer in time" if silent else "no connection")
+                _LOG.warning(
+                    "%s is left out: %s", server, "no answer in time" if silent else "no connection"
+                )
             state.down_until = now + (_SILENT_S if silent else _REFUSED_S)
 
     def answered(self, server: Endpoint) -> None:
@@ -132,6 +145,8 @@ class Balancer:
         return state.down_until if state else 0.0
 
     def _spread(self) -> None:
-        servers = tuple(dict.fromkeys(each for name in self._targets for each in self._addresses[name]))
+        servers = tuple(
+            dict.fromkeys(each for name in self._targets for each in self._addresses[name])
+        )
         self._states = {each: self._states.get(each, _State()) for each in servers}
         self._servers = servers

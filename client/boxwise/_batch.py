@@ -1,4 +1,6 @@
-"""Any number of pictures, a few in flight: in order or as they complete, each with its result or its error."""
+"""Any number of images, a few in flight: in order or as they complete, each with its result or its
+error.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +16,10 @@ from boxwise._image import ImageLike
 from boxwise._result import Result
 
 Progress: TypeAlias = Callable[[int, int], object]
-"""Is told how many pictures are done, and how many of those failed."""
+"""Is told how many images are done, and how many of those failed."""
 
 NOTHING_YET: Any = object()
-"""What a source yields that would have to wait for its next picture."""
+"""What a source yields that would have to wait for its next image."""
 
 
 _LOOK_S = 0.02
@@ -25,7 +27,7 @@ _LOOK_S = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one picture.
+    """What became of one image.
 
     Attributes:
         index: its number in the iterable, from 0.
@@ -43,7 +45,7 @@ class Outcome:
         """The result.
 
         Raises:
-            BoxwiseError: the picture's own, where it failed.
+            BoxwiseError: the image's own, where it failed.
         """
         if self.result is None:
             raise self.error or BoxwiseError("neither a result nor an error")
@@ -63,7 +65,8 @@ CallT = TypeVar("CallT", bound=_Call)
 class _Window(Generic[CallT]):
     """What was sent and not yet handed out.
 
-    Twice as many as are in flight: one slow picture at the head then does not stop those behind it at once.
+    Twice as many as are in flight: one slow image at the head then does not stop those behind it at
+    once.
     """
 
     def __init__(self, concurrency: int, ordered: bool, on_progress: Progress | None) -> None:
@@ -121,7 +124,7 @@ def predict_in_threads(
 ) -> Iterator[Outcome]:
     """Drive `submit`, which answers with a `Prediction`; see `Client.predict_many`.
 
-    `changed` is notified by a source that has yielded `NOTHING_YET` when it has a picture.
+    `changed` is notified by a source that has yielded `NOTHING_YET` when it has an image.
     """
     window: _Window[Any] = _Window(concurrency, ordered, on_progress)
     changed = changed or threading.Condition()
@@ -153,7 +156,8 @@ def predict_in_threads(
                     yield window.outcome(index, image, _settled(call))
                 elif window.entries or source is not None:
                     with changed:
-                        changed.wait(_LOOK_S)  # a completion between two looks is met at the next one
+                        # A completion between two looks is met at the next one.
+                        changed.wait(_LOOK_S)
                 elif broken is not None:
                     raise broken
                 else:
@@ -196,7 +200,9 @@ async def predict_in_tasks(
                 index, image, task = entry
                 yield window.outcome(index, image, await _settled_task(task))
                 continue
-            waiting = {task for _, _, task in window.entries if not task.done()} | ({coming} if coming else set())
+            waiting = {task for _, _, task in window.entries if not task.done()} | (
+                {coming} if coming else set()
+            )
             if not waiting:
                 break
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)

@@ -1,4 +1,6 @@
-"""Connections that a thread waits on: one call at a time on each, and a pool of them for each server."""
+"""Connections that a thread waits on: one call at a time on each, and a pool of them for each
+server.
+"""
 
 from __future__ import annotations
 
@@ -20,16 +22,21 @@ from boxwise._transport import Call, Wire, cancelled, going_away, lost, timed_ou
 
 _IOV_MAX = 1024  # buffers that one sendmsg takes; POSIX promises 16, Linux has 1024
 _READ_BYTES = 65_536
-_CLOSE_ENOUGH_S = 0.005  # a wait may be so much longer than it should; most calls then need not set it anew
-# What the kernel holds of a message to a server on this machine. The 4 MB that it would take leave the cores' caches
-# before they are read: with so little, raw 1080p frames went 1.4 times as fast from one thread and 1.9 times from four,
-# to a server that drops what it reads; with Triton no slower. Across a network the kernel decides.
+_CLOSE_ENOUGH_S = (
+    0.005  # a wait may be so much longer than it should; most calls then need not set it anew
+)
+# What the kernel holds of a message to a server on this machine. The 4 MB that it would take leave
+# the cores' caches before they are read: with so little, raw 1080p frames went 1.4 times as fast
+# from one thread and 1.9 times from four, to a server that drops what it reads; with Triton no
+# slower. Across a network the kernel decides.
 _NEAR_SEND_BYTES = 131_072
 _WARM_S = 0.05  # since its last call: a connection is not asked whether it is still there
 
 
 class Connection:
-    """One socket. Whoever holds it makes one call after another; `abort` alone may come from another thread."""
+    """One socket. Whoever holds it makes one call after another; `abort` alone may come from
+    another thread.
+    """
 
     def __init__(self, endpoint: Endpoint, wire: Wire, deadline: float) -> None:
         self._endpoint = endpoint
@@ -52,7 +59,8 @@ class Connection:
         """Send a call and wait for its answer, no longer than `deadline` (monotonic seconds).
 
         Raises:
-            Status: of the server, or of the connection; it is closed then unless the server was heard to the end.
+            Status: of the server, or of the connection; it is closed then unless the server was
+                heard to the end.
         """
         try:
             return reply(self._wait(self.begin(call, deadline), deadline))
@@ -99,18 +107,23 @@ class Connection:
     def _lost(self, error: Exception, *, sent: bool) -> Status:
         if self._aborted:
             return cancelled()
-        if isinstance(error, (TimeoutError, BlockingIOError)):  # the latter when the socket's own limit is reached
+        # The latter when the socket's own limit is reached.
+        if isinstance(error, (TimeoutError, BlockingIOError)):
             return timed_out("no answer in time")
         return lost(self._endpoint, error, sent=sent)
 
     def fresh(self) -> bool:
-        """Whether an idle connection is as good as new: reads what the server sent meanwhile, a goodbye perhaps."""
+        """Whether an idle connection is as good as new: reads what the server sent meanwhile, a
+        goodbye perhaps.
+        """
         if time.monotonic() - self._used_at < _WARM_S:
             return True
         try:
             if self._secure:
                 self._socket.settimeout(0)
-            while data := self._socket.recv(_READ_BYTES, 0 if self._secure else socket.MSG_DONTWAIT):
+            while data := self._socket.recv(
+                _READ_BYTES, 0 if self._secure else socket.MSG_DONTWAIT
+            ):
                 self._http2.receive(data)
             return False
         except (BlockingIOError, ssl.SSLWantReadError):
@@ -120,7 +133,9 @@ class Connection:
 
     @property
     def room(self) -> bool:
-        """Whether `begin` need not wait: the server's SETTINGS are here and allow a call, or it takes none any more."""
+        """Whether `begin` need not wait: the server's SETTINGS are here and allow a call, or it
+        takes none any more.
+        """
         return self._http2.free > 0 or not self._http2.usable
 
     @property
@@ -154,7 +169,11 @@ class Connection:
             return
         while buffers:
             self._limit(socket.SO_SNDTIMEO, deadline)
-            now, later = (buffers, []) if len(buffers) <= _IOV_MAX else (buffers[:_IOV_MAX], buffers[_IOV_MAX:])
+            now, later = (
+                (buffers, [])
+                if len(buffers) <= _IOV_MAX
+                else (buffers[:_IOV_MAX], buffers[_IOV_MAX:])
+            )
             buffers = _unsent(now, self._socket.sendmsg(now)) + later
 
     def _read(self, deadline: float) -> bytes:
@@ -165,11 +184,15 @@ class Connection:
         return self._socket.recv(_READ_BYTES)
 
     def _limit(self, option: int, deadline: float) -> None:
-        """Let the kernel end a wait: with a timeout of its own Python asks twice each time, and lets go of its lock."""
+        """Let the kernel end a wait: with a timeout of its own Python asks twice each time, and
+        lets go of its lock.
+        """
         left = _left(deadline)
         if not 0 <= self._limits.get(option, -1.0) - left < _CLOSE_ENOUGH_S:
             self._limits[option] = left
-            self._socket.setsockopt(socket.SOL_SOCKET, option, struct.pack("@ll", int(left), int(left % 1 * 1e6) or 1))
+            self._socket.setsockopt(
+                socket.SOL_SOCKET, option, struct.pack("@ll", int(left), int(left % 1 * 1e6) or 1)
+            )
 
 
 class Pool:
@@ -180,7 +203,8 @@ class Pool:
         self._wire = wire
         self._idle: deque[Connection] = deque()
         self._busy: set[Connection] = set()
-        # One token for each connection. (A semaphore of threading is Python code, ten times as slow.)
+        # One token for each connection. (A semaphore of threading is Python code, ten times as
+        # slow.)
         self._tokens: SimpleQueue[None] = SimpleQueue()
         for _ in range(wire.connections):
             self._tokens.put(None)
@@ -189,7 +213,7 @@ class Pool:
         """A connection for one call: one that is idle, a new one, or the next that comes free.
 
         Raises:
-            Status: the server can not be reached, or all connections are busy until the deadline.
+            Status: the server cannot be reached, or all connections are busy until the deadline.
         """
         try:
             self._tokens.get(timeout=max(0.0, deadline - time.monotonic()))
@@ -267,7 +291,9 @@ def _connect(endpoint: Endpoint, wire: Wire, deadline: float) -> socket.socket:
         plain.settimeout(None)
         return plain
     try:
-        secure = wire.tls.wrap_socket(plain, server_hostname=wire.server_name or endpoint.host or "localhost")
+        secure = wire.tls.wrap_socket(
+            plain, server_hostname=wire.server_name or endpoint.host or "localhost"
+        )
         wire.check_protocol(secure.selected_alpn_protocol())
     except BaseException:
         plain.close()

@@ -32,21 +32,25 @@ T = TypeVar("T")
 
 
 class Client(BaseClient):
-    """One pipeline on one server or several; thread-safe, for the life of a process, forks included.
+    """One pipeline on one server or several; thread-safe, for the life of a process, forks
+    included.
 
     Nothing is opened before the first call.
 
     Args:
-        target: HOST:PORT of the server's gRPC port; `dns:///NAME:PORT`, whose addresses are servers of their own
-            (a headless Kubernetes service); `unix:PATH`; or a list of these. Requests go to all of them in turn.
+        target: HOST:PORT of the server's gRPC port; `dns:///NAME:PORT`, whose addresses are servers
+            of their own (a headless Kubernetes service); `unix:PATH`; or a list of these. Requests
+            go to all of them in turn.
         pipeline: the name it was exported with.
-        timeout_s: seconds from a call to its answer, retries included, before `DeadlineExceeded`; a call can set its
-            own.
-        transfer: how arrays and PIL images travel: "encoded" as JPEG, "raw", "shm" through shared memory with a server
-            on this machine, or "auto": raw to this machine, encoded to others. Files travel as they are.
+        timeout_s: seconds from a call to its answer, retries included, before `DeadlineExceeded`; a
+            call can set its own.
+        transfer: how arrays and PIL images travel: "encoded" as JPEG, "raw", "shm" through shared
+            memory with a server on this machine, or "auto": raw to this machine, encoded to others.
+            Files travel as they are.
         retry: what is sent again, and how often; None for nothing.
         hedge: whether a second server is asked when the first is slow; None for never.
-        tls: True for the system's authorities, or a `TLS` with one's own, and a certificate for mutual TLS.
+        tls: True for the system's authorities, or a `TLS` with one's own, and a certificate for
+            mutual TLS.
         token: sent as a bearer token; or a function that returns the current one.
         metadata: headers of every call, such as the key of a restricted protocol
             (`{"triton-grpc-protocol-infer-key": ...}`).
@@ -54,7 +58,7 @@ class Client(BaseClient):
         keepalive_s: of silence, after which TCP asks whether the server is still there.
 
     Raises:
-        InvalidArgument: an argument that can not be used.
+        InvalidArgument: an argument that cannot be used.
 
     Example:
         >>> with Client("localhost:8001") as client:
@@ -73,22 +77,26 @@ class Client(BaseClient):
         timeout_s: float | None = None,
         transfer: Transfer | None = None,
     ) -> Result:
-        """Find every object in one picture; arguments left at None are the pipeline's own (see `info`).
+        """Find every object in one image; arguments left at None are the pipeline's own (see
+        `info`).
 
         Args:
-            image: a path, the bytes of a file, an open file, a uint8 array [height, width, 3] RGB (OpenCV's BGR: send
-                `frame[..., ::-1]`) or [height, width] grey, or a PIL image. Files may be of any format that Pillow
-                opens, and HEIC (`pip install "boxwise[heic]"`). It is not copied: do not change an array before the
+            image: a path, the bytes of a file, an open file, a uint8 array [height, width, 3] RGB
+                (OpenCV's BGR: send `frame[..., ::-1]`) or [height, width] grey, or a PIL image.
+                Files may be of any format that Pillow opens, and HEIC
+                (`pip install "boxwise[heic]"`). It is not copied: do not change an array before the
                 result is there.
             score_threshold: a detection needs at least this score, from 0 to 1.
-            iou_threshold: of detections of one class that overlap more than this, from 0 to 1, only the best stays.
+            iou_threshold: of detections of one class that overlap more than this, from 0 to 1, only
+                the best stays.
             max_detections: keep the best of them, so many.
-            class_filter: keep only these classes, by their ids (indices into `info().detector.labels`).
+            class_filter: keep only these classes, by their ids (indices into
+                `info().detector.labels`).
             timeout_s: seconds for this call, instead of the client's.
             transfer: for this call, instead of the client's.
 
         Raises:
-            InvalidImage: a picture that can not be read or decoded.
+            InvalidImage: an image that cannot be read or decoded.
             InvalidArgument: an argument out of range.
             BoxwiseError: see the tree of errors in `boxwise._errors`.
         """
@@ -136,20 +144,22 @@ class Client(BaseClient):
         timeout_s: float | None = None,
         transfer: Transfer | None = None,
     ) -> Iterator[Outcome]:
-        """Ask about any number of pictures, a few at a time; what fails does not stop the rest.
+        """Ask about any number of images, a few at a time; what fails does not stop the rest.
 
-        The pictures are taken from `images` as they are needed, at most `2 * concurrency` ahead of what was handed out.
-        Leaving the loop early cancels what is under way.
+        The images are taken from `images` as they are needed, at most `2 * concurrency` ahead of
+        what was handed out. Leaving the loop early cancels what is under way.
 
         Args:
             images: any iterable, a generator over a million files too.
             concurrency: requests in flight.
             ordered: outcomes come in the order of `images`; False for as they complete.
-            on_progress: called after each outcome with the numbers of those that are done and that failed.
-            score_threshold, iou_threshold, max_detections, class_filter, timeout_s, transfer: as in `predict`.
+            on_progress: called after each outcome with the numbers of those that are done and that
+                failed.
+            score_threshold, iou_threshold, max_detections, class_filter, timeout_s, transfer: as in
+                `predict`.
 
         Yields:
-            An `Outcome` for each picture: its result, or its error.
+            An `Outcome` for each image: its result, or its error.
 
         Example:
             >>> for outcome in client.predict_many(Path("photos").glob("*.jpg")):
@@ -164,7 +174,9 @@ class Client(BaseClient):
             timeout_s=timeout_s,
             transfer=transfer,
         )
-        return predict_in_threads(submit, images, concurrency, ordered=ordered, on_progress=on_progress)
+        return predict_in_threads(
+            submit, images, concurrency, ordered=ordered, on_progress=on_progress
+        )
 
     def predict_video(
         self,
@@ -182,24 +194,30 @@ class Client(BaseClient):
         timeout_s: float | None = None,
         transfer: Transfer | None = None,
     ) -> Iterator[Frame]:
-        """Ask about the frames of a video, in order; PyAV or OpenCV reads it (`pip install "boxwise[video]"`).
+        """Ask about the frames of a video, in order; PyAV or OpenCV reads it
+        (`pip install "boxwise[video]"`).
 
         Args:
-            source: a file, a URL (`rtsp://...`), a camera's number (OpenCV), or any iterable of RGB arrays.
+            source: a file, a URL (`rtsp://...`), a camera's number (OpenCV), or any iterable of RGB
+                arrays.
             concurrency: frames in flight.
             every: ask about each n-th frame only.
-            live: drop frames rather than fall behind: of those that wait, the newest is sent next. None for: of URLs of
-                streams and of cameras, yes; of files, no.
-            track: number the objects from frame to frame with ByteTrack (`pip install "boxwise[track]"`).
-            on_progress: called after each frame with the numbers of those that are done and that failed.
-            score_threshold, iou_threshold, max_detections, class_filter, timeout_s, transfer: as in `predict`.
+            live: drop frames rather than fall behind: of those that wait, the newest is sent next.
+                None for: of URLs of streams and of cameras, yes; of files, no.
+            track: number the objects from frame to frame with ByteTrack
+                (`pip install "boxwise[track]"`).
+            on_progress: called after each frame with the numbers of those that are done and that
+                failed.
+            score_threshold, iou_threshold, max_detections, class_filter, timeout_s, transfer: as in
+                `predict`.
 
         Yields:
-            A `Frame` for each image of the video, turned as the video says that it is to be shown: its number, its
-            time, its result or its error. A frame that cannot be decoded has an `InvalidImage`; the next one follows.
+            A `Frame` for each image of the video, turned as the video says that it is to be shown:
+            its number, its time, its result or its error. A frame that cannot be decoded has an
+            `InvalidImage`; the next one follows.
 
         Raises:
-            InvalidArgument: the source can not be opened, or what opens it is not installed.
+            InvalidArgument: the source cannot be opened, or what opens it is not installed.
         """
         submit = partial(
             self.submit,
@@ -210,10 +228,20 @@ class Client(BaseClient):
             timeout_s=timeout_s,
             transfer=transfer,
         )
-        return predict_frames(submit, source, concurrency, every=every, live=live, track=track, on_progress=on_progress)
+        return predict_frames(
+            submit,
+            source,
+            concurrency,
+            every=every,
+            live=live,
+            track=track,
+            on_progress=on_progress,
+        )
 
     def info(self, *, timeout_s: float | None = None) -> PipelineInfo:
-        """What the pipeline says of itself: labels, defaults, limits. Asked for again when another version answers."""
+        """What the pipeline says of itself: labels, defaults, limits. Asked for again when another
+        version answers.
+        """
         return self._session.info or self._drive(self._session.describe(timeout_s))
 
     def ready(self, *, timeout_s: float | None = None) -> bool:
@@ -240,7 +268,10 @@ class Client(BaseClient):
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -308,7 +339,9 @@ class Client(BaseClient):
     def _resolve(self, effect: Resolve) -> None:
         if not effect.wait:
             balancer = self._session.balancer
-            threading.Thread(target=_look_up, args=(balancer, effect.name), name="boxwise-dns", daemon=True).start()
+            threading.Thread(
+                target=_look_up, args=(balancer, effect.name), name="boxwise-dns", daemon=True
+            ).start()
             return
         future = self._threads().submit(resolve, effect.name)
         try:
@@ -316,7 +349,9 @@ class Client(BaseClient):
         except TimeoutError:
             raise timed_out(f"{effect.name} was not resolved in time") from None
         except OSError as error:
-            raise Status("UNAVAILABLE", f"{effect.name}: {error.strerror}", local=True, processed=False) from error
+            raise Status(
+                "UNAVAILABLE", f"{effect.name}: {error.strerror}", local=True, processed=False
+            ) from error
         self._session.balancer.resolved(effect.name, addresses, time.monotonic())
 
 

@@ -1,4 +1,6 @@
-"""Detections drawn on a picture: a box in the colour of its class, and a caption beside it that can be read."""
+"""Detections drawn on an image: a box in the colour of its class, and a caption beside it that can
+be read.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +13,12 @@ if TYPE_CHECKING:
 
     from boxwise._result import Detection
 
-# Of the shorter side: a caption is then as large on a poster as on a postcard, but never too small to read.
+# Of the shorter side: a caption is then as large on a poster as on a postcard, but never too small
+# to read.
 _TEXT_SIZE = 1 / 30
 _SMALLEST_TEXT = 11  # pixels
 _LINE_WIDTH = 1 / 220
-_HIGHEST_CAPTION = 1 / 3  # of the picture's height: the picture is what is looked at
+_HIGHEST_CAPTION = 1 / 3  # of the image's height: the image is what is looked at
 
 _GOLDEN_RATIO = 0.618034  # steps of it around the hue circle keep neighbouring class ids apart
 
@@ -30,48 +33,63 @@ class _Area(NamedTuple):
 
     def overlaps(self, other: _Area) -> bool:
         return (
-            self.left < other.right and other.left < self.right and self.top < other.bottom and other.top < self.bottom
+            self.left < other.right
+            and other.left < self.right
+            and self.top < other.bottom
+            and other.top < self.bottom
         )
 
 
-def draw(picture: Image.Image, detections: Sequence[Detection]) -> Image.Image:
-    """A copy of `picture` (RGB) with each detection's box, class and best label; the best ones lie on top."""
+def draw(image: Image.Image, detections: Sequence[Detection]) -> Image.Image:
+    """A copy of `image` (RGB) with each detection's box, class and best label; the best ones lie on
+    top.
+    """
     from PIL import ImageDraw, ImageFont
 
-    picture = picture.copy()
-    short_side = min(picture.size)
+    image = image.copy()
+    short_side = min(image.size)
     line_width = max(1, round(short_side * _LINE_WIDTH))
     text_size = max(_SMALLEST_TEXT, round(short_side * _TEXT_SIZE))
-    font = cast("ImageFont.FreeTypeFont", ImageFont.load_default(text_size))  # always, when a size is asked for
-    canvas = ImageDraw.Draw(picture)
+    # Always, when a size is asked for.
+    font = cast("ImageFont.FreeTypeFont", ImageFont.load_default(text_size))
+    canvas = ImageDraw.Draw(image)
     for detection in reversed(detections):
-        left, top, right, bottom = _box_area(detection.xyxy, picture.size)
-        canvas.rectangle((left, top, right - 1, bottom - 1), outline=colour(detection.class_id), width=line_width)
+        left, top, right, bottom = _box_area(detection.xyxy, image.size)
+        canvas.rectangle(
+            (left, top, right - 1, bottom - 1), outline=colour(detection.class_id), width=line_width
+        )
     captions: list[tuple[Detection, str, _Area]] = []
     for detection in detections:
         taken = [area for _, _, area in captions]
         for text in _captions(detection):
             width, height = _text_size(canvas, text, font)
-            if width <= picture.width and height <= picture.height * _HIGHEST_CAPTION:
-                area = _place(width, height, _box_area(detection.xyxy, picture.size), picture.size, taken)
+            if width <= image.width and height <= image.height * _HIGHEST_CAPTION:
+                area = _place(
+                    width, height, _box_area(detection.xyxy, image.size), image.size, taken
+                )
                 captions.append((detection, text, area))
                 break
     for detection, text, area in reversed(captions):
         _write(canvas, text, font, area, colour(detection.class_id))
-    return picture
+    return image
 
 
 def colour(class_id: int) -> tuple[int, int, int]:
-    """A bright colour, the same for a class in every picture and unlike its neighbours'."""
+    """A bright colour, the same for a class in every image and unlike its neighbours'."""
     red, green, blue = colorsys.hsv_to_rgb(class_id * _GOLDEN_RATIO % 1.0, 0.75, 0.95)
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
 def _box_area(box: tuple[float, float, float, float], size: tuple[int, int]) -> _Area:
-    """The pixels of a box that lie inside the picture, one at least."""
+    """The pixels of a box that lie inside the image, one at least."""
     width, height = size
     left, top = min(max(round(box[0]), 0), width - 1), min(max(round(box[1]), 0), height - 1)
-    return _Area(left, top, min(max(round(box[2]), left + 1), width), min(max(round(box[3]), top + 1), height))
+    return _Area(
+        left,
+        top,
+        min(max(round(box[2]), left + 1), width),
+        min(max(round(box[3]), top + 1), height),
+    )
 
 
 def _captions(detection: Detection) -> Iterator[str]:
@@ -88,20 +106,28 @@ def _padding(font: ImageFont.FreeTypeFont) -> int:
     return round(font.size / 4)
 
 
-def _text_size(canvas: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont) -> tuple[int, int]:
+def _text_size(
+    canvas: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont
+) -> tuple[int, int]:
     """Width and height of a caption, with the padding around it."""
     _, _, right, bottom = canvas.textbbox((0, 0), text, font)
     return round(right) + 2 * _padding(font), round(bottom) + 2 * _padding(font)
 
 
-def _place(width: int, height: int, box: _Area, size: tuple[int, int], taken: Sequence[_Area]) -> _Area:
+def _place(
+    width: int, height: int, box: _Area, size: tuple[int, int], taken: Sequence[_Area]
+) -> _Area:
     """Where a caption of this size goes: above its box, else inside, else below; left, else right.
 
-    All of it lies inside the picture, and where there is room for it on no other caption.
+    All of it lies inside the image, and where there is room for it on no other caption.
     """
     lefts = [min(box.left, size[0] - width), max(min(box.right, size[0]) - width, 0)]
     tops = [top for top in (box.top - height, box.top, box.bottom) if 0 <= top <= size[1] - height]
-    areas = [_Area(left, top, left + width, top + height) for left in lefts for top in tops or [size[1] - height]]
+    areas = [
+        _Area(left, top, left + width, top + height)
+        for left in lefts
+        for top in tops or [size[1] - height]
+    ]
     return next((area for area in areas if not any(map(area.overlaps, taken))), areas[0])
 
 

@@ -11,7 +11,9 @@ from boxwise._errors import InvalidArgument
 from boxwise._words import shortened
 
 DEFAULT_PORT = 8001
-_EXPECTED = "expected HOST:PORT of the gRPC port, such as localhost:8001, dns:///HOST:PORT or unix:PATH"
+_EXPECTED = (
+    "expected HOST:PORT of the gRPC port, such as localhost:8001, dns:///HOST:PORT or unix:PATH"
+)
 
 
 class Endpoint(NamedTuple):
@@ -21,7 +23,8 @@ class Endpoint(NamedTuple):
         host: a name or an address; empty for a Unix socket.
         port: TCP.
         path: of a Unix socket; empty for TCP.
-        many: each address of this name is a server of its own (`dns:///`), where else the first that answers is it.
+        many: each address of this name is a server of its own (`dns:///`), where else the first
+            that answers is it.
     """
 
     host: str = ""
@@ -54,7 +57,8 @@ def parse(targets: str | Sequence[str]) -> tuple[Endpoint, ...]:
     """One target or several.
 
     Args:
-        targets: `HOST:PORT`, `HOST` (port 8001), `[IPV6]:PORT`, `dns:///HOST:PORT`, `unix:PATH`, or a list of them.
+        targets: `HOST:PORT`, `HOST` (port 8001), `[IPV6]:PORT`, `dns:///HOST:PORT`, `unix:PATH`, or
+            a list of them.
 
     Raises:
         InvalidArgument: an address of another kind, or none.
@@ -69,7 +73,7 @@ def resolve(endpoint: Endpoint) -> tuple[Endpoint, ...]:
     """The servers behind `dns:///NAME`, one for each address; blocks while the name is looked up.
 
     Raises:
-        OSError: it can not be resolved.
+        OSError: it cannot be resolved.
     """
     found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
     return tuple(dict.fromkeys(Endpoint(str(address[0]), endpoint.port) for *_, address in found))

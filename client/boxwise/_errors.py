@@ -1,8 +1,8 @@
 """What can go wrong, one class per cause, and the one table from gRPC's status codes to them.
 
 BoxwiseError
-├── InvalidInput        what was given can not be used; the same request will fail again
-│   ├── InvalidImage        the picture
+├── InvalidInput        what was given cannot be used; the same request will fail again
+│   ├── InvalidImage        the image
 │   └── InvalidArgument     an argument, a threshold or an address
 ├── UnknownPipeline     the server has no pipeline of this name
 ├── ContractMismatch    the server speaks another version of the tensor contract than this client
@@ -25,11 +25,12 @@ class BoxwiseError(Exception):
     """Base of all errors of this package; `str(error)` is a sentence for a person.
 
     Attributes:
-        retryable: the same request may succeed later, or on another server. (The client has by then tried again
-            itself where `Retry` says so.)
+        retryable: the same request may succeed later, or on another server. (The client has by then
+            tried again itself where `Retry` says so.)
         code: the gRPC status by name, such as "INVALID_ARGUMENT"; None where no server was asked.
         pipeline: the pipeline that was asked for; None where no server was asked.
-        server_message: what the server, or the connection in its place, said; None where no server was asked.
+        server_message: what the server, or the connection in its place, said; None where no server
+            was asked.
         request_id: the id that the request was sent with; None where no server was asked.
     """
 
@@ -52,11 +53,11 @@ class BoxwiseError(Exception):
 
 
 class InvalidInput(BoxwiseError):
-    """What was given can not be used; the same request will fail again."""
+    """What was given cannot be used; the same request will fail again."""
 
 
 class InvalidImage(InvalidInput):
-    """The picture can not be read, decoded or served: not a picture, corrupt, too large."""
+    """The image cannot be read, decoded or served: not an image, corrupt, too large."""
 
 
 class InvalidArgument(InvalidInput):
@@ -72,7 +73,9 @@ class ContractMismatch(BoxwiseError):
 
 
 class AccessDenied(BoxwiseError):
-    """The server wants other credentials: a restricted protocol, a token, a client certificate. Never retried."""
+    """The server wants other credentials: a restricted protocol, a token, a client certificate.
+    Never retried.
+    """
 
 
 class Unavailable(BoxwiseError):
@@ -82,13 +85,17 @@ class Unavailable(BoxwiseError):
 
 
 class Overloaded(BoxwiseError):
-    """The server takes no more requests now: a queue is full. Not tried again by the client, which would add to it."""
+    """The server takes no more requests now: a queue is full. Not tried again by the client, which
+    would add to it.
+    """
 
     retryable = True
 
 
 class StageFailed(BoxwiseError):
-    """A stage of the pipeline died; this server answers nothing more until it is restarted, another may."""
+    """A stage of the pipeline died; this server answers nothing more until it is restarted, another
+    may.
+    """
 
     retryable = True
 
@@ -110,19 +117,35 @@ class ServerError(BoxwiseError):
 CANCELLED_HERE = "cancelled by this client"
 
 # gRPC status, what its message says -> the error, its sentence. The first that fits is taken.
-# A full queue, ours or Triton's, a restricted protocol and a server that stops are all UNAVAILABLE, and a dead stage is
-# INTERNAL: the words tell them apart (tests/e2e/test_sdk_causes.py asks the real server for each).
+# A full queue, ours or Triton's, a restricted protocol and a server that stops are all UNAVAILABLE,
+# and a dead stage is INTERNAL: the words tell them apart (tests/e2e/test_sdk_causes.py asks the
+# real server for each).
 _CAUSES: tuple[tuple[str, str, type[BoxwiseError], str], ...] = (
     ("INVALID_ARGUMENT", r"^(image|frame):", InvalidImage, "{said}"),
     ("INVALID_ARGUMENT", "", InvalidArgument, "{said}"),
     ("OUT_OF_RANGE", "", InvalidArgument, "{said}"),
     # Of a model that it knows: it is unloading it, and stops.
-    ("NOT_FOUND", r"has no available versions", Unavailable, "the server at {url} is not available: {said}"),
+    (
+        "NOT_FOUND",
+        r"has no available versions",
+        Unavailable,
+        "the server at {url} is not available: {said}",
+    ),
     ("NOT_FOUND", "", UnknownPipeline, "the server at {url} has no pipeline {pipeline!r}: {said}"),
-    ("UNAVAILABLE", r"is restricted, expecting header", AccessDenied, "{url} does not let this client in: {said}"),
+    (
+        "UNAVAILABLE",
+        r"is restricted, expecting header",
+        AccessDenied,
+        "{url} does not let this client in: {said}",
+    ),
     ("UNAUTHENTICATED", "", AccessDenied, "{url} does not let this client in: {said}"),
     ("PERMISSION_DENIED", "", AccessDenied, "{url} does not let this client in: {said}"),
-    ("UNAVAILABLE", r"is not at ready state", UnknownPipeline, "{url} does not serve pipeline {pipeline!r}: {said}"),
+    (
+        "UNAVAILABLE",
+        r"is not at ready state",
+        UnknownPipeline,
+        "{url} does not serve pipeline {pipeline!r}: {said}",
+    ),
     (
         "UNAVAILABLE",
         r"\(max_(queue|wait_ms) |maximum queue size",
@@ -131,15 +154,30 @@ _CAUSES: tuple[tuple[str, str, type[BoxwiseError], str], ...] = (
     ),
     ("RESOURCE_EXHAUSTED", "", Overloaded, "the server at {url} is overloaded: {said}"),
     ("UNAVAILABLE", "", Unavailable, "the server at {url} is not available: {said}"),
-    ("INTERNAL", r"is not healthy", StageFailed, "a stage of pipeline {pipeline!r} at {url} died: {said}"),
+    (
+        "INTERNAL",
+        r"is not healthy",
+        StageFailed,
+        "a stage of pipeline {pipeline!r} at {url} died: {said}",
+    ),
     (
         "DEADLINE_EXCEEDED",
         "",
         DeadlineExceeded,
         "pipeline {pipeline!r} at {url} did not answer within {timeout_s:.3g} s (timeout_s)",
     ),
-    ("CANCELLED", f"^{CANCELLED_HERE}", Cancelled, "the call to pipeline {pipeline!r} at {url} was cancelled"),
-    ("CANCELLED", "", Unavailable, "the server at {url} ended the call: {said}"),  # when it shuts down
+    (
+        "CANCELLED",
+        f"^{CANCELLED_HERE}",
+        Cancelled,
+        "the call to pipeline {pipeline!r} at {url} was cancelled",
+    ),
+    (
+        "CANCELLED",
+        "",
+        Unavailable,
+        "the server at {url} ended the call: {said}",
+    ),  # when it shuts down
     ("", "", ServerError, "pipeline {pipeline!r} at {url} failed with {code}: {said}"),
 )
 

@@ -1,6 +1,7 @@
 """gRPC on HTTP/2: a call's headers and body, and the status or message in its answer.
 
-The protocol is https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md, for unary calls without compression.
+The protocol is https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md, for unary calls
+without compression.
 """
 
 from __future__ import annotations
@@ -44,7 +45,12 @@ _OF_HTTP = {
     "503": "UNAVAILABLE",
     "504": "UNAVAILABLE",
 }
-_OF_RESET = {CANCEL: "CANCELLED", REFUSED_STREAM: "UNAVAILABLE", 11: "RESOURCE_EXHAUSTED", 12: "PERMISSION_DENIED"}
+_OF_RESET = {
+    CANCEL: "CANCELLED",
+    REFUSED_STREAM: "UNAVAILABLE",
+    11: "RESOURCE_EXHAUSTED",
+    12: "PERMISSION_DENIED",
+}
 
 _FIRST_WORDS = 100  # characters of a response that is not gRPC's, for an error
 
@@ -63,7 +69,9 @@ class Status(Exception):
         processed: the server may have worked on the call.
     """
 
-    def __init__(self, code: str, details: str, *, local: bool = False, processed: bool = True) -> None:
+    def __init__(
+        self, code: str, details: str, *, local: bool = False, processed: bool = True
+    ) -> None:
         super().__init__(f"{code}: {details}")
         self.code = code
         self.details = details
@@ -76,8 +84,12 @@ class Status(Exception):
         return not self.local and not self.processed
 
 
-def header_block(path: str, authority: str, scheme: str, metadata: Iterable[tuple[str, str]] = ()) -> bytes:
-    """The headers of every call to one method, all but its deadline, as HPACK (RFC 7541) without Huffman coding."""
+def header_block(
+    path: str, authority: str, scheme: str, metadata: Iterable[tuple[str, str]] = ()
+) -> bytes:
+    """The headers of every call to one method, all but its deadline, as HPACK (RFC 7541) without
+    Huffman coding.
+    """
     headers = (
         (":method", "POST"),
         (":scheme", scheme),
@@ -101,7 +113,11 @@ def header(name: str, value: str) -> bytes:
 def timeout_header(seconds: float) -> bytes:
     """`grpc-timeout`, by which the server stops too; at most eight digits and a unit."""
     microseconds = max(1, int(seconds * 1e6))
-    value = b"%du" % microseconds if microseconds < 10**8 else b"%dm" % min(microseconds // 1000, 10**8 - 1)
+    value = (
+        b"%du" % microseconds
+        if microseconds < 10**8
+        else b"%dm" % min(microseconds // 1000, 10**8 - 1)
+    )
     return b"%b%c%b" % (_GRPC_TIMEOUT, len(value), value)
 
 
@@ -113,7 +129,11 @@ def framed(message: Sequence[Buffer]) -> list[Buffer]:
     """
     length = sum(map(len, message))
     if length > MAX_MESSAGE_BYTES:
-        raise Status("INVALID_ARGUMENT", f"image: {length} bytes, more than a message holds (2 GiB)", local=True)
+        raise Status(
+            "INVALID_ARGUMENT",
+            f"image: {length} bytes, more than a message holds (2 GiB)",
+            local=True,
+        )
     return [struct.pack(">BI", 0, length), *message]
 
 
@@ -126,14 +146,19 @@ def reply(stream: Stream) -> memoryview:
     if stream.reset is not None and "grpc-status" not in stream.headers:
         code = _OF_RESET.get(stream.reset, "INTERNAL")
         raise Status(
-            code, f"the server ended the call (HTTP/2 error {stream.reset})", processed=stream.reset != REFUSED_STREAM
+            code,
+            f"the server ended the call (HTTP/2 error {stream.reset})",
+            processed=stream.reset != REFUSED_STREAM,
         )
     number = stream.headers.get("grpc-status")
     if number is None:
         http = stream.headers.get(":status", "none")
         if stream.headers.get("content-type", "").startswith("application/grpc"):
-            # Like a connection that is lost: HAProxy up to 2.9.0 drops trailers now and then (its issue 2388).
-            raise Status("UNAVAILABLE", f"the response ended without grpc-status (HTTP status {http})")
+            # Like a connection that is lost: HAProxy up to 2.9.0 drops trailers now and then (its
+            # issue 2388).
+            raise Status(
+                "UNAVAILABLE", f"the response ended without grpc-status (HTTP status {http})"
+            )
         said = f"no gRPC server answered, but something with HTTP status {http}"
         if words := _first_words(stream.body):
             said += f": {words}"
@@ -141,13 +166,18 @@ def reply(stream: Stream) -> memoryview:
     if number != "0":
         message = unquote(stream.headers.get("grpc-message", ""))
         if number not in _BY_NUMBER:
-            raise Status("UNKNOWN", f"grpc-status {number[:20]!r}: expected 0 to {len(CODES) - 1}; {message}")
+            raise Status(
+                "UNKNOWN", f"grpc-status {number[:20]!r}: expected 0 to {len(CODES) - 1}; {message}"
+            )
         raise Status(_BY_NUMBER[number], message)
     body = stream.body
     if len(body) < 5 or body[0] != 0 or int.from_bytes(body[1:5]) != len(body) - 5:
         if body.startswith(b"\1"):
             encoding = stream.headers.get("grpc-encoding", "unknown")[:20]
-            raise Status("INTERNAL", f"the response is compressed (grpc-encoding {encoding!r}): expected 'identity'")
+            raise Status(
+                "INTERNAL",
+                f"the response is compressed (grpc-encoding {encoding!r}): expected 'identity'",
+            )
         raise Status("INTERNAL", f"expected one uncompressed message, got {len(body)} bytes")
     return memoryview(body)[5:]
 

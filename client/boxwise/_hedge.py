@@ -65,11 +65,15 @@ class Race:
         self._running[connection.fileno()] = (connection, pool, stream)
 
     def _begun(self, connection: Connection) -> Stream | None:
-        """The call, or None while the server has no room for it, so that the other may be asked meanwhile."""
+        """The call, or None while the server has no room for it, so that the other may be asked
+        meanwhile.
+        """
         return connection.begin(self._send.call, self._send.deadline) if connection.room else None
 
     def _readable(self, timeout_s: float) -> list[int]:
-        pending = [number for number, (connection, _, _) in self._running.items() if connection.pending()]
+        pending = [
+            number for number, (connection, _, _) in self._running.items() if connection.pending()
+        ]
         if pending:
             return pending
         poll = select.poll()

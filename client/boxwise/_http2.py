@@ -1,7 +1,9 @@
-"""HTTP/2 (RFC 9113) as unary gRPC calls need it, without I/O: the server's bytes go in, buffers to send come out.
+"""HTTP/2 (RFC 9113) as unary gRPC calls need it, without I/O: the server's bytes go in, buffers to
+send come out.
 
-grpcio spends 0.3 ms of CPU on a call before the first byte of a picture, a thread's queue and its locks among it, and
-copies the picture twice. Here a picture is never copied: its DATA frames are slices of the caller's own buffer.
+grpcio spends 0.3 ms of CPU on a call before the first byte of an image, a thread's queue and its
+locks among it, and copies the image twice. Here an image is never copied: its DATA frames are
+slices of the caller's own buffer.
 """
 
 from __future__ import annotations
@@ -17,7 +19,16 @@ import hpack
 Buffer: TypeAlias = "bytes | bytearray | memoryview"
 
 # Frame types (section 6), flags, settings (6.5.2) and error codes (7), those that a client meets.
-_DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PING, _GOAWAY, _WINDOW_UPDATE, _CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
+_DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PING, _GOAWAY, _WINDOW_UPDATE, _CONTINUATION = (
+    0,
+    1,
+    3,
+    4,
+    6,
+    7,
+    8,
+    9,
+)
 _END_STREAM = _ACK = 0x1
 _END_HEADERS, _PADDED, _PRIORITY = 0x4, 0x8, 0x20
 _TABLE_SIZE, _ENABLE_PUSH, _MAX_STREAMS, _INITIAL_WINDOW, _MAX_FRAME = 1, 2, 3, 4, 5
@@ -37,7 +48,9 @@ MAX_REPLY_BYTES = 2**29
 
 
 class ProtocolError(Exception):
-    """The other side does not speak HTTP/2, or breaks its rules; the connection is of no use any more."""
+    """The other side does not speak HTTP/2, or breaks its rules; the connection is of no use any
+    more.
+    """
 
 
 @dataclass(slots=True, eq=False)
@@ -47,7 +60,8 @@ class Stream:
     Attributes:
         headers: of the reply, then its trailers, by name; a later one wins.
         body: of the reply.
-        reset: the error code that the server ended it with, if it did; REFUSED_STREAM where it never looked at it.
+        reset: the error code that the server ended it with, if it did; REFUSED_STREAM where it
+            never looked at it.
     """
 
     id: int
@@ -62,10 +76,17 @@ class Http2:
     """The client's side of one connection."""
 
     def __init__(self) -> None:
-        settings = {_TABLE_SIZE: 0, _ENABLE_PUSH: 0, _INITIAL_WINDOW: _LARGEST_WINDOW, _MAX_FRAME: _OUR_MAX_FRAME}
+        settings = {
+            _TABLE_SIZE: 0,
+            _ENABLE_PUSH: 0,
+            _INITIAL_WINDOW: _LARGEST_WINDOW,
+            _MAX_FRAME: _OUR_MAX_FRAME,
+        }
         self._output: list[Buffer] = [
             _PREFACE,
-            _frame(_SETTINGS, 0, 0, b"".join(struct.pack(">HI", *each) for each in settings.items())),
+            _frame(
+                _SETTINGS, 0, 0, b"".join(struct.pack(">HI", *each) for each in settings.items())
+            ),
             _window_update(_LARGEST_WINDOW - _DEFAULT_WINDOW),
         ]
         self._input = b""
@@ -79,7 +100,8 @@ class Http2:
         self._max_streams: int | None = None
         self._going_away = False
         self._header_block: tuple[int, int, bytes] | None = None  # stream, flags, fragments
-        # We ask for no table. A block that was read without one always means the same, and servers repeat themselves.
+        # We ask for no table. A block that was read without one always means the same, and servers
+        # repeat themselves.
         self._decoder = hpack.Decoder(max_header_list_size=_LARGEST_HEADERS)
         self._decoded: dict[bytes, dict[str, str]] = {}
 
@@ -104,7 +126,9 @@ class Http2:
         return tuple(self._streams.values())
 
     def open(self, headers: bytes, body: Iterable[Buffer]) -> Stream:
-        """Begin a call: an encoded block of headers, and a body that must not change until it is sent."""
+        """Begin a call: an encoded block of headers, and a body that must not change until it is
+        sent.
+        """
         stream = Stream(self._next_id, self._initial_window, deque(filter(None, body)))
         self._next_id += 2
         self._streams[stream.id] = stream
@@ -209,7 +233,8 @@ class Http2:
     def _decode(self, block: bytes) -> dict[str, str]:
         headers = self._decoded.get(block)
         if headers is None:
-            # Bytes that are not UTF-8 are legal (RFC 9110, 5.5), and no header that is read here has any.
+            # Bytes that are not UTF-8 are legal (RFC 9110, 5.5), and no header that is read here
+            # has any.
             headers = {
                 str(name, "utf-8", "replace"): str(value, "utf-8", "replace")
                 for name, value in self._decoder.decode(block, raw=True)
@@ -224,14 +249,18 @@ class Http2:
         for number, value in struct.iter_unpack(">HI", payload):
             if number == _INITIAL_WINDOW:
                 if value > _LARGEST_WINDOW:
-                    raise ProtocolError(f"an initial window of {value} bytes: expected at most {_LARGEST_WINDOW}")
+                    raise ProtocolError(
+                        f"an initial window of {value} bytes: expected at most {_LARGEST_WINDOW}"
+                    )
                 for stream in self._streams.values():
                     stream.window += value - self._initial_window
                 self._initial_window = value
             elif number == _MAX_FRAME:
                 least, most = _MAX_FRAME_LIMITS
                 if not least <= value <= most:
-                    raise ProtocolError(f"a largest frame of {value} bytes: expected {least} to {most}")
+                    raise ProtocolError(
+                        f"a largest frame of {value} bytes: expected {least} to {most}"
+                    )
                 self._max_frame = value
             elif number == _MAX_STREAMS:
                 self._max_streams = value
@@ -275,7 +304,11 @@ class Http2:
                 if room == 0:
                     room = min(ahead, largest)
                     last = ahead == room and sending == total
-                    frames.append(full if room == largest and not last else _frame_head(room, _DATA, last, stream.id))
+                    frames.append(
+                        full
+                        if room == largest and not last
+                        else _frame_head(room, _DATA, last, stream.id)
+                    )
                 end = min(length, at + room)
                 frames.append(piece[at:end])
                 room -= end - at
@@ -288,7 +321,8 @@ class Http2:
     def _end(self, stream: Stream) -> None:
         del self._streams[stream.id]
         self._ended.append(stream)
-        if stream.unsent and stream.reset is None:  # answered before it had heard all: say that no more comes
+        # Answered before it had heard all: say that no more comes.
+        if stream.unsent and stream.reset is None:
             self._output.append(_frame(_RST_STREAM, 0, stream.id, struct.pack(">I", CANCEL)))
 
 

@@ -1,4 +1,4 @@
-"""What `predict` accepts as a picture, and the tensor that it is sent as."""
+"""What `predict` accepts as an image, and the tensor that it is sent as."""
 
 from __future__ import annotations
 
@@ -22,16 +22,35 @@ if TYPE_CHECKING:  # Pillow is imported where it is used: most callers send file
     from PIL import Image
 
 ImageLike: TypeAlias = (
-    "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | NDArray[np.uint8] | Image.Image"
+    "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | NDArray[np.uint8] | "
+    "Image.Image"
 )
-"""A path, an encoded file or its bytes, uint8 [height, width, 3] RGB or [height, width] grey, or a PIL image."""
+"""A path, an encoded file or its bytes, uint8 [height, width, 3] RGB or [height, width] grey, or a
+PIL image.
+"""
 
 Transfer: TypeAlias = Literal["auto", "encoded", "raw", "shm"]
-"""How pixels travel: as a JPEG, as they are, through shared memory, or "auto", raw to this machine and else encoded."""
+"""How pixels travel: as a JPEG, as they are, through shared memory, or "auto", raw to this machine
+and else encoded.
+"""
 
 # Files that Pillow opens, by what they are usually called.
 IMAGE_SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif", ".avif"),
+    *(
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".mpo",
+        ".png",
+        ".webp",
+        ".bmp",
+        ".dib",
+        ".tif",
+        ".tiff",
+        ".gif",
+        ".avif",
+    ),
     *(".heic", ".heif", ".jp2", ".j2k", ".ppm", ".pgm", ".pnm", ".tga"),
 )
 
@@ -42,25 +61,30 @@ _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 # The brand that follows `ftyp` -> what Pillow calls the format.
 _BRANDS: dict[bytes, str] = {**dict.fromkeys(_HEIC, "HEIF"), b"avif": "AVIF", b"avis": "AVIF"}
 # What the bytes of an image or a PDF begin with in base64.
-_BASE64 = re.compile(r"(?:/9j/|iVBORw0KGgo|R0lGOD|UklGR|Qk|SUkq|TU0A|AAAA|JVBERi0)[A-Za-z0-9+/_\-\s]{60,}={0,2}\s*")
+_BASE64 = re.compile(
+    r"(?:/9j/|iVBORw0KGgo|R0lGOD|UklGR|Qk|SUkq|TU0A|AAAA|JVBERi0)[A-Za-z0-9+/_\-\s]{60,}={0,2}\s*"
+)
 
 
 def to_tensor(image: ImageLike, *, encode: bool = False, max_pixels: int | None = None) -> Tensor:
-    """The tensor that a picture is sent as.
+    """The tensor that an image is sent as.
 
-    JPEG, PNG, WebP and BMP files become `image` UINT8 [bytes], as they are, and are decoded by the server. Files of
-    other formats are decoded here, where Pillow can, and become `frame`, or a PNG where they are to be encoded. Arrays
-    and PIL images become `frame` UINT8 [height, width, 3] RGB, or `image` where they are to be encoded; a PIL image as
-    a viewer would show it. The tensor is a view of the caller's own memory wherever it can be.
+    JPEG, PNG, WebP and BMP files become `image` UINT8 [bytes], as they are, and are decoded by the
+    server. Files of other formats are decoded here, where Pillow can, and become `frame`, or a PNG
+    where they are to be encoded. Arrays and PIL images become `frame` UINT8 [height, width, 3] RGB,
+    or `image` where they are to be encoded; a PIL image as a viewer would show it. The tensor is a
+    view of the caller's own memory wherever it can be.
 
     Args:
-        image: the picture.
-        encode: send pixels as a JPEG, see `JPEG_QUALITY`, and those of a file that is decoded here as a PNG.
-        max_pixels: the most that a file may have that is decoded here; None where the server's limit is not known yet.
+        image: the image.
+        encode: send pixels as a JPEG, see `JPEG_QUALITY`, and those of a file that is decoded here
+            as a PNG.
+        max_pixels: the most that a file may have that is decoded here; None where the server's
+            limit is not known yet.
 
     Raises:
-        InvalidImage: a file that can not be read or decoded, an array that is not RGB or grey in uint8, a PIL image
-            whose values may mean several things, or another type.
+        InvalidImage: a file that cannot be read or decoded, an array that is not RGB or grey in
+            uint8, a PIL image whose values may mean several things, or another type.
     """
     match image:
         case str() | os.PathLike():
@@ -83,21 +107,23 @@ def to_tensor(image: ImageLike, *, encode: bool = False, max_pixels: int | None 
     )
 
 
-def to_pil(picture: Tensor) -> Image.Image:
-    """The picture in a tensor of `to_tensor`, as the server sees it: RGB, EXIF orientation applied.
+def to_pil(tensor: Tensor) -> Image.Image:
+    """The image in a tensor of `to_tensor`, as the server sees it: RGB, EXIF orientation applied.
 
     Raises:
         InvalidImage: the file is not one that Pillow can decode.
     """
     from PIL import Image
 
-    if picture.name == "frame":
-        height, width, _ = picture.shape
-        return Image.frombytes("RGB", (width, height), picture.payload)
+    if tensor.name == "frame":
+        height, width, _ = tensor.shape
+        return Image.frombytes("RGB", (width, height), tensor.payload)
     try:
-        opened = Image.open(io.BytesIO(picture.payload))
+        opened = Image.open(io.BytesIO(tensor.payload))
     except (OSError, ValueError) as error:
-        raise InvalidImage(f"image: not a picture that can be drawn on ({shortened(error)})") from error
+        raise InvalidImage(
+            f"image: not an image that can be drawn on ({shortened(error)})"
+        ) from error
     return Image.fromarray(_shown(opened))
 
 
@@ -115,7 +141,8 @@ def _is_served(content: Buffer) -> bool:
 
 
 def open_image(file: str | os.PathLike[str] | BinaryIO) -> Image.Image:
-    """Open an image with Pillow, HEIC too where the extra for it is installed; no pixel is decoded yet.
+    """Open an image with Pillow, HEIC too where the extra for it is installed; no pixel is decoded
+    yet.
 
     PostScript is left out: Pillow would run Ghostscript on it.
 
@@ -139,7 +166,9 @@ def _formats() -> tuple[str, ...]:
 
 
 def _heif() -> Any:
-    """What reads HEIC: the extra's, or the larger package of the same authors where that is installed."""
+    """What reads HEIC: the extra's, or the larger package of the same authors where that is
+    installed.
+    """
     try:
         import pi_heif
     except ImportError:
@@ -154,7 +183,8 @@ def _read(path: str | os.PathLike[str]) -> bytes:
         name = os.fspath(path)
         if what := _no_path(name):
             raise InvalidImage(
-                f"image: a str is the path of a file, and this one of {len(name)} characters is {what}"
+                f"image: a str is the path of a file, and this one of {len(name)} "
+                f"characters is {what}"
             ) from None
         why = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise InvalidImage(f"image: cannot read {shortened(name)}: {shortened(why)}") from None
@@ -174,12 +204,17 @@ def _no_path(name: str) -> str | None:
 def _read_open(file: Any) -> bytes:
     content = file.read()
     if not isinstance(content, bytes):
-        raise InvalidImage(f"image: expected a file opened in binary mode ('rb'), read {type(content).__name__} of it")
+        raise InvalidImage(
+            "image: expected a file opened in binary mode ('rb'), read "
+            f"{type(content).__name__} of it"
+        )
     return content
 
 
 def _file(content: bytes | bytearray | memoryview, encode: bool, max_pixels: int | None) -> Tensor:
-    """A file as it is, or its pixels where the server does not decode it and Pillow does; else the server names it."""
+    """A file as it is, or its pixels where the server does not decode it and Pillow does; else the
+    server names it.
+    """
     if not len(content) or _is_served(content):
         return _encoded(content)
     try:
@@ -200,7 +235,8 @@ def _file(content: bytes | bytearray | memoryview, encode: bool, max_pixels: int
     width, height = opened.size
     if max_pixels is not None and width * height > max_pixels:
         raise InvalidImage(
-            f"image: {width} x {height} is {width * height / 1e6:.1f} megapixels; at most {max_pixels / 1e6:g} are "
+            f"image: {width} x {height} is {width * height / 1e6:.1f} megapixels; at most "
+            f"{max_pixels / 1e6:g} are "
             "accepted, so make it smaller before sending it"
         )
     pixels = _shown(opened)
@@ -232,55 +268,60 @@ def _pixels(pixels: NDArray[np.uint8], encode: bool) -> Tensor:
 
 def _rgb(array: NDArray[Any]) -> NDArray[np.uint8]:
     if array.dtype != np.uint8:
-        mend = "scale it to 0..255 and use .astype(np.uint8)"
+        fix = "scale it to 0..255 and use .astype(np.uint8)"
     elif array.ndim == 2:
         return np.repeat(array[..., np.newaxis], 3, axis=2)
     elif array.ndim == 3 and array.shape[2] == 3:
         return array
     elif array.ndim == 3 and array.shape[2] == 4:
-        mend = "drop the alpha channel with image[..., :3]"
+        fix = "drop the alpha channel with image[..., :3]"
     else:
-        mend = "send one picture at a time, channels last"
+        fix = "send one image at a time, channels last"
     raise InvalidImage(
         f"image: expected uint8 [height, width, 3] RGB or [height, width] grey, "
-        f"got {array.dtype} {list(array.shape)}: {mend}"
+        f"got {array.dtype} {list(array.shape)}: {fix}"
     )
 
 
-def _shown(picture: Image.Image) -> NDArray[np.uint8]:
+def _shown(opened: Image.Image) -> NDArray[np.uint8]:
     """uint8 [height, width, 3] RGB as a viewer shows it, by the rules of the server.
 
-    Upright, 16 bits cut to their high 8, transparency laid on white; of an animation, the first frame.
+    Upright, 16 bits cut to their high 8, transparency laid on white; of an animation, the first
+    frame.
 
     Raises:
-        InvalidImage: the file behind it is truncated or corrupt, or its values may mean several things.
+        InvalidImage: the file behind it is truncated or corrupt, or its values may mean several
+            things.
     """
     try:
-        return _as_shown(picture)
+        return _as_shown(opened)
     except InvalidImage:
         raise
     except Exception as error:  # decoders raise OSError, SyntaxError, struct.error and more
-        kind = f"{picture.format} file" if picture.format else f"PIL image of mode {picture.mode}"
-        raise InvalidImage(f"image: the {kind} is truncated or corrupt ({shortened(error)})") from error
+        kind = f"{opened.format} file" if opened.format else f"PIL image of mode {opened.mode}"
+        raise InvalidImage(
+            f"image: the {kind} is truncated or corrupt ({shortened(error)})"
+        ) from error
 
 
-def _as_shown(picture: Image.Image) -> NDArray[np.uint8]:
+def _as_shown(opened: Image.Image) -> NDArray[np.uint8]:
     from PIL import Image, ImageOps
 
-    picture = ImageOps.exif_transpose(picture)
-    if picture.mode == "F" or picture.mode.startswith("I"):
-        return _rgb(_to_8_bits(np.asarray(picture), picture.mode))
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    return np.asarray(picture.convert("RGB"))
+    opened = ImageOps.exif_transpose(opened)
+    if opened.mode == "F" or opened.mode.startswith("I"):
+        return _rgb(_to_8_bits(np.asarray(opened), opened.mode))
+    if opened.has_transparency_data:
+        opened = opened.convert("RGBA")
+        opened = Image.alpha_composite(Image.new("RGBA", opened.size, "white"), opened)
+    return np.asarray(opened.convert("RGB"))
 
 
 def _to_8_bits(values: NDArray[Any], mode: str) -> NDArray[np.uint8]:
     """Grey of more than 8 bits, or of floats, as uint8.
 
-    PIL does not say which value is white: 1, 255 or 65535 may be. One fits where the brightest value of the image is
-    between a sixteenth of it and itself; where none does, the image would be nearly black, or is scaled in another way.
+    PIL does not say which value is white: 1, 255 or 65535 may be. One fits where the brightest
+    value of the image is between a sixteenth of it and itself; where none does, the image would be
+    nearly black, or is scaled in another way.
 
     Args:
         values: [height, width], of any type.
@@ -302,7 +343,9 @@ def _to_8_bits(values: NDArray[Any], mode: str) -> NDArray[np.uint8]:
         scaled: NDArray[np.uint8] = np.rint(values * (255 / white)).astype(np.uint8)
         return scaled
     raise InvalidImage(
-        f"image: mode {mode} with values from {lowest:g} to {brightest:g}: either it is nearly black, or its white is "
-        f"not {' or '.join(map(str, whites))}; with `white` the value of white (1, 255, 4095, 65535), send uint8: "
+        f"image: mode {mode} with values from {lowest:g} to {brightest:g}: either it is "
+        "nearly black, or its white is "
+        f"not {' or '.join(map(str, whites))}; with `white` the value of white (1, 255, "
+        "4095, 65535), send uint8: "
         "np.clip(np.asarray(image) * (255 / white), 0, 255).astype(np.uint8)"
     )

@@ -44,8 +44,8 @@ class ClassifierInfo:
 class PipelineInfo:
     """A pipeline as its server describes it.
 
-    `detector` is None where the classifiers are asked about the whole picture. `limits` holds what is refused
-    (`max_pixels`, ...), `digests` what was published, by name.
+    `detector` is None where the classifiers are asked about the whole image. `limits` holds what is
+    refused (`max_pixels`, ...), `digests` what was published, by name.
     """
 
     contract: int
@@ -60,14 +60,16 @@ class PipelineInfo:
         """Parse the document; keys that this client does not know are left alone.
 
         Raises:
-            ContractMismatch: another version of the contract, or a document that is not what version 1 promises.
+            ContractMismatch: another version of the contract, or a document that is not what
+                version 1 promises.
         """
         try:
             fields = json.loads(document)
             contract = fields["contract"]
             if contract != CONTRACT:
                 raise ContractMismatch(
-                    f"pipeline {fields.get('pipeline')!r} speaks version {contract} of the tensor contract, and this "
+                    f"pipeline {fields.get('pipeline')!r} speaks version {contract} of the "
+                    "tensor contract, and this "
                     f"client version {CONTRACT}: install a boxwise that speaks the server's"
                 )
             return cls(
@@ -80,12 +82,15 @@ class PipelineInfo:
             )
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ContractMismatch(
-                f"the pipeline's info is not a document of version {CONTRACT} of the tensor contract "
+                f"the pipeline's info is not a document of version {CONTRACT} of the tensor "
+                "contract "
                 f"({type(error).__name__}: {error})"
             ) from error
 
     def class_name(self, class_id: int) -> str:
-        """The name of a detector class; "image" for -1, the whole picture where there is no detector."""
+        """The name of a detector class; "image" for -1,
+        the whole image where there is no detector.
+        """
         if class_id < 0:
             return "image"
         return _name(self.detector.labels if self.detector else (), class_id)

@@ -1,4 +1,5 @@
-"""Results in other libraries' types and back, without loss; each library is imported when it is used.
+"""Results in other libraries' types and back, without loss; each library is imported when it is
+used.
 
 The ways back answer with the columns of the contract, as `Result.from_arrays` takes them.
 """
@@ -39,23 +40,41 @@ def to_supervision(result: Result) -> Any:
 def from_supervision(detections: Any, info: PipelineInfo) -> Columns:
     """The columns in what `to_supervision` made, or a filter of it."""
     if "image_size" not in detections.metadata:
-        raise InvalidArgument("detections: expected metadata['image_size'], as Result.to_supervision writes it")
-    columns = _columns(detections.xyxy, detections.confidence, detections.class_id, detections.metadata["image_size"])
+        raise InvalidArgument(
+            "detections: expected metadata['image_size'], as Result.to_supervision writes it"
+        )
+    columns = _columns(
+        detections.xyxy,
+        detections.confidence,
+        detections.class_id,
+        detections.metadata["image_size"],
+    )
     for each in info.classifiers:
         for suffix, dtype in (("ids", np.int32), ("scores", np.float32)):
             name = f"{each.name}_{suffix}"
             empty = np.empty((0, each.top_k))
-            columns[name] = np.asarray(detections.data.get(name, empty), dtype).reshape(-1, each.top_k)
+            columns[name] = np.asarray(detections.data.get(name, empty), dtype).reshape(
+                -1, each.top_k
+            )
     return columns
 
 
-def to_coco(result: Result, image_id: int, category_ids: Sequence[int] | None) -> list[dict[str, Any]]:
-    """https://cocodataset.org/#format-results; labels are an extra key. In float64, so that x + width is x2 again."""
+def to_coco(
+    result: Result, image_id: int, category_ids: Sequence[int] | None
+) -> list[dict[str, Any]]:
+    """https://cocodataset.org/#format-results; labels are an extra key. In float64, so that x +
+    width is x2 again.
+    """
     return [
         {
             "image_id": image_id,
             "category_id": row.class_id if category_ids is None else category_ids[row.class_id],
-            "bbox": [row.xyxy[0], row.xyxy[1], row.xyxy[2] - row.xyxy[0], row.xyxy[3] - row.xyxy[1]],
+            "bbox": [
+                row.xyxy[0],
+                row.xyxy[1],
+                row.xyxy[2] - row.xyxy[0],
+                row.xyxy[3] - row.xyxy[1],
+            ],
             "score": row.confidence,
             "labels": row.to_dict()["labels"],
         }
@@ -69,10 +88,20 @@ def from_coco(
     image_size: tuple[int, int],
     category_ids: Sequence[int] | None,
 ) -> Columns:
-    """The columns in COCO results of one picture."""
-    classes = {category: index for index, category in enumerate(category_ids)} if category_ids is not None else None
-    boxes = [(x, y, x + width, y + height) for x, y, width, height in (each["bbox"] for each in annotations)]
-    ids = [each["category_id"] if classes is None else classes[each["category_id"]] for each in annotations]
+    """The columns in COCO results of one image."""
+    classes = (
+        {category: index for index, category in enumerate(category_ids)}
+        if category_ids is not None
+        else None
+    )
+    boxes = [
+        (x, y, x + width, y + height)
+        for x, y, width, height in (each["bbox"] for each in annotations)
+    ]
+    ids = [
+        each["category_id"] if classes is None else classes[each["category_id"]]
+        for each in annotations
+    ]
     columns = _columns(boxes, [each["score"] for each in annotations], ids, image_size)
     return columns | _labels([each.get("labels", {}) for each in annotations], info)
 
@@ -90,9 +119,11 @@ def from_dict(document: Mapping[str, Any], info: PipelineInfo) -> Columns:
 
 
 def to_pandas(result: Result) -> Any:
-    """`pandas.DataFrame`; the size of the picture is in its `attrs`."""
+    """`pandas.DataFrame`; the size of the image is in its `attrs`."""
     pandas = _import("pandas")
-    columns: dict[str, Any] = {name: result.xyxy[:, i].copy() for i, name in enumerate(("x1", "y1", "x2", "y2"))}
+    columns: dict[str, Any] = {
+        name: result.xyxy[:, i].copy() for i, name in enumerate(("x1", "y1", "x2", "y2"))
+    }
     columns["confidence"] = result.confidence.copy()
     columns["class_id"] = result.class_id.copy()
     columns["class_name"] = [each.class_name for each in result]
@@ -100,7 +131,9 @@ def to_pandas(result: Result) -> Any:
         ids, scores = result.label_ids[classifier.name], result.label_scores[classifier.name]
         for rank in range(ids.shape[1]):
             suffix = f"_{rank + 1}" if rank else ""
-            names = [classifier.label_name(each) if each >= 0 else None for each in ids[:, rank].tolist()]
+            names = [
+                classifier.label_name(each) if each >= 0 else None for each in ids[:, rank].tolist()
+            ]
             columns[f"{classifier.name}_id{suffix}"] = ids[:, rank].copy()
             columns[f"{classifier.name}_label{suffix}"] = names
             columns[f"{classifier.name}_score{suffix}"] = scores[:, rank].copy()
@@ -114,7 +147,12 @@ def from_pandas(frame: Any, info: PipelineInfo) -> Columns:
     if "image_size" not in frame.attrs:
         raise InvalidArgument("frame: expected attrs['image_size'], as Result.to_pandas writes it")
     boxes = frame[["x1", "y1", "x2", "y2"]].to_numpy()
-    columns = _columns(boxes, frame["confidence"].to_numpy(), frame["class_id"].to_numpy(), frame.attrs["image_size"])
+    columns = _columns(
+        boxes,
+        frame["confidence"].to_numpy(),
+        frame["class_id"].to_numpy(),
+        frame.attrs["image_size"],
+    )
     for each in info.classifiers:
         suffixes = ["", *(f"_{rank}" for rank in range(2, each.top_k + 1))]
         ids = [frame[f"{each.name}_id{suffix}"].to_numpy() for suffix in suffixes]
@@ -133,7 +171,9 @@ def _columns(boxes: Any, scores: Any, class_ids: Any, image_size: Any) -> Column
     }
 
 
-def _labels(rows: Sequence[Mapping[str, Sequence[Mapping[str, Any]]]], info: PipelineInfo) -> Columns:
+def _labels(
+    rows: Sequence[Mapping[str, Sequence[Mapping[str, Any]]]], info: PipelineInfo
+) -> Columns:
     """Ids and scores of each classifier, padded to its k with -1 and 0."""
     columns: Columns = {}
     for each in info.classifiers:

@@ -1,4 +1,6 @@
-"""When a request is sent again: after a failure, or beside one that is slow. Numbers only; nothing here waits."""
+"""When a request is sent again: after a failure, or beside one that is slow. Numbers only; nothing
+here waits.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,8 @@ from dataclasses import dataclass
 
 # A client that has sent nothing yet may still try again so many times.
 _RESERVE = 10.0
-# Unspent budget is kept for so many requests' worth, or a burst of failures after a quiet hour would double the load.
+# Unspent budget is kept for so many requests' worth, or a burst of failures after a quiet hour
+# would double the load.
 _LARGEST_RESERVE = 100.0
 _SAMPLES = 256  # latencies that a percentile is taken of
 _ENOUGH = 32
@@ -20,16 +23,19 @@ _EVERY = 16  # requests between two looks at the percentile
 class Retry:
     """How often a request is sent again after its connection failed, always within its deadline.
 
-    Detection has no side effects, so that sending a request twice is safe. Only connections are tried again; what a
-    server answered is not, an overload least of all.
+    Detection has no side effects, so that sending a request twice is safe. Only connections are
+    tried again; what a server answered is not, an overload least of all.
 
     Attributes:
         attempts: at most, the first one among them; 1 for no retries.
-        backoff_s: the first pause is a random part of it, and each one after that of twice as much ("full jitter",
-            https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/). Another server is tried at once.
+        backoff_s: the first pause is a random part of it, and each one after that of twice as much
+            ("full jitter",
+            https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/). Another
+            server is tried at once.
         max_backoff_s: no pause is longer.
-        budget: requests that are sent again, as a part of all; over it, errors are raised at once. Going to another
-            server is free where the first could not be reached: that is no more load.
+        budget: requests that are sent again, as a part of all; over it, errors are raised at once.
+            Going to another server is free where the first could not be reached: that is no more
+                load.
     """
 
     attempts: int = 4
@@ -45,7 +51,8 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Hedge:
-    """Ask a second server when the first is slow; the first answer counts, the other call is cancelled.
+    """Ask a second server when the first is slow; the first answer counts, the other call is
+    cancelled.
 
     It needs several servers, and spends the budget of `Retry`.
 

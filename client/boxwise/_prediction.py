@@ -40,7 +40,9 @@ class Prediction:
         return self._future.done()
 
     def cancel(self) -> bool:
-        """End the call, on the server too: stages that have not begun do not run. False where it was over already."""
+        """End the call, on the server too: stages that have not begun do not run. False where it
+        was over already.
+        """
         if self._future.done():
             return False
         self._future.cancel()

@@ -1,7 +1,9 @@
-"""Triton's gRPC protocol: the paths of the calls, and the messages, as far as this client speaks it.
+"""Triton's gRPC protocol: the paths of the calls, and the messages, as far as this client speaks
+it.
 
-`inference.proto` beside this file says the same for other languages; a test compares the two. The classes live in a
-pool of their own, so that tritonclient's, which have the same names, can be imported in the same process.
+`inference.proto` beside this file says the same for other languages; a test compares the two. The
+classes live in a pool of their own, so that tritonclient's, which have the same names, can be
+imported in the same process.
 """
 
 from __future__ import annotations
@@ -67,7 +69,8 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
 
 @cache
 def messages() -> Any:
-    """The classes of the messages by their names (`messages().ModelInferRequest`), made when first needed.
+    """The classes of the messages by their names (`messages().ModelInferRequest`), made when first
+    needed.
 
     `DecodeError` is what their `FromString` raises.
     """
@@ -75,7 +78,9 @@ def messages() -> Any:
     from google.protobuf.message import DecodeError
 
     field_type = descriptor_pb2.FieldDescriptorProto
-    file = descriptor_pb2.FileDescriptorProto(name="boxwise/inference.proto", package="inference", syntax="proto3")
+    file = descriptor_pb2.FileDescriptorProto(
+        name="boxwise/inference.proto", package="inference", syntax="proto3"
+    )
     for message_name, fields in _MESSAGES.items():
         message = file.message_type.add(name=message_name)
         for name, (number, kind) in fields.items():
@@ -86,8 +91,18 @@ def messages() -> Any:
             if kind.endswith("}"):
                 entry = message.nested_type.add(name=f"{name.title()}Entry")
                 entry.options.map_entry = True
-                entry.field.add(name="key", number=1, type=field_type.TYPE_STRING, label=field_type.LABEL_OPTIONAL)
-                entry.field.add(name="value", number=2, type_name=f".inference.{of}", label=field_type.LABEL_OPTIONAL)
+                entry.field.add(
+                    name="key",
+                    number=1,
+                    type=field_type.TYPE_STRING,
+                    label=field_type.LABEL_OPTIONAL,
+                )
+                entry.field.add(
+                    name="value",
+                    number=2,
+                    type_name=f".inference.{of}",
+                    label=field_type.LABEL_OPTIONAL,
+                )
                 entry.field[1].type = field_type.TYPE_MESSAGE
                 of = f"{message_name}.{name.title()}Entry"
             if of[0].isupper():

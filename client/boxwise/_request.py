@@ -1,8 +1,9 @@
-"""Tensors become a serialised `ModelInferRequest`: header by protobuf, and the payloads behind it, not copied.
+"""Tensors become a serialised `ModelInferRequest`: header by protobuf, and the payloads behind it,
+not copied.
 
-protobuf would copy each payload twice, once into the message and once out of it: 19 ms for a raw 1080p frame. The wire
-format allows it: `raw_input_contents` has the highest field number, so its entries follow the rest of the message, each
-as tag, length, bytes.
+protobuf would copy each payload twice, once into the message and once out of it: 19 ms for a raw
+1080p frame. The wire format allows it: `raw_input_contents` has the highest field number, so its
+entries follow the rest of the message, each as tag, length, bytes.
 """
 
 from __future__ import annotations
@@ -37,7 +38,12 @@ class Options(TypedDict, total=False):
     class_filter: Sequence[int] | None
 
 
-_DATATYPES = {"score_threshold": "FP32", "iou_threshold": "FP32", "max_detections": "INT32", "class_filter": "INT32"}
+_DATATYPES = {
+    "score_threshold": "FP32",
+    "iou_threshold": "FP32",
+    "max_detections": "INT32",
+    "class_filter": "INT32",
+}
 
 
 class Slot(NamedTuple):
@@ -49,7 +55,9 @@ class Slot(NamedTuple):
 
 
 class Tensor(NamedTuple):
-    """One input as the server sees it; `payload` is the bytes of its elements, C-contiguous and little-endian."""
+    """One input as the server sees it; `payload` is the bytes of its elements, C-contiguous and
+    little-endian.
+    """
 
     name: str
     datatype: str
@@ -60,7 +68,8 @@ class Tensor(NamedTuple):
 def infer_request(
     model: str, tensors: Iterable[Tensor], *, request_id: str = "", slot: Slot | None = None
 ) -> list[Buffer]:
-    """A serialised `ModelInferRequest`, in pieces; joined, byte for byte what tritonclient sends for these inputs.
+    """A serialised `ModelInferRequest`, in pieces; joined, byte for byte what tritonclient sends
+    for these inputs.
 
     Args:
         model: that is asked.
@@ -94,26 +103,27 @@ def info_request(pipeline: str) -> list[Buffer]:
 
 def predict_request(
     pipeline: str,
-    picture: Tensor,
+    image: Tensor,
     options: Options | None = None,
     *,
     request_id: str = "",
     slot: Slot | None = None,
 ) -> list[Buffer]:
-    """Asks a pipeline about one picture.
+    """Asks a pipeline about one image.
 
     Args:
         pipeline: its name.
-        picture: `image` UINT8 [bytes], or `frame` UINT8 [height, width, 3], as `boxwise._image.to_tensor` makes them.
+        image: `image` UINT8 [bytes], or `frame` UINT8 [height, width, 3], as
+            `boxwise._image.to_tensor` makes them.
         options: of this request.
         request_id: see `infer_request`.
-        slot: where the picture lies in shared memory.
+        slot: where the image lies in shared memory.
 
     Raises:
-        InvalidArgument: an argument is not a number, or one that its tensor can not hold.
+        InvalidArgument: an argument is not a number, or one that its tensor cannot hold.
     """
-    model = pipeline if picture.name == "image" else f"{pipeline}_raw"
-    tensors = [picture]
+    model = pipeline if image.name == "image" else f"{pipeline}_raw"
+    tensors = [image]
     for name, value in (options or {}).items():
         if value is not None:
             tensors.append(_option(name, cast("float | Sequence[int]", value)))

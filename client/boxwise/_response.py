@@ -19,8 +19,8 @@ def arrays(response: Any) -> dict[str, NDArray[Any]]:
     """The outputs of a `ModelInferResponse` by name: read-only, not copied out of the reply.
 
     Raises:
-        ContractMismatch: an output of a type that the contract does not have, or of more or fewer bytes than its
-            shape says.
+        ContractMismatch: an output of a type that the contract does not have, or of more or fewer
+            bytes than its shape says.
     """
     found: dict[str, NDArray[Any]] = {}
     for output, content in _outputs(response):
@@ -46,11 +46,15 @@ def text(response: Any, name: str) -> str:
     """
     found = [each for each in _outputs(response) if each[0].name == name]
     if not found:
-        raise ContractMismatch(f"{response.model_name} answers without {name!r}, so it is no boxwise pipeline")
+        raise ContractMismatch(
+            f"{response.model_name} answers without {name!r}, so it is no boxwise pipeline"
+        )
     output, content = found[-1]
     shape = list(output.shape)
     if output.datatype != "BYTES" or math.prod(shape) != 1 or len(content) < 4:
-        raise ContractMismatch(f"{name}: expected BYTES [1], got {output.datatype} {shape} of {len(content)} bytes")
+        raise ContractMismatch(
+            f"{name}: expected BYTES [1], got {output.datatype} {shape} of {len(content)} bytes"
+        )
     (length,) = struct.unpack_from("<I", content)
     try:
         return content[4 : 4 + length].decode()
@@ -60,7 +64,9 @@ def text(response: Any, name: str) -> str:
 
 def _mismatch(name: str, datatype: str, shape: tuple[int, ...], content: bytes) -> ContractMismatch:
     needed = math.prod(shape) * _DTYPES[datatype].itemsize
-    return ContractMismatch(f"{name}: {datatype} {list(shape)} needs {needed} bytes, got {len(content)}")
+    return ContractMismatch(
+        f"{name}: {datatype} {list(shape)} needs {needed} bytes, got {len(content)}"
+    )
 
 
 def _outputs(response: Any) -> Iterator[tuple[Any, bytes]]:
@@ -68,7 +74,8 @@ def _outputs(response: Any) -> Iterator[tuple[Any, bytes]]:
     outputs, contents = response.outputs, response.raw_output_contents
     if len(outputs) != len(contents):
         raise ContractMismatch(
-            f"{response.model_name} answers with {len(outputs)} outputs but {len(contents)} raw contents; "
+            f"{response.model_name} answers with {len(outputs)} outputs but {len(contents)} "
+            "raw contents; "
             "expected one for each"
         )
     return zip(outputs, contents, strict=True)

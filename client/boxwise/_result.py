@@ -1,4 +1,6 @@
-"""What comes back of one picture: columns as numpy arrays, rows to iterate, names from the server's own labels."""
+"""What comes back of one image: columns as numpy arrays, rows to iterate, names from the server's
+own labels.
+"""
 
 from __future__ import annotations
 
@@ -38,11 +40,12 @@ class Detection:
     """One object.
 
     Attributes:
-        xyxy: x1, y1, x2, y2 in pixels of the picture as shown.
+        xyxy: x1, y1, x2, y2 in pixels of the image as shown.
         confidence: the detector's score, from 0 to 1.
         class_id: an index into the detector's labels; -1 where there is no detector.
         class_name: the name there; "image" where there is no detector.
-        labels: for each classifier that was asked about this object its labels, best first; empty for the others.
+        labels: for each classifier that was asked about this object its labels, best first; empty
+            for the others.
     """
 
     xyxy: tuple[float, float, float, float]
@@ -65,7 +68,9 @@ class Detection:
             "class_id": self.class_id,
             "class_name": self.class_name,
             "labels": {
-                classifier: [{"id": label.id, "name": label.name, "score": label.score} for label in labels]
+                classifier: [
+                    {"id": label.id, "name": label.name, "score": label.score} for label in labels
+                ]
                 for classifier, labels in self.labels.items()
             },
         }
@@ -75,11 +80,12 @@ class Detection:
 class Timings:
     """Where the time of one call went, in seconds.
 
-    Triton tells gRPC clients nothing of its queues and computing per request; its traces and metrics do, and a trace
-    goes on in them (docs/sdk.md).
+    Triton tells gRPC clients nothing of its queues and computing per request; its traces and
+    metrics do, and a trace goes on in them (docs/sdk.md).
 
     Attributes:
-        encode_s: reading or encoding the picture and writing the request; the first call's `info` too.
+        encode_s: reading or encoding the image and writing the request; the first call's `info`
+            too.
         wait_s: from sending it to the reply, retries and their pauses included.
         decode_s: reading the reply.
         attempts: times it was sent, hedges included.
@@ -93,16 +99,18 @@ class Timings:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Result:
-    """Every object in one picture, best score first: a sequence of `Detection`, and the same as read-only columns.
+    """Every object in one image, best score first: a sequence of `Detection`, and the same as
+    read-only columns.
 
-    It keeps what was sent of the picture, for `draw`.
+    It keeps what was sent of the image, for `draw`.
 
     Attributes:
-        xyxy: float32 [n, 4], x1 y1 x2 y2 in pixels of the picture as shown.
+        xyxy: float32 [n, 4], x1 y1 x2 y2 in pixels of the image as shown.
         confidence: float32 [n], the detector's scores.
         class_id: int32 [n], indices into `info.detector.labels`; -1 where there is no detector.
-        image_size: height and width of the picture as shown.
-        label_ids: for each classifier int32 [n, k]; -1 where it was not asked or has no more to say.
+        image_size: height and width of the image as shown.
+        label_ids: for each classifier int32 [n, k]; -1 where it was not asked or has no more to
+            say.
         label_scores: for each classifier float32 [n, k].
         info: the pipeline that answered.
         timings: of the call; None where the result was not made by one.
@@ -115,7 +123,7 @@ class Result:
     label_ids: Mapping[str, NDArray[np.int32]]
     label_scores: Mapping[str, NDArray[np.float32]]
     info: PipelineInfo
-    _picture: Tensor | None = None
+    _source: Tensor | None = None
     timings: Timings | None = None
 
     @classmethod
@@ -123,27 +131,33 @@ class Result:
         cls,
         arrays: Mapping[str, NDArray[Any]],
         info: PipelineInfo,
-        picture: Tensor | None = None,
+        source: Tensor | None = None,
         timings: Timings | None = None,
     ) -> Result:
         """The result in the outputs of a pipeline, by their names in the contract.
 
         Raises:
-            ContractMismatch: an output is missing, or does not have the shape that the contract gives it.
+            ContractMismatch: an output is missing, or does not have the shape that the contract
+                gives it.
         """
         boxes = _column(arrays, "boxes", (None, 4))
         n = len(boxes)
         height, width = _column(arrays, "image_size", (2,)).tolist()
-        label_ids = {each.name: _column(arrays, f"{each.name}_ids", (n, None)) for each in info.classifiers}
+        label_ids = {
+            each.name: _column(arrays, f"{each.name}_ids", (n, None)) for each in info.classifiers
+        }
         return cls(
             xyxy=boxes,
             confidence=_column(arrays, "scores", (n,)),
             class_id=_column(arrays, "class_ids", (n,)),
             image_size=(height, width),
             label_ids=label_ids,
-            label_scores={name: _column(arrays, f"{name}_scores", ids.shape) for name, ids in label_ids.items()},
+            label_scores={
+                name: _column(arrays, f"{name}_scores", ids.shape)
+                for name, ids in label_ids.items()
+            },
             info=info,
-            _picture=picture,
+            _source=source,
             timings=timings,
         )
 
@@ -151,14 +165,19 @@ class Result:
     def detections(self) -> tuple[Detection, ...]:
         """The rows, made when first asked for."""
         labels = [self._labels(each) for each in self.info.classifiers]
-        columns = zip(self.xyxy.tolist(), self.confidence.tolist(), self.class_id.tolist(), strict=True)
+        columns = zip(
+            self.xyxy.tolist(), self.confidence.tolist(), self.class_id.tolist(), strict=True
+        )
         return tuple(
             Detection(
                 xyxy=tuple(box),
                 confidence=score,
                 class_id=class_id,
                 class_name=self.info.class_name(class_id),
-                labels={each.name: rows[i] for each, rows in zip(self.info.classifiers, labels, strict=True)},
+                labels={
+                    each.name: rows[i]
+                    for each, rows in zip(self.info.classifiers, labels, strict=True)
+                },
             )
             for i, (box, score, class_id) in enumerate(columns)
         )
@@ -175,21 +194,26 @@ class Result:
     def __repr__(self) -> str:
         height, width = self.image_size
         seen = ", ".join(f"{each.class_name} {each.confidence:.2f}" for each in self.detections[:3])
-        return f"<Result {len(self)} in {width} x {height}: {seen or 'nothing'}{', ...' if len(self) > 3 else ''}>"
+        return (
+            f"<Result {len(self)} in {width} x {height}: "
+            f"{seen or 'nothing'}{', ...' if len(self) > 3 else ''}>"
+        )
 
     def draw(self, image: ImageLike | None = None) -> Image.Image:
-        """A copy of the picture with every detection drawn on it.
+        """A copy of the image with every detection drawn on it.
 
         Args:
             image: draw on this one instead of what was sent; it must have the same size.
 
         Raises:
-            InvalidImage: a picture of another size, or one that can not be decoded here.
+            InvalidImage: an image of another size, or one that cannot be decoded here.
         """
         return draw(self._canvas(image), self.detections)
 
     def crops(self, image: ImageLike | None = None) -> list[Image.Image]:
-        """What lies in each box, of one pixel at least, in the order of the rows; the arguments are `draw`'s."""
+        """What lies in each box, of one pixel at least, in the order of the rows; the arguments are
+        `draw`'s.
+        """
         canvas = self._canvas(image)
         cut = []
         for x1, y1, x2, y2 in self.xyxy.tolist():
@@ -201,10 +225,14 @@ class Result:
         """The result in plain types, ready for JSON.
 
         Returns:
-            `{"image_size": [h, w], "detections": [{"xyxy": [x1, y1, x2, y2], "confidence", "class_id", "class_name",
-            "labels": {"<classifier>": [{"id", "name", "score"}, ...]}}]}`.
+            `{"image_size": [h, w], "detections": [{"xyxy": [x1, y1, x2, y2], "confidence",
+            "class_id", "class_name", "labels": {"<classifier>": [{"id", "name", "score"},
+            ...]}}]}`.
         """
-        return {"image_size": list(self.image_size), "detections": [each.to_dict() for each in self.detections]}
+        return {
+            "image_size": list(self.image_size),
+            "detections": [each.to_dict() for each in self.detections],
+        }
 
     def to_json(self) -> str:
         """`to_dict` as JSON; floats keep every bit."""
@@ -214,17 +242,22 @@ class Result:
         """As `supervision.Detections`: labels are in `data`, by the names of the contract."""
         return _interop.to_supervision(self)
 
-    def to_coco(self, image_id: int = 0, category_ids: Sequence[int] | None = None) -> list[dict[str, Any]]:
+    def to_coco(
+        self, image_id: int = 0, category_ids: Sequence[int] | None = None
+    ) -> list[dict[str, Any]]:
         """As COCO's results format, one dictionary a row.
 
         Args:
-            image_id: of the picture.
-            category_ids: for each class its id in the annotations; left out, the index of the class.
+            image_id: of the image.
+            category_ids: for each class its id in the annotations; left out, the index of the
+                class.
         """
         return _interop.to_coco(self, image_id, category_ids)
 
     def to_pandas(self) -> pandas.DataFrame:
-        """As a pandas DataFrame, one row a detection; of a classifier `<name>_id`, `_label`, `_score`, `_id_2`, ..."""
+        """As a pandas DataFrame, one row a detection; of a classifier `<name>_id`, `_label`,
+        `_score`, `_id_2`, ...
+        """
         return _interop.to_pandas(self)
 
     @classmethod
@@ -250,8 +283,12 @@ class Result:
         image_size: tuple[int, int],
         category_ids: Sequence[int] | None = None,
     ) -> Result:
-        """The way back from `to_coco`, which does not say how large (height, width) the picture is."""
-        return cls.from_arrays(_interop.from_coco(annotations, info, image_size, category_ids), info)
+        """The way back from `to_coco`, which does not say how large (height,
+        width) the image is.
+        """
+        return cls.from_arrays(
+            _interop.from_coco(annotations, info, image_size, category_ids), info
+        )
 
     @classmethod
     def from_pandas(cls, frame: pandas.DataFrame, info: PipelineInfo) -> Result:
@@ -259,21 +296,29 @@ class Result:
         return cls.from_arrays(_interop.from_pandas(frame, info), info)
 
     def _canvas(self, image: ImageLike | None) -> Image.Image:
-        picture = self._picture if image is None else to_tensor(image)
-        if picture is None:
-            raise InvalidArgument("image: this result was not made by a call, so its picture must be given")
-        canvas = to_pil(picture)
+        source = self._source if image is None else to_tensor(image)
+        if source is None:
+            raise InvalidArgument(
+                "image: this result was not made by a call, so its image must be given"
+            )
+        canvas = to_pil(source)
         if (canvas.height, canvas.width) != self.image_size:
             height, width = self.image_size
             raise InvalidImage(
-                f"image: this result belongs to a picture of {width} x {height} pixels, "
+                f"image: this result belongs to an image of {width} x {height} pixels, "
                 f"got one of {canvas.width} x {canvas.height}"
             )
         return canvas
 
     def _labels(self, classifier: ClassifierInfo) -> list[tuple[Label, ...]]:
-        """A classifier's labels for each row; -1 pads what it was not asked, or had no more to say of."""
-        rows = zip(self.label_ids[classifier.name].tolist(), self.label_scores[classifier.name].tolist(), strict=True)
+        """A classifier's labels for each row; -1 pads what it was not asked, or had no more to say
+        of.
+        """
+        rows = zip(
+            self.label_ids[classifier.name].tolist(),
+            self.label_scores[classifier.name].tolist(),
+            strict=True,
+        )
         return [
             tuple(
                 Label(label, classifier.label_name(label), score)
@@ -284,10 +329,14 @@ class Result:
         ]
 
 
-def _column(arrays: Mapping[str, NDArray[Any]], name: str, shape: tuple[int | None, ...]) -> NDArray[Any]:
+def _column(
+    arrays: Mapping[str, NDArray[Any]], name: str, shape: tuple[int | None, ...]
+) -> NDArray[Any]:
     """The output `name`, which must be of this shape; None stands for any length."""
     if name not in arrays:
-        raise ContractMismatch(f"the reply has no output {name!r}, only {', '.join(arrays) or 'none at all'}")
+        raise ContractMismatch(
+            f"the reply has no output {name!r}, only {', '.join(arrays) or 'none at all'}"
+        )
     array = arrays[name]
     found = array.shape
     if len(found) != len(shape) or any(map(_differs, shape, found)):

@@ -36,20 +36,28 @@ class TLS:
         """The context of connections: TLS 1.2 or later, HTTP/2.
 
         Raises:
-            InvalidArgument: a file that can not be read, or is not PEM.
+            InvalidArgument: a file that cannot be read, or is not PEM.
         """
         file: object = self.ca
         try:
-            context = ssl.create_default_context(cafile=None if self.ca is None else os.fspath(self.ca))
+            context = ssl.create_default_context(
+                cafile=None if self.ca is None else os.fspath(self.ca)
+            )
             context.minimum_version = ssl.TLSVersion.TLSv1_2
             context.set_alpn_protocols(["h2"])
             if self.certificate is not None:
                 file = self.certificate
                 context.load_cert_chain(self.certificate, self.key)
             elif self.key is not None:
-                raise InvalidArgument("tls: a key without a certificate: expected both for mutual TLS")
+                raise InvalidArgument(
+                    "tls: a key without a certificate: expected both for mutual TLS"
+                )
         except OSError as error:  # ssl.SSLError is one
-            reason = error.strerror if not isinstance(error, ssl.SSLError) else "it is not PEM, or the key is another's"
+            reason = (
+                error.strerror
+                if not isinstance(error, ssl.SSLError)
+                else "it is not PEM, or the key is another's"
+            )
             raise InvalidArgument(f"tls: cannot use {file}: {reason}") from error
         return context
 
@@ -59,8 +67,15 @@ class Credentials:
 
     def __init__(self, metadata: Mapping[str, str], token: Token | None) -> None:
         for name, value in metadata.items():
-            if name != name.lower() or not name.isascii() or name.startswith((":", "grpc-")) or not value.isprintable():
-                raise InvalidArgument(f"metadata: {name!r}: expected lower case, not grpc-*, with a printable value")
+            if (
+                name != name.lower()
+                or not name.isascii()
+                or name.startswith((":", "grpc-"))
+                or not value.isprintable()
+            ):
+                raise InvalidArgument(
+                    f"metadata: {name!r}: expected lower case, not grpc-*, with a printable value"
+                )
         self.headers = b"".join(header(name, value) for name, value in metadata.items())
         self._token = token
 
@@ -75,7 +90,9 @@ class Credentials:
         return "Credentials(...)"
 
 
-def require_tls(token: Token | None, tls: ssl.SSLContext | None, targets: tuple[Endpoint, ...]) -> None:
+def require_tls(
+    token: Token | None, tls: ssl.SSLContext | None, targets: tuple[Endpoint, ...]
+) -> None:
     """A token does not cross a network in the clear.
 
     Raises:
@@ -86,6 +103,8 @@ def require_tls(token: Token | None, tls: ssl.SSLContext | None, targets: tuple[
     for target in targets:
         if not target.local:
             raise InvalidArgument(
-                f"token: {target} is asked without TLS, where everyone on the way could read it: add tls=True. Where "
-                "something else encrypts the connection (a mesh), pass metadata={'authorization': 'Bearer ...'}"
+                f"token: {target} is asked without TLS, where everyone on the way could "
+                "read it: add tls=True. Where "
+                "something else encrypts the connection (a mesh), pass "
+                "metadata={'authorization': 'Bearer ...'}"
             )

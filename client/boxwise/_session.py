@@ -1,7 +1,8 @@
-"""What a client does, without doing it: each call is a generator that yields the I/O it wants and is sent the outcome.
+"""What a client does, without doing it: each call is a generator that yields the I/O it wants and
+is sent the outcome.
 
-`Client` drives these generators with blocking sockets, `AsyncClient` with asyncio. Encoding, decoding, retries,
-balancing, hedging and errors are here, once.
+`Client` drives these generators with blocking sockets, `AsyncClient` with asyncio. Encoding,
+decoding, retries, balancing, hedging and errors are here, once.
 """
 
 from __future__ import annotations
@@ -49,12 +50,14 @@ from boxwise._transport import Call, Wire
 _LOG = logging.getLogger("boxwise")
 T = TypeVar("T")
 
-# Ten times the slowest picture of the demo's pair on a busy laptop core.
+# Ten times the slowest image of the demo's pair on a busy laptop core.
 DEFAULT_TIMEOUT_S = 5.0
 
 
 class Session:
-    """What a client knows of its servers, and how each of its calls goes. Opens nothing; thread-safe."""
+    """What a client knows of its servers, and how each of its calls goes. Opens nothing;
+    thread-safe.
+    """
 
     def __init__(
         self,
@@ -86,7 +89,12 @@ class Session:
         security = TLS() if tls is True else tls or None
         context: ssl.SSLContext | None = security.context() if security else None
         require_tls(token, context, self.targets)
-        self.wire = Wire(context, security.server_name if security else None, connections, keepalive_s=keepalive_s)
+        self.wire = Wire(
+            context,
+            security.server_name if security else None,
+            connections,
+            keepalive_s=keepalive_s,
+        )
         self.info: PipelineInfo | None = None
         self._infos: dict[tuple[str, str], PipelineInfo] = {}  # by the model and version of a reply
         self._credentials = Credentials(metadata or {}, token)
@@ -100,7 +108,9 @@ class Session:
         self._blocks: dict[tuple[Endpoint, str], bytes] = {}
         self.frames = SharedFrames(self._tell)
         self._id_prefix, self._ids = secrets.token_hex(4), count(1)
-        self._asked: Future[BoxwiseError | None] | None = None  # of the call that asks for `info` now
+        self._asked: Future[BoxwiseError | None] | None = (
+            None  # of the call that asks for `info` now
+        )
         self._lock = threading.Lock()
 
     def __str__(self) -> str:
@@ -109,10 +119,12 @@ class Session:
     def predict(
         self, image: ImageLike, options: Options, timeout_s: float | None, transfer: Transfer | None
     ) -> Steps[Result]:
-        """Ask about one picture."""
+        """Ask about one image."""
         request_id = f"{self._id_prefix}-{next(self._ids)}"
         call = Observed()
-        steps = self._predict(image, options, self._timeout(timeout_s), transfer or self.transfer, request_id, call)
+        steps = self._predict(
+            image, options, self._timeout(timeout_s), transfer or self.transfer, request_id, call
+        )
         return self._observe(steps, request_id, call) if wanted() else steps
 
     def _observe(self, steps: Steps[Result], request_id: str, call: Observed) -> Steps[Result]:
@@ -132,13 +144,13 @@ class Session:
     ) -> Steps[Result]:
         started = time.perf_counter()
         deadline = time.monotonic() + timeout_s
-        picture = yield from self._picture(image, transfer)
+        tensor = yield from self._tensor(image, transfer)
 
         def ask(slot: SlotInput | None = None) -> list[Buffer]:
-            return predict_request(self.pipeline, picture, options, request_id=request_id, slot=slot)
+            return predict_request(self.pipeline, tensor, options, request_id=request_id, slot=slot)
 
-        shared = transfer == "shm" and picture.name == "frame" and len(picture.payload) > 0
-        body = SharedRequest(self.frames, picture, ask) if shared else ask()
+        shared = transfer == "shm" and tensor.name == "frame" and len(tensor.payload) > 0
+        body = SharedRequest(self.frames, tensor, ask) if shared else ask()
         info = self.info or (yield from self.describe(timeout_s, deadline))
         sending = time.perf_counter()
         reply = yield from self._exchange(INFER, body, deadline, timeout_s, request_id, call)
@@ -151,19 +163,25 @@ class Session:
             decode_s=time.perf_counter() - received,
             attempts=call.attempts,
         )
-        # A version that was not met before may have other labels, and its pipeline has told them by then.
+        # A version that was not met before may have other labels, and its pipeline has told them by
+        # then.
         answered_by = response.model_name, response.model_version
         if answered_by not in self._infos:
             if any(model == response.model_name for model, _ in self._infos):
                 info = yield from self.describe(timeout_s, deadline, known=info)
             self._infos[answered_by] = info
         self.info = info = self._infos[answered_by]
-        return Result.from_arrays(columns, info, picture, timings)
+        return Result.from_arrays(columns, info, tensor, timings)
 
     def describe(
-        self, timeout_s: float | None = None, deadline: float | None = None, known: PipelineInfo | None = None
+        self,
+        timeout_s: float | None = None,
+        deadline: float | None = None,
+        known: PipelineInfo | None = None,
     ) -> Steps[PipelineInfo]:
-        """What the pipeline says of itself, if that is not what is `known`: one call asks, the others wait for it."""
+        """What the pipeline says of itself, if that is not what is `known`: one call asks, the
+        others wait for it.
+        """
         timeout_s = self._timeout(timeout_s)
         deadline = time.monotonic() + timeout_s if deadline is None else deadline
         while (info := self.info) is None or info is known:
@@ -171,7 +189,8 @@ class Session:
                 asked = self._asked
                 if asked is None:
                     self._asked = Future()
-                    self._asked.set_running_or_notify_cancel()  # one who waits and is cancelled does not end it
+                    # one who waits and is cancelled does not end it
+                    self._asked.set_running_or_notify_cancel()
             if asked is None:
                 return (yield from self._ask(timeout_s, deadline))
             try:
@@ -185,11 +204,14 @@ class Session:
     def _ask(self, timeout_s: float, deadline: float) -> Steps[PipelineInfo]:
         failure: BoxwiseError | None = None
         try:
-            reply = yield from self._exchange(INFER, info_request(self.pipeline), deadline, timeout_s)
+            reply = yield from self._exchange(
+                INFER, info_request(self.pipeline), deadline, timeout_s
+            )
             self.info = PipelineInfo.from_json(text(_parse("ModelInferResponse", reply), "info"))
             return self.info
         except BoxwiseError as error:
-            # One that was cancelled or had little time says nothing of the server: then the next one asks.
+            # One that was cancelled or had little time says nothing of the server: then the next
+            # one asks.
             failure = None if isinstance(error, (Cancelled, DeadlineExceeded)) else error
             raise
         finally:
@@ -204,9 +226,13 @@ class Session:
 
     def live(self, timeout_s: float | None) -> Steps[bool]:
         """Whether a server is there at all."""
-        return self._says(LIVE, "ServerLiveResponse", "live", messages().ServerLiveRequest(), timeout_s)
+        return self._says(
+            LIVE, "ServerLiveResponse", "live", messages().ServerLiveRequest(), timeout_s
+        )
 
-    def _says(self, path: str, reply_type: str, field: str, request: Any, timeout_s: float | None) -> Steps[bool]:
+    def _says(
+        self, path: str, reply_type: str, field: str, request: Any, timeout_s: float | None
+    ) -> Steps[bool]:
         timeout_s = self._timeout(timeout_s)
         try:
             reply = yield from self._exchange(
@@ -225,14 +251,14 @@ class Session:
             raise InvalidArgument(f"timeout_s: expected seconds above 0, got {timeout_s}")
         return timeout_s
 
-    def _picture(self, image: ImageLike, transfer: Transfer) -> Steps[Tensor]:
+    def _tensor(self, image: ImageLike, transfer: Transfer) -> Steps[Tensor]:
         near = all(each.local for each in self.targets)
         encode = transfer == "encoded" or (transfer == "auto" and not near)
         if is_cheap(image, encode=encode):
             return to_tensor(image)
         most: int | None = self.info.limits.get("max_pixels") if self.info else None
-        picture: Tensor = yield Work(lambda: to_tensor(image, encode=encode, max_pixels=most))
-        return picture
+        tensor: Tensor = yield Work(lambda: to_tensor(image, encode=encode, max_pixels=most))
+        return tensor
 
     def _exchange(
         self,
@@ -270,15 +296,18 @@ class Session:
                         pieces = body
                     started = time.monotonic()
                     hedged = path == INFER and pieces is body
-                    payload, answered = yield self._send(server, path, pieces, deadline, call, hedged=hedged)
+                    payload, answered = yield self._send(
+                        server, path, pieces, deadline, call, hedged=hedged
+                    )
                     self.balancer.answered(answered)
                     if self._latencies and path == INFER:
                         self._latencies.add(time.monotonic() - started)
                     return cast("memoryview", payload)
                 except Status as status:
-                    if isinstance(body, SharedRequest) and body.mended(status):
+                    if isinstance(body, SharedRequest) and body.fixed(status):
                         continue
-                    # Transparently, once: https://github.com/grpc/proposal/blob/master/A6-client-retries.md
+                    # Transparently, once:
+                    # https://github.com/grpc/proposal/blob/master/A6-client-retries.md
                     if status.refused and not resent:
                         resent, pause = True, 0.0
                     else:
@@ -297,7 +326,9 @@ class Session:
             if isinstance(body, SharedRequest):
                 body.release()
 
-    def _error(self, status: Status, url: str, timeout_s: float, request_id: str | None = None) -> BoxwiseError:
+    def _error(
+        self, status: Status, url: str, timeout_s: float, request_id: str | None = None
+    ) -> BoxwiseError:
         return from_status(
             status.code,
             status.details.removeprefix(f"{url}: "),
@@ -316,7 +347,14 @@ class Session:
             raise Status("UNAVAILABLE", "the name has no address", local=True, processed=False)
 
     def _send(
-        self, server: Endpoint, path: str, body: Body, deadline: float, call: Observed, *, hedged: bool = False
+        self,
+        server: Endpoint,
+        path: str,
+        body: Body,
+        deadline: float,
+        call: Observed,
+        *,
+        hedged: bool = False,
     ) -> Send:
         block = self._blocks.get((server, path))
         if block is None:
@@ -370,4 +408,6 @@ def _parse(kind: str, payload: memoryview) -> Any:
     try:
         return getattr(messages(), kind).FromString(payload)
     except messages().DecodeError as error:
-        raise ContractMismatch(f"the reply is no {kind} ({error}): is this Triton's gRPC port?") from error
+        raise ContractMismatch(
+            f"the reply is no {kind} ({error}): is this Triton's gRPC port?"
+        ) from error

@@ -1,8 +1,10 @@
 """Frames in shared memory, for a server on the same machine: it reads them where we wrote them.
 
-Each slot is a file in /dev/shm that this process holds a lock on. The kernel drops the lock when the process dies, kill
--9 included, so that whoever comes next can tell a slot that nobody owns from one in use, in whatever container, and
-removes the former alone. (`multiprocessing.shared_memory` removes what it merely attached to: cpython#82300.)
+Each slot is a file in /dev/shm that this process holds a lock on. The kernel drops the lock when
+the process dies, kill
+-9 included, so that whoever comes next can tell a slot that nobody owns from one in use, in
+whatever container, and removes the former alone. (`multiprocessing.shared_memory` removes what it
+merely attached to: cpython#82300.)
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from boxwise._http2 import Buffer
 
 FOLDER = Path("/dev/shm")  # noqa: S108 - where POSIX shared memory is on Linux
 PREFIX = "boxwise-slot-"
-_GRAIN = 2**20  # sizes are rounded up: pictures that differ a little share slots
+_GRAIN = 2**20  # sizes are rounded up: images that differ a little share slots
 
 
 class Slot:
@@ -41,10 +43,17 @@ class Slot:
         self._file = os.open(FOLDER, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.posix_fallocate(self._file, 0, self.size)  # a full /dev/shm is an error here, not a SIGBUS later
+            # A full /dev/shm is an error here, not a SIGBUS later.
+            os.posix_fallocate(self._file, 0, self.size)
             self._memory = mmap.mmap(self._file, self.size)
-            # With a folder's descriptor, though the path is absolute: only then does Python follow the link.
-            os.link(f"/proc/self/fd/{self._file}", FOLDER / self.name, src_dir_fd=self._file, follow_symlinks=True)
+            # With a folder's descriptor, though the path is absolute: only then does Python follow
+            # the link.
+            os.link(
+                f"/proc/self/fd/{self._file}",
+                FOLDER / self.name,
+                src_dir_fd=self._file,
+                follow_symlinks=True,
+            )
         except BaseException:
             os.close(self._file)
             raise
@@ -84,7 +93,8 @@ class Slots:
         self.refused = False
 
     def take(self, size: int) -> tuple[Slot, Slot | None]:
-        """A slot of so many bytes at least, and one that it replaces, which the server is to forget.
+        """A slot of so many bytes at least, and one that it replaces, which the server is to
+        forget.
 
         Raises:
             OSError: there is no /dev/shm, or it is full.
@@ -115,7 +125,9 @@ class Slots:
                 slot.close()
 
     def close(self) -> list[Slot]:
-        """Give back all slots that are not in use, and the others when their calls end; what the server knew."""
+        """Give back all slots that are not in use, and the others when their calls end; what the
+        server knew.
+        """
         with self._lock:
             known = [slot for slot in self._all if slot.registered]
             for slot in self._free:

@@ -1,4 +1,6 @@
-"""Frames in shared memory: which slot a request has with which server, and what the server is told of it."""
+"""Frames in shared memory: which slot a request has with which server, and what the server is told
+of it.
+"""
 
 from __future__ import annotations
 
@@ -56,8 +58,12 @@ class SharedFrames:
             slots.give(slot)
             if status.local or status.refused:
                 raise
-            mend = ": `boxwise serve --client-shm` allows it" if "is restricted" in status.details else ""
-            self._refuse(slots, server, f"the server refuses ({status.details}){mend}")
+            fix = (
+                ": `boxwise serve --client-shm` allows it"
+                if "is restricted" in status.details
+                else ""
+            )
+            self._refuse(slots, server, f"the server refuses ({status.details}){fix}")
             return None
         return slot
 
@@ -71,7 +77,9 @@ class SharedFrames:
             slots.give(slot)
 
     def farewell(self) -> Steps[None]:
-        """Tell the servers to forget our shared memory; what can not be told now is found by whoever comes next."""
+        """Tell the servers to forget our shared memory; what cannot be told now is found by whoever
+        comes next.
+        """
         with self._lock:
             slots, self._of = self._of, {}
         for server, each in slots.items():
@@ -94,11 +102,15 @@ class SharedFrames:
     def _refuse(self, slots: Slots, server: Endpoint, why: str) -> None:
         if not slots.refused:
             slots.refused = True
-            warnings.warn(f"transfer='shm': {server}: {why}; frames are sent over the wire", stacklevel=2)
+            warnings.warn(
+                f"transfer='shm': {server}: {why}; frames are sent over the wire", stacklevel=2
+            )
             _LOG.warning("%s: no shared memory: %s", server, why)
 
     def _register(self, server: Endpoint, slot: Slot) -> Send:
-        message = messages().SystemSharedMemoryRegisterRequest(name=slot.name, key=slot.key, byte_size=slot.size)
+        message = messages().SystemSharedMemoryRegisterRequest(
+            name=slot.name, key=slot.key, byte_size=slot.size
+        )
         return self._send(server, SHM_REGISTER, message.SerializeToString())
 
     def _unregister(self, server: Endpoint, name: str) -> Send:
@@ -109,9 +121,11 @@ class SharedFrames:
 class SharedRequest:
     """A frame's request, in shared memory with servers that can read it there."""
 
-    def __init__(self, frames: SharedFrames, picture: Tensor, ask: Callable[[SlotInput | None], list[Buffer]]) -> None:
+    def __init__(
+        self, frames: SharedFrames, image: Tensor, ask: Callable[[SlotInput | None], list[Buffer]]
+    ) -> None:
         self._frames = frames
-        self._frame = memoryview(picture.payload)
+        self._frame = memoryview(image.payload)
         self._ask = ask
         self._held: tuple[Endpoint, Slot] | None = None
         self._mended = False
@@ -126,9 +140,14 @@ class SharedRequest:
         slot.write(self._frame)
         return self._ask(SlotInput(slot.name, 0, self._frame.nbytes))
 
-    def mended(self, status: Status) -> bool:
+    def fixed(self, status: Status) -> bool:
         """A server that was restarted does not know the slot any more: it is told once more."""
-        if self._held is None or self._mended or status.local or "shared memory region" not in status.details:
+        if (
+            self._held is None
+            or self._mended
+            or status.local
+            or "shared memory region" not in status.details
+        ):
             return False
         self._mended = True
         self._held[1].registered = False

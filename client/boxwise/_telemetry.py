@@ -1,7 +1,9 @@
-"""Spans, metrics and logs of calls, for applications that use OpenTelemetry; nothing is imported for those that do not.
+"""Spans, metrics and logs of calls, for applications that use OpenTelemetry; nothing is imported
+for those that do not.
 
-An application that collects telemetry has imported `opentelemetry` by itself, which is how this module knows.
-Names follow the semantic conventions of RPC clients where there is one (`rpc.system`, `error.type`).
+An application that collects telemetry has imported `opentelemetry` by itself, which is how this
+module knows. Names follow the semantic conventions of RPC clients where there is one (`rpc.system`,
+`error.type`).
 """
 
 from __future__ import annotations
@@ -64,7 +66,9 @@ def observed(pipeline: str, request_id: str, call: Observed) -> Iterator[None]:
             "attempts": call.attempts,
         }
         sentence = "%s %s: %s in %.1f ms, sent %d times"
-        LOG.debug(sentence, pipeline, request_id, outcome, seconds * 1e3, call.attempts, extra=fields)
+        LOG.debug(
+            sentence, pipeline, request_id, outcome, seconds * 1e3, call.attempts, extra=fields
+        )
         if span is not None:
             _end_span(trace, span, call, error)
             _measure(pipeline, seconds, call, error)
@@ -107,12 +111,17 @@ def _measure(pipeline: str, seconds: float, call: Observed, error: BaseException
 
         meter = metrics.get_meter("boxwise")
         _instruments["duration"] = meter.create_histogram(
-            "boxwise.client.duration", unit="s", description="From the call of predict to its result or error."
+            "boxwise.client.duration",
+            unit="s",
+            description="From the call of predict to its result or error.",
         )
         _instruments["retries"] = meter.create_counter(
             "boxwise.client.retries", description="Requests that were sent again."
         )
-    attributes = {"boxwise.pipeline": pipeline, **({"error.type": type(error).__name__} if error is not None else {})}
+    attributes = {
+        "boxwise.pipeline": pipeline,
+        **({"error.type": type(error).__name__} if error is not None else {}),
+    }
     _instruments["duration"].record(seconds, attributes)
     if call.attempts > 1:
         _instruments["retries"].add(call.attempts - 1, {"boxwise.pipeline": pipeline})

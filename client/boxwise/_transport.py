@@ -16,7 +16,9 @@ from boxwise._http2 import Buffer
 
 @dataclass(slots=True)
 class Call:
-    """One call on its way: the headers of its method, those of this call alone, and its framed message."""
+    """One call on its way: the headers of its method, those of this call alone, and its framed
+    message.
+    """
 
     block: bytes
     extra: bytes
@@ -46,9 +48,11 @@ class Wire:
     keepalive_s: float = 10.0
 
     def tune(self, sock: socket.socket) -> None:
-        """Send at once, and notice a server whose machine is gone; the kernel asks, so that no server objects.
+        """Send at once, and notice a server whose machine is gone; the kernel asks, so that no
+        server objects.
 
-        (Triton ends connections on which HTTP/2's own pings come more often than every five minutes.)
+        (Triton ends connections on which HTTP/2's own pings come more often than every five
+        minutes.)
         """
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

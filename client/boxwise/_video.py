@@ -27,17 +27,17 @@ VideoSource: TypeAlias = "str | os.PathLike[str] | int | Iterable[NDArray[np.uin
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One picture of a video.
+    """One image of a video.
 
     Attributes:
         number: in the video, from 0; numbers are missing where frames were left out.
         time_s: seconds since its beginning; None where the source does not say.
-        image: uint8 [height, width, 3] RGB, turned as the video says that it is to be shown; None where the frame
-            could not be decoded.
+        image: uint8 [height, width, 3] RGB, turned as the video says that it is to be shown; None
+            where the frame could not be decoded.
         result: None where it failed.
         error: None where it did not.
-        tracker_ids: int64 [n], a number for each row of `result` that follows its object from frame to frame, -1
-            where the tracker is not sure of it yet; None without `track`.
+        tracker_ids: int64 [n], a number for each row of `result` that follows its object from frame
+            to frame, -1 where the tracker is not sure of it yet; None without `track`.
     """
 
     number: int
@@ -76,17 +76,22 @@ def predict_frames(
         return failed(pixels) if isinstance(pixels, BoxwiseError) else submit(pixels)
 
     def pixels() -> Iterator[Any]:
-        for picture in reader:
-            if picture is NOTHING_YET:
-                yield picture
+        for frame in reader:
+            if frame is NOTHING_YET:
+                yield frame
             else:
-                sent.append(picture)
-                yield picture.pixels
+                sent.append(frame)
+                yield frame.pixels
 
     def frames() -> Iterator[Frame]:
         with reader:
             for outcome in predict_in_threads(
-                sent_or_failed, pixels(), concurrency, ordered=True, on_progress=on_progress, changed=reader.changed
+                sent_or_failed,
+                pixels(),
+                concurrency,
+                ordered=True,
+                on_progress=on_progress,
+                changed=reader.changed,
             ):
                 yield _frame(sent.popleft(), outcome.result, outcome.error, tracker)
 
@@ -108,12 +113,16 @@ async def predict_frames_async(
     sent: deque[SourceFrame] = deque()
 
     def sent_or_failed(pixels: Any) -> asyncio.Task[Result]:
-        return asyncio.create_task(_raise(pixels)) if isinstance(pixels, BoxwiseError) else submit(pixels)
+        return (
+            asyncio.create_task(_raise(pixels))
+            if isinstance(pixels, BoxwiseError)
+            else submit(pixels)
+        )
 
     async def pixels() -> AsyncIterator[Any]:
-        while (picture := await asyncio.to_thread(reader.wait)) is not None:
-            sent.append(picture)
-            yield picture.pixels
+        while (frame := await asyncio.to_thread(reader.wait)) is not None:
+            sent.append(frame)
+            yield frame.pixels
 
     with reader:
         async for outcome in predict_in_tasks(
@@ -122,12 +131,14 @@ async def predict_frames_async(
             yield _frame(sent.popleft(), outcome.result, outcome.error, tracker)
 
 
-def _frame(picture: SourceFrame, result: Result | None, error: BoxwiseError | None, tracker: Any) -> Frame:
+def _frame(
+    frame: SourceFrame, result: Result | None, error: BoxwiseError | None, tracker: Any
+) -> Frame:
     ids = None
     if tracker is not None:
         ids = _track(tracker, result) if result is not None else np.empty(0, np.int64)
-    image = None if isinstance(picture.pixels, BoxwiseError) else picture.pixels
-    return Frame(picture.number, picture.time_s, image, result, error, ids)
+    image = None if isinstance(frame.pixels, BoxwiseError) else frame.pixels
+    return Frame(frame.number, frame.time_s, image, result, error, ids)
 
 
 async def _raise(error: BoxwiseError) -> Result:
@@ -137,12 +148,13 @@ async def _raise(error: BoxwiseError) -> Result:
 class _Reader:
     """Reads a video in a thread, one frame ahead; a live one keeps the newest frame only.
 
-    Iterating yields `NOTHING_YET` where the next frame is not there yet; `changed` says when to look again.
+    Iterating yields `NOTHING_YET` where the next frame is not there yet; `changed` says when to
+    look again.
     """
 
-    def __init__(self, pictures: Iterator[SourceFrame], *, live: bool) -> None:
+    def __init__(self, frames: Iterator[SourceFrame], *, live: bool) -> None:
         self.changed = threading.Condition()
-        self._pictures = pictures
+        self._images = frames
         self._live = live
         self._next: SourceFrame | None = None
         self._ended = self._stopped = False
@@ -151,16 +163,16 @@ class _Reader:
         self._thread.start()
 
     def __iter__(self) -> Iterator[Any]:
-        while (picture := self.take()) is not None:
-            yield picture
+        while (frame := self.take()) is not None:
+            yield frame
 
     def take(self) -> Any:
         """The next frame; NOTHING_YET where there is none now, None at the end."""
         with self.changed:
             if self._next is not None:
-                picture, self._next = self._next, None
+                frame, self._next = self._next, None
                 self.changed.notify_all()
-                return picture
+                return frame
             if not self._ended:
                 return NOTHING_YET
             if self._error is not None:
@@ -171,8 +183,8 @@ class _Reader:
         """The next frame, when it is there; None at the end."""
         with self.changed:
             self.changed.wait_for(lambda: self._next is not None or self._ended)
-            picture: SourceFrame | None = self.take()
-            return picture
+            frame: SourceFrame | None = self.take()
+            return frame
 
     def __enter__(self) -> None:
         pass
@@ -184,14 +196,14 @@ class _Reader:
 
     def _read(self) -> None:
         try:
-            with contextlib.closing(self._pictures):  # type: ignore[type-var]  # generators, all of them
-                for picture in self._pictures:
+            with contextlib.closing(self._images):  # type: ignore[type-var]  # generators, all of them
+                for frame in self._images:
                     with self.changed:
                         if not self._live:
                             self.changed.wait_for(lambda: self._next is None or self._stopped)
                         if self._stopped:
                             return
-                        self._next = picture
+                        self._next = frame
                         self.changed.notify_all()
         except BaseException as error:  # noqa: BLE001 - raised where the frames are asked for
             self._error = error
@@ -206,20 +218,20 @@ def _open(source: VideoSource, every: int, live: bool | None) -> _Reader:
         raise InvalidArgument(f"every: expected 1 or more, got {every}")
     if isinstance(source, (str, os.PathLike)):
         name = os.fspath(source)
-        pictures = of_file(name)
+        frames = of_file(name)
         streams = name.partition("://")[0] in ("rtsp", "rtsps", "rtmp", "udp", "srt", "rtp")
     elif isinstance(source, int):
-        pictures, streams = of_capture(source), True
+        frames, streams = of_capture(source), True
     else:
-        pictures, streams = (SourceFrame(i, None, each) for i, each in enumerate(source)), False
-    return _Reader(_each(pictures, every), live=streams if live is None else live)
+        frames, streams = (SourceFrame(i, None, each) for i, each in enumerate(source)), False
+    return _Reader(_each(frames, every), live=streams if live is None else live)
 
 
-def _each(pictures: Iterator[SourceFrame], every: int) -> Iterator[SourceFrame]:
+def _each(frames: Iterator[SourceFrame], every: int) -> Iterator[SourceFrame]:
     """Each n-th one."""
-    for picture in pictures:
-        if picture.number % every == 0:
-            yield picture
+    for frame in frames:
+        if frame.number % every == 0:
+            yield frame
 
 
 def _tracker(track: bool) -> Any:
@@ -228,12 +240,16 @@ def _tracker(track: bool) -> Any:
     try:
         import supervision
     except ImportError as error:
-        raise InvalidArgument('track: to follow objects, pip install "boxwise[track]" (supervision)') from error
+        raise InvalidArgument(
+            'track: to follow objects, pip install "boxwise[track]" (supervision)'
+        ) from error
     return supervision.ByteTrack()
 
 
 def _track(tracker: Any, result: Result) -> NDArray[np.int64]:
-    """The tracker's number for each row; it answers with the rows that it is sure of, in an order of its own."""
+    """The tracker's number for each row; it answers with the rows that it is sure of, in an order
+    of its own.
+    """
     detections = result.to_supervision()
     detections.data["row"] = np.arange(len(result))
     tracked = tracker.update_with_detections(detections)

@@ -1,4 +1,6 @@
-"""The frames of a file, a URL or a camera, as they are to be seen, and those that cannot be decoded."""
+"""The frames of a file, a URL or a camera, as they are to be seen, and those that cannot be
+decoded.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,8 @@ def of_file(name: str) -> Iterator[SourceFrame]:
     """Read a file or URL with PyAV, or OpenCV where PyAV is not installed.
 
     Raises:
-        InvalidArgument: it cannot be opened, has no video in it, or there is nothing to read it with.
+        InvalidArgument: it cannot be opened, has no video in it, or there is nothing to read it
+            with.
     """
     try:
         import av
@@ -41,11 +44,14 @@ def of_file(name: str) -> Iterator[SourceFrame]:
     try:
         container = av.open(name)
     except (OSError, ValueError) as error:  # av's own errors are both
-        raise InvalidArgument(f"source: cannot open {shortened(name)}: {shortened(error)}") from error
+        raise InvalidArgument(
+            f"source: cannot open {shortened(name)}: {shortened(error)}"
+        ) from error
     if not container.streams.video:
         container.close()
         raise InvalidArgument(f"source: {shortened(name)} has no video in it")
-    # Threads that each decode a frame of their own report an error frames later, and forget those of the last frames.
+    # Threads that each decode a frame of their own report an error frames later, and forget those
+    # of the last frames.
     container.streams.video[0].thread_type = "SLICE"
     return _of_container(container, shortened(name), FFmpegError)
 
@@ -67,14 +73,19 @@ def of_capture(source: str | int) -> Iterator[SourceFrame]:
     return _of_capture(capture, cv2, shortened(source))
 
 
-def _of_container(container: Any, name: str, decode_error: type[Exception]) -> Iterator[SourceFrame]:
+def _of_container(
+    container: Any, name: str, decode_error: type[Exception]
+) -> Iterator[SourceFrame]:
     """Decode packet by packet, so that a damaged one costs its own frames.
 
-    A decoder reports a damaged packet, and may then drop, without a word, frames that refer to it. So the times of
-    packets are compared with those of the frames that come out: after the first error, what is missing is lost.
+    A decoder reports a damaged packet, and may then drop, without a word, frames that refer to it.
+    So the times of packets are compared with those of the frames that come out: after the first
+    error, what is missing is lost.
     """
     number = 0
-    sent: dict[int, str] = {}  # time of a packet whose frame has not come out -> what its decoder said
+    sent: dict[
+        int, str
+    ] = {}  # time of a packet whose frame has not come out -> what its decoder said
     damaged = False
 
     def lost(before: float) -> Iterator[SourceFrame]:
@@ -82,7 +93,9 @@ def _of_container(container: Any, name: str, decode_error: type[Exception]) -> I
         for pts in sorted(each for each in sent if each < before):
             reason = sent.pop(pts) or "it refers to a damaged frame"
             if damaged:
-                yield SourceFrame(number, float(pts * stream.time_base), _undecodable(number, name, reason))
+                yield SourceFrame(
+                    number, float(pts * stream.time_base), _undecodable(number, name, reason)
+                )
                 number += 1
 
     with container:
@@ -97,7 +110,8 @@ def _of_container(container: Any, name: str, decode_error: type[Exception]) -> I
             except decode_error as error:
                 damaged, frames = True, []
                 reason = getattr(error, "strerror", None) or str(error)
-                if isinstance(error, BlockingIOError):  # libvpx: it takes nothing more in this state
+                # Libvpx: it takes nothing more in this state.
+                if isinstance(error, BlockingIOError):
                     stream.codec_context.flush_buffers()
                 if packet.pts is not None:
                     sent[packet.pts] = reason
@@ -108,12 +122,18 @@ def _of_container(container: Any, name: str, decode_error: type[Exception]) -> I
                 if frame.pts is not None:
                     sent.pop(frame.pts, None)
                     yield from lost(frame.pts)
-                pixels = _undecodable(number, name, "parts of it are missing") if frame.is_corrupt else _as_shown(frame)
+                pixels = (
+                    _undecodable(number, name, "parts of it are missing")
+                    if frame.is_corrupt
+                    else _as_shown(frame)
+                )
                 yield SourceFrame(number, frame.time, pixels)
                 number += 1
         yield from lost(float("inf"))
         if number < stream.frames:
-            _LOG.warning("%s: its header promises %d frames, and %d were read", name, stream.frames, number)
+            _LOG.warning(
+                "%s: its header promises %d frames, and %d were read", name, stream.frames, number
+            )
 
 
 def _undecodable(number: int, name: str, reason: str) -> InvalidImage:
@@ -123,8 +143,8 @@ def _undecodable(number: int, name: str, reason: str) -> InvalidImage:
 def _as_shown(frame: Any) -> NDArray[np.uint8]:
     """RGB, turned and mirrored as the video says that it is to be shown.
 
-    FFmpeg's display matrix (libavutil/display.h) is int32 `a b u, c d v, x y w`: the pixel (p, q) is shown at
-    (a p + c q, b p + d q). Players turn by quarters, and so do we.
+    FFmpeg's display matrix (libavutil/display.h) is int32 `a b u, c d v, x y w`: the pixel (p, q)
+    is shown at (a p + c q, b p + d q). Players turn by quarters, and so do we.
     """
     pixels: NDArray[np.uint8] = frame.to_ndarray(format="rgb24")
     matrix = frame.side_data.get("DISPLAYMATRIX")
@@ -139,19 +159,23 @@ def _as_shown(frame: Any) -> NDArray[np.uint8]:
 
 
 def _of_capture(capture: Any, cv2: Any, name: str) -> Iterator[SourceFrame]:
-    """A read that fails before the last frame is a damaged frame where a later one succeeds, and the end where not."""
+    """A read that fails before the last frame is a damaged frame where a later one succeeds, and
+    the end where not.
+    """
     try:
         count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
         number = unread = 0
         while True:
             time_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3
-            there, picture = capture.read()
+            there, image = capture.read()
             if there:
                 for _ in range(unread):
-                    yield SourceFrame(number, None, _undecodable(number, name, "OpenCV cannot read it"))
+                    yield SourceFrame(
+                        number, None, _undecodable(number, name, "OpenCV cannot read it")
+                    )
                     number += 1
                 unread = 0
-                yield SourceFrame(number, time_s, cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
+                yield SourceFrame(number, time_s, cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
                 number += 1
             elif number + unread + 1 < count and unread < _MOST_UNREAD:
                 unread += 1

@@ -1,13 +1,15 @@
-"""A server for the tests of applications: it speaks the contract over real gRPC, and finds what it is told to find.
+"""A server for the tests of applications: it speaks the contract over real gRPC, and finds what it
+is told to find.
 
-`pip install "boxwise[testing]"`. No models, no Triton: it starts in milliseconds, in the test's own process.
+`pip install "boxwise[testing]"`. No models, no Triton: it starts in milliseconds, in the test's own
+process.
 
 >>> from boxwise import Client, Overloaded
 >>> from boxwise.testing import FakeServer
 >>> with FakeServer(labels=["cat", "cup"], classifiers={"drink": ["mug", "espresso"]}) as server:
 ...     server.find("cup", (10, 20, 40, 60), 0.75, drink={"espresso": 0.875})
 ...     with Client(server.url) as client:
-...         assert client.predict(picture)[0].labels["drink"][0].name == "espresso"
+...         assert client.predict(image)[0].labels["drink"][0].name == "espresso"
 ...         server.fail(Overloaded, times=1)
 """
 
@@ -47,8 +49,14 @@ _Box: TypeAlias = "tuple[float, float, float, float]"
 
 # What a server says, word for word: tests/e2e/test_sdk_causes.py asks a real one.
 _AS_TRITON_SAYS: dict[type[BoxwiseError], tuple[str, str]] = {
-    AccessDenied: ("UNAVAILABLE", "This protocol is restricted, expecting header 'triton-grpc-protocol-key'"),
-    Overloaded: ("UNAVAILABLE", "the queue is full (max_queue 64): send fewer at once, or try again"),
+    AccessDenied: (
+        "UNAVAILABLE",
+        "This protocol is restricted, expecting header 'triton-grpc-protocol-key'",
+    ),
+    Overloaded: (
+        "UNAVAILABLE",
+        "the queue is full (max_queue 64): send fewer at once, or try again",
+    ),
     Unavailable: (
         "UNAVAILABLE",
         "Server is stopping to serve requests.",
@@ -94,14 +102,16 @@ class FakeServer:
         pipeline: its name.
         top_k: labels that each classifier gives a box.
         info: a whole document instead of the four above, such as a real server's `Client.info()`.
-        port: 0 for one that is free. It stays the same when the server is stopped and started again.
+        port: 0 for one that is free. It stays the same when the server is stopped and started
+            again.
 
     Attributes:
         delay_s: seconds before each reply.
         requests: those that came, in their order, the ones for `info` among them.
 
-    Inputs are checked as the real stages check them. Found objects are filtered by the request's thresholds, class
-    filter and maximum; boxes are not compared with each other, so `iou_threshold` changes nothing.
+    Inputs are checked as the real stages check them. Found objects are filtered by the request's
+    thresholds, class filter and maximum; boxes are not compared with each other, so `iou_threshold`
+    changes nothing.
     """
 
     def __init__(
@@ -117,7 +127,9 @@ class FakeServer:
         self.info = info or PipelineInfo(
             contract=CONTRACT,
             pipeline=pipeline,
-            detector=DetectorInfo(tuple(labels), score_threshold=0.25, iou_threshold=0.5, max_detections=100),
+            detector=DetectorInfo(
+                tuple(labels), score_threshold=0.25, iou_threshold=0.5, max_detections=100
+            ),
             classifiers=tuple(
                 ClassifierInfo(name, tuple(names), min(top_k, len(names)), None)
                 for name, names in (classifiers or {}).items()
@@ -138,8 +150,10 @@ class FakeServer:
         """HOST:PORT, once it was started."""
         return f"127.0.0.1:{self._port}"
 
-    def find(self, class_name: str, box: _Box, confidence: float, **labels: Mapping[str, float]) -> None:
-        """Find one more object on every picture.
+    def find(
+        self, class_name: str, box: _Box, confidence: float, **labels: Mapping[str, float]
+    ) -> None:
+        """Find one more object on every image.
 
         Args:
             class_name: one of the detector's labels.
@@ -157,7 +171,9 @@ class FakeServer:
         ranked = {
             name: tuple(
                 (known[name].labels.index(label), score)
-                for label, score in sorted(scores.items(), key=lambda item: -item[1])[: known[name].top_k]
+                for label, score in sorted(scores.items(), key=lambda item: -item[1])[
+                    : known[name].top_k
+                ]
             )
             for name, scores in labels.items()
         }
@@ -169,16 +185,19 @@ class FakeServer:
             self._objects, self.requests, self._failures = [], [], []
 
     def fail(self, error: type[BoxwiseError] | tuple[str, str], times: int = 1) -> None:
-        """Answer the next requests for a picture as Triton does when this is what is wrong.
+        """Answer the next requests for an image as Triton does when this is what is wrong.
 
         Args:
-            error: an error of boxwise that a server can cause, or a gRPC status by name and its message.
+            error: an error of boxwise that a server can cause, or a gRPC status by name and its
+                message.
             times: requests.
         """
         if isinstance(error, type):
             if error not in _AS_TRITON_SAYS:
                 known = ", ".join(kind.__name__ for kind in _AS_TRITON_SAYS)
-                raise ValueError(f"{error.__name__} is no server's to cause: expected one of {known}")
+                raise ValueError(
+                    f"{error.__name__} is no server's to cause: expected one of {known}"
+                )
             error = _AS_TRITON_SAYS[error]
         with self._lock:
             self._failures += [error] * times
@@ -188,8 +207,13 @@ class FakeServer:
         import grpc
 
         try:
-            options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-            self._server = grpc.server(ThreadPoolExecutor(64), options=[*options, ("grpc.so_reuseport", 0)])
+            options = [
+                ("grpc.max_receive_message_length", -1),
+                ("grpc.max_send_message_length", -1),
+            ]
+            self._server = grpc.server(
+                ThreadPoolExecutor(64), options=[*options, ("grpc.so_reuseport", 0)]
+            )
             unary = grpc.unary_unary_rpc_method_handler
             calls = {
                 "ModelInfer": (self._infer, "ModelInferRequest"),
@@ -200,12 +224,16 @@ class FakeServer:
                 name: unary(call, getattr(messages(), request).FromString, _serialised)
                 for name, (call, request) in calls.items()
             }
-            service = grpc.method_handlers_generic_handler("inference.GRPCInferenceService", handlers)
+            service = grpc.method_handlers_generic_handler(
+                "inference.GRPCInferenceService", handlers
+            )
             self._server.add_generic_rpc_handlers((service,))
             self._port = self._server.add_insecure_port(self.url)
             self._server.start()
         except RuntimeError as error:
-            raise RuntimeError(f"port {self._port} is taken: leave it out for one that is free") from error
+            raise RuntimeError(
+                f"port {self._port} is taken: leave it out for one that is free"
+            ) from error
 
     def stop(self) -> None:
         """Drop all connections at once, calls under way included."""
@@ -218,7 +246,10 @@ class FakeServer:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         self.stop()
 
@@ -227,7 +258,9 @@ class FakeServer:
 
     def _ready(self, request: Any, context: Any) -> Any:
         if request.name not in self._models:
-            self._abort(context, "NOT_FOUND", f"Request for unknown model: '{request.name}' is not found")
+            self._abort(
+                context, "NOT_FOUND", f"Request for unknown model: '{request.name}' is not found"
+            )
         return messages().ModelReadyResponse(ready=True)
 
     @property
@@ -238,20 +271,28 @@ class FakeServer:
     def _infer(self, request: Any, context: Any) -> Any:
         metadata = {str(name): str(value) for name, value in context.invocation_metadata()}
         with self._lock:
-            self.requests.append(FakeRequest(request.model_name, _inputs(request), metadata, request.id))
+            self.requests.append(
+                FakeRequest(request.model_name, _inputs(request), metadata, request.id)
+            )
             described = request.model_name.endswith("_info")
             failure = self._failures.pop(0) if self._failures and not described else None
         time.sleep(self.delay_s)
         if failure is not None:
             self._abort(context, failure[0], failure[1].format(model=request.model_name))
         if request.model_name not in self._models:
-            self._abort(context, "NOT_FOUND", f"Request for unknown model: '{request.model_name}' is not found")
+            self._abort(
+                context,
+                "NOT_FOUND",
+                f"Request for unknown model: '{request.model_name}' is not found",
+            )
         if described:
             return self._description(request)
         try:
             return _reply(request, self._answer(_inputs(request)))
         except _Refused as refusal:
-            self._abort(context, "INVALID_ARGUMENT", f"in ensemble '{request.model_name}', {refusal}")
+            self._abort(
+                context, "INVALID_ARGUMENT", f"in ensemble '{request.model_name}', {refusal}"
+            )
 
     @staticmethod
     def _abort(context: Any, code: str, details: str) -> None:
@@ -267,10 +308,14 @@ class FakeServer:
         return reply
 
     def _answer(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """The outputs of the contract for one picture."""
+        """The outputs of the contract for one image."""
         height, width = _size(inputs, int(self.info.limits.get("max_pixels", 2**31)))
         least, most, kept = self._settings(inputs)
-        found = [each for each in self._objects if each.score >= least and (kept is None or each.class_id in kept)]
+        found = [
+            each
+            for each in self._objects
+            if each.score >= least and (kept is None or each.class_id in kept)
+        ]
         found = sorted(found, key=lambda each: -each.score)[:most]
         if self.info.detector is None:
             found = [_Object((0.0, 0.0, float(width), float(height)), 1.0, -1, {})]
@@ -300,7 +345,9 @@ class FakeServer:
             return 0.0, 1, None
         maximum = inputs.get("max_detections", np.array([detector.max_detections])).tolist()[0]
         if not 1 <= maximum <= detector.max_detections:
-            raise _Refused(f"max_detections: expected 1 to {detector.max_detections}, got {maximum}")
+            raise _Refused(
+                f"max_detections: expected 1 to {detector.max_detections}, got {maximum}"
+            )
         kept = None
         if "class_filter" in inputs:
             kept = set(inputs["class_filter"].tolist())
@@ -309,7 +356,9 @@ class FakeServer:
             unknown = [each for each in kept if not 0 <= each < len(detector.labels)]
             if unknown:
                 last = len(detector.labels) - 1
-                raise _Refused(f"class_filter: expected class ids from 0 to {last}, got {unknown[0]}")
+                raise _Refused(
+                    f"class_filter: expected class ids from 0 to {last}, got {unknown[0]}"
+                )
         return float(inputs.get("score_threshold", [detector.score_threshold])[0]), maximum, kept
 
 
@@ -332,7 +381,7 @@ def _inputs(request: Any) -> dict[str, NDArray[Any]]:
 
 
 def _size(inputs: Mapping[str, NDArray[Any]], max_pixels: int) -> tuple[int, int]:
-    """Height and width of the picture as shown."""
+    """Height and width of the image as shown."""
     name = "frame" if "frame" in inputs else "image"
     if name == "frame":
         if inputs["frame"].ndim != 3 or inputs["frame"].shape[2] != 3:
@@ -353,8 +402,10 @@ def _decoded_size(file: NDArray[np.uint8]) -> tuple[int, int]:
     if file.size == 0:
         raise _Refused("image: empty; expected the bytes of a JPEG, PNG, WebP or BMP file")
     try:
-        with Image.open(io.BytesIO(file.tobytes()), formats=("JPEG", "PNG", "WEBP", "BMP")) as picture:
-            shown = ImageOps.exif_transpose(picture)
+        with Image.open(
+            io.BytesIO(file.tobytes()), formats=("JPEG", "PNG", "WEBP", "BMP")
+        ) as image:
+            shown = ImageOps.exif_transpose(image)
             shown.load()
             return shown.height, shown.width
     except Exception as error:
@@ -362,8 +413,12 @@ def _decoded_size(file: NDArray[np.uint8]) -> tuple[int, int]:
 
 
 def _reply(request: Any, outputs: Mapping[str, NDArray[Any]]) -> Any:
-    reply = messages().ModelInferResponse(model_name=request.model_name, model_version="1", id=request.id)
+    reply = messages().ModelInferResponse(
+        model_name=request.model_name, model_version="1", id=request.id
+    )
     for name, array in outputs.items():
-        reply.outputs.add(name=name, datatype={"f": "FP32", "i": "INT32"}[array.dtype.kind], shape=array.shape)
+        reply.outputs.add(
+            name=name, datatype={"f": "FP32", "i": "INT32"}[array.dtype.kind], shape=array.shape
+        )
         reply.raw_output_contents.append(array.tobytes())
     return reply

@@ -1,1 +1,1 @@
-"""How good a pipeline is, on pictures whose objects are known."""
+"""How good a pipeline is, on images whose objects are known."""

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from boxwise_eval.datasets.base import Picture, plain
+from boxwise_eval.datasets.base import LabelledImage, plain
 from boxwise_eval.detection import Matches
 from boxwise_eval.run import Found
 
-Pairs = list[tuple[int, NDArray[np.int64]]]  # the true label, and the k that were said of it, best first
+# The true label, and the k that were said of it, best first.
+Pairs = list[tuple[int, NDArray[np.int64]]]
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class ClassifierFigures:
     """How good a classifier is; shares are 0 to 1.
 
     Attributes:
-        count: crops, or pictures, whose label is known.
+        count: crops, or images, whose label is known.
         top1: the share whose best label is the true one.
         top5: the share whose best five have it; None where the pipeline says fewer than five.
         confusion: (true label, best label) -> how often; "" where the classifier was not asked.
@@ -37,7 +38,7 @@ def figures(pairs: Pairs, labels: Sequence[str]) -> ClassifierFigures | None:
     """Figures over pairs of truth and answer; None where there is no pair.
 
     Args:
-        pairs: from `of_boxes` or `of_pictures`.
+        pairs: from `of_boxes` or `of_images`.
         labels: the classifier's names.
     """
     if not pairs:
@@ -55,40 +56,47 @@ def figures(pairs: Pairs, labels: Sequence[str]) -> ClassifierFigures | None:
 def of_boxes(
     classifier: str,
     labels: Sequence[str],
-    pictures: Sequence[Picture],
+    images: Sequence[LabelledImage],
     found: Sequence[Found],
     matches: Sequence[Matches],
     names: Sequence[str],
 ) -> Pairs:
-    """The pairs of boxes that were found: what a box's own attributes say of it, or else the name of its class.
+    """The pairs of boxes that were found: what a box's own attributes say of it, or else the name
+    of its class.
 
     Args:
         classifier: its name.
         labels: its names; a truth that is not among them is left out.
-        pictures: of the set.
+        images: of the set.
         found: of each.
         matches: of each.
         names: of the set's classes.
     """
     ids = _ids(labels)
     pairs: Pairs = []
-    for picture, each, match in zip(pictures, found, matches, strict=True):
-        own = picture.labels.get(classifier)
+    for image, each, match in zip(images, found, matches, strict=True):
+        own = image.labels.get(classifier)
         for row, truth in match.right.items():
-            said = (own[truth] if own else None) or names[picture.class_ids[truth]]
+            said = (own[truth] if own else None) or names[image.class_ids[truth]]
             if plain(said) in ids and each.label_ids[classifier][row][0] >= 0:
                 pairs.append((ids[plain(said)], each.label_ids[classifier][row]))
     return pairs
 
 
-def of_pictures(
-    classifier: str, labels: Sequence[str], pictures: Sequence[Picture], found: Sequence[Found], names: Sequence[str]
+def of_images(
+    classifier: str,
+    labels: Sequence[str],
+    images: Sequence[LabelledImage],
+    found: Sequence[Found],
+    names: Sequence[str],
 ) -> Pairs:
-    """The pairs of whole pictures; arguments as for `of_boxes`."""
+    """The pairs of whole images; arguments as for `of_boxes`."""
     ids = _ids(labels)
-    truths = (plain(names[picture.class_ids[0]]) for picture in pictures)
+    truths = (plain(names[image.class_ids[0]]) for image in images)
     return [
-        (ids[truth], each.label_ids[classifier][0]) for truth, each in zip(truths, found, strict=True) if truth in ids
+        (ids[truth], each.label_ids[classifier][0])
+        for truth, each in zip(truths, found, strict=True)
+        if truth in ids
     ]
 
 

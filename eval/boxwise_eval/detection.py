@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from boxwise_eval.datasets.base import Picture
+from boxwise_eval.datasets.base import LabelledImage
 from boxwise_eval.run import Found
 
 _IOU_50 = 0  # of COCO's ten IoU thresholds, .5 to .95
@@ -20,10 +20,10 @@ _ALL_AREAS = 0  # of COCO's four: all, small (< 32^2 px), medium (< 96^2), large
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """Which detections of one picture are right, at IoU 0.5 and the working threshold.
+    """Which detections of one image are right, at IoU 0.5 and the working threshold.
 
     Attributes:
-        right: detection -> the true box that it found, both as indices into the picture's.
+        right: detection -> the true box that it found, both as indices into the image's.
         wrong: detections that found nothing.
         missed: true boxes that nobody found; crowds are not counted.
     """
@@ -35,7 +35,8 @@ class Matches:
 
 @dataclass(frozen=True, eq=False)
 class DetectionFigures:
-    """How good a detector is; figures are 0 to 1, None where the set has nothing to measure them on.
+    """How good a detector is; figures are 0 to 1, None where the set has nothing to measure them
+    on.
 
     Attributes:
         map: mean average precision over IoU .5 to .95 and over classes.
@@ -47,7 +48,7 @@ class DetectionFigures:
         precision: of the detections at the working threshold, the share that is right (IoU .5).
         recall: of the objects, the share that is found so.
         curve: precision at IoU .5 at 101 recalls from 0 to 1, mean over classes.
-        matches: of each picture.
+        matches: of each image.
     """
 
     map: float | None
@@ -75,7 +76,7 @@ class DetectionFigures:
 
 
 def evaluate(
-    pictures: Sequence[Picture],
+    samples: Sequence[LabelledImage],
     found: Sequence[Found],
     names: Sequence[str],
     *,
@@ -85,23 +86,28 @@ def evaluate(
     """Measure detections against the truth.
 
     Args:
-        pictures: of the set, `class_ids` as indices into `names`.
-        found: of each picture, with all that has little confidence.
+        images: of the set, `class_ids` as indices into `names`.
+        found: of each image, with all that has little confidence.
         names: of the classes.
         working_threshold: score from which a detection counts for precision and recall.
-        max_detections: the most of a picture that count.
+        max_detections: the most of an image that count.
     """
-    evaluation = _run(pictures, found, len(names), max_detections)
-    precision: NDArray[np.float64] = evaluation.eval["precision"]  # [IoU, recall, class, area, max detections]
+    evaluation = _run(samples, found, len(names), max_detections)
+    # [IoU, recall, class, area, max detections].
+    precision: NDArray[np.float64] = evaluation.eval["precision"]
     by_class = {
         names[i]: float(values.mean())
         for i in range(len(names))
         if (values := precision[:, :, i, _ALL_AREAS, -1]).max() > -1
     }
-    matches = _matches(evaluation, len(pictures), working_threshold)
+    matches = _matches(evaluation, len(samples), working_threshold)
     right = sum(len(each.right) for each in matches)
-    wrong, missed = (sum(len(getattr(each, kind)) for each in matches) for kind in ("wrong", "missed"))
-    seen = precision[_IOU_50, :, [i for i, name in enumerate(names) if name in by_class], _ALL_AREAS, -1]
+    wrong, missed = (
+        sum(len(getattr(each, kind)) for each in matches) for kind in ("wrong", "missed")
+    )
+    seen = precision[
+        _IOU_50, :, [i for i, name in enumerate(names) if name in by_class], _ALL_AREAS, -1
+    ]
     return DetectionFigures(
         map=_mean(precision[:, :, :, _ALL_AREAS, -1]),
         map50=_mean(precision[_IOU_50, :, :, _ALL_AREAS, -1]),
@@ -116,14 +122,19 @@ def evaluate(
     )
 
 
-def _run(pictures: Sequence[Picture], found: Sequence[Found], classes: int, max_detections: int) -> Any:
+def _run(
+    samples: Sequence[LabelledImage], found: Sequence[Found], classes: int, max_detections: int
+) -> Any:
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    head = {"images": [{"id": i} for i in range(len(pictures))], "categories": [{"id": i} for i in range(classes)]}
+    head = {
+        "images": [{"id": i} for i in range(len(samples))],
+        "categories": [{"id": i} for i in range(classes)],
+    }
     truth, answers = COCO(), COCO()
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its timings
-        truth.dataset = head | {"annotations": _numbered(_truth(pictures))}
+        truth.dataset = head | {"annotations": _numbered(_truth(samples))}
         truth.createIndex()
         answers.dataset = head | {"annotations": _numbered(_answers(found))}
         answers.createIndex()
@@ -134,24 +145,36 @@ def _run(pictures: Sequence[Picture], found: Sequence[Found], classes: int, max_
     return evaluation
 
 
-def _truth(pictures: Sequence[Picture]) -> Iterator[dict[str, Any]]:
-    for image, picture in enumerate(pictures):
-        rows = zip(picture.boxes, picture.class_ids, picture.areas, picture.crowd, strict=True)
+def _truth(samples: Sequence[LabelledImage]) -> Iterator[dict[str, Any]]:
+    for image, sample in enumerate(samples):
+        rows = zip(sample.boxes, sample.class_ids, sample.areas, sample.crowd, strict=True)
         for row, (box, class_id, area, crowd) in enumerate(rows):
-            yield _annotation(image, row, box, class_id) | {"area": float(area), "iscrowd": int(crowd)}
+            yield _annotation(image, row, box, class_id) | {
+                "area": float(area),
+                "iscrowd": int(crowd),
+            }
 
 
 def _answers(found: Sequence[Found]) -> Iterator[dict[str, Any]]:
     for image, each in enumerate(found):
-        for row, (box, class_id, score) in enumerate(zip(each.boxes, each.class_ids, each.scores, strict=True)):
+        for row, (box, class_id, score) in enumerate(
+            zip(each.boxes, each.class_ids, each.scores, strict=True)
+        ):
             annotation = _annotation(image, row, box, class_id)
             _, _, width, height = annotation["bbox"]
             yield annotation | {"area": width * height, "iscrowd": 0, "score": float(score)}
 
 
-def _annotation(image: int, row: int, box: NDArray[np.float32], class_id: np.int64) -> dict[str, Any]:
+def _annotation(
+    image: int, row: int, box: NDArray[np.float32], class_id: np.int64
+) -> dict[str, Any]:
     x1, y1, x2, y2 = box.tolist()
-    return {"image_id": image, "row": row, "category_id": int(class_id), "bbox": [x1, y1, x2 - x1, y2 - y1]}
+    return {
+        "image_id": image,
+        "row": row,
+        "category_id": int(class_id),
+        "bbox": [x1, y1, x2 - x1, y2 - y1],
+    }
 
 
 def _numbered(annotations: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -160,7 +183,9 @@ def _numbered(annotations: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _matches(evaluation: Any, count: int, working_threshold: float) -> tuple[Matches, ...]:
-    """The matches of COCOeval at IoU 0.5. It lets the better score choose first, so a threshold may come after."""
+    """The matches of COCOeval at IoU 0.5. It lets the better score choose first, so a threshold may
+    come after.
+    """
     rows = {
         kind: {number: annotation["row"] for number, annotation in annotations.anns.items()}
         for kind, annotations in (("truth", evaluation.cocoGt), ("answer", evaluation.cocoDt))
@@ -174,10 +199,16 @@ def _matches(evaluation: Any, count: int, working_threshold: float) -> tuple[Mat
             continue
         image = each["image_id"]
         truth = {
-            rows["truth"][number] for number, crowd in zip(each["gtIds"], each["gtIgnore"], strict=True) if not crowd
+            rows["truth"][number]
+            for number, crowd in zip(each["gtIds"], each["gtIgnore"], strict=True)
+            if not crowd
         }
         columns = zip(
-            each["dtIds"], each["dtMatches"][_IOU_50], each["dtIgnore"][_IOU_50], each["dtScores"], strict=True
+            each["dtIds"],
+            each["dtMatches"][_IOU_50],
+            each["dtIgnore"][_IOU_50],
+            each["dtScores"],
+            strict=True,
         )
         for number, match, ignored, score in columns:
             if ignored or score < working_threshold:

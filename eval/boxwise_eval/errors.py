@@ -2,4 +2,6 @@
 
 
 class EvalError(ValueError):
-    """A labelled set cannot be read, or does not fit the pipeline; the message names the file and the mend."""
+    """A labelled set cannot be read, or does not fit the pipeline; the message names the file and
+    the fix.
+    """

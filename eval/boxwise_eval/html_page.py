@@ -1,4 +1,6 @@
-"""A report as one HTML page that needs nothing beside it: headings, paragraphs, tables and images, in order."""
+"""A report as one HTML page that needs nothing beside it: headings, paragraphs, tables and images,
+in order.
+"""
 
 from __future__ import annotations
 
@@ -59,5 +61,7 @@ def render(title: str, blocks: Iterable[Block]) -> str:
     """The page, as text; everything in it is escaped."""
     from jinja2 import Environment, PackageLoader
 
-    environment = Environment(loader=PackageLoader("boxwise_eval"), autoescape=True, trim_blocks=True)
+    environment = Environment(
+        loader=PackageLoader("boxwise_eval"), autoescape=True, trim_blocks=True
+    )
     return environment.get_template("page.html").render(title=title, blocks=blocks)

@@ -11,15 +11,15 @@ from PIL import ImageDraw
 
 from boxwise._image import to_pil, to_tensor
 from boxwise_eval.classification import ClassifierFigures
-from boxwise_eval.datasets.base import Picture
+from boxwise_eval.datasets.base import LabelledImage
 from boxwise_eval.detection import DetectionFigures, Matches
 from boxwise_eval.html_page import Block, Figure, Heading, Paragraph, Table
 from boxwise_eval.html_page import render as render_page
 from boxwise_eval.report import Report
 from boxwise_eval.run import Found
 
-_WORST = 12  # pictures that are drawn
-_WIDTH = 640  # pixels of a drawn picture
+_WORST = 12  # images that are drawn
+_WIDTH = 640  # pixels of a drawn image
 _MOST_CLASSES = 40  # of a confusion matrix that can still be read
 _RIGHT, _WRONG, _MISSED = "#2ca02c", "#d62728", "#ff9f0e"
 
@@ -30,7 +30,7 @@ def render(report: Report) -> str:
 
 
 def _blocks(report: Report) -> Iterator[Block]:
-    yield Paragraph(f"{len(report.dataset.pictures)} pictures, {report.dataset.kind}.")
+    yield Paragraph(f"{len(report.dataset.images)} images, {report.dataset.kind}.")
     yield from (Paragraph("", bold=note) for note in report.notes)
     if report.detection:
         yield from _detection(report, report.detection)
@@ -44,20 +44,29 @@ def _detection(report: Report, figures: DetectionFigures) -> Iterator[Block]:
     yield Paragraph(report.conditions())
     if figures.curve:
         yield _plot(
-            "precision over recall at IoU .5, mean over classes", (6, 4), lambda axes: _draw_curve(axes, figures)
+            "precision over recall at IoU .5, mean over classes",
+            (6, 4),
+            lambda axes: _draw_curve(axes, figures),
         )
     if figures.classes:
         height = 1 + 0.22 * len(figures.classes)
-        yield _plot("AP@[.5:.95] of each class", (8, height), lambda axes: _draw_classes(axes, figures.classes))
-    yield Heading("The worst pictures")
-    yield Paragraph(f"Green: right, red: wrong, orange: missed, at score {report.working_threshold:g} and IoU .5.")
+        yield _plot(
+            "AP@[.5:.95] of each class",
+            (8, height),
+            lambda axes: _draw_classes(axes, figures.classes),
+        )
+    yield Heading("The worst images")
+    yield Paragraph(
+        f"Green: right, red: wrong, orange: missed, at score {report.working_threshold:g} "
+        "and IoU .5."
+    )
     names = report.dataset.names or ()
-    rows = zip(report.dataset.pictures, report.found, figures.matches, strict=True)
+    rows = zip(report.dataset.images, report.found, figures.matches, strict=True)
     ranked = sorted(rows, key=lambda row: -(len(row[2].wrong) + len(row[2].missed)))
-    for picture, found, match in ranked[:_WORST]:
+    for image, found, match in ranked[:_WORST]:
         if match.wrong or match.missed:
-            caption = f"{picture.path.name}: {_errors(match)}"
-            yield Figure(_drawn(picture, found, match, names), "jpeg", caption, narrow=True)
+            caption = f"{image.path.name}: {_errors(match)}"
+            yield Figure(_drawn(image, found, match, names), "jpeg", caption, narrow=True)
 
 
 def _classifier(name: str, figures: ClassifierFigures) -> Iterator[Block]:
@@ -71,7 +80,11 @@ def _classifier(name: str, figures: ClassifierFigures) -> Iterator[Block]:
             mistakes[label] = mistakes.get(label, 0) + (count if true != said else 0)
     shown = sorted(sorted(mistakes, key=lambda label: -mistakes[label])[:_MOST_CLASSES])
     side = 2.5 + 0.25 * len(shown)
-    yield _plot("confusion matrix", (side, side), lambda axes: _draw_confusion(axes, figures.confusion, shown))
+    yield _plot(
+        "confusion matrix",
+        (side, side),
+        lambda axes: _draw_confusion(axes, figures.confusion, shown),
+    )
 
 
 def _table(rows: Mapping[str, float | int | None]) -> Table:
@@ -105,7 +118,9 @@ def _draw_classes(axes: Any, classes: Mapping[str, float]) -> None:
     axes.margins(y=0.01)
 
 
-def _draw_confusion(axes: Any, confusion: Mapping[tuple[str, str], int], labels: Sequence[str]) -> None:
+def _draw_confusion(
+    axes: Any, confusion: Mapping[tuple[str, str], int], labels: Sequence[str]
+) -> None:
     counts = np.array([[confusion.get((true, said), 0) for said in labels] for true in labels])
     axes.imshow(counts, cmap="Blues")
     names = [label or "(not asked)" for label in labels]
@@ -116,15 +131,15 @@ def _draw_confusion(axes: Any, confusion: Mapping[tuple[str, str], int], labels:
         axes.text(x, y, counts[y, x], ha="center", va="center", fontsize=6)
 
 
-def _drawn(picture: Picture, found: Found, match: Matches, names: Sequence[str]) -> bytes:
-    shown = to_pil(to_tensor(picture.path))
+def _drawn(image: LabelledImage, found: Found, match: Matches, names: Sequence[str]) -> bytes:
+    shown = to_pil(to_tensor(image.path))
     scale = min(1.0, _WIDTH / shown.width)
     shown = shown.resize((max(1, round(shown.width * scale)), max(1, round(shown.height * scale))))
     canvas = ImageDraw.Draw(shown)
     kinds = (
         (_RIGHT, found.boxes, found.class_ids, found.scores, match.right),
         (_WRONG, found.boxes, found.class_ids, found.scores, match.wrong),
-        (_MISSED, picture.boxes, picture.class_ids, None, match.missed),
+        (_MISSED, image.boxes, image.class_ids, None, match.missed),
     )
     for colour, boxes, class_ids, scores, rows in kinds:
         for row in rows:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxwise import BoxwiseError, Client, InvalidInput
-from boxwise_eval.datasets.base import Picture
+from boxwise_eval.datasets.base import LabelledImage
 from boxwise_eval.errors import EvalError
 
 _LONGEST_PAUSE_S = 10.0
@@ -21,7 +21,8 @@ _LONGEST_PAUSE_S = 10.0
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What is asked for with each request: the evaluation's own, whatever the pipeline's defaults are.
+    """What is asked for with each request: the evaluation's own, whatever the pipeline's defaults
+    are.
 
     mAP counts what is found with little confidence too, so nearly everything is asked for.
     """
@@ -33,10 +34,10 @@ class Thresholds:
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What the pipeline says of one picture.
+    """What the pipeline says of one image.
 
     Attributes:
-        boxes: float32 [n, 4], xyxy in pixels of the picture as shown, best score first.
+        boxes: float32 [n, 4], xyxy in pixels of the image as shown, best score first.
         scores: float32 [n].
         class_ids: int64 [n].
         label_ids: classifier -> int64 [n, k], best first; -1 where it was not asked.
@@ -48,16 +49,19 @@ class Found:
     label_ids: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
 
 
-# A picture's file and what to ask of it -> what is on it.
+# An image's file and what to ask of it -> what is on it.
 Predict = Callable[[Path, Thresholds], Found]
 
 
-def served(client: Client, *, retries: int = 2, pause: Callable[[float], None] = time.sleep) -> Predict:
+def served(
+    client: Client, *, retries: int = 2, pause: Callable[[float], None] = time.sleep
+) -> Predict:
     """Ask a running server.
 
     Args:
         client: of the pipeline; its `timeout_s` is the deadline of each request.
-        retries: how often a request that failed is sent again, where it may succeed then: an overload, a deadline.
+        retries: how often a request that failed is sent again, where it may succeed then: an
+            overload, a deadline.
         pause: waits for seconds between two of them.
     """
 
@@ -78,7 +82,8 @@ def served(client: Client, *, retries: int = 2, pause: Callable[[float], None] =
                     raise
                 if tried > retries:
                     raise EvalError(
-                        f"{path}: {error}, {tried} times over; allow more with --timeout, or send fewer at once with "
+                        f"{path}: {error}, {tried} times over; allow more with --timeout, "
+                        "or send fewer at once with "
                         "--concurrency"
                     ) from error
                 pause(min(2.0 ** (tried - 1), _LONGEST_PAUSE_S))
@@ -90,33 +95,33 @@ def served(client: Client, *, retries: int = 2, pause: Callable[[float], None] =
 
 def predict_all(
     predict: Predict,
-    pictures: Sequence[Picture],
+    images: Sequence[LabelledImage],
     thresholds: Thresholds,
     *,
     concurrency: int = 1,
     done: Callable[[], None] = lambda: None,
 ) -> list[Found]:
-    """Ask about every picture, a few at a time.
+    """Ask about every image, a few at a time.
 
     Args:
         predict: from `served`, or a pipeline in this process.
-        pictures: of the set.
+        images: of the set.
         thresholds: of each request.
         concurrency: requests under way.
-        done: called after each picture.
+        done: called after each image.
 
     Raises:
-        EvalError: a picture is refused: figures over the rest would not be those of the set.
+        EvalError: an image is refused: figures over the rest would not be those of the set.
         BoxwiseError: the server does not answer, or not as a pipeline.
     """
 
-    def ask(picture: Picture) -> Found:
-        found = predict(picture.path, thresholds)
+    def ask(image: LabelledImage) -> Found:
+        found = predict(image.path, thresholds)
         done()
         return found
 
     with ThreadPoolExecutor(concurrency) as pool:
-        futures = [pool.submit(ask, picture) for picture in pictures]
+        futures = [pool.submit(ask, image) for image in images]
         try:
             return [future.result() for future in futures]
         except BaseException:

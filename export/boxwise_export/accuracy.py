@@ -28,20 +28,21 @@ class Accuracy:
     """What was measured; figures are 0 to 1.
 
     Attributes:
-        figures: "detector map" (mAP@[.5:.95]), and "<classifier> top-1" where the set knows the truth.
+        figures: "detector map" (mAP@[.5:.95]), and "<classifier> top-1" where the set knows the
+            truth.
         exact: the same of the pipeline in fp32.
         limit: how much of each may be lost.
-        pictures: of the set.
+        images: of the set.
     """
 
     figures: Mapping[str, float]
     exact: Mapping[str, float]
     limit: float
-    pictures: int
+    images: int
 
     def lines(self) -> Iterator[str]:
         """The figures to read."""
-        yield f"accuracy on {self.pictures} labelled pictures:"
+        yield f"accuracy on {self.images} labelled images:"
         for name, value in self.figures.items():
             yield f"  {name:<24} {value:.4f} (fp32: {self.exact[name]:.4f})"
 
@@ -54,8 +55,10 @@ class Accuracy:
         for name, value in self.figures.items():
             if (lost := self.exact[name] - value) > self.limit:
                 raise ParityError(
-                    f"{name}: {value:.4f}, {lost:.4f} less than in fp32, and {self.limit:g} may be lost; "
-                    "nothing was published. Choose another --precision, or allow more under `tolerances: accuracy`"
+                    f"{name}: {value:.4f}, {lost:.4f} less than in fp32, and {self.limit:g} "
+                    "may be lost; "
+                    "nothing was published. Choose another --precision, or allow more under "
+                    "`tolerances: accuracy`"
                 )
 
 
@@ -75,7 +78,7 @@ def load_labelled(data: Path) -> Dataset:
 
 
 def measure(plan: Plan, chain: Chain, dataset: Dataset) -> dict[str, float]:
-    """Figures of a plan's stages, run in this process on every picture of the set.
+    """Figures of a plan's stages, run in this process on every image of the set.
 
     Raises:
         ExportError: the set does not fit the pipeline.
@@ -108,5 +111,7 @@ def measure(plan: Plan, chain: Chain, dataset: Dataset) -> dict[str, float]:
     if report.detection and report.detection.map is not None:
         figures = {"detector map": report.detection.map, **figures}
     if not figures:
-        raise ExportError("--data: the set says nothing that could be measured; expected boxes, or labels")
+        raise ExportError(
+            "--data: the set says nothing that could be measured; expected boxes, or labels"
+        )
     return figures

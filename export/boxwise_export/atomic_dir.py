@@ -1,4 +1,6 @@
-"""A folder is changed at once: who reads it sees what it was or what it is, and never half of either."""
+"""A folder is changed at once: who reads it sees what it was or what it is, and never half of
+either.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +23,12 @@ _CANNOT = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """One at a time changes what lies in the folder's parent; a change that was cut off before is cleared away.
+    """One at a time changes what lies in the folder's parent; a change that was cut off before is
+    cleared away.
 
     Raises:
-        RepositoryError: the system does not let it be changed: the disk is full, somebody else owns it.
+        RepositoryError: the system does not let it be changed: the disk is full, somebody else owns
+            it.
     """
     try:
         with _locked(folder):
@@ -34,7 +38,9 @@ def locked(folder: Path) -> Iterator[None]:
         if isinstance(error, shutil.Error):
             # copytree's, of every file: "[Errno 28] No space left on device: 'a' -> 'b'"
             reason = str(error.args[0][0][2]).partition("] ")[2].partition(":")[0]
-        raise RepositoryError(f"{folder}: cannot be written ({reason}), and stays as it was") from error
+        raise RepositoryError(
+            f"{folder}: cannot be written ({reason}), and stays as it was"
+        ) from error
 
 
 @contextmanager
@@ -56,9 +62,11 @@ def _locked(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def edited(folder: Path) -> Iterator[Path]:
-    """A copy to change, which takes the folder's place when the block ends well; call it under `locked`.
+    """A copy to change, which takes the folder's place when the block ends well; call it under
+    `locked`.
 
-    Files are shared with the folder until they are replaced: remove or rename over a file, never write into it.
+    Files are shared with the folder until they are replaced: remove or rename over a file, never
+    write into it.
 
     Raises:
         RepositoryError: the folder cannot be replaced where it is.
@@ -123,11 +131,13 @@ def _exchange(tree: Path, folder: Path) -> None:
     except OSError as error:
         if error.errno == errno.EBUSY:
             raise RepositoryError(
-                f"{folder}: a mount point, which cannot be replaced as a whole; name a folder inside it"
+                f"{folder}: a mount point, which cannot be replaced as a whole; name a "
+                "folder inside it"
             ) from error
         if error.errno not in _CANNOT:
             raise
-        # There is no folder for an instant; `locked` brings it back where that instant was the last.
+        # There is no folder for an instant; `locked` brings it back where that instant was the
+        # last.
         folder.rename(_previous(folder))
         tree.rename(folder)
         _previous(folder).rename(tree)

@@ -1,4 +1,6 @@
-"""A published pipeline in one process: the stages and graphs that a server would load, one after the other."""
+"""A published pipeline in one process: the stages and graphs that a server would load, one after
+the other.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ def load_chain(repository: Path, pipeline: str, threads: int = 1) -> Chain:
     Raises:
         RepositoryError: there is no such pipeline.
     """
-    folders = stage_folders(repository, pipeline, find_manifest(repository, pipeline).revision().models)
+    folders = stage_folders(
+        repository, pipeline, find_manifest(repository, pipeline).revision().models
+    )
     configs = {name: read_config(folder / "config.pbtxt") for name, folder in folders.items()}
 
     def fields(name: str) -> Mapping[str, Any]:
@@ -38,11 +42,16 @@ def load_chain(repository: Path, pipeline: str, threads: int = 1) -> Chain:
         return OnnxGraph(folders[name] / "model.onnx", threads=threads, chunk=CHUNK)
 
     labels = {
-        name.removeprefix("classifier_"): next(each.dims[-1] for each in config.output if each.name == "label_ids")
+        name.removeprefix("classifier_"): next(
+            each.dims[-1] for each in config.output if each.name == "label_ids"
+        )
         for name, config in configs.items()
         if name.startswith("classifier_")
     }
     detects = "detector" in folders
     return Chain.build(
-        fields("preprocess") if detects else {}, fields("nms" if detects else "whole_picture"), labels, graph
+        fields("preprocess") if detects else {},
+        fields("nms" if detects else "whole_picture"),
+        labels,
+        graph,
     )

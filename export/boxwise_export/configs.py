@@ -1,4 +1,6 @@
-"""Triton model configurations: the committed templates, filled in, with the reason of every number beside it."""
+"""Triton model configurations: the committed templates, filled in, with the reason of every number
+beside it.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,11 @@ class Template:
         lines = text.splitlines()
         end = next(i for i, line in enumerate(lines) if not line.startswith("#"))
         comments = dict(_comments("\n".join(lines[end:])))
-        return cls(text_format.Parse(text, model_config_pb2.ModelConfig()), "\n".join(lines[:end]), comments)
+        return cls(
+            text_format.Parse(text, model_config_pb2.ModelConfig()),
+            "\n".join(lines[:end]),
+            comments,
+        )
 
     def copy(self, name: str = "") -> Any:
         """The message, to be filled in, for a model of this name; left out, of the name it has."""
@@ -65,7 +71,8 @@ class Template:
 
         Args:
             config: from `copy`.
-            aliases: names in the message -> names in the template, where one statement became several.
+            aliases: names in the message -> names in the template, where one statement became
+                several.
         """
         parts = [self.header]
         for statement in _statements(text_format.MessageToString(config)):
@@ -87,7 +94,9 @@ def model_py(stage: str) -> bytes:
 
 
 def per_classifier(tensors: Any, top_k: Mapping[str, int]) -> dict[str, str]:
-    """Repeat the template's `classifier_...` tensors for each classifier; returns new name -> template's name."""
+    """Repeat the template's `classifier_...` tensors for each classifier; returns new name ->
+    template's name.
+    """
     templates = [tensor for tensor in tensors if tensor.name.startswith("classifier_")]
     kept = [tensor for tensor in tensors if not tensor.name.startswith("classifier_")]
     made, aliases = [], {}
@@ -125,7 +134,10 @@ def set_parameters(config: Any, values: Mapping[str, Any]) -> None:
     """
     parameters = to_parameters(values)
     if different := sorted(set(parameters) ^ set(config.parameters)):
-        raise ValueError(f"{config.name}: the template's parameters differ from the stage's in {', '.join(different)}")
+        raise ValueError(
+            f"{config.name}: the template's parameters differ from the stage's in "
+            f"{', '.join(different)}"
+        )
     for name, text in parameters.items():
         config.parameters[name].string_value = text
 
@@ -147,7 +159,9 @@ def _identify(statement: str) -> tuple[str, str]:
     matched = _STATEMENT.match(statement)
     field = matched.group(1) if matched else ""
     # A model has one instance group, with a name or without.
-    identity = _IDENTITY.search(statement) if "{" in statement and field != "instance_group" else None
+    identity = (
+        _IDENTITY.search(statement) if "{" in statement and field != "instance_group" else None
+    )
     return field, identity.group(1) if identity else ""
 
 

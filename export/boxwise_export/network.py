@@ -1,4 +1,6 @@
-"""A checkpoint, read and run once: what its input is, whether it takes batches, and what it gives."""
+"""A checkpoint, read and run once: what its input is, whether it takes batches,
+and what it gives.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +28,10 @@ class Network:
         source: what was read; its own graph is gone, and `model` in its place.
         model: its graph, of any batch where it can have one.
         input: the graph's; its batch is None (any) or 1.
-        height: of the pictures, pixels.
+        height: of the images, pixels.
         width: of the same.
-        outputs: name -> what it gave for one picture of noise, float32.
-        alone: why the graph takes one picture at a time; None where it takes any number.
+        outputs: name -> what it gave for one image of noise, float32.
+        alone: why the graph takes one image at a time; None where it takes any number.
     """
 
     source: Source
@@ -41,7 +43,9 @@ class Network:
     alone: str | None
 
 
-def read_network(weights: Weights, size: tuple[int, int] | None, key: str, size_key: str, report: Report) -> Network:
+def read_network(
+    weights: Weights, size: tuple[int, int] | None, key: str, size_key: str, report: Report
+) -> Network:
     """Read a checkpoint, settle its size, open its batch and run it.
 
     Args:
@@ -49,7 +53,7 @@ def read_network(weights: Weights, size: tuple[int, int] | None, key: str, size_
         size: height and width that the file asks for.
         key: of the detector or classifier in the file, for errors.
         size_key: where the file would say the size.
-        report: told why the graph takes one picture at a time, where it does.
+        report: told why the graph takes one image at a time, where it does.
 
     Raises:
         ExportError: the checkpoint cannot be read or run, or its size is not the one asked for.
@@ -61,7 +65,7 @@ def read_network(weights: Weights, size: tuple[int, int] | None, key: str, size_
     opened = with_dynamic_batch(model, graph, height, width)
     if isinstance(opened, str):
         alone = opened
-        report(f"  one picture at a time: {alone}")
+        report(f"  one image at a time: {alone}")
     else:
         model = opened
     graph = replace(read_input(model), batch=1 if alone else None)
@@ -70,12 +74,19 @@ def read_network(weights: Weights, size: tuple[int, int] | None, key: str, size_
 
 
 def _settle_size(graph: SourceInput, asked: tuple[int, int] | None, key: str) -> tuple[int, int]:
-    """Height and width: the graph's own where it has them, which the pipeline file must not contradict."""
+    """Height and width: the graph's own where it has them, which the pipeline file must not
+    contradict.
+    """
     if graph.height is not None and graph.width is not None:
         fixed = (graph.height, graph.width)
         if asked is not None and asked != fixed:
-            raise PipelineError(f"{key}: {list(asked)}, but the graph takes {list(fixed)}; leave it out or correct it")
+            raise PipelineError(
+                f"{key}: {list(asked)}, but the graph takes {list(fixed)}; leave it out or "
+                "correct it"
+            )
         return fixed
     if asked is None:
-        raise PipelineError(f"{key}: the graph takes pictures of any size; say which it was trained on")
+        raise PipelineError(
+            f"{key}: the graph takes images of any size; say which it was trained on"
+        )
     return asked

@@ -1,7 +1,8 @@
-"""What a pipeline finds on a few real images: drawn for people to look at, and checked for what cannot be right.
+"""What a pipeline finds on a few real images: drawn for people to look at, and checked for what
+cannot be right.
 
-The parity gate compares the exported stages with their source. Both read the network's outputs by the same settings, so
-that a wrong reading agrees with itself: what shows it is what comes out.
+The parity gate compares the exported stages with their source. Both read the network's outputs by
+the same settings, so that a wrong reading agrees with itself: what shows it is what comes out.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from boxwise_runtime.chain import Chain
 _TILE = 320  # pixels of an image's longer side on the sheet
 _COLUMNS = 4
 _CAPTION = 16  # pixels
-# What no detector of ours does on real images: a box is most of the image, or a point; many boxes of one class have the
-# same score.
+# What no detector of ours does on real images: a box is most of the image, or a point; many boxes
+# of one class have the same score.
 _FILLS = 0.9  # of the image's area
 _POINT = 2.0  # pixels of the image
 _MANY = 30
@@ -52,7 +53,9 @@ class Observed:
         return self.result.draw(self.frame)
 
 
-def observe(plan: Plan, chain: Chain, frames: Sequence[tuple[str, NDArray[np.uint8]]]) -> list[Observed]:
+def observe(
+    plan: Plan, chain: Chain, frames: Sequence[tuple[str, NDArray[np.uint8]]]
+) -> list[Observed]:
     """Run the stages on images as a request without options would.
 
     Args:
@@ -71,20 +74,26 @@ def observe(plan: Plan, chain: Chain, frames: Sequence[tuple[str, NDArray[np.uin
             highest, names = int(found["class_ids"].max()), len(plan.detector.labels)
             if highest >= names:
                 raise ExportError(
-                    f"detector.labels: {names} names, but the graph gives class {highest} (from 0) on {name}. Add the "
+                    f"detector.labels: {names} names, but the graph gives class {highest} "
+                    f"(from 0) on {name}. Add the "
                     "missing names; where the graph counts from 1, set `detector.background: first`"
                 )
         observed.append(Observed(name, frame, Result.from_arrays(found, info)))
     return observed
 
 
-def warnings(observed: Sequence[Observed], score_threshold: float, max_detections: int) -> Iterator[str]:
-    """What is absurd about the detections on all images together, each a sentence with what to look at."""
+def warnings(
+    observed: Sequence[Observed], score_threshold: float, max_detections: int
+) -> Iterator[str]:
+    """What is absurd about the detections on all images together, each a sentence with what to look
+    at.
+    """
     results = [each.result for each in observed]
     counts = [len(result) for result in results]
     if not sum(counts):
         yield (
-            f"nothing was found on any of {len(results)} images with a score of {score_threshold:g} or more; look at "
+            f"nothing was found on any of {len(results)} images with a score of "
+            f"{score_threshold:g} or more; look at "
             "normalize, color_order, activation and family"
         )
         return
@@ -93,14 +102,20 @@ def warnings(observed: Sequence[Observed], score_threshold: float, max_detection
         (_share(results, _is_point), "are smaller than 2 pixels"),
     ):
         if share > 0.5 and sum(counts) >= len(results):
-            yield f"{share:.0%} of the boxes {what}; look at the box format, its units and the family"
+            yield (
+                f"{share:.0%} of the boxes {what}; look at the box format, its units and the family"
+            )
     if repeated := [each.name for each in observed if _is_repeated(each.result)]:
         yield (
-            f"{_MANY} or more boxes of one class with nearly one score on {len(repeated)} of {len(results)} images "
+            f"{_MANY} or more boxes of one class with nearly one score on {len(repeated)} "
+            f"of {len(results)} images "
             f"({repeated[0]}, ...); look at background, activation and labels"
         )
     elif min(counts) == max_detections >= _MANY:
-        yield f"every image has as many boxes as it may have ({max_detections}); look at activation and score_threshold"
+        yield (
+            f"every image has as many boxes as it may have ({max_detections}); look at "
+            "activation and score_threshold"
+        )
 
 
 def contact_sheet(observed: Sequence[Observed]) -> bytes:

@@ -1,4 +1,6 @@
-"""A pipeline file and its checkpoints become a plan: every graph built and every number settled, nothing written."""
+"""A pipeline file and its checkpoints become a plan: every graph built and every number settled,
+nothing written.
+"""
 
 from __future__ import annotations
 
@@ -36,14 +38,15 @@ from boxwise_export.serving_config import ServingConfig
 from boxwise_export.sources import Source
 from boxwise_runtime.canvas import ColorOrder, Interpolation, Resize
 from boxwise_runtime.crop import CropSpec
-from boxwise_runtime.decode import MEGA, PictureLimits
+from boxwise_runtime.decode import MEGA, ImageLimits
 from boxwise_runtime.fitting import MOST_INSTANCES
 from boxwise_runtime.resources import available
 
-# Batches of a classifier across requests, where the pipeline itself asks about one picture at a time.
+# Batches of a classifier across requests, where the pipeline itself asks about one image at a time.
 _WHOLE_PICTURE_BATCH = 8
-# Radford et al., "Learning Transferable Visual Models From Natural Language Supervision" (arXiv:2103.00020), 2.5: the
-# temperature of CLIP's softmax is trained, and ends at its bound of 100.
+# Radford et al., "Learning Transferable Visual Models From Natural Language Supervision"
+# (arXiv:2103.00020), 2.5: the temperature of CLIP's softmax is trained, and ends at its bound of
+# 100.
 CLIP_SCALE = 100.0
 
 
@@ -63,8 +66,8 @@ class CanvasPlan:
 class DetectorPlan:
     """A detector, ready to be published.
 
-    `multi_label` as in `pipeline.Nms`, settled. `notes` are what was concluded and not said, and what was read
-    otherwise than the weights' metadata has it, each a sentence.
+    `multi_label` as in `pipeline.Nms`, settled. `notes` are what was concluded and not said, and
+    what was read otherwise than the weights' metadata has it, each a sentence.
     """
 
     spec: Detector
@@ -87,8 +90,9 @@ class DetectorPlan:
 class ClassifierPlan:
     """A classifier, ready to be published.
 
-    `only` holds detector class ids, none for all; `similarity`, float32 [C, D], is what unit embeddings are multiplied
-    with to be logits, where there are prototypes. `notes` as a detector's.
+    `only` holds detector class ids, none for all; `similarity`, float32 [C, D], is what unit
+    embeddings are multiplied with to be logits, where there are prototypes. `notes` as a
+    detector's.
     """
 
     spec: Classifier
@@ -115,23 +119,24 @@ class Plan:
         name: of the pipeline.
         detector: or None.
         classifiers: any number.
-        limits: of a picture.
+        limits: of an image.
         instances: processes of each stage that is worth more than one.
         threads: of each model instance.
         precision: of the graphs.
         arrangement: the layout, and what the pipeline file says of processes and threads.
-        warmup_picture: a JPEG that each server is asked about before it is ready; none where none was compared on.
+        warmup_image: a JPEG that each server is asked about before it is ready; none where none was
+            compared on.
     """
 
     name: str
     detector: DetectorPlan | None
     classifiers: tuple[ClassifierPlan, ...]
-    limits: PictureLimits
+    limits: ImageLimits
     instances: int
     threads: int
     precision: Precision = "fp32"
     arrangement: ServingConfig = field(default_factory=ServingConfig)
-    warmup_picture: bytes = b""
+    warmup_image: bytes = b""
 
     @property
     def max_detections(self) -> int:
@@ -140,31 +145,39 @@ class Plan:
 
 
 def make_plan(
-    pipeline: Pipeline, *, cores: int | None = None, fp16: bool = False, report: Report = lambda _: None
+    pipeline: Pipeline,
+    *,
+    cores: int | None = None,
+    fp16: bool = False,
+    report: Report = lambda _: None,
 ) -> Plan:
     """Read the checkpoints, build the graphs, settle what the pipeline file leaves open.
 
     Args:
         pipeline: the pipeline file.
-        cores: of the machine that will serve; None to let instances follow those of whatever machine serves.
+        cores: of the machine that will serve; None to let instances follow those of whatever
+            machine serves.
         fp16: whether the networks are rewritten in it; all else stays in fp32.
         report: told each step.
 
     Raises:
-        ExportError: a checkpoint, a graph or a key is wrong; says which, what was expected and the mend.
+        ExportError: a checkpoint, a graph or a key is wrong; says which, what was expected and the
+            fix.
     """
     serving = pipeline.serving
     by_cores = cores is None and not serving.instances and serving.threads is None
     cores = cores or available().cores
     instances = min(cores, MOST_INSTANCES)
     detector = _plan_detector(pipeline.detector, fp16, report) if pipeline.detector else None
-    classifiers = [_plan_classifier(classifier, detector, fp16, report) for classifier in pipeline.classifiers]
+    classifiers = [
+        _plan_classifier(classifier, detector, fp16, report) for classifier in pipeline.classifiers
+    ]
     give_back_memory()  # of the graphs on the way
     return Plan(
         name=pipeline.name,
         detector=detector,
         classifiers=tuple(classifiers),
-        limits=PictureLimits(
+        limits=ImageLimits(
             max_pixels=round(pipeline.max_megapixels * MEGA),
             max_bytes=round(pipeline.max_megabytes * MEGA),
             max_aspect=pipeline.max_aspect,
@@ -178,19 +191,26 @@ def make_plan(
 
 def _plan_detector(spec: Detector, fp16: bool, report: Report) -> DetectorPlan:
     report(f"detector: reading {spec.weights.title}")
-    network = read_network(spec.weights, spec.canvas.size, "detector", "detector.canvas.size", report)
+    network = read_network(
+        spec.weights, spec.canvas.size, "detector", "detector.canvas.size", report
+    )
     own, height, width = network.source.preprocessing, network.height, network.width
     _introduce(network.source, report)
     names, notes = _labels(spec.labels, network.source, "detector.labels")
-    family, reading = find_family(spec.family or network.source.family, head_of(network, names, spec))
+    family, reading = find_family(
+        spec.family or network.source.family, head_of(network, names, spec)
+    )
     labels = reading.class_names(names)
     _require_names(len(labels), reading.classes, "detector.labels")
     if spec.nms.class_agnostic and not reading.nms:
         raise PipelineError(
-            "detector.nms.class_agnostic: the detector gives one box an object, without NMS; leave it out"
+            "detector.nms.class_agnostic: the detector gives one box an object, without "
+            "NMS; leave it out"
         )
     multi_label = family.multi_label if spec.nms.multi_label is None else spec.nms.multi_label
-    normalize = _normalize(spec.normalize, own.normalize or family.canvas.normalize, network, "detector.normalize")
+    normalize = _normalize(
+        spec.normalize, own.normalize or family.canvas.normalize, network, "detector.normalize"
+    )
     graph, candidates = build_detector(
         to_fp16(network.model) if fp16 else network.model,
         network.input,
@@ -215,7 +235,9 @@ def _plan_detector(spec: Detector, fp16: bool, report: Report) -> DetectorPlan:
             width=width,
             resize=spec.canvas.resize or own.resize or family.canvas.resize,
             pad_value=_first(spec.canvas.pad_value, own.pad_value, family.canvas.pad_value),
-            interpolation=spec.canvas.interpolation or own.interpolation or family.canvas.interpolation,
+            interpolation=spec.canvas.interpolation
+            or own.interpolation
+            or family.canvas.interpolation,
             color_order=spec.canvas.color_order or own.color_order or family.canvas.color_order,
         ),
         normalize=normalize,
@@ -230,7 +252,9 @@ def _plan_detector(spec: Detector, fp16: bool, report: Report) -> DetectorPlan:
 
 
 def head_of(network: Network, names: tuple[str, ...] | None, spec: Detector | None = None) -> Head:
-    """What a family reads of a network: its outputs, what its source says, and what the pipeline file overrules."""
+    """What a family reads of a network: its outputs, what its source says, and what the pipeline
+    file overrules.
+    """
     source = network.source
     return Head(
         network.outputs,
@@ -245,14 +269,17 @@ def head_of(network: Network, names: tuple[str, ...] | None, spec: Detector | No
     )
 
 
-def _plan_classifier(spec: Classifier, detector: DetectorPlan | None, fp16: bool, report: Report) -> ClassifierPlan:
+def _plan_classifier(
+    spec: Classifier, detector: DetectorPlan | None, fp16: bool, report: Report
+) -> ClassifierPlan:
     key = f"classifiers.{spec.name}"
     report(f"{spec.name}: reading {spec.weights.title}")
     network = read_network(spec.weights, spec.crop.size, key, f"{key}.crop.size", report)
     own = network.source.preprocessing
     if network.alone and detector is not None:
         raise GraphError(
-            f"{key}.weights: the graph takes one crop at a time ({network.alone}); export it again with a dynamic batch"
+            f"{key}.weights: the graph takes one crop at a time ({network.alone}); export "
+            "it again with a dynamic batch"
         )
     _introduce(network.source, report)
     output, size = _classifier_output(network, key)
@@ -268,15 +295,19 @@ def _plan_classifier(spec: Classifier, detector: DetectorPlan | None, fp16: bool
         activation = spec.activation or "softmax"
         if len(labels) != len(prototypes):
             raise PipelineError(
-                f"{key}.labels: {len(labels)} names, but there are prototypes of {len(prototypes)} classes"
+                f"{key}.labels: {len(labels)} names, but there are prototypes of "
+                f"{len(prototypes)} classes"
             )
     if spec.threshold is not None and activation == "softmax":
         raise PipelineError(
-            f"{key}.threshold: belongs to labels that are scored by themselves; set `activation: sigmoid`"
+            f"{key}.threshold: belongs to labels that are scored by themselves; set "
+            "`activation: sigmoid`"
         )
     similarity = None if prototypes is None else _logit_scale(spec) * unit_vectors(prototypes)
     top_k = min(spec.top_k, len(labels))
-    normalize = _normalize(spec.normalize, own.normalize or Normalize(), network, f"{key}.normalize")
+    normalize = _normalize(
+        spec.normalize, own.normalize or Normalize(), network, f"{key}.normalize"
+    )
     graph = build_classifier(
         to_fp16(network.model) if fp16 else network.model,
         network.input,
@@ -290,7 +321,8 @@ def _plan_classifier(spec: Classifier, detector: DetectorPlan | None, fp16: bool
         similarity=similarity,
     )
     report(
-        f"{spec.name}: {network.height} x {network.width}, {len(labels)} labels; writing {activation} and top-{top_k}"
+        f"{spec.name}: {network.height} x {network.width}, {len(labels)} labels; writing "
+        f"{activation} and top-{top_k}"
     )
     _report_notes(notes, report)
     return ClassifierPlan(
@@ -301,7 +333,11 @@ def _plan_classifier(spec: Classifier, detector: DetectorPlan | None, fp16: bool
         crop=_crop(spec, network, detector),
         normalize=normalize,
         top_k=top_k,
-        max_batch_size=detector.spec.max_detections if detector else 1 if network.alone else _WHOLE_PICTURE_BATCH,
+        max_batch_size=detector.spec.max_detections
+        if detector
+        else 1
+        if network.alone
+        else _WHOLE_PICTURE_BATCH,
         graph=graph,
         input=network.input,
         raw_output=output,
@@ -313,14 +349,22 @@ def _plan_classifier(spec: Classifier, detector: DetectorPlan | None, fp16: bool
 
 def _classifier_output(network: Network, key: str) -> tuple[str, int]:
     """The name of the one output, and how many numbers it has for an image."""
-    if what := describe(head_of(network, None)) if network.source.metadata.task != "classify" else None:
+    if (
+        what := describe(head_of(network, None))
+        if network.source.metadata.task != "classify"
+        else None
+    ):
         raise GraphError(f"{key}.weights: {what}")
     if len(network.outputs) != 1:
-        raise GraphError(f"{key}.weights: gives {', '.join(network.outputs)}; name the logits in `outputs: [...]`")
+        raise GraphError(
+            f"{key}.weights: gives {', '.join(network.outputs)}; name the logits in "
+            "`outputs: [...]`"
+        )
     ((output, logits),) = network.outputs.items()
     if logits.size != logits.shape[-1] and logits.size != logits.shape[min(1, logits.ndim - 1)]:
         raise GraphError(
-            f"{key}.weights: {output} is {list(logits.shape)} for one image; expected one number for each class"
+            f"{key}.weights: {output} is {list(logits.shape)} for one image; expected one "
+            "number for each class"
         )
     return output, logits.size
 
@@ -328,7 +372,8 @@ def _classifier_output(network: Network, key: str) -> tuple[str, int]:
 def _crop(spec: Classifier, network: Network, detector: DetectorPlan | None) -> CropSpec:
     own = network.source.preprocessing
     resize = spec.crop.resize or (0, 0)
-    # A box is the object already: the margin that whole images are cut to the centre for is not around it.
+    # A box is the object already: the margin that whole images are cut to the centre for is not
+    # around it.
     usual = 0 if detector or spec.crop.resize or spec.crop.keep_aspect else own.resize_shorter
     return CropSpec(
         height=network.height,
@@ -340,7 +385,9 @@ def _crop(spec: Classifier, network: Network, detector: DetectorPlan | None) -> 
         resize_width=resize[1],
         pad_value=spec.crop.pad_value,
         interpolation=spec.crop.interpolation or own.interpolation or "linear",
-        color_order=spec.crop.color_order or ("rgb" if network.input.channels == 1 else own.color_order) or "rgb",
+        color_order=spec.crop.color_order
+        or ("rgb" if network.input.channels == 1 else own.color_order)
+        or "rgb",
     )
 
 
@@ -352,19 +399,23 @@ def _normalize(asked: Normalize | None, usual: Normalize, network: Network, key:
     """The normalisation asked for or the usual one, as far as the graph's input can take it.
 
     Raises:
-        PipelineError: the graph takes pixels as integers, or grey ones, and the pipeline file asks for something else.
+        PipelineError: the graph takes pixels as integers, or grey ones, and the pipeline file asks
+            for something else.
     """
     graph, plain = network.input, Normalize()
     if graph.takes_integers:
         if asked not in (None, plain):
             raise PipelineError(
-                f"{key}: the graph takes whole pixels of 0 to 255, and normalises them itself; leave it out"
+                f"{key}: the graph takes whole pixels of 0 to 255, and normalises them "
+                "itself; leave it out"
             )
         return plain
     chosen = asked or usual
     if graph.channels == 1 and (len({*chosen.mean}) > 1 or len({*chosen.std}) > 1):
         if asked is not None:
-            raise PipelineError(f"{key}: the graph takes grey images; give one number for `mean` and one for `std`")
+            raise PipelineError(
+                f"{key}: the graph takes grey images; give one number for `mean` and one for `std`"
+            )
         return plain
     return chosen
 
@@ -387,23 +438,40 @@ def _report_notes(notes: tuple[str, ...], report: Report) -> None:
 def _introduce(source: Source, report: Report) -> None:
     """Say what was read, its licence, and what its metadata says of the preprocessing."""
     report(f"  {source.origin}; licence: {source.licence or 'not said by the source'}")
-    if said := {name: value for name, value in vars(source.preprocessing).items() if value is not None}:
-        texts = {name: value.text if isinstance(value, Normalize) else str(value) for name, value in said.items()}
-        report(f"  its own preprocessing: {', '.join(f'{name} {text}' for name, text in texts.items())}")
+    if said := {
+        name: value for name, value in vars(source.preprocessing).items() if value is not None
+    }:
+        texts = {
+            name: value.text if isinstance(value, Normalize) else str(value)
+            for name, value in said.items()
+        }
+        report(
+            "  its own preprocessing: "
+            f"{', '.join(f'{name} {text}' for name, text in texts.items())}"
+        )
 
 
-def _labels(labels: Labels | None, source: Source, key: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The names that the pipeline file gives, or else the weights' own; and where the two differ."""
+def _labels(
+    labels: Labels | None, source: Source, key: str
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names that the pipeline file gives, or else the weights' own;
+    and where the two differ.
+    """
     if labels is None:
         if source.labels is None:
-            raise PipelineError(f"{key}: missing, and the weights do not name their classes; add it")
+            raise PipelineError(
+                f"{key}: missing, and the weights do not name their classes; add it"
+            )
         return source.labels, ()
     names = read_labels(labels, key)
     if source.labels in (None, names) or source.labels is None:
         return names, ()
     pairs = list(zip_longest(names, source.labels, fillvalue="no name"))
     row = next(row for row, (one, other) in enumerate(pairs) if one != other)
-    difference = f"class {row} is {pairs[row][0]!r} in the pipeline file and {pairs[row][1]!r} in the weights' metadata"
+    difference = (
+        f"class {row} is {pairs[row][0]!r} in the pipeline file and {pairs[row][1]!r} in the "
+        "weights' metadata"
+    )
     return names, (f"labels: the pipeline file's, though {difference}",)
 
 

@@ -1,4 +1,4 @@
-"""A plan's graphs in int8, their ranges found on pictures."""
+"""A plan's graphs in int8, their ranges found on images."""
 
 from __future__ import annotations
 
@@ -22,17 +22,20 @@ def quantized(plan: Plan, chain: Chain, frames: Frames, report: Report) -> Plan:
 
     Args:
         plan: in fp32.
-        chain: its stages: what they make of the pictures is what the networks will see.
+        chain: its stages: what they make of the images is what the networks will see.
         frames: RGB uint8 [H, W, 3].
         report: told each step.
     """
     detector = plan.detector
     if detector:
-        report(f"detector: int8, its ranges found on {len(frames)} pictures")
+        report(f"detector: int8, its ranges found on {len(frames)} images")
         detector = replace(detector, graph=to_int8(detector.graph, _canvases(chain, frames)))
     classifiers = []
     for classifier in plan.classifiers:
-        report(f"{classifier.spec.name}: int8, its ranges found on {len(frames)} pictures and the boxes in them")
+        report(
+            f"{classifier.spec.name}: int8, its ranges found on {len(frames)} images and "
+            "the boxes in them"
+        )
         crops = (crops_of(classifier, chain, frame) for frame in frames)
         classifiers.append(replace(classifier, graph=to_int8(classifier.graph, crops)))
     return replace(plan, detector=detector, classifiers=tuple(classifiers), precision="int8")

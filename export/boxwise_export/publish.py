@@ -20,7 +20,13 @@ from boxwise_export.plan import ClassifierPlan, DetectorPlan, Plan
 from boxwise_export.repository import build_stages
 from boxwise_export.revisions import place, prune, serve
 from boxwise_export.serving_config import ServingConfig
-from boxwise_export.versions import ModelFolder, is_served, version_files, versions_of, write_version
+from boxwise_export.versions import (
+    ModelFolder,
+    is_served,
+    version_files,
+    versions_of,
+    write_version,
+)
 
 KEPT = 3  # revisions that can be gone back to: the one that is served, and two before it
 
@@ -44,7 +50,10 @@ class Publication:
             return [f"nothing changed: revision {number} stays"]
         versions = ", ".join(f"{name} {models[name]}" for name in self.changed)
         same = len(models) - len(self.changed)
-        return [f"published revision {number}: {versions}" + (f"; {same} models stay as they were" if same else "")]
+        return [
+            f"published revision {number}: {versions}"
+            + (f"; {same} models stay as they were" if same else "")
+        ]
 
 
 def publish(
@@ -58,10 +67,11 @@ def publish(
     sheet: bytes | None = None,
     keep: int = KEPT,
 ) -> Publication:
-    """Write a pipeline's models into a repository, which may hold other pipelines, and its manifest beside them.
+    """Write a pipeline's models into a repository, which may hold other pipelines, and its manifest
+    beside them.
 
-    A model that is what it was keeps its version; where all are, nothing is written. The repository changes at once:
-    a failure or Ctrl-C on the way leaves what was there before.
+    A model that is what it was keeps its version; where all are, nothing is written. The repository
+    changes at once: a failure or Ctrl-C on the way leaves what was there before.
 
     Args:
         plan: what the models are made of.
@@ -74,7 +84,8 @@ def publish(
         keep: how many revisions can be gone back to, that of now included.
 
     Raises:
-        RepositoryError: `out` holds something that boxwise did not write, or another pipeline has a model of this name.
+        RepositoryError: `out` holds something that boxwise did not write, or another pipeline has a
+            model of this name.
     """
     draft = Revision(
         number=0,
@@ -84,18 +95,25 @@ def publish(
         digests={},
         sources=_sources(plan),
         file=file,
-        software={name: _installed(name) for name in ("boxwise", "onnx", "onnxruntime", "numpy", "torch")},
+        software={
+            name: _installed(name) for name in ("boxwise", "onnx", "onnxruntime", "numpy", "torch")
+        },
         parity=dict(parity) if parity is not None else None,
         accuracy=dict(accuracy) if accuracy is not None else None,
         notes={name: list(part.notes) for name, part in _parts(plan).items() if part.notes},
         warnings=list(warnings),
     )
     with locked(out.resolve()):
-        return _publish(out.resolve(), plan.name, build_stages(plan), plan.arrangement, draft, keep, sheet)
+        return _publish(
+            out.resolve(), plan.name, build_stages(plan), plan.arrangement, draft, keep, sheet
+        )
 
 
-def rearrange(repository: Path, pipeline: str | None, arrangement: ServingConfig, *, keep: int = KEPT) -> Publication:
-    """Publish what is served once more, in another layout or with other numbers of processes and threads.
+def rearrange(
+    repository: Path, pipeline: str | None, arrangement: ServingConfig, *, keep: int = KEPT
+) -> Publication:
+    """Publish what is served once more, in another layout or with other numbers of processes and
+    threads.
 
     Args:
         repository: where.
@@ -124,7 +142,9 @@ def _publish(
     keep: int,
     sheet: bytes | None = None,
 ) -> Publication:
-    """Give every model its version and write what changed; `draft` is the revision but for its number and models."""
+    """Give every model its version and write what changed; `draft` is the revision but for its
+    number and models.
+    """
     manifest = _manifest_of(out, pipeline)
     served = manifest.revision().models if manifest else {}
     versions: dict[str, int] = {}
@@ -174,7 +194,8 @@ def _manifest_of(out: Path, pipeline: str) -> Manifest | None:
     known = {model for manifest in manifests.values() for model in manifest.models}
     if strangers := [entry.name for entry in _folders(out) if entry.name not in known]:
         raise RepositoryError(
-            f"{out}: holds {strangers[0]!r}, which boxwise did not write; choose another folder for --out"
+            f"{out}: holds {strangers[0]!r}, which boxwise did not write; choose another "
+            "folder for --out"
         )
     return manifests.get(pipeline)
 
@@ -183,7 +204,8 @@ def _refuse_names(out: Path, pipeline: str, models: Mapping[str, int]) -> None:
     for other in read_manifests(out).values():
         if other.pipeline != pipeline and (same := sorted(other.models & set(models))):
             raise RepositoryError(
-                f"{out}: pipeline {other.pipeline!r} has a model {same[0]!r} too; rename one of the pipelines"
+                f"{out}: pipeline {other.pipeline!r} has a model {same[0]!r} too; rename "
+                "one of the pipelines"
             )
 
 
@@ -204,7 +226,9 @@ def _sources(plan: Plan) -> dict[str, Provenance]:
 
 
 def _parts(plan: Plan) -> dict[str, DetectorPlan | ClassifierPlan]:
-    parts: dict[str, DetectorPlan | ClassifierPlan] = {"detector": plan.detector} if plan.detector else {}
+    parts: dict[str, DetectorPlan | ClassifierPlan] = (
+        {"detector": plan.detector} if plan.detector else {}
+    )
     return parts | {classifier.spec.name: classifier for classifier in plan.classifiers}
 
 

@@ -9,7 +9,14 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
-from boxwise_export.configs import Template, model_py, per_classifier, remove, set_parameters, set_shape
+from boxwise_export.configs import (
+    Template,
+    model_py,
+    per_classifier,
+    remove,
+    set_parameters,
+    set_shape,
+)
 from boxwise_export.graph.large_models import serialized
 from boxwise_export.layouts import CHUNK, Stages
 from boxwise_export.plan import ClassifierPlan, DetectorPlan, Plan
@@ -26,15 +33,26 @@ def build_stages(plan: Plan) -> Stages:
     """Make every stage of a pipeline, its information among them."""
     folders: list[ModelFolder] = []
     if plan.detector:
-        folders += [_preprocess(plan, plan.detector), _detector(plan, plan.detector), _nms(plan, plan.detector)]
+        folders += [
+            _preprocess(plan, plan.detector),
+            _detector(plan, plan.detector),
+            _nms(plan, plan.detector),
+        ]
     else:
         folders.append(_whole_picture(plan))
     folders += [_classifier(plan, classifier) for classifier in plan.classifiers]
     if plan.classifiers:
         folders.append(_assemble(plan))
-    graphs = {folder.name: folder.files["model.onnx"] for folder in folders if "model.onnx" in folder.files}
+    graphs = {
+        folder.name: folder.files["model.onnx"]
+        for folder in folders
+        if "model.onnx" in folder.files
+    }
     digests = {name: hashlib.sha256(graph).hexdigest() for name, graph in graphs.items()}
-    return {folder.name.removeprefix(f"{plan.name}_"): folder for folder in [*folders, _info(plan, digests)]}
+    return {
+        folder.name.removeprefix(f"{plan.name}_"): folder
+        for folder in [*folders, _info(plan, digests)]
+    }
 
 
 def information(plan: Plan, digests: Mapping[str, str]) -> dict[str, Any]:
@@ -90,7 +108,9 @@ def _preprocess(plan: Plan, detector: DetectorPlan) -> ModelFolder:
             **_waiting(plan),
         },
     )
-    return _folder("preprocess", config.name, {"config.pbtxt": template.render(config)}, _picture(plan))
+    return _folder(
+        "preprocess", config.name, {"config.pbtxt": template.render(config)}, _image(plan)
+    )
 
 
 def _whole_picture(plan: Plan) -> ModelFolder:
@@ -99,7 +119,12 @@ def _whole_picture(plan: Plan) -> ModelFolder:
     _set_instances(config, plan)
     aliases = _crops(config, plan)
     set_parameters(config, {**asdict(plan.limits), **_waiting(plan), "crops": _crop_fields(plan)})
-    return _folder("whole_picture", config.name, {"config.pbtxt": template.render(config, aliases)}, _picture(plan))
+    return _folder(
+        "whole_picture",
+        config.name,
+        {"config.pbtxt": template.render(config, aliases)},
+        _image(plan),
+    )
 
 
 def _set_instances(config: Any, plan: Plan) -> None:
@@ -114,7 +139,10 @@ def _waiting(plan: Plan) -> dict[str, Any]:
     """How many may wait in the first stage, for how long, and until who has time."""
     networks = ["detector"] if plan.detector else []
     networks += [f"classifier_{classifier.spec.name}" for classifier in plan.classifiers]
-    return {**asdict(QueueLimits()), "downstream": [f"{plan.name}_{network}" for network in networks]}
+    return {
+        **asdict(QueueLimits()),
+        "downstream": [f"{plan.name}_{network}" for network in networks],
+    }
 
 
 def _detector(plan: Plan, detector: DetectorPlan) -> ModelFolder:
@@ -133,11 +161,17 @@ def _classifier(plan: Plan, classifier: ClassifierPlan) -> ModelFolder:
         "label_ids": (classifier.top_k,),
         "label_scores": (classifier.top_k,),
     }
-    return _model(plan, "classifier", f"{plan.name}_classifier_{classifier.spec.name}", shapes, classifier)
+    return _model(
+        plan, "classifier", f"{plan.name}_classifier_{classifier.spec.name}", shapes, classifier
+    )
 
 
 def _model(
-    plan: Plan, stage: str, name: str, shapes: Mapping[str, tuple[int, ...]], model: DetectorPlan | ClassifierPlan
+    plan: Plan,
+    stage: str,
+    name: str,
+    shapes: Mapping[str, tuple[int, ...]],
+    model: DetectorPlan | ClassifierPlan,
 ) -> ModelFolder:
     """A detector or a classifier, for every target."""
     texts = {}
@@ -181,7 +215,9 @@ def _assemble(plan: Plan) -> ModelFolder:
     config = template.copy(f"{plan.name}_assemble")
     top_k = {classifier.spec.name: classifier.top_k for classifier in plan.classifiers}
     aliases = {**per_classifier(config.input, top_k), **per_classifier(config.output, top_k)}
-    set_parameters(config, {"classifiers": [classifier.spec.name for classifier in plan.classifiers]})
+    set_parameters(
+        config, {"classifiers": [classifier.spec.name for classifier in plan.classifiers]}
+    )
     return _folder("assemble", config.name, {"config.pbtxt": template.render(config, aliases)})
 
 
@@ -189,16 +225,23 @@ def _info(plan: Plan, digests: Mapping[str, str]) -> ModelFolder:
     template = Template.load("info")
     config = template.copy(f"{plan.name}_info")
     document = json.dumps(information(plan, digests), ensure_ascii=False)
-    return _folder("info", config.name, {"config.pbtxt": template.render(config)}, {"info.json": document.encode()})
+    return _folder(
+        "info",
+        config.name,
+        {"config.pbtxt": template.render(config)},
+        {"info.json": document.encode()},
+    )
 
 
-def _picture(plan: Plan) -> dict[str, bytes]:
+def _image(plan: Plan) -> dict[str, bytes]:
     """What the stage that decodes is warmed up with."""
-    return {warmup.PICTURE: plan.warmup_picture} if plan.warmup_picture else {}
+    return {warmup.IMAGE: plan.warmup_image} if plan.warmup_image else {}
 
 
 def _crops(config: Any, plan: Plan) -> dict[str, str]:
-    """Repeat the template's outputs and parameters of a classifier's crops for each; returns their aliases."""
+    """Repeat the template's outputs and parameters of a classifier's crops for each; returns their
+    aliases.
+    """
     top_k = {classifier.spec.name: classifier.top_k for classifier in plan.classifiers}
     aliases = per_classifier(config.output, top_k)
     prefix = "crops.classifier."
@@ -219,10 +262,13 @@ def _crops(config: Any, plan: Plan) -> dict[str, str]:
 def _crop_fields(plan: Plan) -> dict[str, dict[str, Any]]:
     """The fields of each classifier's `stages.Crop`."""
     return {
-        classifier.spec.name: {**asdict(classifier.crop), "only": classifier.only} for classifier in plan.classifiers
+        classifier.spec.name: {**asdict(classifier.crop), "only": classifier.only}
+        for classifier in plan.classifiers
     }
 
 
-def _folder(stage: str, name: str, configs: Mapping[str, str], files: Mapping[str, bytes] | None = None) -> ModelFolder:
+def _folder(
+    stage: str, name: str, configs: Mapping[str, str], files: Mapping[str, bytes] | None = None
+) -> ModelFolder:
     """A stage's folder: its configurations, its model.py, and what else its version holds."""
     return ModelFolder(name, configs, {"model.py": model_py(stage), **(files or {})})

@@ -10,8 +10,8 @@ from boxwise_export.errors import RepositoryError
 from boxwise_export.manifest import Manifest, find_manifest
 from boxwise_export.versions import serve_version, versions_of
 
-# Where the models lie that the served revision does not have: in the ensemble's folder, which every revision has, since
-# whatever lies at the top is loaded.
+# Where the models lie that the served revision does not have: in the ensemble's folder, which every
+# revision has, since whatever lies at the top is loaded.
 _RETIRED = "retired"
 
 
@@ -33,7 +33,8 @@ def rollback(repository: Path, pipeline: str | None = None, number: int | None =
             earlier = manifest.revisions[: manifest.position]
             if not earlier:
                 raise RepositoryError(
-                    f"{manifest.pipeline}: revision {manifest.current} is the first that is kept; name one with --to"
+                    f"{manifest.pipeline}: revision {manifest.current} is the first that is "
+                    "kept; name one with --to"
                 )
             number = earlier[-1].number
         manifest = manifest.model_copy(update={"current": manifest.revision(number).number})
@@ -60,7 +61,9 @@ def serve(tree: Path, manifest: Manifest) -> None:
 def prune(tree: Path, manifest: Manifest, keep: int) -> None:
     """Forget all but the last revisions, and the versions that only those had."""
     kept = manifest.model_copy(update={"revisions": manifest.revisions[-keep:]})
-    needed = {(name, number) for revision in kept.revisions for name, number in revision.models.items()}
+    needed = {
+        (name, number) for revision in kept.revisions for name, number in revision.models.items()
+    }
     for name in sorted(manifest.models):
         model = place(tree, manifest.pipeline, name)
         for number in versions_of(model):

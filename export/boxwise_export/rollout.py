@@ -1,9 +1,11 @@
-"""What changes in a repository goes live in a server that runs, without a failed request and without a mixed reply.
+"""What changes in a repository goes live in a server that runs, without a failed request and
+without a mixed reply.
 
-The server is given a folder of its own that holds what is served. A stage's name in it says what is in it, so that old
-and new are loaded side by side, each with its own configuration: Triton 2.51 has one for all versions of a model, and
-would run the old version with the new one's thresholds and shapes. What clients call keeps its name and is reloaded,
-which Triton does at once: what is in flight ends on what it began with.
+The server is given a folder of its own that holds what is served. A stage's name in it says what is
+in it, so that old and new are loaded side by side, each with its own configuration: Triton 2.51 has
+one for all versions of a model, and would run the old version with the new one's thresholds and
+shapes. What clients call keeps its name and is reloaded, which Triton does at once: what is in
+flight ends on what it began with.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from boxwise_export.revisions import place
 from boxwise_runtime.fitting import NotEnoughMemory, fitter
 from boxwise_runtime.resources import available
 from boxwise_runtime.targets import Target, config_path
-from boxwise_runtime.warmup import PICTURE
+from boxwise_runtime.warmup import IMAGE
 
 _CALL_S = 600.0  # a model may take long to load
 _DRAIN_S = 60.0  # what was in flight on the old models gets, before they are unloaded
@@ -67,16 +69,18 @@ class Server:
             raise Refused(f"the server ended while it loaded {model}") from error
 
     def unload(self, model: str) -> None:
-        """Unload a model, when what is in flight on it has ended; of one that is not loaded nothing happens."""
+        """Unload a model, when what is in flight on it has ended; of one that is not loaded nothing
+        happens.
+        """
         self._post(f"v2/repository/models/{model}/unload", {})
 
-    def ask(self, model: str, picture: bytes) -> dict[str, list[int]]:
-        """The shapes of what a model answers to a picture.
+    def ask(self, model: str, file: bytes) -> dict[str, list[int]]:
+        """The shapes of what a model answers to an image.
 
         Raises:
             Refused: it cannot answer, and why.
         """
-        image = {"name": "image", "shape": [len(picture)], "datatype": "UINT8", "data": list(picture)}
+        image = {"name": "image", "shape": [len(file)], "datatype": "UINT8", "data": list(file)}
         try:
             reply = self._post(f"v2/models/{model}/infer", {"inputs": [image]})
         except urllib.error.HTTPError as error:
@@ -84,18 +88,23 @@ class Server:
         return {output["name"]: output["shape"] for output in reply["outputs"]}
 
     def wait_for_drain(self, models: Iterable[str]) -> None:
-        """Wait until nothing is in flight on what these models were before their reload; a minute at most."""
+        """Wait until nothing is in flight on what these models were before their reload; a minute
+        at most.
+        """
         deadline = time.monotonic() + _DRAIN_S
         names = set(models)
         while time.monotonic() < deadline:
             index = self._post("v2/repository/index", {})
-            if not any(each["name"] in names and each.get("state") == "UNLOADING" for each in index):
+            if not any(
+                each["name"] in names and each.get("state") == "UNLOADING" for each in index
+            ):
                 return
             time.sleep(_POLL_S)
 
     def _post(self, path: str, body: Mapping[str, Any]) -> Any:
-        request = urllib.request.Request(f"{self.url}/{path}", json.dumps(body).encode(), dict(self.headers))  # noqa: S310
-        with urllib.request.urlopen(request, timeout=_CALL_S) as reply:  # noqa: S310 (the server's own address)
+        url, data = f"{self.url}/{path}", json.dumps(body).encode()
+        request = urllib.request.Request(url, data, dict(self.headers))  # noqa: S310
+        with urllib.request.urlopen(request, timeout=_CALL_S) as reply:  # noqa: S310 (ours)
             text = reply.read()
         return json.loads(text) if text else {}
 
@@ -135,7 +144,8 @@ class Rollout:
         Raises:
             OSError: the server cannot be asked now; what is left to be done is done the next time.
         """
-        if not self.repository.is_dir():  # for an instant, where a file system cannot exchange two folders
+        # For an instant, where a file system cannot exchange two folders.
+        if not self.repository.is_dir():
             return
         manifests = read_manifests(self.repository)
         for name in [name for name in self._served if name not in manifests]:
@@ -157,9 +167,14 @@ class Rollout:
                 say(f"{name}: revision {revision.number} is live")
 
     def _go_live(self, server: Server, manifest: Manifest, before: Revision | None) -> None:
-        """Load the new stages, ask a candidate of the pipeline, reload what clients call, unload the old stages."""
+        """Load the new stages, ask a candidate of the pipeline, reload what clients call, unload
+        the old stages.
+        """
         name, public = manifest.pipeline, _public(manifest.pipeline)
-        old, new = (set(_live_names(name, each).values()) if each else set() for each in (before, manifest.revision()))
+        old, new = (
+            set(_live_names(name, each).values()) if each else set()
+            for each in (before, manifest.revision())
+        )
         candidate = f"{name}.candidate"
         added = [candidate, *sorted(new - old - set(public))]
         try:
@@ -169,8 +184,8 @@ class Rollout:
                     server.load(live)
             self._write(manifest, name, candidate)
             server.load(candidate)
-            if picture := self._picture(manifest):
-                _check(server.ask(candidate, picture), candidate)
+            if file := self._image(manifest):
+                _check(server.ask(candidate, file), candidate)
             self._reload(server, manifest, candidate)
         except (Refused, OSError):
             self._retire(server, added if before else [*added, *public])
@@ -185,8 +200,8 @@ class Rollout:
         raw, info = f"{whole}_raw", f"{whole}_info"
         replaced: list[str] = []
         try:
-            # Where frames go through the model for files, Triton takes it out of service while the two do not fit:
-            # meanwhile they go through the candidate.
+            # Where frames go through the model for files, Triton takes it out of service while the
+            # two do not fit: meanwhile they go through the candidate.
             for model, through in ((info, whole), (raw, candidate), (whole, whole), (raw, whole)):
                 self._write(manifest, model, model, through=through, keep=model not in replaced)
                 replaced.append(model)
@@ -213,15 +228,28 @@ class Rollout:
         for model in models:
             server.unload(model)
 
-    def _picture(self, manifest: Manifest) -> bytes | None:
+    def _image(self, manifest: Manifest) -> bytes | None:
         """What the revision is warmed up with; none where an older boxwise exported it."""
         versions = manifest.revision().models
-        folders = (place(self.repository, manifest.pipeline, model) / str(versions[model]) for model in versions)
-        found = (path for folder in folders for path in (folder / PICTURE, *folder.glob(f"stages/*/{PICTURE}")))
+        folders = (
+            place(self.repository, manifest.pipeline, model) / str(versions[model])
+            for model in versions
+        )
+        found = (
+            path
+            for folder in folders
+            for path in (folder / IMAGE, *folder.glob(f"stages/*/{IMAGE}"))
+        )
         return next((path.read_bytes() for path in found if path.exists()), None)
 
     def _write(
-        self, manifest: Manifest, model: str, live: str, *, through: str | None = None, keep: bool = False
+        self,
+        manifest: Manifest,
+        model: str,
+        live: str,
+        *,
+        through: str | None = None,
+        keep: bool = False,
     ) -> None:
         """Lay out one model of the current revision under its live name.
 
@@ -229,7 +257,8 @@ class Rollout:
             manifest: of the pipeline.
             model: as the repository calls it.
             live: as the server does.
-            through: what stands for the model for files, as a step of another; left out, that model itself.
+            through: what stands for the model for files, as a step of another; left out, that model
+                itself.
             keep: whether what was there before is put aside.
         """
         revision = manifest.revision()
@@ -239,12 +268,15 @@ class Rollout:
         own = source / config_path(self.target)
         config = read_config(own if own.exists() else source / "config.pbtxt")
         config.name = live
-        # What clients call has the revision's number for a version: so a reply says which labels are its own.
+        # What clients call has the revision's number for a version: so a reply says which labels
+        # are its own.
         number = revision.number if live in _public(manifest.pipeline) else version
         config.version_policy.specific.versions[:] = [number]
         for step in config.ensemble_scheduling.step:
             if step.model_name == manifest.pipeline:
-                step.model_version = revision.number if through in (None, manifest.pipeline) else version
+                step.model_version = (
+                    revision.number if through in (None, manifest.pipeline) else version
+                )
             step.model_name = names[step.model_name]
         for key, value in config.parameters.items():
             if key.startswith("models."):
@@ -277,7 +309,9 @@ def _public(pipeline: str) -> tuple[str, str, str]:
 def _live_names(pipeline: str, revision: Revision) -> dict[str, str]:
     """What each model is called in the server: by its name, and a stage by what is in it."""
     return {
-        model: model if model in _public(pipeline) else f"{model}.{_digest(revision.digests[model])}"
+        model: model
+        if model in _public(pipeline)
+        else f"{model}.{_digest(revision.digests[model])}"
         for model in revision.models
     }
 
@@ -298,7 +332,9 @@ def _check(shapes: Mapping[str, Sequence[int]], model: str) -> None:
     count = shapes["scores"][0]
     for name, shape in shapes.items():
         if shape[0] != (2 if name == "image_size" else count):
-            raise Refused(f"{model} answers {name} {list(shape)} beside {count} scores; export it anew")
+            raise Refused(
+                f"{model} answers {name} {list(shape)} beside {count} scores; export it anew"
+            )
 
 
 def _sentence(error: urllib.error.HTTPError) -> str:

@@ -40,7 +40,9 @@ def document(plan: Plan) -> dict[str, Any]:
             {
                 "name": classifier.spec.name,
                 "labels": list(classifier.labels),
-                "only": [detector.labels[i] for i in classifier.only] if detector and classifier.only else None,
+                "only": [detector.labels[i] for i in classifier.only]
+                if detector and classifier.only
+                else None,
                 "crop": asdict(classifier.crop),
                 "top_k": classifier.top_k,
                 "max_batch_size": classifier.max_batch_size,

@@ -1,4 +1,6 @@
-"""The numbered versions of a model in a repository: each folder of a version holds all that it is served with."""
+"""The numbered versions of a model in a repository: each folder of a version holds all that it is
+served with.
+"""
 
 from __future__ import annotations
 
@@ -36,15 +38,23 @@ def version_files(folder: ModelFolder) -> dict[str, bytes]:
 
 
 def config_files(version: Path) -> list[Path]:
-    """The configurations in a version's folder: what Triton takes unasked, and those of single targets."""
+    """The configurations in a version's folder: what Triton takes unasked, and those of single
+    targets.
+    """
     return [version / "config.pbtxt", *sorted(version.glob("configs/*.pbtxt"))]
 
 
 def is_served(model: Path, folder: ModelFolder, version: int) -> bool:
     """Whether this is what the model's folder holds as this version, and serves."""
-    places = {model / str(version) / path: content for path, content in version_files(folder).items()}
-    places |= {model / path: _naming(text.encode(), version) for path, text in folder.configs.items()}
-    return all(place.is_file() and place.read_bytes() == content for place, content in places.items())
+    places = {
+        model / str(version) / path: content for path, content in version_files(folder).items()
+    }
+    places |= {
+        model / path: _naming(text.encode(), version) for path, text in folder.configs.items()
+    }
+    return all(
+        place.is_file() and place.read_bytes() == content for place, content in places.items()
+    )
 
 
 def write_version(model: Path, folder: ModelFolder, version: int) -> None:

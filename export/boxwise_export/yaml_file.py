@@ -32,9 +32,13 @@ def _count(node: yaml.Node, counted: dict[int, int], path: tuple[int, ...]) -> i
         raise yaml.YAMLError("a value that contains itself")
     total = 1
     if isinstance(node, yaml.MappingNode | yaml.SequenceNode):
-        children = [child for each in node.value for child in (each if isinstance(each, tuple) else (each,))]
+        children = [
+            child for each in node.value for child in (each if isinstance(each, tuple) else (each,))
+        ]
         total += sum(_count(child, counted, (*path, id(node))) for child in children)
     if total > _MOST_NODES:
-        raise yaml.YAMLError(f"more than {_MOST_NODES:,} values, aliases counted as what they stand for")
+        raise yaml.YAMLError(
+            f"more than {_MOST_NODES:,} values, aliases counted as what they stand for"
+        )
     counted[id(node)] = total
     return total

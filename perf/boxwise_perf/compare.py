@@ -14,14 +14,17 @@ from boxwise_perf.result import Block, Comparison, Result, ResultError, Trial
 from boxwise_perf.stats import CONFIDENCE, Estimate, paired_mean
 
 LEAST = 6  # pairs, or starts: fewer have intervals that say nothing
-PICTURES_APART = 7  # between the first pictures of two pairs, so that the pairs see different ones
-UNPAIRED = 0.15  # two runs of one thing, minutes apart, differed by this much on the machines that we have
+IMAGES_APART = 7  # between the first images of two pairs, so that the pairs see different ones
+UNPAIRED = (
+    0.15  # two runs of one thing, minutes apart, differed by this much on the machines that we have
+)
 
 T = TypeVar("T")
 
 
 def block(samples: Samples) -> Block:
-    """A block's figures: its requests over the time until the last was answered, and their median latency.
+    """A block's figures: its requests over the time until the last was answered, and their median
+    latency.
 
     Raises:
         LoadError: a request failed, so that the two sides did different work.
@@ -36,7 +39,8 @@ def block(samples: Samples) -> Block:
 def interleave(
     measure: Callable[[int, int], T], pairs: int, seed: int, done: Callable[[], None] = lambda: None
 ) -> tuple[tuple[T, T], ...]:
-    """Measure so many pairs of blocks; within each pair the order is drawn, so that a drift favours neither side.
+    """Measure so many pairs of blocks; within each pair the order is drawn, so that a drift favours
+    neither side.
 
     Args:
         measure: one block of side 0 (A) or 1 (B); the second argument is the number of the pair.
@@ -58,28 +62,34 @@ def interleave(
 def pooled(pairs: Sequence[tuple[Block, Block]]) -> tuple[Block, Block]:
     """The pairs of one start of both servers as one pair: geometric means.
 
-    What two starts of one thing differ by stays in all their pairs. Over several starts, each is one observation.
+    What two starts of one thing differ by stays in all their pairs. Over several starts, each is
+    one observation.
     """
 
     def side(number: int) -> Block:
-        rates, p50s = zip(*((pair[number].images_per_s, pair[number].p50_ms) for pair in pairs), strict=True)
+        rates, p50s = zip(
+            *((pair[number].images_per_s, pair[number].p50_ms) for pair in pairs), strict=True
+        )
         return Block(statistics.geometric_mean(rates), statistics.geometric_mean(p50s))
 
     return side(0), side(1)
 
 
 def ratio(a: Sequence[float], b: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
-    """B / A over pairs: the geometric mean of the pairs' own ratios, its interval that of their logarithms.
+    """B / A over pairs: the geometric mean of the pairs' own ratios, its interval that of their
+    logarithms.
 
-    What disturbs both blocks of a pair alike cancels. Pairs are independent where the drift of the machine is slow
-    against a pair; see `stats.paired_mean` for the interval.
+    What disturbs both blocks of a pair alike cancels. Pairs are independent where the drift of the
+    machine is slow against a pair; see `stats.paired_mean` for the interval.
     """
     logs = paired_mean(np.log(np.asarray(b)) - np.log(np.asarray(a)), confidence)
     low, high = (None if bound is None else float(np.exp(bound)) for bound in (logs.low, logs.high))
     return Estimate(float(np.exp(logs.value)), low, high)
 
 
-def ratios(pairs: Sequence[tuple[Block, Block]], confidence: float = CONFIDENCE) -> tuple[Estimate, Estimate]:
+def ratios(
+    pairs: Sequence[tuple[Block, Block]], confidence: float = CONFIDENCE
+) -> tuple[Estimate, Estimate]:
     """(throughput, p50 of the latency) of B / A."""
     a, b = zip(*pairs, strict=True)
     return (
@@ -108,22 +118,33 @@ def unpaired(a: Result, b: Result) -> tuple[Comparison, ...]:
     """
     for name, each in (("A", a), ("B", b)):
         if not each.trials or each.target is None:
-            raise ResultError(f"{name} holds no trials: expected what `boxwise perf run --out` wrote")
+            raise ResultError(
+                f"{name} holds no trials: expected what `boxwise perf run --out` wrote"
+            )
     later = {str(trial.load): trial for trial in b.trials}
     both = [(trial, later[str(trial.load)]) for trial in a.trials if str(trial.load) in later]
     if not both:
         loads = (", ".join(str(trial.load) for trial in each.trials) for each in (a, b))
-        raise ResultError("A and B have no load in common ({}; {}): measure both at the same".format(*loads))
+        raise ResultError(
+            "A and B have no load in common ({}; {}): measure both at the same".format(*loads)
+        )
     return tuple(_unpaired(a, b, one, other) for one, other in both)
 
 
 def _unpaired(a: Result, b: Result, one: Trial, other: Trial) -> Comparison:
     first, second = (
-        Block(trial.images_per_s.value, p50.value if (p50 := trial.latency_ms["p50"]) else trial.latency_mean_ms)
+        Block(
+            trial.images_per_s.value,
+            p50.value if (p50 := trial.latency_ms["p50"]) else trial.latency_mean_ms,
+        )
         for trial in (one, other)
     )
     change = second.images_per_s / first.images_per_s - 1
-    said = f"B has {change:+.1%} images/s" if abs(change) >= UNPAIRED else f"no difference can be told: {change:+.1%}"
+    said = (
+        f"B has {change:+.1%} images/s"
+        if abs(change) >= UNPAIRED
+        else f"no difference can be told: {change:+.1%}"
+    )
     assert a.target  # noqa: S101 - `unpaired` looked
     assert b.target  # noqa: S101
     return Comparison(

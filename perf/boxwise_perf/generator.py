@@ -1,4 +1,6 @@
-"""The load generator's process: what drives and watches a run costs the senders nothing of their interpreter."""
+"""The load generator's process: what drives and watches a run costs the senders nothing of their
+interpreter.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +17,14 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 
 from boxwise import BoxwiseError, Client
+from boxwise_perf.images import Request
 from boxwise_perf.load import SENDERS, Load, LoadError, Samples, drive
-from boxwise_perf.pictures import Request
 
 TIMEOUT_S = 60  # of a request; one that takes longer is a failed one
-_NICE = -10  # where we may: a sender whose time has come goes before the server's work, as from another machine
-_SWITCH_S = 0.0005  # a sender whose time has come waits this long for one that computes; Python's own 5 ms is a lag
+# where we may: a sender whose time has come goes before the server's work, as from another machine
+_NICE = -10
+# a sender whose time has come waits this long for one that computes; Python's own 5 ms is a lag
+_SWITCH_S = 0.0005
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,8 @@ class Outcome:
 
 
 class Generator(AbstractContextManager["Generator"]):
-    """A process that sends requests. It has one client for each server, which keeps its connections between runs.
+    """A process that sends requests. It has one client for each server, which keeps its connections
+    between runs.
 
     Args:
         requests: sent in turn, over and over.
@@ -54,12 +59,15 @@ class Generator(AbstractContextManager["Generator"]):
     def __init__(self, requests: Sequence[Request], timeout_s: float = TIMEOUT_S) -> None:
         context = multiprocessing.get_context("spawn")
         self._link, theirs = context.Pipe()
-        self._process = context.Process(target=_work, args=(theirs, list(requests), timeout_s), daemon=True)
+        self._process = context.Process(
+            target=_work, args=(theirs, list(requests), timeout_s), daemon=True
+        )
         self._process.start()
         theirs.close()
 
     def begin(self, job: Job) -> float:
-        """Start a run; the `time.perf_counter()` of its second 0, which is the same clock in all processes.
+        """Start a run; the `time.perf_counter()` of its second 0, which is the same clock in all
+        processes.
 
         Raises:
             LoadError: the server or the pipeline is not there.
@@ -81,7 +89,10 @@ class Generator(AbstractContextManager["Generator"]):
         return self.end()
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         """End the process, in the middle of a run too."""
         self._link.close()
@@ -92,7 +103,9 @@ class Generator(AbstractContextManager["Generator"]):
         try:
             answer: float | Outcome | LoadError = self._link.recv()
         except EOFError:
-            raise LoadError("the load generator's process died; was it killed, or out of memory?") from None
+            raise LoadError(
+                "the load generator's process died; was it killed, or out of memory?"
+            ) from None
         if isinstance(answer, LoadError):
             raise answer
         return answer
@@ -114,9 +127,14 @@ def _work(link: Connection, requests: Sequence[Request], timeout_s: float) -> No
             key = job.url, job.pipeline
             if key not in clients:
                 client = Client(
-                    job.url, pipeline=job.pipeline, retry=None, timeout_s=timeout_s, connections=SENDERS + 1
+                    job.url,
+                    pipeline=job.pipeline,
+                    retry=None,
+                    timeout_s=timeout_s,
+                    connections=SENDERS + 1,
                 )
-                client.info()  # a server that is not there, or speaks another contract, is told from a slow one
+                # a server that is not there, or speaks another contract, is told from a slow one
+                client.info()
                 clients[key] = client
             link.send(_run(clients[key], job, requests, link))
         except (BoxwiseError, LoadError) as error:

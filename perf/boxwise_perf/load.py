@@ -1,4 +1,6 @@
-"""Load on a server: which requests are sent when, and what became of each. Threads and arrays, no server in here."""
+"""Load on a server: which requests are sent when, and what became of each. Threads and arrays, no
+server in here.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +20,19 @@ Arrivals = Literal["poisson", "fixed"]
 SENDERS = 128  # threads of an open loop, so the most requests in flight
 GRACE_S = 1.0  # after its end, for arrivals that waited for a sender; later ones are never sent
 GIVE_UP_AFTER = 20  # requests, where every single one failed
-LAG_SHARE, LAG_S = 0.2, 0.001  # a lag of the generator's own that is larger than both spoils a percentile
+# A lag of the generator's own that is larger than both spoils a percentile.
+LAG_SHARE, LAG_S = (
+    0.2,
+    0.001,
+)
 CPU_SHARE = 0.9  # of a core: Python runs on one at a time
 
 
 @dataclass(frozen=True)
 class Closed:
-    """So many requests in flight at all times: each sender sends its next when its last is answered."""
+    """So many requests in flight at all times: each sender sends its next when its last is
+    answered.
+    """
 
     concurrency: int
 
@@ -34,7 +42,9 @@ class Closed:
 
 @dataclass(frozen=True)
 class Open:
-    """Requests arrive at a rate (a second), whether or not earlier ones are answered, as those of strangers do."""
+    """Requests arrive at a rate (a second), whether or not earlier ones are answered, as those of
+    strangers do.
+    """
 
     rate: float
     arrivals: Arrivals = "poisson"
@@ -47,7 +57,9 @@ Load = Closed | Open
 
 
 class LoadError(RuntimeError):
-    """There is nothing to measure: no request was answered, or the server is not there. A sentence for people."""
+    """There is nothing to measure: no request was answered, or the server is not there. A sentence
+    for people.
+    """
 
 
 @dataclass(frozen=True)
@@ -61,7 +73,8 @@ class Samples:
         boxes: int64 [n], of the answer; 0 where it failed.
         errors: the error's class name, "" where it was answered.
         messages: of each error class, its first message.
-        unsent: requests whose time came and for which no sender was free, even a second after the end.
+        unsent: requests whose time came and for which no sender was free, even a second after the
+            end.
     """
 
     scheduled: NDArray[np.float64]
@@ -79,7 +92,9 @@ class Samples:
 
     @property
     def latencies(self) -> NDArray[np.float64]:
-        """Seconds from the *scheduled* send to the answer, so that a server that stalls is charged for all who wait."""
+        """Seconds from the *scheduled* send to the answer, so that a server that stalls is charged
+        for all who wait.
+        """
         return self.done - self.scheduled
 
     @property
@@ -89,15 +104,20 @@ class Samples:
 
     @property
     def lag(self) -> NDArray[np.float64]:
-        """Seconds that each was sent late: the generator's own fault, or that of a machine without a free core."""
+        """Seconds that each was sent late: the generator's own fault, or that of a machine without
+        a free core.
+        """
         return self.sent - self.scheduled
 
     @property
     def most_in_flight(self) -> int:
         """The most requests under way at once."""
         moments = np.concatenate((self.sent, self.done))
-        steps = np.concatenate((np.ones(len(self.sent), np.int64), -np.ones(len(self.done), np.int64)))
-        # Of a reply and a request at one moment the reply comes first: a closed loop sends its next at that time.
+        steps = np.concatenate(
+            (np.ones(len(self.sent), np.int64), -np.ones(len(self.done), np.int64))
+        )
+        # Of a reply and a request at one moment the reply comes first: a closed loop sends its next
+        # at that time.
         return int(np.cumsum(steps[np.lexsort((steps, moments))]).max(initial=0))
 
     def since(self, start: float) -> Samples:
@@ -121,7 +141,9 @@ def arrivals(load: Open, seconds: float, seed: int) -> NDArray[np.float64]:
     if load.arrivals == "fixed":
         return np.arange(round(seconds * load.rate)) / load.rate
     likely = load.rate * seconds
-    gaps = np.random.default_rng(seed).exponential(1 / load.rate, int(likely + 10 * likely**0.5 + 20))
+    gaps = np.random.default_rng(seed).exponential(
+        1 / load.rate, int(likely + 10 * likely**0.5 + 20)
+    )
     times: NDArray[np.float64] = np.cumsum(gaps)
     return times[times < seconds]
 
@@ -140,7 +162,8 @@ def drive(
     """Send requests in turn for so long, and wait for the last answer.
 
     Args:
-        call: sends one and returns the number of boxes; what it raises is counted as a failed request.
+        call: sends one and returns the number of boxes; what it raises is counted as a failed
+            request.
         requests: what to send, over and over.
         load: closed or open loop.
         seconds: in which requests are begun.
@@ -154,7 +177,9 @@ def drive(
     """
     times = arrivals(load, seconds, seed) if isinstance(load, Open) else None
     run = _Run(call, requests, times, seconds, first, stop)
-    senders = load.concurrency if isinstance(load, Closed) else min(SENDERS, len(run.times or ()) or 1)
+    senders = (
+        load.concurrency if isinstance(load, Closed) else min(SENDERS, len(run.times or ()) or 1)
+    )
     threads = [threading.Thread(target=run.send) for _ in range(senders)]
     for thread in threads:
         thread.start()
@@ -167,7 +192,9 @@ def drive(
 
 
 class _Run(Generic[T]):
-    """What the senders of one run share. Appending to a list and counting on are atomic: the interpreter's lock."""
+    """What the senders of one run share. Appending to a list and counting on are atomic: the
+    interpreter's lock.
+    """
 
     def __init__(
         self,
@@ -178,7 +205,13 @@ class _Run(Generic[T]):
         first: int,
         stop: threading.Event | None,
     ) -> None:
-        self.call, self.requests, self.seconds, self.first, self.stop = call, requests, seconds, first, stop
+        self.call, self.requests, self.seconds, self.first, self.stop = (
+            call,
+            requests,
+            seconds,
+            first,
+            stop,
+        )
         self.sleep = stop.wait if stop else time.sleep  # the latter is the cheaper one
         self.times = None if times is None else times.tolist()
         self.turn = count()
@@ -212,7 +245,10 @@ class _Run(Generic[T]):
     def samples(self) -> Samples:
         """What became of all."""
         if not self.answered:
-            said = next(iter(self.messages.values()), "the time was too short for one request: make --duration longer")
+            said = next(
+                iter(self.messages.values()),
+                "the time was too short for one request: make --duration longer",
+            )
             raise LoadError(f"no request was answered: {said}")
         rows = sorted(self.rows)
         scheduled, sent, done, boxes, errors = zip(*rows, strict=True)
@@ -244,7 +280,8 @@ class _Run(Generic[T]):
 
 
 def void_reason(samples: Samples, load: Load, cpu_share: float) -> str | None:
-    """Why a run says more about the load generator than about the server, and the mend; None where it does not.
+    """Why a run says more about the load generator than about the server, and the fix; None where
+    it does not.
 
     Args:
         samples: without the warm-up.
@@ -253,7 +290,8 @@ def void_reason(samples: Samples, load: Load, cpu_share: float) -> str | None:
     """
     if cpu_share > CPU_SHARE:
         return (
-            f"the load generator used {cpu_share:.0%} of the one core that Python runs on, so its own limit was "
+            f"the load generator used {cpu_share:.0%} of the one core that Python runs on, "
+            "so its own limit was "
             "measured: lower the load, or send it from several machines"
         )
     if isinstance(load, Closed):
@@ -265,11 +303,15 @@ def void_reason(samples: Samples, load: Load, cpu_share: float) -> str | None:
             f"up with {load.rate:g} requests/s, so ask for a lower --rate"
         )
     for percent in (50, 99):
-        lag, latency = (float(np.percentile(each, percent)) for each in (samples.lag, samples.latencies))
+        lag, latency = (
+            float(np.percentile(each, percent)) for each in (samples.lag, samples.latencies)
+        )
         if lag > LAG_S and lag > LAG_SHARE * latency:
             return (
-                f"the load generator itself was late, by {lag * 1e3:.1f} ms at p{percent} where the latency is "
-                f"{latency * 1e3:.1f} ms, while senders were free: this machine has no core left for it, so stop what "
+                f"the load generator itself was late, by {lag * 1e3:.1f} ms at p{percent} "
+                "where the latency is "
+                f"{latency * 1e3:.1f} ms, while senders were free: this machine has no core "
+                "left for it, so stop what "
                 "else runs here, lower the rate, or send it from another machine"
             )
     return None

@@ -9,7 +9,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Self
 
-PACKAGES = ("boxwise", "nvidia-pytriton", "onnxruntime", "opencv-python-headless", "numpy", "grpcio")
+PACKAGES = (
+    "boxwise",
+    "nvidia-pytriton",
+    "onnxruntime",
+    "opencv-python-headless",
+    "numpy",
+    "grpcio",
+)
 
 
 @dataclass(frozen=True)
@@ -45,17 +52,26 @@ class Machine:
         )
 
     def difference(self, other: Machine) -> str:
-        """What makes figures of the two incomparable, "" for nothing; versions may differ: they are compared."""
+        """What makes figures of the two incomparable, "" for nothing; versions may differ: they are
+        compared.
+        """
         pairs = {
             "CPU": (self.cpu, other.cpu),
             "cores": (self.cores, other.cores),
             "GiB of memory": (self.memory_gib, other.memory_gib),
         }
-        return "; ".join(f"{name}: {ours} and {theirs}" for name, (ours, theirs) in pairs.items() if ours != theirs)
+        return "; ".join(
+            f"{name}: {ours} and {theirs}"
+            for name, (ours, theirs) in pairs.items()
+            if ours != theirs
+        )
 
     def __str__(self) -> str:
         versions = ", ".join(f"{name} {number}" for name, number in self.packages.items())
-        return f"{self.cpu}, {self.cores} cores, {self.memory_gib} GiB, {self.kernel}, Python {self.python}; {versions}"
+        return (
+            f"{self.cpu}, {self.cores} cores, {self.memory_gib} GiB, {self.kernel}, Python "
+            f"{self.python}; {versions}"
+        )
 
 
 def _processor() -> str:

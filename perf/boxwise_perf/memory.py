@@ -10,7 +10,16 @@ MIB = 2**20
 def held_mib(pid: int) -> float:
     """PSS of a process and all its children, in MiB.
 
-    PSS shares each page out between those that map it, so that the sum counts /dev/shm, and libraries, once.
+    PSS shares each page out between those that map it, so that the sum counts /dev/shm, and
+    libraries, once.
     """
     server = psutil.Process(pid)
-    return float(sum(process.memory_full_info().pss for process in [server, *server.children(recursive=True)])) / MIB
+    return (
+        float(
+            sum(
+                process.memory_full_info().pss
+                for process in [server, *server.children(recursive=True)]
+            )
+        )
+        / MIB
+    )

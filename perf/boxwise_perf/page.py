@@ -36,13 +36,18 @@ def _result(result: Result) -> Iterator[Block]:
     if trials := every_trial(result):
         yield Heading(name_of(result))
         if result.slo:
-            found = f"{result.slo.rate:.1f} images/s hold it" if result.slo.rate else "no rate was confirmed to hold it"
+            found = (
+                f"{result.slo.rate:.1f} images/s hold it"
+                if result.slo.rate
+                else "no rate was confirmed to hold it"
+            )
             yield Paragraph(f"p99 within {result.slo.p99_ms:g} ms:", bold=f"{found}.")
         yield _trials(trials)
         first = trials[0]
         yield Paragraph(
             f"{result.pictures}. Latency counts from the scheduled send to the last byte; "
-            f"95 % intervals are in brackets. The first {first.warm_up_s:g} s of each load were discarded.",
+            f"95 % intervals are in brackets. The first {first.warm_up_s:g} s of each load "
+            "were discarded.",
             style="small",
         )
         notes = dict.fromkeys(note for trial in trials for note in trial.notes)  # each once
@@ -74,7 +79,15 @@ def _tuning(found: Tuning) -> Iterator[Block]:
 
 def _trials(trials: Sequence[Trial]) -> Table:
     names = ("p50", "p90", "p99", "p99.9")
-    head = ("load", "seconds", "requests", "failed", "images/s", "boxes/s", *(f"{name} ms" for name in names))
+    head = (
+        "load",
+        "seconds",
+        "requests",
+        "failed",
+        "images/s",
+        "boxes/s",
+        *(f"{name} ms" for name in names),
+    )
     rows = []
     for trial in trials:
         use = trial.server
@@ -93,7 +106,9 @@ def _trials(trials: Sequence[Trial]) -> Table:
         )
     columns = zip((*head, "CPU cores", "MiB"), *rows, strict=True)
     told = [column for column in columns if any(column[1:])]
-    return Table(list(zip(*(column[1:] for column in told), strict=True)), [column[0] for column in told])
+    return Table(
+        list(zip(*(column[1:] for column in told), strict=True)), [column[0] for column in told]
+    )
 
 
 def _warnings(trial: Trial) -> Iterator[str]:
@@ -101,7 +116,10 @@ def _warnings(trial: Trial) -> Iterator[str]:
         yield f"{trial.load} is void: {trial.void}"
     elif trial.steady.steady is False:
         yield f"{trial.load} was not steady: {trial.steady.advice}"
-    yield from (f"{trial.load}: {count} {name}: {trial.messages[name]}" for name, count in trial.failed.items())
+    yield from (
+        f"{trial.load}: {count} {name}: {trial.messages[name]}"
+        for name, count in trial.failed.items()
+    )
 
 
 def _machine(results: Sequence[Result]) -> Iterator[Block]:
@@ -112,21 +130,29 @@ def _machine(results: Sequence[Result]) -> Iterator[Block]:
             "cores": str(machine.cores),
             "memory": f"{machine.memory_gib} GiB",
             "kernel": machine.kernel,
-            "GPUs": ", ".join(sorted({gpu.name for trial in every_trial(result) for gpu in trial.gpus})),
+            "GPUs": ", ".join(
+                sorted({gpu.name for trial in every_trial(result) for gpu in trial.gpus})
+            ),
         }
         yield Table([(name, value) for name, value in facts.items() if value], words=True)
     head = ("", *(f"{name_of(result)}, {result.created}" for result in results))
     packages = sorted({name for result in results for name in result.machine.packages})
     rows = [("Python", *(result.machine.python for result in results))]
-    rows += [(name, *(result.machine.packages.get(name, "") for result in results)) for name in packages]
+    rows += [
+        (name, *(result.machine.packages.get(name, "") for result in results)) for name in packages
+    ]
     targets = [result.target.digests if result.target else {} for result in results]
     graphs = sorted({name for digests in targets for name in digests})
-    rows += [(f"graph {name}", *(digests.get(name, "")[:12] for digests in targets)) for name in graphs]
+    rows += [
+        (f"graph {name}", *(digests.get(name, "")[:12] for digests in targets)) for name in graphs
+    ]
     yield Table(rows, head, words=True)
 
 
 def _interval(estimate: Estimate | None, digits: int = 1) -> str:
     if estimate is None:
         return ""
-    low, high = ("?" if bound is None else f"{bound:.{digits}f}" for bound in (estimate.low, estimate.high))
+    low, high = (
+        "?" if bound is None else f"{bound:.{digits}f}" for bound in (estimate.low, estimate.high)
+    )
     return f"{estimate.value:.{digits}f}\n[{low}, {high}]"

@@ -1,4 +1,6 @@
-"""Plots of results, each only where there are data for it, each with a sentence that says how to read it."""
+"""Plots of results, each only where there are data for it, each with a sentence that says how to
+read it.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,12 @@ from boxwise_perf.result import Comparison, Result, Trial
 from boxwise_perf.stats import Estimate
 from boxwise_perf.triton_statistics import Stage
 
-_PARTS = {"queue": "#ff9f0e", "input": "#9ecae1", "infer": "#1f77b4", "output": "#3b6a90"}  # of Stage, `<part>_ms`
+_PARTS = {
+    "queue": "#ff9f0e",
+    "input": "#9ecae1",
+    "infer": "#1f77b4",
+    "output": "#3b6a90",
+}  # of Stage, `<part>_ms`
 _PERCENTILES = {"p50": "#1f77b4", "p99": "#d62728"}
 _WIDTH_IN, _DPI = 8.0, 110
 _BAR = 0.4  # of a row's width
@@ -29,7 +36,7 @@ class Plot:
         name: of its file, without suffix.
         title: what is drawn.
         reading: how to read it, a sentence or two.
-        png: the picture.
+        png: the image.
     """
 
     name: str
@@ -59,7 +66,9 @@ def name_of(result: Result) -> str:
 
 
 def _shown(results: Sequence[Result]) -> Iterator[tuple[str, Trial]]:
-    """The trials that are drawn one by one: of each result the heaviest load that counts, or its last."""
+    """The trials that are drawn one by one: of each result the heaviest load that counts, or its
+    last.
+    """
     for result in results:
         counting = [trial for trial in every_trial(result) if not trial.void]
         if counting:
@@ -73,7 +82,10 @@ def _latency(results: Sequence[Result]) -> Iterator[Plot]:
         ("closed", Closed, "images/s answered, more requests in flight further right"),
     ):
         curves = [
-            (name_of(result), sorted((t for t in every_trial(result) if isinstance(t.load, kind)), key=_load))
+            (
+                name_of(result),
+                sorted((t for t in every_trial(result) if isinstance(t.load, kind)), key=_load),
+            )
             for result in results
         ]
         curves = [(name, trials) for name, trials in curves if trials]
@@ -81,7 +93,9 @@ def _latency(results: Sequence[Result]) -> Iterator[Plot]:
             continue
 
         def draw(axes: Any, curves: Any = curves, label: str = label) -> None:
-            for (name, trials), line in zip(curves, ["-", "--", ":", "-."] * len(curves), strict=False):
+            for (name, trials), line in zip(
+                curves, ["-", "--", ":", "-."] * len(curves), strict=False
+            ):
                 for percentile, colour in _PERCENTILES.items():
                     _curve(axes, trials, percentile, colour, line, f"{percentile}, {name}")
             axes.set(xlabel=label, ylabel="latency, ms (log)", yscale="log")
@@ -93,8 +107,10 @@ def _latency(results: Sequence[Result]) -> Iterator[Plot]:
         yield _drawn(
             f"latency_{mode}",
             f"Latency against load, {mode} loop",
-            "Each point is one load, its bar the 95 % interval; further right is more work done, lower is faster. "
-            "Where a curve turns up, requests wait for each other: serve to the left of it. Hollow points: void runs.",
+            "Each point is one load, its bar the 95 % interval; further right is more work "
+            "done, lower is faster. "
+            "Where a curve turns up, requests wait for each other: serve to the left of it. "
+            "Hollow points: void runs.",
             draw,
         )
 
@@ -103,10 +119,17 @@ def _load(trial: Trial) -> float:
     return trial.load.rate if isinstance(trial.load, Open) else trial.load.concurrency
 
 
-def _curve(axes: Any, trials: Sequence[Trial], percentile: str, colour: str, line: str, label: str) -> None:
+def _curve(
+    axes: Any, trials: Sequence[Trial], percentile: str, colour: str, line: str, label: str
+) -> None:
     points = [(trial, value) for trial in trials if (value := trial.latency_ms[percentile])]
-    x = [trial.load.rate if isinstance(trial.load, Open) else trial.images_per_s.value for trial, _ in points]
-    axes.plot(x, [value.value for _, value in points], line, color=colour, label=label, linewidth=1.2)
+    x = [
+        trial.load.rate if isinstance(trial.load, Open) else trial.images_per_s.value
+        for trial, _ in points
+    ]
+    axes.plot(
+        x, [value.value for _, value in points], line, color=colour, label=label, linewidth=1.2
+    )
     for place, (trial, value) in zip(x, points, strict=True):
         axes.errorbar(
             [place],
@@ -124,7 +147,9 @@ def _stages(number: int, name: str, trial: Trial) -> Iterator[Plot]:
     whole = [stage for stage in trial.stages if not stage.name]
     inside = [stage for stage in trial.stages if stage.name]
     waiting = [
-        replace(stage, input_ms=0.0, infer_ms=0.0, output_ms=0.0) for stage in whole if stage.queue_ms > _WAIT_MS
+        replace(stage, input_ms=0.0, infer_ms=0.0, output_ms=0.0)
+        for stage in whole
+        if stage.queue_ms > _WAIT_MS
     ]
     stages = [*waiting, *inside] if inside else whole
     if not stages:
@@ -143,8 +168,10 @@ def _stages(number: int, name: str, trial: Trial) -> Iterator[Plot]:
     yield _drawn(
         f"stages_{number}",
         f"Where the time of a request goes: {name}",
-        "The longest bar is where to begin. Much queue: the stage has too few instances or no free core. Much input or "
-        "output: tensors on their way. Stages that run side by side add up to more than the request took.",
+        "The longest bar is where to begin. Much queue: the stage has too few instances or "
+        "no free core. Much input or "
+        "output: tensors on their way. Stages that run side by side add up to more than the "
+        "request took.",
         draw,
         1.2 + 0.4 * len(stages),
     )
@@ -159,7 +186,10 @@ def _fill(number: int, name: str, trial: Trial) -> Iterator[Plot]:
         for place, stage in enumerate(stages):
             sizes = sorted(stage.batches)
             shares = [stage.batches[size] / stage.executions for size in sizes]
-            label = f"{stage.name}: {stage.mean_batch:.1f} rows of {stage.max_batch}, {stage.fill:.0%} full"
+            label = (
+                f"{stage.name}: {stage.mean_batch:.1f} rows of {stage.max_batch}, "
+                f"{stage.fill:.0%} full"
+            )
             offset = _BAR * (place - (len(stages) - 1) / 2)
             axes.bar(np.array(sizes) + offset, shares, _BAR, label=label)
         axes.set(xlabel="rows of one execution", ylabel="share of executions", ylim=(0, 1.05))
@@ -169,7 +199,8 @@ def _fill(number: int, name: str, trial: Trial) -> Iterator[Plot]:
     yield _drawn(
         f"batches_{number}",
         f"How full the batches are: {name}",
-        "Bars at 1 are a model that sees one row at a time. A detector's rows are pictures, a classifier's are boxes. "
+        "Bars at 1 are a model that sees one row at a time. A detector's rows are images, a "
+        "classifier's are boxes. "
         "Fuller batches pay on a GPU, and hardly on a CPU.",
         draw,
     )
@@ -184,7 +215,13 @@ def _requests(number: int, name: str, trial: Trial) -> Iterator[Plot]:
     def draw(axes: Any) -> None:
         axes.plot(scheduled[good], (done - scheduled)[good] * 1e3, ".", markersize=3, alpha=0.5)
         if not good.all():
-            axes.plot(scheduled[~good], (done - scheduled)[~good] * 1e3, "x", color="#d62728", label="failed")
+            axes.plot(
+                scheduled[~good],
+                (done - scheduled)[~good] * 1e3,
+                "x",
+                color="#d62728",
+                label="failed",
+            )
             axes.legend(fontsize=8)
         axes.axvspan(0, trial.warm_up_s, color="#dddddd")
         axes.set(xlabel="seconds; grey: warm-up, discarded", ylabel="latency, ms")
@@ -193,7 +230,8 @@ def _requests(number: int, name: str, trial: Trial) -> Iterator[Plot]:
     yield _drawn(
         f"requests_{number}",
         f"Every request: {name}",
-        "A level band is a steady run. A slope says that requests wait longer and longer, or that the warm-up was too "
+        "A level band is a steady run. A slope says that requests wait longer and longer, "
+        "or that the warm-up was too "
         "short; a gap with a comb above it is a stall.",
         draw,
     )
@@ -219,8 +257,10 @@ def _comparisons(found: Sequence[Comparison]) -> Iterator[Plot]:
     yield _drawn(
         "comparison",
         "B against A",
-        "Where the black interval crosses 0, no difference was found. More images/s is better, a longer p50 is worse. "
-        "A bar without an interval compares results that were measured apart, and under 15 % says nothing.",
+        "Where the black interval crosses 0, no difference was found. More images/s is "
+        "better, a longer p50 is worse. "
+        "A bar without an interval compares results that were measured apart, and under 15 "
+        "% says nothing.",
         draw,
         1.5 + 0.5 * len(rows),
     )
@@ -240,7 +280,9 @@ def _names(stages: Sequence[Stage]) -> list[str]:
     return [stage.name or "(pipeline)" for stage in stages]
 
 
-def _drawn(name: str, title: str, reading: str, draw: Callable[[Any], None], height: float = 4.0) -> Plot:
+def _drawn(
+    name: str, title: str, reading: str, draw: Callable[[Any], None], height: float = 4.0
+) -> Plot:
     from matplotlib.figure import Figure  # without pyplot: no window, no state
 
     figure = Figure(figsize=(_WIDTH_IN, height), layout="tight")

@@ -22,7 +22,10 @@ class Sample(NamedTuple):
 
 def parse(text: str) -> list[Sample]:
     """The values of a page; labels whose values hold quotation marks are not Triton's, nor ours."""
-    return [Sample(name, dict(_LABEL.findall(labels)), float(value)) for name, labels, value in _SAMPLE.findall(text)]
+    return [
+        Sample(name, dict(_LABEL.findall(labels)), float(value))
+        for name, labels, value in _SAMPLE.findall(text)
+    ]
 
 
 def scrape(url: str, timeout_s: float = 5) -> list[Sample]:

@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from boxwise_perf.images import ImageSet
 from boxwise_perf.load import Closed, Open
 from boxwise_perf.machine import Machine
-from boxwise_perf.pictures import PictureSet
 from boxwise_perf.stats import Estimate
 from boxwise_perf.steady import Steadiness
 from boxwise_perf.triton_statistics import Stage
@@ -24,12 +24,16 @@ FORMAT = "boxwise-perf/1"
 
 
 class ResultError(ValueError):
-    """A result that cannot be read, or results that do not belong together; a sentence for people."""
+    """A result that cannot be read, or results that do not belong together;
+    a sentence for people.
+    """
 
 
 @dataclass(frozen=True)
 class Target:
-    """What was asked: a pipeline of a repository that was served for the run, or of a server that was there already."""
+    """What was asked: a pipeline of a repository that was served for the run, or of a server that
+    was there already.
+    """
 
     pipeline: str
     repository: str | None
@@ -37,7 +41,11 @@ class Target:
     digests: dict[str, str]
 
     def __str__(self) -> str:
-        return f"{self.pipeline} of {self.repository}" if self.repository else f"{self.pipeline} at {self.url}"
+        return (
+            f"{self.pipeline} of {self.repository}"
+            if self.repository
+            else f"{self.pipeline} at {self.url}"
+        )
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,8 @@ class Streams:
 
     Attributes:
         kept_up: floor(images/s / 30), where no request failed and latency did not grow; else 0.
-        late_share: of the frames, those answered later than a frame's 33.3 ms after their scheduled send.
+        late_share: of the frames, those answered later than a frame's 33.3 ms after their scheduled
+            send.
         held: `kept_up` where not one frame was late; else 0.
     """
 
@@ -67,7 +76,9 @@ class Streams:
 
 @dataclass(frozen=True)
 class Columns:
-    """The requests themselves, a column each: seconds from the start of the warm-up, boxes, error class or ""."""
+    """The requests themselves, a column each: seconds from the start of the warm-up, boxes, error
+    class or "".
+    """
 
     scheduled: tuple[float, ...]
     sent: tuple[float, ...]
@@ -91,8 +102,8 @@ class Trial:
         images_per_s: answered requests.
         boxes_per_s: boxes of the answers.
         boxes_per_image: of answered requests.
-        latency_ms: "p50", "p90", "p99", "p99.9", of answered requests, from the scheduled send to the last byte; None
-            where there are too few requests for the percentile.
+        latency_ms: "p50", "p90", "p99", "p99.9", of answered requests, from the scheduled send to
+            the last byte; None where there are too few requests for the percentile.
         latency_mean_ms: the same, their mean.
         send_lag_ms: how late the generator was itself; None in a closed loop.
         streams: of 30 frames a second.
@@ -187,15 +198,15 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Result:
-    """What one command found: the trials of `run`, the search of `slo` (its trial is the capacity) or of `tune`, or
-    comparisons.
+    """What one command found: the trials of `run`, the search of `slo` (its trial is the capacity)
+    or of `tune`, or comparisons.
     """
 
     format: str
     created: str
     machine: Machine
     target: Target | None
-    pictures: PictureSet | None
+    pictures: ImageSet | None
     confidence: float
     trials: tuple[Trial, ...] = ()
     slo: Slo | None = None
@@ -247,7 +258,9 @@ def load(file: Path) -> Result:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise ResultError(f"{file}: {where}: {first['msg']}: the file is damaged, measure again") from error
+        raise ResultError(
+            f"{file}: {where}: {first['msg']}: the file is damaged, measure again"
+        ) from error
 
 
 def check_one_machine(results: Sequence[Result]) -> None:

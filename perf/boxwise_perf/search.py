@@ -7,12 +7,16 @@ from collections.abc import Callable
 
 from boxwise_perf.result import Slo, Trial, Try
 
-RESOLUTION = 0.05  # the search ends when the lowest rate that fails is this much above the highest that holds
-LOWEST_SHARE = 1 / 16  # of the capacity: hardly a request waits for another, so a lower rate is no faster
+# the search ends when the lowest rate that fails is this much above the highest that holds
+RESOLUTION = 0.05
+# Of the capacity: hardly a request waits for another, so a lower rate is no faster.
+LOWEST_SHARE = 1 / 16
 CONFIRMATIONS = 4  # each after the first at a rate lower by `RESOLUTION`
 
 Measure = Callable[[float, bool], Trial]
-"""Measures an open loop at a rate; the second argument says whether to take the longer time of a confirmation."""
+"""Measures an open loop at a rate; the second argument says whether to take the longer time of a
+confirmation.
+"""
 
 
 def judge(trial: Trial, p99_ms: float) -> str:
@@ -29,13 +33,16 @@ def judge(trial: Trial, p99_ms: float) -> str:
     return "" if p99.value <= p99_ms else f"p99 {p99.value:.1f} ms"
 
 
-def search(measure: Measure, capacity: float, p99_ms: float, report: Callable[[Try], None] = lambda _: None) -> Slo:
-    """Find the highest rate whose p99 is within the target, with no errors, no voided run and no growing queue.
+def search(
+    measure: Measure, capacity: float, p99_ms: float, report: Callable[[Try], None] = lambda _: None
+) -> Slo:
+    """Find the highest rate whose p99 is within the target, with no errors, no voided run and no
+    growing queue.
 
-    It assumes that a rate below one that holds, holds too. It begins at half the capacity, doubles or halves until the
-    target lies between two rates, and halves that interval on a logarithmic scale. The highest rate that held is then
-    measured for longer; where that fails, the next lower one is. A void try says nothing about the server, so it is
-    measured once more.
+    It assumes that a rate below one that holds, holds too. It begins at half the capacity, doubles
+    or halves until the target lies between two rates, and halves that interval on a logarithmic
+    scale. The highest rate that held is then measured for longer; where that fails, the next lower
+    one is. A void try says nothing about the server, so it is measured once more.
 
     Args:
         measure: runs one trial.
@@ -64,7 +71,13 @@ def search(measure: Measure, capacity: float, p99_ms: float, report: Callable[[T
             failed = rate
         if held >= capacity or failed <= capacity * LOWEST_SHARE:
             break
-        rate = min(capacity, held * 2) if math.isinf(failed) else math.sqrt(held * failed) if held else failed / 2
+        rate = (
+            min(capacity, held * 2)
+            if math.isinf(failed)
+            else math.sqrt(held * failed)
+            if held
+            else failed / 2
+        )
     for _ in range(CONFIRMATIONS if held else 0):
         if holds(held, confirm=True):
             return Slo(p99_ms, held, tuple(tries))

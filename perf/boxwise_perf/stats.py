@@ -34,13 +34,17 @@ class Estimate:
         return Estimate(self.value * factor, low, high)
 
 
-def percentile(values: ArrayLike, percent: float, confidence: float = CONFIDENCE) -> Estimate | None:
-    """A percentile with its distribution-free interval, or None where fewer than one value is expected above it.
+def percentile(
+    values: ArrayLike, percent: float, confidence: float = CONFIDENCE
+) -> Estimate | None:
+    """A percentile with its distribution-free interval, or None where fewer than one value is
+    expected above it.
 
-    The bounds are order statistics, whose ranks follow from the binomial distribution alone: of n values, the number
-    below the true p-quantile is Binomial(n, p) (Hahn & Meeker, Statistical Intervals, 1991, section 5.2). They are
-    exact for independent values and any distribution; latencies of one queue resemble each other, so on a saturated
-    server the truth is a little less sure than this says.
+    The bounds are order statistics, whose ranks follow from the binomial distribution alone: of n
+    values, the number below the true p-quantile is Binomial(n, p) (Hahn & Meeker, Statistical
+    Intervals, 1991, section 5.2). They are exact for independent values and any distribution;
+    latencies of one queue resemble each other, so on a saturated server the truth is a little less
+    sure than this says.
 
     Args:
         values: any number of them, in any order.
@@ -53,7 +57,8 @@ def percentile(values: ArrayLike, percent: float, confidence: float = CONFIDENCE
         return None
     below = _binomial_cdf(n, p)  # [k]: the chance that at most k values lie below the quantile
     tail = (1 - confidence) / 2
-    low = int(np.searchsorted(below, tail, side="right")) - 1  # the last rank (from 0) that is low enough
+    # The last rank (from 0) that is low enough.
+    low = int(np.searchsorted(below, tail, side="right")) - 1
     high = int(np.searchsorted(below, 1 - tail, side="left"))
     return Estimate(
         float(ordered[max(0, math.ceil(n * p - 1e-9) - 1)]),
@@ -65,9 +70,10 @@ def percentile(values: ArrayLike, percent: float, confidence: float = CONFIDENCE
 def mean(values: ArrayLike, confidence: float = CONFIDENCE, seed: int = 0) -> Estimate:
     """A mean with its bootstrap-t interval; without bounds for fewer than three values.
 
-    Each resample's mean is measured in its own standard errors, and the quantiles of that are laid around the mean
-    (Efron & Tibshirani, An Introduction to the Bootstrap, 1993, section 12.5). It is as accurate as BCa to second order
-    and covers better in samples of ten or twenty (Hall, Annals of Statistics 16, 1988), which is what we have.
+    Each resample's mean is measured in its own standard errors, and the quantiles of that are laid
+    around the mean (Efron & Tibshirani, An Introduction to the Bootstrap, 1993, section 12.5). It
+    is as accurate as BCa to second order and covers better in samples of ten or twenty (Hall,
+    Annals of Statistics 16, 1988), which is what we have.
 
     Args:
         values: independent of each other, such as the pairs of a comparison.
@@ -91,12 +97,14 @@ def mean(values: ArrayLike, confidence: float = CONFIDENCE, seed: int = 0) -> Es
 
 
 def paired_mean(differences: ArrayLike, confidence: float = CONFIDENCE, seed: int = 0) -> Estimate:
-    """The mean of paired differences whose order was drawn; without bounds for fewer than six of 95 %.
+    """The mean of paired differences whose order was drawn; without bounds for fewer than six of 95
+    %.
 
-    Such differences lie symmetrically around the true one, whatever disturbs them. Then the means of all subsamples cut
-    the line into intervals that are equally likely to hold it (Hartigan, Using subsample values as typical values, JASA
-    64, 1969; a sign-flip test turned round gives the same). So it keeps its promise where a few pairs are disturbed by
-    much, and bootstrap-t does not: of 12 values of a t distribution with 3 degrees of freedom it misses 8 of 100.
+    Such differences lie symmetrically around the true one, whatever disturbs them. Then the means
+    of all subsamples cut the line into intervals that are equally likely to hold it (Hartigan,
+    Using subsample values as typical values, JASA 64, 1969; a sign-flip test turned round gives the
+    same). So it keeps its promise where a few pairs are disturbed by much, and bootstrap-t does
+    not: of 12 values of a t distribution with 3 degrees of freedom it misses 8 of 100.
 
     Args:
         differences: one for each pair, independent of each other.
@@ -105,14 +113,21 @@ def paired_mean(differences: ArrayLike, confidence: float = CONFIDENCE, seed: in
     """
     sample = np.asarray(differences, np.float64)
     means = np.sort(_subsamples(len(sample), seed) @ sample)
-    beyond = int((1 - confidence) / 2 * (len(means) + 1) + 1e-9)  # so many of the intervals lie beyond each bound
+    # So many of the intervals lie beyond each bound.
+    beyond = int((1 - confidence) / 2 * (len(means) + 1) + 1e-9)
     centre = float(np.mean(sample))
-    return Estimate(centre, float(means[beyond - 1]), float(means[-beyond])) if beyond else Estimate(centre)
+    return (
+        Estimate(centre, float(means[beyond - 1]), float(means[-beyond]))
+        if beyond
+        else Estimate(centre)
+    )
 
 
 @functools.lru_cache(4)
 def _subsamples(count: int, seed: int) -> NDArray[np.float64]:
-    """The weights of each's values, [subsamples, count]: every one but the empty, or as many of them, drawn."""
+    """The weights of each's values, [subsamples, count]: every one but the empty, or as many of
+    them, drawn.
+    """
     if count <= _ALL_SUBSAMPLES:
         chosen = np.arange(1, 1 << count)[:, np.newaxis] >> np.arange(count) & 1
     else:
@@ -123,12 +138,16 @@ def _subsamples(count: int, seed: int) -> NDArray[np.float64]:
 
 
 def rate(
-    times: ArrayLike, start: float, end: float, weights: ArrayLike | None = None, batches: int = RATE_BATCHES
+    times: ArrayLike,
+    start: float,
+    end: float,
+    weights: ArrayLike | None = None,
+    batches: int = RATE_BATCHES,
 ) -> Estimate:
     """Events a second between `start` and `end`, its interval by batch means.
 
-    The time is cut into equal batches, long against one request, whose own rates are nearly independent (Law,
-    Simulation Modeling and Analysis, 5th edition, section 9.5.3).
+    The time is cut into equal batches, long against one request, whose own rates are nearly
+    independent (Law, Simulation Modeling and Analysis, 5th edition, section 9.5.3).
 
     Args:
         times: seconds, when each happened; those outside do not count.
@@ -137,16 +156,19 @@ def rate(
         weights: how much each counts, such as its boxes; left out, 1.
         batches: how many.
     """
-    counts, edges = np.histogram(np.asarray(times, np.float64), batches, (start, end), weights=_floats(weights))
+    counts, edges = np.histogram(
+        np.asarray(times, np.float64), batches, (start, end), weights=_floats(weights)
+    )
     return mean(counts / np.diff(edges))
 
 
 def trend(values: Sequence[float] | NDArray[np.float64]) -> tuple[float, float]:
-    """How values change over time: (the change from first to last, the chance that an unordered series does as much).
+    """How values change over time: (the change from first to last, the chance that an unordered
+    series does as much).
 
-    The chance is of the Mann-Kendall test, two-sided, by its normal approximation, good from 10 values on (Mann,
-    Econometrica 13, 1945; Kendall, Rank Correlation Methods, 1975); the change is by the Theil-Sen slope (Sen, JASA 63,
-    1968). Neither minds outliers.
+    The chance is of the Mann-Kendall test, two-sided, by its normal approximation, good from 10
+    values on (Mann, Econometrica 13, 1945; Kendall, Rank Correlation Methods, 1975); the change is
+    by the Theil-Sen slope (Sen, JASA 63, 1968). Neither minds outliers.
     """
     series = np.asarray(values, np.float64)
     n = len(series)

@@ -20,7 +20,8 @@ class Steadiness:
 
     Attributes:
         steady: None where there were too few requests to tell.
-        latency_change: from the first to the last window, relative to the median; 0.2 is 20 % slower.
+        latency_change: from the first to the last window, relative to the median; 0.2 is 20 %
+            slower.
         rate_change: the same of the answers a second.
         advice: what to do where it was not steady, or cannot be told; "" where it was.
     """
@@ -37,12 +38,17 @@ class Steadiness:
 
 
 def steadiness(
-    begun: NDArray[np.float64], latencies: NDArray[np.float64], done: NDArray[np.float64], start: float, end: float
+    begun: NDArray[np.float64],
+    latencies: NDArray[np.float64],
+    done: NDArray[np.float64],
+    start: float,
+    end: float,
 ) -> Steadiness:
-    """Look for a trend over equal windows of a run, in the mean latency and in the answers a second.
+    """Look for a trend over equal windows of a run, in the mean latency and in the answers a
+    second.
 
-    A run is unsteady where the Mann-Kendall test (`stats.trend`) finds a trend that chance makes in one of a hundred
-    steady runs, and which is larger than a tenth of the median.
+    A run is unsteady where the Mann-Kendall test (`stats.trend`) finds a trend that chance makes in
+    one of a hundred steady runs, and which is larger than a tenth of the median.
 
     Args:
         begun: seconds, when each answered request was scheduled.
@@ -62,7 +68,9 @@ def steadiness(
     if latency_is_real and latency > 0:
         advice = "latency grew throughout: lower the load, or look for what slows the server down"
     elif latency_is_real or rate_is_real:
-        advice = "the run was still changing: make --warm-up longer, and see that nothing else runs here"
+        advice = (
+            "the run was still changing: make --warm-up longer, and see that nothing else runs here"
+        )
     else:
         advice = ""
     return Steadiness(not advice, latency, rate, advice)

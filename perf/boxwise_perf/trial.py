@@ -20,13 +20,18 @@ from boxwise_perf.triton_statistics import Counters, StatisticsError, TritonStat
 from boxwise_perf.usage import Gpus, cpu_seconds, server_use
 
 FRAME_S = 1 / 30
-ONE_MODEL = "the stages are inside one model (layout fused), and are counted in its metrics, which --url does not name"
+ONE_MODEL = (
+    "the stages are inside one model (layout fused), and are counted in its metrics, which "
+    "--url does not name"
+)
 NOT_OURS = "CPU and memory of the server are not known: it is not ours (--url)"
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A server to measure: its address, the pipeline, and where it is ours its process id and its metrics' address."""
+    """A server to measure: its address, the pipeline, and where it is ours its process id and its
+    metrics' address.
+    """
 
     url: str
     pipeline: str
@@ -44,7 +49,12 @@ class Plan:
 
 
 def measure(
-    generator: Generator, statistics: TritonStatistics, endpoint: Endpoint, load: Load, plan: Plan, gpus: Gpus
+    generator: Generator,
+    statistics: TritonStatistics,
+    endpoint: Endpoint,
+    load: Load,
+    plan: Plan,
+    gpus: Gpus,
 ) -> Trial:
     """Load a server and look at it.
 
@@ -84,10 +94,14 @@ def summarize(outcome: Outcome, load: Load, plan: Plan) -> Trial:
     good = kept.answered
     latencies = kept.latencies[good]
     if not len(latencies):
-        raise LoadError(f"no request was answered in the {plan.seconds:g} s after the warm-up: make --duration longer")
+        raise LoadError(
+            f"no request was answered in the {plan.seconds:g} s after the warm-up: make "
+            "--duration longer"
+        )
     steady = steadiness(kept.scheduled[good], latencies, kept.done[good], start, end)
     failed = Counter(error for error in kept.errors if error)
-    # Answers to requests of the warm-up that come later count too, as those that come after the end do not.
+    # Answers to requests of the warm-up that come later count too, as those that come after the end
+    # do not.
     done, boxes = every.done[every.answered], every.boxes[every.answered]
     images = _at_least_0(stats.rate(done, start, end))
     return Trial(
@@ -139,7 +153,9 @@ def _distribution(values: NDArray[np.float64]) -> Distribution:
     return Distribution(float(values.mean()), float(p50), float(p99), float(values.max()))
 
 
-def _streams(rate: float, latencies: NDArray[np.float64], all_answered: bool, steady: Steadiness) -> Streams:
+def _streams(
+    rate: float, latencies: NDArray[np.float64], all_answered: bool, steady: Steadiness
+) -> Streams:
     late = float((latencies > FRAME_S).mean())
     kept_up = math.floor(rate * FRAME_S) if all_answered and not steady.growing else 0
     return Streams(kept_up, late, 0 if late else kept_up)
@@ -147,6 +163,7 @@ def _streams(rate: float, latencies: NDArray[np.float64], all_answered: bool, st
 
 def _columns(samples: Samples) -> Columns:
     scheduled, sent, done = (
-        tuple(np.round(column, 6).tolist()) for column in (samples.scheduled, samples.sent, samples.done)
+        tuple(np.round(column, 6).tolist())
+        for column in (samples.scheduled, samples.sent, samples.done)
     )
     return Columns(scheduled, sent, done, tuple(samples.boxes.tolist()), samples.errors)

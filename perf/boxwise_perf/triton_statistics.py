@@ -45,7 +45,8 @@ class Stage:
     """One model of the pipeline during a run: counts, and milliseconds of a request on average.
 
     Attributes:
-        name: without the pipeline's; "" is the pipeline itself, from the request's arrival to its answer.
+        name: without the pipeline's; "" is the pipeline itself, from the request's arrival to its
+            answer.
         requests: that succeeded.
         executions: of the model.
         mean_batch: rows of an execution, on average.
@@ -72,7 +73,9 @@ class Stage:
 
     @property
     def fill(self) -> float | None:
-        """Of the largest batch that the model allows, the share that its mean batch is; None without batches."""
+        """Of the largest batch that the model allows, the share that its mean batch is; None
+        without batches.
+        """
         return self.mean_batch / self.max_batch if self.max_batch else None
 
 
@@ -86,8 +89,8 @@ class TritonStatistics(AbstractContextManager["TritonStatistics"]):
     Args:
         url: HOST:PORT of the server's gRPC endpoint.
         pipeline: whose models are looked at: its own name, and all that begin with it.
-        metrics: the address of its metrics, where a pipeline that is one model counts the seconds of its stages; None
-            where they are not to be had.
+        metrics: the address of its metrics, where a pipeline that is one model counts the seconds
+            of its stages; None where they are not to be had.
     """
 
     def __init__(self, url: str, pipeline: str, metrics: str | None = None) -> None:
@@ -100,11 +103,17 @@ class TritonStatistics(AbstractContextManager["TritonStatistics"]):
         """Model -> its counters. Raises StatisticsError where the server does not answer."""
         try:
             found = self._client.get_inference_statistics(client_timeout=_TIMEOUT_S).model_stats
-            ours = [each for each in found if each.name == self._pipeline or each.name.startswith(f"{self._pipeline}_")]
+            ours = [
+                each
+                for each in found
+                if each.name == self._pipeline or each.name.startswith(f"{self._pipeline}_")
+            ]
             counters: dict[str, Counters] = {}
             for each in ours:
                 one = _counters(each, self._max_batch(each.name))
-                counters[each.name] = _sum(counters[each.name], one) if each.name in counters else one
+                counters[each.name] = (
+                    _sum(counters[each.name], one) if each.name in counters else one
+                )
             own = scrape(self._metrics, _TIMEOUT_S) if self._metrics else []
         except InferenceServerException as error:
             raise StatisticsError(f"no statistics of the stages: {error.message()}") from error
@@ -119,24 +128,33 @@ class TritonStatistics(AbstractContextManager["TritonStatistics"]):
         return self._limits[model]
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         """Close the connection."""
         self._client.close()
 
 
 def stages_inside(pipeline: str, metrics: Iterable[Sample]) -> dict[str, Counters]:
-    """The stages that a pipeline which is one model has inside, as if they were models, by its own metrics.
+    """The stages that a pipeline which is one model has inside, as if they were models, by its own
+    metrics.
 
-    They are handed over once a second, so over ten seconds a tenth of the requests may be missing; the means are right.
+    They are handed over once a second, so over ten seconds a tenth of the requests may be missing;
+    the means are right.
     """
     ours = [each for each in metrics if each.labels.get("model") == pipeline]
     images = round(sum(each.value for each in ours if each.name == "boxwise_images_total"))
     counters = {}
     for each in ours:
         if each.name == "boxwise_stage_seconds_total":
-            spent = dict.fromkeys(PARTS, 0) | dict.fromkeys(("total", "compute_infer"), round(each.value * 1e9))
-            counters[f"{pipeline}_{each.labels['stage']}"] = Counters(images, images, images, spent, {})
+            spent = dict.fromkeys(PARTS, 0) | dict.fromkeys(
+                ("total", "compute_infer"), round(each.value * 1e9)
+            )
+            counters[f"{pipeline}_{each.labels['stage']}"] = Counters(
+                images, images, images, spent, {}
+            )
     return counters
 
 
@@ -155,8 +173,12 @@ def with_lines(counters: Mapping[str, Counters], metrics: Iterable[Sample]) -> d
     return corrected
 
 
-def stages(pipeline: str, before: Mapping[str, Counters], after: Mapping[str, Counters]) -> tuple[Stage, ...]:
-    """What each model did between two readings, the pipeline itself first, those that did nothing left out."""
+def stages(
+    pipeline: str, before: Mapping[str, Counters], after: Mapping[str, Counters]
+) -> tuple[Stage, ...]:
+    """What each model did between two readings, the pipeline itself first, those that did nothing
+    left out.
+    """
     nothing = Counters(0, 0, 0, {}, {})
     found = []
     for model, late in after.items():
@@ -165,7 +187,9 @@ def stages(pipeline: str, before: Mapping[str, Counters], after: Mapping[str, Co
         if requests <= 0 or executions <= 0:
             continue
         ms = {part: (ns - early.ns.get(part, 0)) / requests / 1e6 for part, ns in late.ns.items()}
-        batches = {rows: many - early.batches.get(rows, 0) for rows, many in sorted(late.batches.items())}
+        batches = {
+            rows: many - early.batches.get(rows, 0) for rows, many in sorted(late.batches.items())
+        }
         found.append(
             Stage(
                 name=model.removeprefix(pipeline).removeprefix("_"),
@@ -211,6 +235,9 @@ def _sum(one: Counters, other: Counters) -> Counters:
         one.rows + other.rows,
         one.executions + other.executions,
         {part: one.ns[part] + other.ns[part] for part in one.ns},
-        {rows: one.batches.get(rows, 0) + other.batches.get(rows, 0) for rows in {*one.batches, *other.batches}},
+        {
+            rows: one.batches.get(rows, 0) + other.batches.get(rows, 0)
+            for rows in {*one.batches, *other.batches}
+        },
         max(one.max_batch, other.max_batch),
     )

@@ -1,9 +1,11 @@
-"""The best arrangement of a pipeline on this machine: all stages' settings together, climbed step by step.
+"""The best arrangement of a pipeline on this machine: all stages' settings together, climbed step
+by step.
 
-Starting from what is served now, every neighbour (one setting changed, or another layout) runs beside the best so far,
-in pairs of blocks; the best of those that are surely better becomes the next start, until none is. What wins is then
-compared with what was served at first, and where that finds no difference nothing is changed: so what is tuned is
-never worse than it was, as surely as the interval says.
+Starting from what is served now, every neighbour (one setting changed, or another layout) runs
+beside the best so far, in pairs of blocks; the best of those that are surely better becomes the
+next start, until none is. What wins is then compared with what was served at first, and where that
+finds no difference nothing is changed: so what is tuned is never worse than it was, as surely as
+the interval says.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ Goal = Literal["throughput", "latency"]
 QUEUE_DELAYS_US = (0, 100, 500, 2000)
 LEAST_PAIRS = 3  # after so many, a neighbour that loses by more than `HOPELESS` is given up
 HOPELESS = 0.9
-# A neighbour must be better by this much: differences below it are not worth a change of configuration.
+# A neighbour must be better by this much: differences below it are not worth a change of
+# configuration.
 WORTH = 1.01
 
 
@@ -45,11 +48,13 @@ class Objective:
     def score(self, seen: Mapping[int, Samples], seconds: float) -> float:
         """Higher is better: images/s, or 1/s of latency.
 
-        Where the p99 is beyond the target, images/s count less by the square of how far: so a search that begins where
-        nothing holds knows which way is better.
+        Where the p99 is beyond the target, images/s count less by the square of how far: so a
+        search that begins where nothing holds knows which way is better.
         """
         if self.goal == "latency":
-            return 1 / float(np.median(np.concatenate([each.latencies[each.answered] for each in seen.values()])))
+            return 1 / float(
+                np.median(np.concatenate([each.latencies[each.answered] for each in seen.values()]))
+            )
         return max(self._rate(samples, seconds) for samples in seen.values())
 
     def _rate(self, samples: Samples, seconds: float) -> float:
@@ -90,7 +95,8 @@ class Tuning:
         objective: in words.
         first: what was served.
         best: what is to be served.
-        gain: score of the best / that of the first, measured once more at the end; 1 where they are the same.
+        gain: score of the best / that of the first, measured once more at the end; 1 where they are
+            the same.
         tried: in order.
         complete: False where the time was up before no neighbour was better.
     """
@@ -103,7 +109,8 @@ class Tuning:
     complete: bool
 
 
-# (candidate, best so far, whether it is the last word) -> the candidate's score, and its ratio to the best so far.
+# (candidate, best so far, whether it is the last word) -> the candidate's score, and its ratio to
+# the best so far.
 Measure = Callable[[ServingConfig, ServingConfig, bool], tuple[float, Estimate]]
 
 
@@ -173,7 +180,10 @@ def neighbours_of(
         for stage, count in now.instances.items():
             for other in (count + 1, count - 1):
                 if 1 <= other <= 2 * cores:
-                    yield f"{stage}: {other} instances", replace(now, instances={**now.instances, stage: other})
+                    yield (
+                        f"{stage}: {other} instances",
+                        replace(now, instances={**now.instances, stage: other}),
+                    )
         yield from _threads(now, cores) if target == "embedded" else _batches(now)
         if now.layout == "glued":
             usual = now.in_flight or IN_FLIGHT[target]
@@ -184,7 +194,9 @@ def neighbours_of(
     return neighbours
 
 
-def _other_layout(now: ServingConfig, layout: Layout, stages: Sequence[str], cores: int) -> ServingConfig:
+def _other_layout(
+    now: ServingConfig, layout: Layout, stages: Sequence[str], cores: int
+) -> ServingConfig:
     """As `boxwise export` would have it: an instance a core, one thread each."""
     networks = [stage for stage in stages if stage == "detector" or stage.startswith("classifier_")]
     models = {"ensemble": stages, "glued": ["glued", *networks], "fused": ["fused"]}[layout]
@@ -204,7 +216,10 @@ def _threads(now: ServingConfig, cores: int) -> Iterator[tuple[str, ServingConfi
             yield f"{other} threads", replace(now, threads=other)
     shared = {stage: max(1, cores // (2 * threads)) for stage in now.instances}
     if threads * 2 <= cores and shared != dict(now.instances):
-        yield f"{threads * 2} threads, fewer instances", replace(now, threads=threads * 2, instances=shared)
+        yield (
+            f"{threads * 2} threads, fewer instances",
+            replace(now, threads=threads * 2, instances=shared),
+        )
 
 
 def _batches(now: ServingConfig) -> Iterator[tuple[str, ServingConfig]]:

@@ -1,4 +1,6 @@
-"""Arrangements, served: each in a repository and a Triton of its own, two of them loaded in turn."""
+"""Arrangements, served: each in a repository and a Triton of its own,
+two of them loaded in turn.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from types import TracebackType
 
 from boxwise_export.publish import rearrange
 from boxwise_export.serving_config import ServingConfig
-from boxwise_perf.compare import PICTURES_APART, interleave, ratio
+from boxwise_perf.compare import IMAGES_APART, interleave, ratio
 from boxwise_perf.generator import Generator, Job
 from boxwise_perf.load import Closed
 from boxwise_perf.stats import Estimate
@@ -48,11 +50,25 @@ class Tuner(AbstractContextManager["Tuner"]):
         block_s: float,
         warm_up_s: float,
     ) -> None:
-        self._repository, self._pipeline, self._generator, self._objective = repository, pipeline, generator, objective
-        self._pairs, self._block_s, self._warm_up_s, self._options = pairs, block_s, warm_up_s, options
-        self._up: dict[str, tuple[ExitStack, str]] = {}  # by the arrangement: what ends its server, and its address
+        self._repository, self._pipeline, self._generator, self._objective = (
+            repository,
+            pipeline,
+            generator,
+            objective,
+        )
+        self._pairs, self._block_s, self._warm_up_s, self._options = (
+            pairs,
+            block_s,
+            warm_up_s,
+            options,
+        )
+        self._up: dict[
+            str, tuple[ExitStack, str]
+        ] = {}  # by the arrangement: what ends its server, and its address
 
-    def measure(self, candidate: ServingConfig, best: ServingConfig, last_word: bool) -> tuple[float, Estimate]:
+    def measure(
+        self, candidate: ServingConfig, best: ServingConfig, last_word: bool
+    ) -> tuple[float, Estimate]:
         """The candidate's score, and its ratio to that of the best so far; see `tune.Measure`.
 
         Raises:
@@ -72,7 +88,10 @@ class Tuner(AbstractContextManager["Tuner"]):
         return statistics.median(other for _, other in found), _ratio(found)
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         """Stop the servers and remove the copies."""
         for stack, _ in self._up.values():
@@ -81,14 +100,19 @@ class Tuner(AbstractContextManager["Tuner"]):
     def _serve(self, arrangement: ServingConfig) -> str:
         if str(arrangement) not in self._up:
             with ExitStack() as stack:
-                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="boxwise-tune-")), "repository")
+                folder = Path(
+                    stack.enter_context(tempfile.TemporaryDirectory(prefix="boxwise-tune-")),
+                    "repository",
+                )
                 shutil.copytree(self._repository, folder)
                 rearrange(folder, self._pipeline, arrangement)
                 options = self._options(folder)
                 stack.enter_context(TritonProcess.start(options))
                 for concurrency in self._objective.loads:
                     warm_up = self._warm_up_s / len(self._objective.loads)
-                    self._generator.run(Job(options.grpc_url, self._pipeline, Closed(concurrency), warm_up))
+                    self._generator.run(
+                        Job(options.grpc_url, self._pipeline, Closed(concurrency), warm_up)
+                    )
                 self._up[str(arrangement)] = (stack.pop_all(), options.grpc_url)
         return self._up[str(arrangement)][1]
 
@@ -96,7 +120,9 @@ class Tuner(AbstractContextManager["Tuner"]):
         """One block of every load."""
         seen = {}
         for concurrency in self._objective.loads:
-            job = Job(url, self._pipeline, Closed(concurrency), self._block_s, first=number * PICTURES_APART)
+            job = Job(
+                url, self._pipeline, Closed(concurrency), self._block_s, first=number * IMAGES_APART
+            )
             seen[concurrency] = self._generator.run(job).samples
         return self._objective.score(seen, self._block_s)
 

@@ -19,7 +19,9 @@ _SAMPLE_S = 0.5  # NVML's own averages are of a sixth of a second up to one
 
 @dataclass(frozen=True)
 class GpuUse:
-    """One GPU during a run: mean utilisation in percent of the time, the most memory in MiB, mean power in watts."""
+    """One GPU during a run: mean utilisation in percent of the time, the most memory in MiB, mean
+    power in watts.
+    """
 
     name: str
     utilization: float
@@ -59,7 +61,8 @@ def server_use(pid: int, cpu_s: float, seconds: float, answered: int) -> ServerU
 
 
 class Gpus:
-    """The GPUs of this machine as NVML sees them; where there are none, or no pynvml, nothing is said.
+    """The GPUs of this machine as NVML sees them; where there are none, or no pynvml, nothing is
+    said.
 
     Args:
         load: imports NVML's Python module, nvidia-ml-py's `pynvml`.
@@ -77,7 +80,9 @@ class Gpus:
             self._devices = [self._nvml.nvmlDeviceGetHandleByIndex(index) for index in range(count)]
 
     def watch_until(self, moment: float) -> tuple[GpuUse, ...]:
-        """Look at them until this `time.perf_counter()`, which is waited for with or without GPUs."""
+        """Look at them until this `time.perf_counter()`,
+        which is waited for with or without GPUs.
+        """
         seen: list[list[tuple[float, float, float | None]]] = [[] for _ in self._devices]
         while (left := moment - time.perf_counter()) > 0:
             time.sleep(min(left, _SAMPLE_S) if self._devices else left)
@@ -89,7 +94,9 @@ class Gpus:
                 self._name(device),
                 statistics.fmean(row[0] for row in rows),
                 max(row[1] for row in rows),
-                statistics.fmean(watts) if (watts := [row[2] for row in rows if row[2] is not None]) else None,
+                statistics.fmean(watts)
+                if (watts := [row[2] for row in rows if row[2] is not None])
+                else None,
             )
             for device, rows in zip(self._devices, seen, strict=True)
             if rows

@@ -1,6 +1,8 @@
-"""What goes with a release: its files, the bill of what it is served with, licences, and known vulnerabilities.
+"""What goes with a release: its files, the bill of what it is served with, licences, and known
+vulnerabilities.
 
-`make release`, `make licences` and `make audit` run it in .venv-release; it is no part of what is installed.
+`make release`, `make licences` and `make audit` run it in .venv-release; it is no part of what is
+installed.
 """
 
 from pathlib import Path
@@ -10,4 +12,4 @@ SERVED = ROOT / ".venv" / "bin" / "python"  # the demo's environment, and the te
 
 
 class Refused(Exception):
-    """Says what is wrong and how to mend it."""
+    """Says what is wrong and how to fix it."""

@@ -20,11 +20,15 @@ DIST = ROOT / "dist"
 
 
 def git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(
+        ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 def build(folder: Path) -> Metadata:
-    """The sdist, and the wheel from it: the same bytes for the same commit. Returns what the wheel says of itself."""
+    """The sdist, and the wheel from it: the same bytes for the same commit. Returns what the wheel
+    says of itself.
+    """
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -41,7 +45,9 @@ def build(folder: Path) -> Metadata:
 def release() -> None:
     """Everything of a release, into dist/."""
     if changed := git("status", "--porcelain"):
-        raise Refused(f"a release is a commit, and these are in none; commit or stash them:\n{changed}")
+        raise Refused(
+            f"a release is a commit, and these are in none; commit or stash them:\n{changed}"
+        )
     os.environ["SOURCE_DATE_EPOCH"] = git("log", "-1", "--format=%ct")
     shutil.rmtree(DIST, ignore_errors=True)
     DIST.mkdir()

@@ -12,7 +12,8 @@ PIP_AUDIT = (
     *(sys.executable, "-m", "pip_audit", "--require-hashes", "--disable-pip"),
     *("--progress-spinner", "off", "--timeout", "15", "--format", "json"),
 )
-APART = {"torch-cpu"}  # the version that torch-cuda.txt has, under a name that no list of vulnerabilities uses
+# The version that torch-cuda.txt has, under a name that no list of vulnerabilities uses.
+APART = {"torch-cpu"}
 
 
 def audit() -> None:
@@ -25,21 +26,33 @@ def audit() -> None:
     for path in sorted(lock.LOCKS.glob("*.txt")):
         if path.stem in APART:
             continue
-        done = subprocess.run([*PIP_AUDIT, "--requirement", path], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [*PIP_AUDIT, "--requirement", path], capture_output=True, text=True, check=False
+        )
         if not done.stdout:
             reason = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
-            raise Refused(f"pip-audit did not reach its list of vulnerabilities, and nothing was audited: {reason}")
+            raise Refused(
+                "pip-audit did not reach its list of vulnerabilities, and nothing was "
+                f"audited: {reason}"
+            )
         packages = json.loads(done.stdout)["dependencies"]
         if unknown := [each["name"] for each in packages if "skip_reason" in each]:
             raise Refused(
-                f"{len(unknown)} of {len(packages)} packages of {path.name} could not be looked up, as {unknown[0]}: "
-                "this package index has no list of vulnerabilities. Run `make audit` where PyPI itself is reached."
+                f"{len(unknown)} of {len(packages)} packages of {path.name} could not be "
+                f"looked up, as {unknown[0]}: "
+                "this package index has no list of vulnerabilities. Run `make audit` where "
+                "PyPI itself is reached."
             )
         for each in packages:
             for hole in each["vulns"]:
                 found += 1
-                mend = ", ".join(hole["fix_versions"]) or "no version yet"
-                print(f"{path.name}: {each['name']} {each['version']}: {hole['id']}, mended in {mend}")
+                fix = ", ".join(hole["fix_versions"]) or "no version yet"
+                print(
+                    f"{path.name}: {each['name']} {each['version']}: {hole['id']}, fixed in {fix}"
+                )
         print(f"{path.name}: {len(packages)} packages looked up")
     if found:
-        raise Refused(f"{found} known vulnerabilities. `make lock UPGRADE=NAME` takes the newest version of a package.")
+        raise Refused(
+            f"{found} known vulnerabilities. `make lock UPGRADE=NAME` takes the newest "
+            "version of a package."
+        )

@@ -1,4 +1,6 @@
-"""A CycloneDX bill of materials of what boxwise is served with: the demo's environment, without the tests' tools."""
+"""A CycloneDX bill of materials of what boxwise is served with: the demo's environment, without the
+tests' tools.
+"""
 
 from __future__ import annotations
 
@@ -17,25 +19,42 @@ VERSION = SchemaVersion.V1_6
 
 
 def write(python: Path) -> dict[str, Any]:
-    """The packages of an environment that the demo's lock names, with their licences and the hashes of their files.
+    """The packages of an environment that the demo's lock names, with their licences and the hashes
+    of their files.
 
     Raises:
         Refused: the environment lacks a package of the lock, or has another version of it.
     """
-    command = [sys.executable, "-m", "cyclonedx_py", "environment", "--pyproject", str(ROOT / "pyproject.toml")]
+    command = [
+        sys.executable,
+        "-m",
+        "cyclonedx_py",
+        "environment",
+        "--pyproject",
+        str(ROOT / "pyproject.toml"),
+    ]
     command += ["--output-reproducible", "--spec-version", VERSION.to_version(), str(python)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise Refused(f"no bill of {python}: {done.stderr.strip()}\nIs it there? `make .venv/.demo` makes it.")
+        raise Refused(
+            f"no bill of {python}: {done.stderr.strip()}\nIs it there? `make .venv/.demo` makes it."
+        )
     bill: dict[str, Any] = json.loads(done.stdout)
     hashes = lock.read("torch-cuda") | lock.read("torch-cpu") | lock.read("demo")
     bill["components"] = [each for each in bill["components"] if lock.key(each) in hashes]
     for each in bill["components"]:
         name, version = lock.key(each)
         if name in licences.UNSAID and "licenses" not in each:
-            each["licenses"] = [{"license": {"id": licences.UNSAID[name], "acknowledgement": "concluded"}}]
+            each["licenses"] = [
+                {"license": {"id": licences.UNSAID[name], "acknowledgement": "concluded"}}
+            ]
         files = [{"alg": "SHA-256", "content": digest} for digest in hashes[name, version]]
-        about = {"type": "distribution", "url": each["purl"], "comment": "every file of this release", "hashes": files}
+        about = {
+            "type": "distribution",
+            "url": each["purl"],
+            "comment": "every file of this release",
+            "hashes": files,
+        }
         each.setdefault("externalReferences", []).append(about)
     _keep_edges(bill)
     _check(bill)
@@ -44,7 +63,10 @@ def write(python: Path) -> dict[str, Any]:
 
 def _keep_edges(bill: dict[str, Any]) -> None:
     """Drop what the dependency graph says of packages that are not in the bill."""
-    kept = {bill["metadata"]["component"]["bom-ref"], *(each["bom-ref"] for each in bill["components"])}
+    kept = {
+        bill["metadata"]["component"]["bom-ref"],
+        *(each["bom-ref"] for each in bill["components"]),
+    }
     bill["dependencies"] = [each for each in bill["dependencies"] if each["ref"] in kept]
     for each in bill["dependencies"]:
         each["dependsOn"] = [ref for ref in each.get("dependsOn", []) if ref in kept]
@@ -55,7 +77,8 @@ def _check(bill: dict[str, Any]) -> None:
     missing = {name for name, _ in lock.read("demo")} | {"torch"}
     if missing := missing - there:
         raise Refused(
-            f".venv is not what requirements/demo.txt says: {', '.join(sorted(missing))}. Mend: make .venv/.demo"
+            f".venv is not what requirements/demo.txt says: {', '.join(sorted(missing))}. "
+            "Mend: make .venv/.demo"
         )
     if error := JsonStrictValidator(VERSION).validate_str(json.dumps(bill)):
         raise Refused(f"the bill is no CycloneDX {VERSION.to_version()}: {error}")

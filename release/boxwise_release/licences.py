@@ -1,4 +1,6 @@
-"""The licences of what the demo installs, as each package's own metadata has them, in docs/dependencies.md."""
+"""The licences of what the demo installs, as each package's own metadata has them, in
+docs/dependencies.md.
+"""
 
 from __future__ import annotations
 
@@ -29,13 +31,16 @@ def named(component: dict[str, Any]) -> str:
 
 
 def page(bill: dict[str, Any]) -> str:
-    """docs/dependencies.md with its table written anew: what demo.txt and the images hold, and torch."""
+    """docs/dependencies.md with its table written anew: what demo.txt and the images hold, and
+    torch.
+    """
     text, found, _ = PAGE.read_text().partition(TABLE)
     assert found, f"{PAGE.name} has lost the head of its table"
     demo = {name for name, _ in lock.read("demo")} | {"torch"}
     served = {name for name, _ in (*lock.read("server"), *lock.read("container"))}
     rows = [
-        f"| {name} | {component['version'].partition('+')[0]} | {named(component)} | {'yes' * (name in served)} |\n"
+        f"| {name} | {component['version'].partition('+')[0]} | {named(component)} | "
+        f"{'yes' * (name in served)} |\n"
         for component in bill["components"]
         if (name := lock.key(component)[0]) in demo
     ]

@@ -10,7 +10,9 @@ from packaging.utils import canonicalize_name
 from boxwise_release import ROOT
 
 LOCKS = ROOT / "requirements"
-PACKAGE = re.compile(r"^(?P<name>\S+)==(?P<version>\S+)(?: ;.*)? \\\n(?P<hashes>(?:    --hash=.*\n?)+)", re.MULTILINE)
+PACKAGE = re.compile(
+    r"^(?P<name>\S+)==(?P<version>\S+)(?: ;.*)? \\\n(?P<hashes>(?:    --hash=.*\n?)+)", re.MULTILINE
+)
 
 
 def read(name: str) -> dict[tuple[str, str], list[str]]:

@@ -7,7 +7,8 @@ from pathlib import Path
 TAG = "CACHEDIR.TAG"  # https://bford.info/cachedir: backup tools skip a folder that holds it
 _TAG_TEXT = (
     "Signature: 8a477f597d28d172789f06886806bc55\n"
-    "# Written by boxwise, which deletes only folders that hold this file. `boxwise cache --clear` empties it.\n"
+    "# Written by boxwise, which deletes only folders that hold this file. `boxwise cache "
+    "--clear` empties it.\n"
 )
 
 
@@ -16,7 +17,9 @@ class CacheError(RuntimeError):
 
 
 def cache_location() -> Path:
-    """Where the cache is or would be: $BOXWISE_CACHE, else $XDG_CACHE_HOME/boxwise, else ~/.cache/boxwise."""
+    """Where the cache is or would be: $BOXWISE_CACHE, else $XDG_CACHE_HOME/boxwise, else
+    ~/.cache/boxwise.
+    """
     if own := os.environ.get("BOXWISE_CACHE"):
         return Path(own).expanduser().absolute()
     xdg = os.environ.get("XDG_CACHE_HOME", "")
@@ -69,7 +72,8 @@ def cache_size(folder: Path) -> int:
 
 
 def clear(folder: Path) -> int:
-    """Delete everything in a cache folder of ours and the folder itself; return the bytes that were freed.
+    """Delete everything in a cache folder of ours and the folder itself; return the bytes that were
+    freed.
 
     Raises:
         CacheError: the folder was not made by boxwise; nothing was deleted.
@@ -77,10 +81,13 @@ def clear(folder: Path) -> int:
     if not folder.exists():
         return 0
     if not is_ours(folder):
-        raise CacheError(f"{folder} was not made by boxwise (it holds no {TAG} of ours): nothing was deleted")
+        raise CacheError(
+            f"{folder} was not made by boxwise (it holds no {TAG} of ours): nothing was deleted"
+        )
     freed = cache_size(folder)
     try:
-        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name == TAG):  # the tag last: a retry must work
+        # The tag last: a retry must work.
+        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name == TAG):
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
             else:
@@ -88,5 +95,7 @@ def clear(folder: Path) -> int:
         if not folder.is_symlink() and not folder.is_mount():
             folder.rmdir()
     except OSError as error:
-        raise CacheError(f"{error.filename or folder} could not be deleted: {error.strerror}") from error
+        raise CacheError(
+            f"{error.filename or folder} could not be deleted: {error.strerror}"
+        ) from error
     return freed

@@ -1,4 +1,4 @@
-"""A picture of any size is laid on the canvas a detector expects, and its boxes are taken back."""
+"""An image of any size is laid on the canvas a detector expects, and its boxes are taken back."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _INTERPOLATION: dict[Interpolation, int] = {
 
 
 class Geometry(NamedTuple):
-    """Where a picture lies on its canvas: canvas = picture * scale + pad, per axis, in pixels."""
+    """Where an image lies on its canvas: canvas = image * scale + pad, per axis, in pixels."""
 
     height: float
     width: float
@@ -32,11 +32,12 @@ class Geometry(NamedTuple):
 
 
 def fit(height: int, width: int, canvas_height: int, canvas_width: int, resize: Resize) -> Geometry:
-    """Find where a picture of `height` x `width` lies on the canvas.
+    """Find where an image of `height` x `width` lies on the canvas.
 
-    A letterbox keeps the aspect; its sides are whole pixels and never below one, and the scale is that of these
-    sides, so that undoing it is exact. Centred, sides are rounded, and the left and top padding are rounded down. At
-    the top left, sides are cut down, as by YOLOX, whose letterbox it is: rounded, its COCO mAP moves by 0.004.
+    A letterbox keeps the aspect; its sides are whole pixels and never below one, and the scale is
+    that of these sides, so that undoing it is exact. Centred, sides are rounded, and the left and
+    top padding are rounded down. At the top left, sides are cut down, as by YOLOX, whose letterbox
+    it is: rounded, its COCO mAP moves by 0.004.
     """
     if resize == "stretch":
         new_height, new_width = canvas_height, canvas_width
@@ -61,8 +62,12 @@ def _cut_down(side: float) -> int:
 
 
 def decoded_scale(geometry: Geometry) -> int:
-    """By how much a picture can be decoded smaller and still have a pixel for each of the canvas: 1, 2, 4 or 8."""
-    return next((scale for scale in (8, 4, 2) if scale * max(geometry.scale_x, geometry.scale_y) <= 1), 1)
+    """By how much an image can be decoded smaller and still have a pixel for each of the canvas: 1,
+    2, 4 or 8.
+    """
+    return next(
+        (scale for scale in (8, 4, 2) if scale * max(geometry.scale_x, geometry.scale_y) <= 1), 1
+    )
 
 
 def draw(
@@ -78,13 +83,16 @@ def draw(
 
     Args:
         frame: uint8 [height, width, 3], RGB, at whatever scale it was decoded.
-        geometry: where the picture lies, from `fit` for this canvas.
+        geometry: where the image lies, from `fit` for this canvas.
         canvas: uint8 [canvas height, canvas width, 3]; all of it is written.
-        pad_value: 0 to 255, the grey of what the picture does not cover.
+        pad_value: 0 to 255, the grey of what the image does not cover.
         interpolation: how pixels between pixels are found.
         color_order: the order of the canvas's channels.
     """
-    width, height = round(geometry.width * geometry.scale_x), round(geometry.height * geometry.scale_y)
+    width, height = (
+        round(geometry.width * geometry.scale_x),
+        round(geometry.height * geometry.scale_y),
+    )
     left, top = int(geometry.pad_x), int(geometry.pad_y)
     covered = canvas[top : top + height, left : left + width]
     if covered.shape != canvas.shape:
@@ -94,19 +102,21 @@ def draw(
         cv2.cvtColor(covered, cv2.COLOR_RGB2BGR, dst=covered)
 
 
-def resize_to(picture: NDArray[np.uint8], height: int, width: int, interpolation: Interpolation) -> NDArray[np.uint8]:
+def resize_to(
+    image: NDArray[np.uint8], height: int, width: int, interpolation: Interpolation
+) -> NDArray[np.uint8]:
     """Resize uint8 [h, w, 3] to [height, width, 3]."""
-    return cv2.resize(picture, (width, height), interpolation=_INTERPOLATION[interpolation]).astype(
+    return cv2.resize(image, (width, height), interpolation=_INTERPOLATION[interpolation]).astype(
         np.uint8, copy=False
     )
 
 
-def to_picture(boxes: NDArray[np.float32], geometry: Geometry) -> NDArray[np.float32]:
-    """Take boxes from canvas to picture pixels, clipped to the picture.
+def to_image(boxes: NDArray[np.float32], geometry: Geometry) -> NDArray[np.float32]:
+    """Take boxes from canvas to image pixels, clipped to the image.
 
     Args:
         boxes: float32 [n, 4], xyxy in canvas pixels.
-        geometry: where the picture lies.
+        geometry: where the image lies.
 
     Returns:
         float32 [n, 4], xyxy within [0, width] x [0, height].

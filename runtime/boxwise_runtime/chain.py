@@ -1,4 +1,5 @@
-"""The stages of a pipeline one after the other, as one function: the bare loop, and every layout of few hops, are this.
+"""The stages of a pipeline one after the other, as one function: the bare loop, and every layout of
+few hops, are this.
 
 image -> preprocess -> detector -> objects -> classifiers -> assemble -> the outputs of the contract
 """
@@ -68,8 +69,11 @@ class Chain:
             top_k=top_k,
         )
 
-    def __call__(self, request: Mapping[str, NDArray[Any]], go_on: Callable[[], None] = _go_on) -> Tensors:
-        """The inputs of the contract (`image` or `raw_frame`, thresholds) -> its outputs, and what came on the way.
+    def __call__(
+        self, request: Mapping[str, NDArray[Any]], go_on: Callable[[], None] = _go_on
+    ) -> Tensors:
+        """The inputs of the contract (`image` or `raw_frame`, thresholds) -> its outputs, and what
+        came on the way.
 
         That is the crops, and what `metrics` counts: the seconds of each stage among it.
 
@@ -90,7 +94,8 @@ class Chain:
         seconds.spent_on("nms" if self.detector else "whole_picture")
         said: Tensors = dict(objects)
         for name, classifier in self.classifiers.items():
-            # Where nothing is to be asked about, an ensemble asks about a blank crop; here nobody need be asked.
+            # Where nothing is to be asked about, an ensemble asks about a blank crop; here nobody
+            # need be asked.
             if len(objects[f"{name}_rows"]):
                 go_on()
                 labels = classifier({"crops": objects[f"{name}_crops"]})
@@ -127,7 +132,9 @@ class Fused:
         self.chain = Chain.build(self.preprocess, self.objects, self.top_k, self._graph)
 
     def _graph(self, name: str) -> Graph:
-        return OnnxGraph(self.folder / "stages" / name / "model.onnx", threads=self.threads, chunk=self.chunk)
+        return OnnxGraph(
+            self.folder / "stages" / name / "model.onnx", threads=self.threads, chunk=self.chunk
+        )
 
 
 class _Seconds:
@@ -145,4 +152,7 @@ class _Seconds:
 
 
 def _no_labels(top_k: int) -> Tensors:
-    return {"label_ids": np.zeros((0, top_k), np.int32), "label_scores": np.zeros((0, top_k), np.float32)}
+    return {
+        "label_ids": np.zeros((0, top_k), np.int32),
+        "label_scores": np.zeros((0, top_k), np.float32),
+    }

@@ -14,16 +14,17 @@ from boxwise_runtime.canvas import ColorOrder, Interpolation, draw, fit, resize_
 
 @dataclass(frozen=True)
 class CropSpec:
-    """How a region of a picture becomes a classifier's input.
+    """How a region of an image becomes a classifier's input.
 
     Attributes:
         height: of the crop, pixels.
         width: of the crop, pixels.
         padding: context around a box, as a fraction of its sides, on each side.
         keep_aspect: letterbox the region instead of stretching it.
-        resize_shorter: resize the region's shorter side to this many pixels, then cut the centre, the way ImageNet
-            classifiers are evaluated; 0 for not.
-        resize_height: stretch the region to this height and `resize_width`, then cut the centre; 0 for not.
+        resize_shorter: resize the region's shorter side to this many pixels, then cut the centre,
+            the way ImageNet classifiers are evaluated; 0 for not.
+        resize_height: stretch the region to this height and `resize_width`, then cut the centre; 0
+            for not.
         resize_width: see there.
         pad_value: 0 to 255, of the letterbox.
         interpolation: how pixels between pixels are found.
@@ -43,7 +44,9 @@ class CropSpec:
 
 
 def crop(frame: NDArray[np.uint8], boxes: NDArray[np.float32], spec: CropSpec) -> NDArray[np.uint8]:
-    """Cut boxes [m, 4] (xyxy, frame pixels) out of a frame uint8 [H, W, 3] -> uint8 [m, height, width, 3]."""
+    """Cut boxes [m, 4] (xyxy, frame pixels) out of a frame uint8 [H, W, 3] -> uint8 [m, height,
+    width, 3].
+    """
     crops = np.empty((len(boxes), spec.height, spec.width, 3), np.uint8)
     for row, box in enumerate(boxes.tolist()):
         left, top, right, bottom = region(box, frame.shape[0], frame.shape[1], spec.padding)
@@ -51,8 +54,10 @@ def crop(frame: NDArray[np.uint8], boxes: NDArray[np.float32], spec: CropSpec) -
     return crops
 
 
-def region(box: Sequence[float], height: int, width: int, padding: float) -> tuple[int, int, int, int]:
-    """The whole pixels that a padded box covers, within a picture of height x width, at least one.
+def region(
+    box: Sequence[float], height: int, width: int, padding: float
+) -> tuple[int, int, int, int]:
+    """The whole pixels that a padded box covers, within an image of height x width, at least one.
 
     Example:
         >>> region((10.2, 10.0, 20.5, 30.0), height=100, width=100, padding=0.1)
@@ -67,14 +72,16 @@ def region(box: Sequence[float], height: int, width: int, padding: float) -> tup
     return left, top, right, bottom
 
 
-def _fill(picture: NDArray[np.uint8], spec: CropSpec, out: NDArray[np.uint8]) -> None:
+def _fill(image: NDArray[np.uint8], spec: CropSpec, out: NDArray[np.uint8]) -> None:
     if spec.resize_shorter:
-        picture = _centre(picture, spec)
+        image = _centre(image, spec)
     elif spec.resize_height:
-        picture = _cut(resize_to(picture, spec.resize_height, spec.resize_width, spec.interpolation), spec)
-    height, width = picture.shape[:2]
+        image = _cut(
+            resize_to(image, spec.resize_height, spec.resize_width, spec.interpolation), spec
+        )
+    height, width = image.shape[:2]
     draw(
-        picture,
+        image,
         fit(height, width, spec.height, spec.width, "letterbox" if spec.keep_aspect else "stretch"),
         out,
         pad_value=spec.pad_value,
@@ -83,23 +90,24 @@ def _fill(picture: NDArray[np.uint8], spec: CropSpec, out: NDArray[np.uint8]) ->
     )
 
 
-def _centre(picture: NDArray[np.uint8], spec: CropSpec) -> NDArray[np.uint8]:
+def _centre(image: NDArray[np.uint8], spec: CropSpec) -> NDArray[np.uint8]:
     """Resize the shorter side, then cut [spec.height, spec.width] from the centre."""
-    # The centre never needs more than the middle two squares; resizing all of a 1 x 4000 picture takes 786 MB.
-    picture = _middle(picture, 2 * min(picture.shape[:2]))
-    height, width = picture.shape[:2]
+    # The centre never needs more than the middle two squares; resizing all of a 1 x 4000 image
+    # takes 786 MB.
+    image = _middle(image, 2 * min(image.shape[:2]))
+    height, width = image.shape[:2]
     scale = spec.resize_shorter / min(height, width)
-    return _cut(resize_to(picture, int(height * scale), int(width * scale), spec.interpolation), spec)
+    return _cut(resize_to(image, int(height * scale), int(width * scale), spec.interpolation), spec)
 
 
-def _cut(picture: NDArray[np.uint8], spec: CropSpec) -> NDArray[np.uint8]:
+def _cut(image: NDArray[np.uint8], spec: CropSpec) -> NDArray[np.uint8]:
     """[spec.height, spec.width] from the centre; torchvision rounds so too."""
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     top, left = round((height - spec.height) / 2), round((width - spec.width) / 2)
-    return picture[top : top + spec.height, left : left + spec.width]
+    return image[top : top + spec.height, left : left + spec.width]
 
 
-def _middle(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    height, width = picture.shape[:2]
+def _middle(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    height, width = image.shape[:2]
     top, left = max(0, (height - side) // 2), max(0, (width - side) // 2)
-    return picture[top : top + side, left : left + side]
+    return image[top : top + side, left : left + side]

@@ -1,4 +1,4 @@
-"""An encoded picture becomes RGB pixels, as a viewer would show them."""
+"""An encoded image becomes RGB pixels, as a viewer would show them."""
 
 from __future__ import annotations
 
@@ -20,22 +20,28 @@ from boxwise_runtime.image_limits import skim
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 MEGA = 1_000_000
-_SCALED = {1: 0, 2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
-_LYING = (5, 6, 7, 8)  # EXIF 2.32, tag Orientation: the rows of the file are columns of the picture
+_SCALED = {
+    1: 0,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
+_LYING = (5, 6, 7, 8)  # EXIF 2.32, tag Orientation: the rows of the file are columns of the image
 _MOST_CHARACTERS = 200  # of what a decoder says in a message of ours
-_DARKEST_WHITE = 4096  # of 65,536: a 16-bit picture that is darker has fewer bits, and would be black
+_DARKEST_WHITE = 4096  # of 65,536: a 16-bit image that is darker has fewer bits, and would be black
 _STRIP = 1 << 18  # pixels
 _RUNS = (1, 2)  # BI_RLE8, BI_RLE4 of a BMP's header
 
-# The limit that is enforced is ours, from the header and with a sentence of its own; Pillow's would only warn.
+# The limit that is enforced is ours, from the header and with a sentence of its own; Pillow's would
+# only warn.
 Image.MAX_IMAGE_PIXELS = None
-# Load the decoders now: the first file that is no picture would pay 50 ms for it.
+# Load the decoders now: the first file that is no image would pay 50 ms for it.
 Image.init()
 
 
 @dataclass(kw_only=True)
-class PictureLimits:
-    """What a picture is held to before a pixel of it is decoded.
+class ImageLimits:
+    """What an image is held to before a pixel of it is decoded.
 
     Attributes:
         max_pixels: height x width, of a file or a frame.
@@ -48,12 +54,12 @@ class PictureLimits:
     max_aspect: float = math.inf
 
 
-def decode(encoded: NDArray[np.uint8], limits: PictureLimits) -> NDArray[np.uint8]:
+def decode(encoded: NDArray[np.uint8], limits: ImageLimits) -> NDArray[np.uint8]:
     """Decode one JPEG, PNG, WebP or BMP file.
 
-    EXIF orientation is applied, transparency is laid on white, grey and palette pictures become RGB, 16-bit ones
-    keep their high byte (and are refused where all of those would be nearly 0), CMYK is converted. Of an animation, the
-    first frame.
+    EXIF orientation is applied, transparency is laid on white, grey and palette images become RGB,
+    16-bit ones keep their high byte (and are refused where all of those would be nearly 0), CMYK is
+    converted. Of an animation, the first frame.
 
     Args:
         encoded: uint8 [bytes], the file.
@@ -65,39 +71,45 @@ def decode(encoded: NDArray[np.uint8], limits: PictureLimits) -> NDArray[np.uint
     Raises:
         InvalidInput: the file is empty, of another kind, too large, truncated or corrupt.
     """
-    return EncodedPicture(encoded, limits).pixels()
+    return EncodedImage(encoded, limits).pixels()
 
 
-class EncodedPicture:
-    """A file whose header was read, and no pixel yet; the arguments and the errors are those of `decode`."""
+class EncodedImage:
+    """A file whose header was read, and no pixel yet; the arguments and the errors are those of
+    `decode`.
+    """
 
-    def __init__(self, encoded: NDArray[np.uint8], limits: PictureLimits) -> None:
+    def __init__(self, encoded: NDArray[np.uint8], limits: ImageLimits) -> None:
         if encoded.size == 0:
-            raise InvalidInput("image: empty; expected the bytes of a JPEG, PNG, WebP or BMP file", "empty")
+            raise InvalidInput(
+                "image: empty; expected the bytes of a JPEG, PNG, WebP or BMP file", "empty"
+            )
         if encoded.size > limits.max_bytes:
             raise InvalidInput(
-                f"image: a file of {encoded.size / MEGA:.1f} MB; at most {limits.max_bytes / MEGA:g} are accepted, "
-                "so make the picture smaller or compress it more",
+                f"image: a file of {encoded.size / MEGA:.1f} MB; at most "
+                f"{limits.max_bytes / MEGA:g} are accepted, "
+                "so make the image smaller or compress it more",
                 "size",
             )
         self._encoded = skim(encoded)
-        self._picture = _open(self._encoded)
-        width, height = self._picture.size
+        self._image = _open(self._encoded)
+        width, height = self._image.size
         check_size("image", height, width, limits)
 
     @property
     def scalable(self) -> bool:
         """Whether it can be decoded at a fraction of its size: a JPEG, but for CMYK."""
-        return self._picture.format in ("JPEG", "MPO") and self._picture.mode in ("L", "RGB")
+        return self._image.format in ("JPEG", "MPO") and self._image.mode in ("L", "RGB")
 
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of a JPEG as it is shown, EXIF orientation applied."""
-        width, height = self._picture.size
-        return (width, height) if _orientation(self._picture) in _LYING else (height, width)
+        width, height = self._image.size
+        return (width, height) if _orientation(self._image) in _LYING else (height, width)
 
     def pixels(self, scale: int = 1) -> NDArray[np.uint8]:
-        """Decode it; where it is scalable, at 1, 1/2, 1/4 or 1/8 of its size, which costs libjpeg the less.
+        """Decode it; where it is scalable, at 1, 1/2, 1/4 or 1/8 of its size, which costs libjpeg
+        the less.
 
         Args:
             scale: 1, 2, 4 or 8; the full size is so many times what is decoded.
@@ -105,30 +117,30 @@ class EncodedPicture:
         Returns:
             uint8 [height, width, 3], RGB; the sides are divided by `scale` and rounded up.
         """
-        picture = self._picture
-        if picture.format == "BMP" and picture.info.get("compression") in _RUNS:
+        image = self._image
+        if image.format == "BMP" and image.info.get("compression") in _RUNS:
             return _unrolled(self._encoded)
         if self.scalable:
-            # OpenCV decodes these 1.4 times as fast as Pillow (2.9 against 4.0 ms for a COCO photo) and applies EXIF
-            # orientation itself; what it answers with None, Pillow explains.
+            # OpenCV decodes these 1.4 times as fast as Pillow (2.9 against 4.0 ms for a COCO photo)
+            # and applies EXIF orientation itself; what it answers with None, Pillow explains.
             frame = cv2.imdecode(self._encoded, cv2.IMREAD_COLOR_RGB | _SCALED[scale])
             if frame is not None:
                 return frame.astype(np.uint8, copy=False)
         try:
             with _quietly():
-                frame = _webp(self._encoded) if picture.format == "WEBP" else _to_rgb(picture)
-                return _turned(frame, _orientation(picture))
+                frame = _webp(self._encoded) if image.format == "WEBP" else _to_rgb(image)
+                return _turned(frame, _orientation(image))
         except InvalidInput:
             raise
         except Exception as error:  # decoders raise OSError, SyntaxError, struct.error and more
             said = str(error)[:_MOST_CHARACTERS]
             raise InvalidInput(
-                f"image: the {picture.format} file is truncated or corrupt ({said})", "corrupt"
+                f"image: the {image.format} file is truncated or corrupt ({said})", "corrupt"
             ) from error
 
 
-def check_size(name: str, height: int, width: int, limits: PictureLimits) -> None:
-    """Refuse a picture of no pixels, of too many, or of an aspect beyond the limit.
+def check_size(name: str, height: int, width: int, limits: ImageLimits) -> None:
+    """Refuse an image of no pixels, of too many, or of an aspect beyond the limit.
 
     Raises:
         InvalidInput: names the input, its size and the limit.
@@ -138,7 +150,8 @@ def check_size(name: str, height: int, width: int, limits: PictureLimits) -> Non
     if height * width > limits.max_pixels:
         raise InvalidInput(
             f"{name}: {width} x {height} is {height * width / MEGA:.1f} megapixels; "
-            f"at most {limits.max_pixels / MEGA:g} are accepted, so make it smaller before sending it",
+            f"at most {limits.max_pixels / MEGA:g} are accepted, so make it smaller before "
+            "sending it",
             "size",
         )
     if max(height, width) > limits.max_aspect * min(height, width):
@@ -151,7 +164,9 @@ def check_size(name: str, height: int, width: int, limits: PictureLimits) -> Non
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Without Pillow's warnings of odd metadata, which is no reason to refuse a picture: EXIF can cause thousands."""
+    """Without Pillow's warnings of odd metadata, which is no reason to refuse an image: EXIF can
+    cause thousands.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -166,10 +181,15 @@ def _open(encoded: NDArray[np.uint8]) -> Image.Image:
         start = bytes(encoded[:4096])
         if (kind := served_format(start)) is not None:
             raise InvalidInput(
-                f"image: the {kind} file is truncated or corrupt: its header cannot be read ({encoded.size} bytes)",
+                f"image: the {kind} file is truncated or corrupt: its header cannot be read "
+                f"({encoded.size} bytes)",
                 "corrupt",
             ) from error
-        what = f"but {found}" if (found := described(start)) else f"({encoded.size} bytes, starting with {_hex(start)})"
+        what = (
+            f"but {found}"
+            if (found := described(start))
+            else f"({encoded.size} bytes, starting with {_hex(start)})"
+        )
         raise InvalidInput(f"image: not a JPEG, PNG, WebP or BMP file {what}", "format") from error
 
 
@@ -178,18 +198,27 @@ def _hex(start: bytes) -> str:
 
 
 def _unrolled(encoded: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A BMP of runs: Pillow goes over them in Python, 40 times as long as OpenCV, seconds for 10 MB."""
+    """A BMP of runs: Pillow goes over them in Python, 40 times as long as OpenCV, seconds for 10
+    MB.
+    """
     frame = cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB)
     if frame is None:
-        raise InvalidInput("image: the BMP file is truncated or corrupt (its runs end before its pixels)", "corrupt")
+        raise InvalidInput(
+            "image: the BMP file is truncated or corrupt (its runs end before its pixels)",
+            "corrupt",
+        )
     return frame.astype(np.uint8, copy=False)
 
 
 def _webp(encoded: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A WebP, or the first frame of an animation: Pillow's decoder of animations takes 30 bytes a pixel for either."""
+    """A WebP, or the first frame of an animation: Pillow's decoder of animations takes 30 bytes a
+    pixel for either.
+    """
     frame = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)
     if frame is None:
-        raise InvalidInput("image: the WEBP file is truncated or corrupt (its pixels cannot be decoded)", "corrupt")
+        raise InvalidInput(
+            "image: the WEBP file is truncated or corrupt (its pixels cannot be decoded)", "corrupt"
+        )
     if frame.shape[2] == 3:
         return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB, dst=frame).astype(np.uint8, copy=False)
     rgb = np.empty((*frame.shape[:2], 3), np.uint8)
@@ -199,19 +228,21 @@ def _webp(encoded: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return rgb
 
 
-def _to_rgb(picture: Image.Image) -> NDArray[np.uint8]:
-    """Strip by strip, so that what is between a picture's own mode and RGB is never there for all of it."""
-    picture.load()
-    width, height = picture.size
-    if picture.mode.startswith("I"):
-        _refuse_black(picture)
+def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    """Strip by strip, so that what is between an image's own mode and RGB is never there for all of
+    it.
+    """
+    image.load()
+    width, height = image.size
+    if image.mode.startswith("I"):
+        _refuse_black(image)
     rgb = np.empty((height, width, 3), np.uint8)
     for strip in _strips(height, width):
-        part = picture.crop((0, strip.start, width, strip.stop))
-        if picture.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
+        part = image.crop((0, strip.start, width, strip.stop))
+        if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
             rgb[strip] = (np.asarray(part) >> 8)[..., np.newaxis]
         else:
-            part.info = picture.info  # where a palette's transparency is
+            part.info = image.info  # where a palette's transparency is
             rgb[strip] = _on_white(part)
     return rgb
 
@@ -222,31 +253,32 @@ def _strips(height: int, width: int) -> Iterator[slice]:
     return (slice(top, min(top + rows, height)) for top in range(0, height, rows))
 
 
-def _on_white(picture: Image.Image) -> NDArray[np.uint8]:
+def _on_white(image: Image.Image) -> NDArray[np.uint8]:
     """RGB, transparency laid on white."""
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    return np.asarray(picture.convert("RGB"))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return np.asarray(image.convert("RGB"))
 
 
-def _refuse_black(picture: Image.Image) -> None:
+def _refuse_black(image: Image.Image) -> None:
     """Refuse 16-bit grey of fewer bits, whose high bytes are 0."""
-    _, brightest = picture.getextrema()
+    _, brightest = image.getextrema()
     if 0 < int(brightest) < _DARKEST_WHITE:  # type: ignore[arg-type]
         raise InvalidInput(
-            f"image: 16-bit grey whose brightest value is {brightest} of 65535, which would be black; where "
+            f"image: 16-bit grey whose brightest value is {brightest} of 65535, which would "
+            "be black; where "
             "white is less (255, 4095), scale it to 8 bits before sending it",
             "format",
         )
 
 
-def _orientation(picture: Image.Image) -> int | None:
+def _orientation(image: Image.Image) -> int | None:
     """EXIF 2.32, tag Orientation: 1 to 8; None where there is none that can be read."""
     try:
         with _quietly():
-            return picture.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # noqa: BLE001 - odd metadata, which is no reason to refuse a picture
+            return image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # noqa: BLE001 - odd metadata, which is no reason to refuse an image
         return None
 
 

@@ -1,7 +1,8 @@
-"""A model repository as this machine can serve it: instances by its cores, and requests in flight by its memory.
+"""A model repository as this machine can serve it: instances by its cores, and requests in flight
+by its memory.
 
-What was exported for other cores is served with an instance a core of these, where its pipeline file left that open
-(`BY_CORES` in the configuration). The repository stays as it is.
+What was exported for other cores is served with an instance a core of these, where its pipeline
+file left that open (`BY_CORES` in the configuration). The repository stays as it is.
 """
 
 from __future__ import annotations
@@ -16,17 +17,21 @@ from boxwise_runtime.resources import Resources
 
 MEGA = 1_000_000
 
-# The name of an instance group that has an instance a core, or as many as fit; others were asked for by number.
+# The name of an instance group that has an instance a core, or as many as fit; others were asked
+# for by number.
 BY_CORES = "cores"
-# More processes than this share caches and memory bandwidth and gain nothing; the cores left over become threads.
+# More processes than this share caches and memory bandwidth and gain nothing; the cores left over
+# become threads.
 MOST_INSTANCES = 8
-# Bytes a pixel at the peak of decoding, in every format and mode, with the 3 of the frame. Measured are 12.1 for
-# progressive CMYK (libjpeg's coefficients, 8, and Pillow's 4) and for animations (two canvases), 9 for progressive
-# JPEGs, and 8 at most otherwise (tests/runtime/test_decode_memory.py).
+# Bytes a pixel at the peak of decoding, in every format and mode, with the 3 of the frame. Measured
+# are 12.1 for progressive CMYK (libjpeg's coefficients, 8, and Pillow's 4) and for animations (two
+# canvases), 9 for progressive JPEGs, and 8 at most otherwise (tests/runtime/test_decode_memory.py).
 DECODING_BYTES = 15
-# A process of a stage with what it imports and a small network, and tritonserver itself; `make bench-memory`.
+# A process of a stage with what it imports and a small network, and tritonserver itself;
+# `make bench-memory`.
 PROCESS_BYTES, SERVER_BYTES = 130 << 20, 100 << 20
-# Of a pixel that crosses processes, in /dev/shm, which counts as memory: in time up to 24 (docs/reliability.md).
+# Of a pixel that crosses processes, in /dev/shm, which counts as memory: in time up to 24
+# (docs/reliability.md).
 CROSSING_BYTES = 24
 
 _GROUP = re.compile(r"^instance_group \{\n(?:  .*\n)*?\}", re.MULTILINE)
@@ -64,7 +69,9 @@ class Stage:
             return None
         count = _COUNT.search(group[0])
         in_flight = int(_parameter(text, "in_flight") or 1)
-        joined = _parameter(text, "chunk") is not None and _parameter(text, "max_pixels") is not None
+        joined = (
+            _parameter(text, "chunk") is not None and _parameter(text, "max_pixels") is not None
+        )
         return cls(
             instances=int(count[0]) if count else 1,
             by_cores=f'name: "{BY_CORES}"' in group[0],
@@ -80,7 +87,8 @@ class Stage:
 
 
 def instances_for(stages: list[Stage], resources: Resources) -> int:
-    """How many instances those that follow the cores get: one a core, at most 8, fewer where memory is short.
+    """How many instances those that follow the cores get: one a core, at most 8, fewer where memory
+    is short.
 
     Raises:
         NotEnoughMemory: one of each is too much.
@@ -93,15 +101,19 @@ def instances_for(stages: list[Stage], resources: Resources) -> int:
             return count
     pixels = max((stage.max_pixels for stage in stages), default=0)
     raise NotEnoughMemory(
-        f"images of {pixels / MEGA:g} megapixels can take {needed(stages, 1) / MEGA:,.0f} MB with as few in flight "
-        f"as may be, and there are {resources.memory / MEGA:,.0f}: lower `max_megapixels` in the pipeline file, or its "
+        f"images of {pixels / MEGA:g} megapixels can take {needed(stages, 1) / MEGA:,.0f} "
+        "MB with as few in flight "
+        f"as may be, and there are {resources.memory / MEGA:,.0f}: lower `max_megapixels` "
+        "in the pipeline file, or its "
         "`serving: {instances, in_flight}`, and export again, or allow more memory"
     )
 
 
 def needed(stages: list[Stage], count: int) -> int:
     """Bytes that all stages may take, with so many instances of those that follow the cores."""
-    return SERVER_BYTES + sum(stage.bytes(count if stage.by_cores else stage.instances) for stage in stages)
+    return SERVER_BYTES + sum(
+        stage.bytes(count if stage.by_cores else stage.instances) for stage in stages
+    )
 
 
 def fitter(repository: Path, resources: Resources) -> Callable[[str], str]:
@@ -129,13 +141,16 @@ def _fit_to(count: int, resources: Resources) -> Callable[[str], str]:
         group = _GROUP.search(text)
         assert group is not None  # noqa: S101 (it was read from there)
         text = text[: group.start()] + _COUNT.sub(str(count), group[0]) + text[group.end() :]
-        return re.sub(_PARAMETER.format("threads"), lambda found: _replaced(found, str(threads)), text)
+        return re.sub(
+            _PARAMETER.format("threads"), lambda found: _replaced(found, str(threads)), text
+        )
 
     return fit
 
 
 def fitted(repository: Path, folder: Path, resources: Resources) -> tuple[Path, str | None]:
-    """The repository, or another in `folder` whose configurations fit this machine; and what was changed.
+    """The repository, or another in `folder` whose configurations fit this machine; and what was
+    changed.
 
     The other is of links: a version's files are those of the repository.
 
@@ -143,7 +158,9 @@ def fitted(repository: Path, folder: Path, resources: Resources) -> tuple[Path, 
         NotEnoughMemory: see `instances_for`.
     """
     texts = {path: path.read_text(encoding="utf-8") for path in _configs(repository)}
-    count = instances_for(_stages(text for path, text in texts.items() if path.parent.parent == repository), resources)
+    count = instances_for(
+        _stages(text for path, text in texts.items() if path.parent.parent == repository), resources
+    )
     fit = _fit_to(count, resources)
     changed = {path: fit(text) for path, text in texts.items()}
     if changed == texts:
@@ -161,7 +178,11 @@ def fitted(repository: Path, folder: Path, resources: Resources) -> tuple[Path, 
         own.unlink()
         own.write_text(text, encoding="utf-8")
     memory = "" if resources.memory is None else f", memory: {resources.memory / MEGA:,.0f} MB"
-    return folder, f"fitted to this machine (cores: {resources.cores}{memory}); instances of each heavy stage: {count}"
+    return (
+        folder,
+        f"fitted to this machine (cores: {resources.cores}{memory}); instances of each "
+        f"heavy stage: {count}",
+    )
 
 
 def _configs(repository: Path) -> Iterator[Path]:
@@ -174,4 +195,8 @@ def _parameter(text: str, key: str) -> str | None:
 
 
 def _replaced(found: re.Match[str], value: str) -> str:
-    return found[0][: found.start(1) - found.start()] + value + found[0][found.end(1) - found.start() :]
+    return (
+        found[0][: found.start(1) - found.start()]
+        + value
+        + found[0][found.end(1) - found.start() :]
+    )

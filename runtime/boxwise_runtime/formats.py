@@ -7,14 +7,17 @@ import binascii
 import re
 
 _START = 4096  # bytes that are looked at
-_BRANDS = (  # ISO 14496-12's `ftyp` names what a file is by four letters, and what else it may be read as
+# ISO 14496-12's `ftyp` names what a file is by four letters, and what else it may be read as
+_BRANDS = (
     ((b"avif", b"avis"), "AVIF"),
     ((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"), "HEIC"),
     ((b"mif1", b"msf1"), "HEIF"),
     ((b"crx ",), "a camera's raw file (CR3)"),
 )
 _CONVERT = "convert it to JPEG or PNG (the Python SDK decodes it on its own side where Pillow can)"
-_HEIC = 'convert it to JPEG (the Python SDK decodes it on its own side with the extra "boxwise[heic]")'
+_HEIC = (
+    'convert it to JPEG (the Python SDK decodes it on its own side with the extra "boxwise[heic]")'
+)
 _FRAMES = "send its frames one by one (`Client.predict_video` in Python)"
 _MAGIC = (
     (b"GIF87a", "GIF", _CONVERT),
@@ -34,7 +37,11 @@ _MAGIC = (
     (b"%PDF", "PDF", "render its pages to images first"),
     (b"%!PS", "PostScript", "render its pages to images first"),
     (b"\x1aE\xdf\xa3", "a video (Matroska or WebM)", _FRAMES),
-    (b"\x93NUMPY", "an array of NumPy (.npy)", "send the pixels as the tensor `frame`, UINT8 [height, width, 3]"),
+    (
+        b"\x93NUMPY",
+        "an array of NumPy (.npy)",
+        "send the pixels as the tensor `frame`, UINT8 [height, width, 3]",
+    ),
     (b"PK\3\4", "a ZIP archive", "unpack it first"),
     (b"\x1f\x8b", "a file compressed by gzip", "decompress it first"),
     (b"version https://git-lfs", "a pointer of Git LFS", "fetch the file itself: git lfs pull"),
@@ -59,7 +66,8 @@ def served_format(start: bytes) -> str | None:
 
 
 def described(content: bytes) -> str | None:
-    """Return what these bytes are and the fix, as the end of a sentence; None where nothing is known of them.
+    """Return what these bytes are and the fix, as the end of a sentence; None where nothing is
+    known of them.
 
     >>> described(b"%PDF-1.7")
     'PDF: render its pages to images first'

@@ -1,4 +1,6 @@
-"""The shell around a pipeline whose networks are models of their own, and these as it calls them."""
+"""The shell around a pipeline whose networks are models of their own,
+and these as it calls them.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ _LABELS = ["label_ids", "label_scores"]
 
 
 class GluedModel(ChainModel):
-    """A Triton model that runs the whole pipeline but its networks, which are models of their own that it calls.
+    """A Triton model that runs the whole pipeline but its networks, which are models of their own
+    that it calls.
 
     While one request waits for a network, others go on in this process.
     """
@@ -52,7 +55,10 @@ class Glued:
 
     def __post_init__(self) -> None:
         self.chain = Chain.build(
-            self.preprocess, self.objects, self.top_k, lambda name: _Network(self.models[name], self.versions[name])
+            self.preprocess,
+            self.objects,
+            self.top_k,
+            lambda name: _Network(self.models[name], self.versions[name]),
         )
 
 
@@ -69,12 +75,16 @@ class _Network:
             model_name=self.model,
             model_version=self.version,
             requested_output_names=outputs,
-            inputs=[pb_utils.Tensor(name, np.ascontiguousarray(tensor)) for name, tensor in inputs.items()],
+            inputs=[
+                pb_utils.Tensor(name, np.ascontiguousarray(tensor))
+                for name, tensor in inputs.items()
+            ],
             preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU, 0),
         )
         response = request.exec()
         if response.has_error():
             message, code = response.error().message(), response.error().code()
-            overloaded = QueueLimits.said(message)  # a call's status is INTERNAL in Triton 2.51, whatever it was
+            # A call's status is INTERNAL in Triton 2.51, whatever it was.
+            overloaded = QueueLimits.said(message)
             raise Refused(message, pb_utils.TritonError.UNAVAILABLE if overloaded else code)
         return {tensor.name(): tensor.as_numpy() for tensor in response.output_tensors()}

@@ -1,10 +1,15 @@
-"""A file's parts are counted before a decoder walks them: what a few bytes can make it do is bounded here.
+"""A file's parts are counted before a decoder walks them: what a few bytes can make it do is
+bounded here.
 
-Decoders bound a picture's pixels, and nothing else: each of these held a core for seconds, from 10 KB to 1 MB of file.
+Decoders bound an image's pixels, and nothing else: each of these held a core for seconds, from 10
+KB to 1 MB of file.
 
-    JPEG  each scan goes over all coefficients: 10,000 empty ones of 25 megapixels took 12 s, and were 100 KB
-          segments, of which those of EXIF are joined one by one: 77,000 took 4.7 s, twice as many four times as long
-    PNG   texts and profiles are inflated to 1 MB each, though nobody reads them: 1,000 profiles took 2 s
+    JPEG  each scan goes over all coefficients: 10,000 empty ones of 25 megapixels took 12 s, and
+        were 100 KB
+          segments, of which those of EXIF are joined one by one: 77,000 took 4.7 s, twice as many
+              four times as long
+    PNG   texts and profiles are inflated to 1 MB each, though nobody reads
+          them: 1,000 profiles took 2 s
           chunks, each a turn of an interpreter's loop
 """
 
@@ -19,7 +24,8 @@ from numpy.typing import NDArray
 
 from boxwise_runtime.errors import InvalidInput
 
-# What a picture has by far: 10 scans where it is progressive, some 20 segments, a chunk for each 8 KB.
+# What an image has by far: 10 scans where it is progressive, some 20 segments, a chunk for each 8
+# KB.
 MOST_SCANS = 100
 MOST_SEGMENTS = 1000
 MOST_EXIF_SEGMENTS = 16
@@ -31,19 +37,21 @@ _UNREAD = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
 _EOI, _SOS, _APP1 = 0xD9, 0xDA, 0xE1
 _NEXT = re.compile(rb"\xff[^\x00\xff]")  # a marker: FF 00 is a byte of a scan, FF FF fills
 _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)  # SOF2, SOF6, SOF10, SOF14
-_FRAMES = tuple(marker for marker in range(0xC0, 0xD0) if marker not in (0xC4, 0xC8, 0xCC))  # SOF0 to SOF15
+# SOF0 to SOF15.
+_FRAMES = tuple(marker for marker in range(0xC0, 0xD0) if marker not in (0xC4, 0xC8, 0xCC))
 _BARE = (0x01, *range(0xD0, 0xD9))  # markers without a length: TEM, RST0 to RST7, SOI
 _BARE_TO_PILLOW = (*_BARE, _EOI, 0xC8, *range(0xF0, 0xFE))
 
 
 def skim(encoded: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A file as a decoder is to see it: a PNG without its texts and its colour profile, others as they are.
+    """A file as a decoder is to see it: a PNG without its texts and its colour profile, others as
+    they are.
 
     Args:
         encoded: uint8 [bytes], of any kind.
 
     Raises:
-        InvalidInput: it has so many parts that no picture needs them.
+        InvalidInput: it has so many parts that no image needs them.
     """
     if encoded[:8].tobytes() == _PNG:
         return _skim_png(encoded)
@@ -66,7 +74,9 @@ def _skim_png(encoded: NDArray[np.uint8]) -> NDArray[np.uint8]:
             begin = end
         at = end if kind != b"IEND" else len(file)  # what follows is not read
     else:
-        raise InvalidInput(f"image: the PNG file of {len(file)} bytes has more than {most} chunks", "corrupt")
+        raise InvalidInput(
+            f"image: the PNG file of {len(file)} bytes has more than {most} chunks", "corrupt"
+        )
     if not kept:
         return encoded
     return np.frombuffer(b"".join([*kept, file[begin:]]), np.uint8)
@@ -81,9 +91,16 @@ def _skim_jpeg(file: memoryview) -> None:
             return  # all of it is in one scan: a decoder reads no second
         exif += marker == _APP1 and file[at + 4 : at + 10].tobytes() == b"Exif\0\0"
         if segments > MOST_SEGMENTS or exif > MOST_EXIF_SEGMENTS:
-            what = f"{MOST_SEGMENTS} segments" if segments > MOST_SEGMENTS else f"{MOST_EXIF_SEGMENTS} segments of EXIF"
-            raise InvalidInput(f"image: the JPEG file has more than {what} before its first scan", "corrupt")
-    # The two bytes come by chance too, in a thumbnail, a profile, a video behind the picture: then they are looked at.
+            what = (
+                f"{MOST_SEGMENTS} segments"
+                if segments > MOST_SEGMENTS
+                else f"{MOST_EXIF_SEGMENTS} segments of EXIF"
+            )
+            raise InvalidInput(
+                f"image: the JPEG file has more than {what} before its first scan", "corrupt"
+            )
+    # The two bytes come by chance too, in a thumbnail, a profile, a video behind the image: then
+    # they are looked at.
     if bytes(file).count(b"\xff\xda") > MOST_SCANS and _scans(file) > MOST_SCANS:
         raise InvalidInput(f"image: the JPEG file has more than {MOST_SCANS} scans", "corrupt")
 
@@ -108,7 +125,7 @@ def _segments(file: memoryview) -> Iterator[tuple[int, int]]:
 
 
 def _scans(file: memoryview) -> int:
-    """How many scans the first picture of the file has, as libjpeg walks them."""
+    """How many scans the first image of the file has, as libjpeg walks them."""
     count, at = 0, 2
     while (found := _NEXT.search(file, at)) and count <= MOST_SCANS:
         at, marker = found.start(), file[found.start() + 1]

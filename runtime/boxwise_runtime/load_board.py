@@ -1,8 +1,9 @@
 """Whose turn it is, among the processes of a model, to take the next request from Triton.
 
-Triton gives requests to its processes in the order in which they asked for one, and nobody can take back that he asked.
-So a process that is busy asks only while no other is idle, and while none is likely to be sooner: of those where nobody
-waits that is the one which began first, and where somebody waits those with the fewest.
+Triton gives requests to its processes in the order in which they asked for one, and nobody can take
+back that he asked. So a process that is busy asks only while no other is idle, and while none is
+likely to be sooner: of those where nobody waits that is the one which began first, and where
+somebody waits those with the fewest.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ class Load(NamedTuple):
     """What one process has to do.
 
     Attributes:
-        since_ns: when it began the oldest of its requests (`time.monotonic_ns`); 0 while a worker of it is idle.
+        since_ns: when it began the oldest of its requests (`time.monotonic_ns`); 0 while a worker
+            of it is idle.
         waiting: requests in its line.
     """
 
@@ -42,12 +44,15 @@ def may_take(own: Load, others: Sequence[Load]) -> bool:
         return False
     least = min((each.waiting for each in others), default=own.waiting)
     if own.waiting or least:
-        return own.waiting <= 2 * least  # not the fewest alone: lines fill up in a few rounds, and are full together
+        # Not the fewest alone: lines fill up in a few rounds, and are full together.
+        return own.waiting <= 2 * least
     return all(own.since_ns < each.since_ns for each in others if not each.waiting)
 
 
 def load_file(prefix: str, model: str, version: str, folder: Path = SHM) -> Path:
-    """Where the processes of a model say it: a file of the server, whose files in /dev/shm begin with `prefix`."""
+    """Where the processes of a model say it: a file of the server, whose files in /dev/shm begin
+    with `prefix`.
+    """
     return folder / f"{prefix}turns-{model}-{version}"
 
 
@@ -91,17 +96,23 @@ class LoadBoard:
 
 
 class Downstream:
-    """The models that work next on what a process answers, by what their own processes say to each other.
+    """The models that work next on what a process answers, by what their own processes say to each
+    other.
 
     Args:
         prefix: of the server's files in /dev/shm.
-        models: their names in the repository; a server may have each in several versions, under names of their own.
+        models: their names in the repository; a server may have each in several versions, under
+            names of their own.
         folder: instead of /dev/shm.
     """
 
     def __init__(self, prefix: str, models: Iterable[str], folder: Path = SHM) -> None:
         names = "|".join(map(re.escape, models))
-        self._name = re.compile(load_file(re.escape(prefix), rf"({names})(\.\w+)?", r"\d+").name) if names else None
+        self._name = (
+            re.compile(load_file(re.escape(prefix), rf"({names})(\.\w+)?", r"\d+").name)
+            if names
+            else None
+        )
         self._folder = folder
         self._files: dict[Path, mmap.mmap] = {}
         self._listed = 0.0

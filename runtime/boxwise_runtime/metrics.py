@@ -17,17 +17,22 @@ _QUEUE_SECONDS, _WORK_SECONDS = "boxwise_queue_seconds_total", "boxwise_work_sec
 _REFUSALS = "boxwise_refusals_total"
 _OVERLOADS = "boxwise_overload_refusals_total"
 FAMILIES = {
-    "boxwise_images_total": "Pictures whose boxes were made.",
+    "boxwise_images_total": "Images whose boxes were made.",
     "boxwise_boxes_total": "Boxes in replies.",
-    "boxwise_boxes_dropped_total": "Boxes that were left out, since a reply had as many as its request allows.",
+    "boxwise_boxes_dropped_total": "Boxes that were left out, since a reply had as many as its "
+    "request "
+    "allows.",
     "boxwise_crops_total": "Boxes that a classifier was asked about.",
     "boxwise_decode_seconds_total": "Seconds that files took to be decoded.",
-    "boxwise_stage_seconds_total": "Seconds of each stage of a pipeline that is laid out as one model.",
+    "boxwise_stage_seconds_total": "Seconds of each stage of a pipeline that is laid out as one "
+    "model.",
     _WAITING: "Requests that wait in a line of ours, now.",
     _QUEUE_SECONDS: "Seconds that requests waited in a line of ours.",
     _WORK_SECONDS: "Seconds that requests were worked on, when their turn had come.",
     _REFUSALS: "Requests that were refused with INVALID_ARGUMENT, by the reason.",
-    _OVERLOADS: "Requests that were refused with UNAVAILABLE, since others waited before them, by the reason.",
+    _OVERLOADS: "Requests that were refused with UNAVAILABLE, since others waited before them, by "
+    "the "
+    "reason.",
 }
 GAUGES = (_WAITING,)  # the rest are counters
 SECONDS_OF = "seconds."  # and a stage: what it took, among the outputs of a chain
@@ -52,13 +57,20 @@ def counts(outputs: Mapping[str, NDArray[Any]]) -> Iterator[tuple[Series, float]
         yield Series("boxwise_boxes_dropped_total"), float(outputs["dropped"])
     for name, tensor in outputs.items():
         if name.endswith("_rows"):
-            yield Series("boxwise_crops_total", "classifier", name.removesuffix("_rows")), len(tensor)
+            yield (
+                Series("boxwise_crops_total", "classifier", name.removesuffix("_rows")),
+                len(tensor),
+            )
         elif name.startswith(SECONDS_OF):
-            yield Series("boxwise_stage_seconds_total", "stage", name.removeprefix(SECONDS_OF)), float(tensor)
+            yield (
+                Series("boxwise_stage_seconds_total", "stage", name.removeprefix(SECONDS_OF)),
+                float(tensor),
+            )
 
 
 class Tally:
-    """Counts of many threads, until they are taken: adding costs nothing here, and 16 microseconds in Triton.
+    """Counts of many threads, until they are taken: adding costs nothing here, and 16 microseconds
+    in Triton.
 
     Args:
         refuses: whether requests can be refused here.
@@ -96,7 +108,11 @@ class Tally:
             taken, self._counts = self._counts, defaultdict(float)
         if self._line:
             line = self._line
-            now = {_WAITING: float(line.waiting), _QUEUE_SECONDS: line.waited_s, _WORK_SECONDS: line.worked_s}
+            now = {
+                _WAITING: float(line.waiting),
+                _QUEUE_SECONDS: line.waited_s,
+                _WORK_SECONDS: line.worked_s,
+            }
             taken |= {Series(name): value - self._line_said[name] for name, value in now.items()}
             self._line_said = now
         return taken

@@ -15,8 +15,9 @@ def suppress(
 ) -> NDArray[np.intp]:
     """Keep the best box of each heap of boxes of one class.
 
-    A box is dropped when its IoU with a kept, better box of the same class is above `iou_threshold`. OpenCV does it in
-    6 microseconds for 5 boxes and 115 for 100; a numpy loop took 390 and 8,400.
+    A box is dropped when its IoU with a kept, better box of the same class is above
+    `iou_threshold`. OpenCV does it in 6 microseconds for 5 boxes and 115 for 100; a numpy loop took
+    390 and 8,400.
 
     Args:
         boxes: float32 [n, 4], xyxy, each of some area.
@@ -25,11 +26,13 @@ def suppress(
         iou_threshold: 0 to 1; at 1 nothing is dropped.
 
     Returns:
-        intp [m], indices of the kept boxes, best score first; of equal scores, the first came first.
+        intp [m], indices of the kept boxes, best score first; of equal scores, the first came
+        first.
     """
     if not len(boxes):
         return np.empty(0, np.intp)
-    # OpenCV tells classes apart by moving each by more than the largest coordinate, which negative ones would defeat.
+    # OpenCV tells classes apart by moving each by more than the largest coordinate, which negative
+    # ones would defeat.
     rectangles = boxes.astype(np.float64) - boxes.min()
     rectangles[:, 2:] -= rectangles[:, :2]
     every = -1.0  # the score threshold: none

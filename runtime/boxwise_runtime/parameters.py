@@ -12,11 +12,12 @@ StageT = TypeVar("StageT")
 
 
 def to_parameters(stage_values: Mapping[str, Any]) -> dict[str, str]:
-    """Write field values as strings: words as they are, a mapping with its keys behind dots, the rest as JSON.
+    """Write field values as strings: words as they are, a mapping with its keys behind dots, the
+    rest as JSON.
 
     Example:
-        >>> to_parameters({"resize": "letterbox", "pad_value": 114, "crops": {"breed": {"only": (2, 5)}}})
-        {'resize': 'letterbox', 'pad_value': '114', 'crops.breed.only': '[2, 5]'}
+        >>> to_parameters({"pad_value": 114, "crops": {"breed": {"only": (2, 5)}}})
+        {'pad_value': '114', 'crops.breed.only': '[2, 5]'}
     """
     parameters: dict[str, str] = {}
     for name, value in stage_values.items():
@@ -28,7 +29,8 @@ def to_parameters(stage_values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def build_stage(stage_type: type[StageT], parameters: Mapping[str, str], folder: Path) -> StageT:
-    """Make a stage of its model's parameters; a field named `folder` is the folder of the model's version.
+    """Make a stage of its model's parameters; a field named `folder` is the folder of the model's
+    version.
 
     Raises:
         ValueError: a parameter is missing or unknown; says which.
@@ -40,7 +42,9 @@ def build_stage(stage_type: type[StageT], parameters: Mapping[str, str], folder:
     try:
         return stage_type(**values)
     except TypeError as error:
-        raise ValueError(f"parameters of {stage_type.__name__}: {error}; expected {', '.join(sorted(names))}") from None
+        raise ValueError(
+            f"parameters of {stage_type.__name__}: {error}; expected {', '.join(sorted(names))}"
+        ) from None
 
 
 def read_parameters(parameters: Mapping[str, str]) -> dict[str, Any]:

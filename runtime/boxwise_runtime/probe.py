@@ -1,15 +1,19 @@
-"""Whether a server answers: one picture through its pipeline, for Kubernetes' probes.
+"""Whether a server answers: one image through its pipeline, for Kubernetes' probes.
 
-    python3 -m boxwise_runtime.probe PIPELINE [--host 127.0.0.1] [--http-port 8000] [--metrics-port 8002] [--timeout 5]
+    python3 -m boxwise_runtime.probe PIPELINE [--host 127.0.0.1] [--http-port 8000] [--metrics-port
+    8002] [--timeout 5]
 
-Exit code 0 when it does; 1, and a sentence that kubelet puts into the pod's events, when it does not. Triton's own
-`/v2/health/ready` is not asked: a model whose Python process has died still reports ready there, for ever.
+Exit code 0 when it does; 1, and a sentence that kubelet puts into the pod's events, when it does
+not. Triton's own `/v2/health/ready` is not asked: a model whose Python process has died still
+reports ready there, for ever.
 
-A server that is busy is not broken, and must be neither restarted nor taken out while others are as busy. So a full
-queue passes, and so does a picture that is still waiting while others are answered (its count of successes grows).
+A server that is busy is not broken, and must be neither restarted nor taken out while others are as
+busy. So a full queue passes, and so does an image that is still waiting while others are answered
+(its count of successes grows).
 
-It runs every few seconds, so it imports next to nothing and speaks just enough HTTP: 0.04 s of CPU beside what the
-picture costs the server, most of it Python's start. Importing the SDK alone takes 0.16.
+It runs every few seconds, so it imports next to nothing and speaks just enough HTTP: 0.04 s of CPU
+beside what the image costs the server, most of it Python's start. Importing the SDK alone takes
+0.16.
 """
 
 import os
@@ -19,13 +23,15 @@ import time
 
 from boxwise_runtime.stub_processes import stubs_of
 
-# A grey PNG of 1 x 1: whatever is found in it, every stage and every network runs (a classifier gets a blank crop).
-PICTURE = bytes.fromhex(
+# A grey PNG of 1 x 1: whatever is found in it, every stage and every network runs (a classifier
+# gets a blank crop).
+IMAGE = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
     "0000000a49444154789c636800000082008177cd72b60000000049454e44ae426082"
 )
 SERVER_PID = "BOXWISE_SERVER_PID"  # of tritonserver; 1, as in its container, where it is not set
-# How a line of ours, and Triton 2.51, say that a request did not find room, whatever became of the others.
+# How a line of ours, and Triton 2.51, say that a request did not find room, whatever became of the
+# others.
 BUSY = (
     b"(max_queue ",
     b"(max_wait_ms ",
@@ -36,7 +42,9 @@ BUSY = (
 REAPED_S = 0.5  # what Triton gets to reap a process that it ended itself
 
 
-def probe(pipeline: str, host: str, http_port: int, metrics_port: int, timeout_s: float) -> str | None:
+def probe(
+    pipeline: str, host: str, http_port: int, metrics_port: int, timeout_s: float
+) -> str | None:
     """A sentence that says what is wrong, None when the pipeline answers."""
     if dead := _dead_stage():
         return dead
@@ -63,12 +71,14 @@ def _dead_stage() -> str | None:
         time.sleep(REAPED_S)
         for stub in stubs_of(server):
             if stub.dead:
-                return f"a stage died (its process {stub.pid} crashed or was killed; out of memory?)"
+                return (
+                    f"a stage died (its process {stub.pid} crashed or was killed; out of memory?)"
+                )
     return None
 
 
 def _successes(pipeline: str, host: str, port: int, deadline: float) -> float | None:
-    """How many pictures were answered so far, None where metrics do not say."""
+    """How many images were answered so far, None where metrics do not say."""
     try:
         status, body = _exchange(host, port, "GET", "/metrics", deadline)
     except OSError:
@@ -79,7 +89,9 @@ def _successes(pipeline: str, host: str, port: int, deadline: float) -> float | 
     for line in body.splitlines():
         if line.startswith(b"nv_inference_request_success{"):
             labels, _, value = line.rpartition(b" ")
-            if any(f'model="{model}"'.encode() in labels for model in (pipeline, f"{pipeline}_raw")):
+            if any(
+                f'model="{model}"'.encode() in labels for model in (pipeline, f"{pipeline}_raw")
+            ):
                 total += float(value)
     return total
 
@@ -93,10 +105,14 @@ def _exchange(host: str, port: int, verb: str, path: str, deadline: float) -> tu
     """
     body, length = b"", ""
     if verb == "POST":
-        about = '{"name":"image","shape":[%d],"datatype":"UINT8","parameters":{"binary_data_size":%d}}'
-        header = ('{"inputs":[' + about % (len(PICTURE), len(PICTURE)) + "]}").encode()
-        body = header + PICTURE
-        length = f"Inference-Header-Content-Length: {len(header)}\r\nContent-Length: {len(body)}\r\n"
+        about = (
+            '{"name":"image","shape":[%d],"datatype":"UINT8","parameters":{"binary_data_size":%d}}'
+        )
+        header = ('{"inputs":[' + about % (len(IMAGE), len(IMAGE)) + "]}").encode()
+        body = header + IMAGE
+        length = (
+            f"Inference-Header-Content-Length: {len(header)}\r\nContent-Length: {len(body)}\r\n"
+        )
     with socket.create_connection((host, port), timeout=_left(deadline)) as connection:
         head = f"{verb} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{length}\r\n"
         connection.sendall(head.encode() + body)
@@ -128,9 +144,16 @@ def _left(deadline: float) -> float:
 
 
 def main(arguments: list[str]) -> int:
-    """The command line; parsed by hand, since argparse takes longer to import than the rest to run."""
+    """The command line; parsed by hand, since argparse takes longer to import than the rest
+    to run.
+    """
     pipeline, *rest = arguments
-    options = {"--host": "127.0.0.1", "--http-port": "8000", "--metrics-port": "8002", "--timeout": "5"}
+    options = {
+        "--host": "127.0.0.1",
+        "--http-port": "8000",
+        "--metrics-port": "8002",
+        "--timeout": "5",
+    }
     options |= dict(zip(rest[::2], rest[1::2], strict=True))
     failure = probe(
         pipeline,

@@ -1,4 +1,6 @@
-"""The line of those who wait for a worker: who finds no room in it, or would wait too long, is refused at once."""
+"""The line of those who wait for a worker: who finds no room in it, or would wait too long, is
+refused at once.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +31,8 @@ class QueueLimits:
 
     Attributes:
         max_queue: requests that wait in one process, beside those that it works on.
-        max_wait_ms: milliseconds that one may wait. Who would wait longer, by what requests took of late, is refused
-            at once; who has waited twice as long all the same, then.
+        max_wait_ms: milliseconds that one may wait. Who would wait longer, by what requests took of
+            late, is refused at once; who has waited twice as long all the same, then.
     """
 
     max_queue: int = 64
@@ -39,13 +41,20 @@ class QueueLimits:
     def sentence(self, why: Overload) -> str:
         """What a caller is told who is refused."""
         if why == "queue":
-            return f"the queue is full (max_queue {self.max_queue}): send fewer at once, or try again"
-        return f"the queue takes too long (max_wait_ms {self.max_wait_ms}): send fewer at once, or try again"
+            return (
+                f"the queue is full (max_queue {self.max_queue}): send fewer at once, or try again"
+            )
+        return (
+            f"the queue takes too long (max_wait_ms {self.max_wait_ms}): send fewer at once, or "
+            "try again"
+        )
 
     @staticmethod
     def said(message: str) -> bool:
         """Whether this is such a sentence, of whatever limits."""
-        return message.startswith("the queue ") and message.endswith(": send fewer at once, or try again")
+        return message.startswith("the queue ") and message.endswith(
+            ": send fewer at once, or try again"
+        )
 
 
 QUEUE_LIMITS = tuple(field.name for field in fields(QueueLimits))
@@ -53,8 +62,12 @@ QUEUE_PARAMETERS = (*QUEUE_LIMITS, "downstream")
 
 
 def take_queue(parameters: dict[str, str]) -> tuple[QueueLimits, list[str]]:
-    """The limits among a model's parameters, and who works next, are taken out: the rest are fields of its stage."""
-    given = {name: json.loads(parameters.pop(name)) for name in QUEUE_PARAMETERS if name in parameters}
+    """The limits among a model's parameters, and who works next, are taken out: the rest are fields
+    of its stage.
+    """
+    given = {
+        name: json.loads(parameters.pop(name)) for name in QUEUE_PARAMETERS if name in parameters
+    }
     downstream = given.pop("downstream", [])
     return QueueLimits(**given), downstream
 
@@ -68,7 +81,8 @@ class RequestQueue(Generic[T]):
         limits: of the line.
         workers: threads that answer.
         turns: of the processes that have such a line of the same model.
-        ahead_busy: whether those who work next have no time: nobody is worked on meanwhile, so that they wait here.
+        ahead_busy: whether those who work next have no time: nobody is worked on meanwhile, so that
+            they wait here.
 
     Attributes:
         waited_s: seconds that all together have waited so far.
@@ -84,7 +98,13 @@ class RequestQueue(Generic[T]):
         turns: LoadBoard,
         ahead_busy: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._work, self._refuse, self._limits, self._turns, self._ahead_busy = work, refuse, limits, turns, ahead_busy
+        self._work, self._refuse, self._limits, self._turns, self._ahead_busy = (
+            work,
+            refuse,
+            limits,
+            turns,
+            ahead_busy,
+        )
         self._waiting: deque[tuple[int, int, T]] = deque()  # since when (ns), of how many bytes
         self._bytes = 0
         self._begun: list[int] = []  # when those were (ns) that are worked on
@@ -103,10 +123,16 @@ class RequestQueue(Generic[T]):
 
     @contextmanager
     def here(self) -> Iterator[bool]:
-        """Whether this thread is to answer what has come, inside: nobody waits, and another process takes the next."""
+        """Whether this thread is to answer what has come, inside: nobody waits, and another process
+        takes the next.
+        """
         with self._changed:
             nobody = not self._load and len(self._workers) == 1
-            begun = self._begin() if nobody and self._turns.another_is_idle and not self._ahead_busy() else None
+            begun = (
+                self._begin()
+                if nobody and self._turns.another_is_idle and not self._ahead_busy()
+                else None
+            )
         try:
             yield begun is not None
         finally:

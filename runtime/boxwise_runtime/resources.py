@@ -1,4 +1,6 @@
-"""The cores and the memory that this process may use: the machine's, or what its cgroup leaves of them."""
+"""The cores and the memory that this process may use: the machine's, or what its cgroup leaves of
+them.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ class Resources:
 
 
 def available(cgroups: Path = _CGROUPS, process: Path = Path("/proc/self/cgroup")) -> Resources:
-    """The cores of the CPU mask and the machine's memory, or less where a cgroup (version 1 or 2) allows less."""
+    """The cores of the CPU mask and the machine's memory, or less where a cgroup (version 1 or 2)
+    allows less.
+    """
     quotas, limits = [float(len(os.sched_getaffinity(0)))], []
     for folder in _folders(cgroups, process):
         quotas += _quota(folder)
@@ -36,7 +40,9 @@ def available(cgroups: Path = _CGROUPS, process: Path = Path("/proc/self/cgroup"
 
 
 def _folders(cgroups: Path, process: Path) -> Iterator[Path]:
-    """The folders of this process's cgroups and of those that they lie in, as far as they can be seen."""
+    """The folders of this process's cgroups and of those that they lie in, as far as they can be
+    seen.
+    """
     try:
         lines = process.read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -50,8 +56,13 @@ def _folders(cgroups: Path, process: Path) -> Iterator[Path]:
 
 
 def _quota(folder: Path) -> list[float]:
-    """Cores: cpu.max is "QUOTA PERIOD" or "max PERIOD", in microseconds; version 1 has two files, -1 for no quota."""
-    both = _read(folder / "cpu.max") or f"{_read(folder / 'cpu.cfs_quota_us')} {_read(folder / 'cpu.cfs_period_us')}"
+    """Cores: cpu.max is "QUOTA PERIOD" or "max PERIOD", in microseconds; version 1 has two files,
+    -1 for no quota.
+    """
+    both = (
+        _read(folder / "cpu.max")
+        or f"{_read(folder / 'cpu.cfs_quota_us')} {_read(folder / 'cpu.cfs_period_us')}"
+    )
     quota, _, period = both.partition(" ")
     if quota.isdecimal() and period.isdecimal() and int(period):
         return [int(quota) / int(period)]

@@ -16,8 +16,9 @@ class OnnxGraph:
     Args:
         path: the model, or its serialised bytes.
         threads: of one run; the cores are shared out between the instances.
-        chunk: the most rows of one run; more are split and joined again. A sixth less time a row than in runs of 16
-            (`boxwise_export.layouts.CHUNK`), and it bounds the memory. 0 for no bound.
+        chunk: the most rows of one run; more are split and joined again. A sixth less time a row
+            than in runs of 16 (`boxwise_export.layouts.CHUNK`), and it bounds the memory. 0 for no
+            bound.
     """
 
     def __init__(self, path: Path | bytes, *, threads: int = 1, chunk: int = 0) -> None:
@@ -28,25 +29,38 @@ class OnnxGraph:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 4  # what fails is raised, and said by whoever catches it
         self._session = ort.InferenceSession(
-            str(path) if isinstance(path, Path) else path, options, providers=["CPUExecutionProvider"]
+            str(path) if isinstance(path, Path) else path,
+            options,
+            providers=["CPUExecutionProvider"],
         )
         self._chunk = chunk
         self.outputs: Sequence[str] = [output.name for output in self._session.get_outputs()]
 
     def __call__(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
-        """Run the graph on named tensors whose first dimension is the batch; every output comes back by name."""
+        """Run the graph on named tensors whose first dimension is the batch; every output comes
+        back by name.
+        """
         rows = len(next(iter(inputs.values())))
         step = self._chunk or rows
         runs = [
-            self._session.run(None, {name: tensor[start : start + step] for name, tensor in inputs.items()})
+            self._session.run(
+                None, {name: tensor[start : start + step] for name, tensor in inputs.items()}
+            )
             for start in range(0, rows, step)
         ]
-        outputs = runs[0] if len(runs) == 1 else [np.concatenate(parts) for parts in zip(*runs, strict=True)]
+        outputs = (
+            runs[0]
+            if len(runs) == 1
+            else [np.concatenate(parts) for parts in zip(*runs, strict=True)]
+        )
         return dict(zip(self.outputs, outputs, strict=True))
 
     def run_blank(self) -> None:
         """Run it on zeros, as many rows as a run has: what its first runs set up is then there."""
         shapes = {each.name: each.shape for each in self._session.get_inputs()}
-        rows = {name: [dim if isinstance(dim, int) else self._chunk or 1 for dim in shapes[name]] for name in shapes}
+        rows = {
+            name: [dim if isinstance(dim, int) else self._chunk or 1 for dim in shapes[name]]
+            for name in shapes
+        }
         for _ in range(2):  # the first finds out what memory a run needs, and the second takes it
             self({name: np.zeros(shape, np.uint8) for name, shape in rows.items()})

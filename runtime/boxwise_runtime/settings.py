@@ -32,7 +32,8 @@ def read_settings(inputs: Tensors, defaults: Settings) -> Settings:
     """Read the optional inputs of a request; what is left out is the pipeline's default.
 
     Args:
-        inputs: may hold `score_threshold` float32 [1], `iou_threshold` float32 [1], `max_detections` int32 [1].
+        inputs: may hold `score_threshold` float32 [1], `iou_threshold` float32 [1],
+            `max_detections` int32 [1].
         defaults: the pipeline's; its `max_detections` is also the most that can be asked for.
 
     Raises:
@@ -49,19 +50,25 @@ def read_class_filter(inputs: Tensors, class_count: int) -> NDArray[np.int32]:
     """Read the detector classes to keep, int32 [f]; none means all.
 
     Raises:
-        InvalidInput: the filter is empty, names a class that the detector does not have, or there is no detector.
+        InvalidInput: the filter is empty, names a class that the detector does not have, or there
+            is no detector.
     """
     asked = inputs.get("class_filter")
     if asked is None:
         return np.empty(0, np.int32)
     if class_count == 0:
-        raise InvalidInput("class_filter: this pipeline has no detector, so it has no classes to keep; leave it out")
+        raise InvalidInput(
+            "class_filter: this pipeline has no detector, so it has no classes to keep; "
+            "leave it out"
+        )
     if asked.size == 0:
         raise InvalidInput("class_filter: empty; leave it out to keep every class")
     class_ids = asked.astype(np.int32)
     unknown = class_ids[(class_ids < 0) | (class_ids >= class_count)]
     if unknown.size:
-        raise InvalidInput(f"class_filter: expected class ids from 0 to {class_count - 1}, got {unknown[0]}")
+        raise InvalidInput(
+            f"class_filter: expected class ids from 0 to {class_count - 1}, got {unknown[0]}"
+        )
     return class_ids
 
 
@@ -79,5 +86,7 @@ def _count(inputs: Tensors, name: str, maximum: int) -> int:
         return maximum
     value = int(inputs[name].item())
     if not 1 <= value <= maximum:
-        raise InvalidInput(f"{name}: expected 1 to {maximum}, which this pipeline was exported with, got {value}")
+        raise InvalidInput(
+            f"{name}: expected 1 to {maximum}, which this pipeline was exported with, got {value}"
+        )
     return value

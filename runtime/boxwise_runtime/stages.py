@@ -1,13 +1,14 @@
-"""The stages of the pipeline: each takes named tensors and returns named tensors, and knows nothing of Triton.
+"""The stages of the pipeline: each takes named tensors and returns named tensors, and knows nothing
+of Triton.
 
     image -> Preprocess -> frame, canvas, geometry, thresholds, class_filter
     canvas -> OnnxStage (detector) -> candidate_boxes, candidate_scores, candidate_classes
-    candidates + frame -> Suppress -> boxes, scores, class_ids, image_size, and <classifier>_crops, <classifier>_rows
-    crops -> OnnxStage (classifier) -> label_ids, label_scores
+    candidates + frame -> Suppress -> boxes, scores, class_ids, image_size, and <classifier>_crops,
+    <classifier>_rows crops -> OnnxStage (classifier) -> label_ids, label_scores
     rows + labels -> Assemble -> <classifier>_ids, <classifier>_scores
 
-Without a detector, WholePicture stands for the first three. A stage's fields are the parameters of its Triton model
-(`parameters.py`), so that this page is their documentation.
+Without a detector, WholePicture stands for the first three. A stage's fields are the parameters of
+its Triton model (`parameters.py`), so that this page is their documentation.
 """
 
 from __future__ import annotations
@@ -21,9 +22,18 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from boxwise_runtime.canvas import ColorOrder, Geometry, Interpolation, Resize, decoded_scale, draw, fit, to_picture
+from boxwise_runtime.canvas import (
+    ColorOrder,
+    Geometry,
+    Interpolation,
+    Resize,
+    decoded_scale,
+    draw,
+    fit,
+    to_image,
+)
 from boxwise_runtime.crop import CropSpec, crop
-from boxwise_runtime.decode import EncodedPicture, PictureLimits, check_size, decode
+from boxwise_runtime.decode import EncodedImage, ImageLimits, check_size, decode
 from boxwise_runtime.errors import InvalidInput
 from boxwise_runtime.nms import suppress
 from boxwise_runtime.session import OnnxGraph
@@ -39,15 +49,16 @@ class Stage(Protocol):
 
 
 @dataclass
-class Preprocess(PictureLimits):
-    """The request is read: the picture becomes a frame and a canvas, the thresholds are checked and filled in.
+class Preprocess(ImageLimits):
+    """The request is read: the image becomes a frame and a canvas, the thresholds are checked and
+    filled in.
 
     Everything that a request can be refused for is refused here, before a model runs.
 
     Attributes:
         canvas_height: of the detector's input, pixels.
         canvas_width: of the detector's input, pixels.
-        resize: how the picture lies on the canvas.
+        resize: how the image lies on the canvas.
         pad_value: 0 to 255, the grey around it.
         interpolation: how pixels between pixels are found.
         color_order: the order of the canvas's channels.
@@ -55,8 +66,8 @@ class Preprocess(PictureLimits):
         score_threshold: the default of a request.
         iou_threshold: the default of a request.
         max_detections: the default of a request, and the most it can ask for.
-        scaled_decoding: whether a JPEG that is at least twice as large as the canvas is decoded at a fraction of its
-            size; the frame is then smaller than the picture.
+        scaled_decoding: whether a JPEG that is at least twice as large as the canvas is decoded at
+            a fraction of its size; the frame is then smaller than the image.
     """
 
     canvas_height: int
@@ -72,7 +83,8 @@ class Preprocess(PictureLimits):
     scaled_decoding: bool = False
 
     def __call__(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
-        """`image` uint8 [bytes] or `raw_frame` uint8 [H, W, 3], and the optional inputs of the contract.
+        """`image` uint8 [bytes] or `raw_frame` uint8 [H, W, 3], and the optional inputs of the
+        contract.
 
         Returns:
             frame: uint8 [H, W, 3]
@@ -82,7 +94,9 @@ class Preprocess(PictureLimits):
             class_filter: int32 [f], empty for all
             decode_seconds: float64 [], of this request, for `metrics`
         """
-        settings = read_settings(inputs, Settings(self.score_threshold, self.iou_threshold, self.max_detections))
+        settings = read_settings(
+            inputs, Settings(self.score_threshold, self.iou_threshold, self.max_detections)
+        )
         class_filter = read_class_filter(inputs, self.class_count)
         start = time.perf_counter()
         frame, geometry = self._read(inputs)
@@ -101,16 +115,17 @@ class Preprocess(PictureLimits):
             "canvas": canvas,
             "geometry": np.array(geometry, np.float32),
             "thresholds": np.array(
-                [settings.score_threshold, settings.iou_threshold, settings.max_detections], np.float32
+                [settings.score_threshold, settings.iou_threshold, settings.max_detections],
+                np.float32,
             ),
             "class_filter": class_filter,
             "decode_seconds": np.array(decode_seconds),
         }
 
     def _read(self, inputs: Tensors) -> tuple[NDArray[np.uint8], Geometry]:
-        """The frame, and where the picture lies on the canvas."""
+        """The frame, and where the image lies on the canvas."""
         if self.scaled_decoding and "raw_frame" not in inputs and "image" in inputs:
-            file = EncodedPicture(inputs["image"], self)
+            file = EncodedImage(inputs["image"], self)
             if file.scalable:
                 geometry = self._fit(*file.size)
                 return file.pixels(decoded_scale(geometry)), geometry
@@ -122,8 +137,8 @@ class Preprocess(PictureLimits):
 
 
 @dataclass
-class WholePicture(PictureLimits):
-    """Without a detector, the whole picture is the one box: class -1, score 1.
+class WholePicture(ImageLimits):
+    """Without a detector, the whole image is the one box: class -1, score 1.
 
     Attributes:
         crops: classifier -> fields of its `Crop`.
@@ -142,7 +157,7 @@ class WholePicture(PictureLimits):
         frame = read_frame(inputs, self)
         decode_seconds = time.perf_counter() - start
         height, width = frame.shape[:2]
-        picture = {
+        image = {
             "boxes": np.array([[0, 0, width, height]], np.float32),
             "scores": np.ones(1, np.float32),
             "class_ids": np.full(1, -1, np.int32),
@@ -151,7 +166,7 @@ class WholePicture(PictureLimits):
             "dropped": np.array(0),
             "decode_seconds": np.array(decode_seconds),
         }
-        return picture | _crops(self._croppers, frame, picture)
+        return image | _crops(self._croppers, frame, image)
 
 
 @dataclass
@@ -178,7 +193,8 @@ class OnnxStage:
 
 @dataclass
 class Suppress:
-    """Candidates become detections: thresholds, the class filter, NMS, pixels of the picture again, and crops of them.
+    """Candidates become detections: thresholds, the class filter, NMS, pixels of the image again,
+    and crops of them.
 
     Attributes:
         nms: whether to suppress; a detector that ends in one box an object needs none.
@@ -194,10 +210,11 @@ class Suppress:
         self._croppers = {name: Crop(**fields) for name, fields in self.crops.items()}
 
     def __call__(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
-        """Candidates float32 [1, K, 4], float32 [1, K], int32 [1, K], and what Preprocess made but the canvas.
+        """Candidates float32 [1, K, 4], float32 [1, K], int32 [1, K], and what Preprocess made but
+        the canvas.
 
         Returns:
-            boxes: float32 [n, 4], xyxy, pixels of the picture, best score first
+            boxes: float32 [n, 4], xyxy, pixels of the image, best score first
             scores: float32 [n]
             class_ids: int32 [n]
             rows: int32 [n], 0 to n - 1
@@ -211,11 +228,20 @@ class Suppress:
         wanted = scores >= score_threshold
         if inputs["class_filter"].size:
             wanted &= np.isin(class_ids, inputs["class_filter"])
-        canvas_boxes, scores, class_ids = inputs["candidate_boxes"][0][wanted], scores[wanted], class_ids[wanted]
-        boxes = to_picture(canvas_boxes, geometry)
-        # What lies wholly in the padding is no object of the picture.
+        canvas_boxes, scores, class_ids = (
+            inputs["candidate_boxes"][0][wanted],
+            scores[wanted],
+            class_ids[wanted],
+        )
+        boxes = to_image(canvas_boxes, geometry)
+        # What lies wholly in the padding is no object of the image.
         seen = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-        canvas_boxes, boxes, scores, class_ids = canvas_boxes[seen], boxes[seen], scores[seen], class_ids[seen]
+        canvas_boxes, boxes, scores, class_ids = (
+            canvas_boxes[seen],
+            boxes[seen],
+            scores[seen],
+            class_ids[seen],
+        )
         if self.nms:
             groups = np.zeros_like(class_ids) if self.class_agnostic else class_ids
             found = suppress(canvas_boxes, scores, groups, iou_threshold)
@@ -249,11 +275,20 @@ class Crop(CropSpec):
         """A frame uint8 [H, W, 3], boxes float32 [n, 4], class_ids int32 [n].
 
         Returns:
-            crops: uint8 [max(m, 1), height, width, 3]; one blank crop where m = 0, since Triton refuses a batch of 0
+            crops: uint8 [max(m, 1), height, width, 3]; one blank crop where m = 0, since Triton
+                refuses a batch of 0
             rows: int32 [m], which boxes they are of
         """
-        rows = np.flatnonzero(np.isin(class_ids, self.only)) if self.only else np.arange(len(class_ids))
-        crops = crop(frame, boxes[rows], self) if len(rows) else np.zeros((1, self.height, self.width, 3), np.uint8)
+        rows = (
+            np.flatnonzero(np.isin(class_ids, self.only))
+            if self.only
+            else np.arange(len(class_ids))
+        )
+        crops = (
+            crop(frame, boxes[rows], self)
+            if len(rows)
+            else np.zeros((1, self.height, self.width, 3), np.uint8)
+        )
         return crops, rows.astype(np.int32)
 
 
@@ -281,7 +316,8 @@ class Assemble:
     classifiers: tuple[str, ...]
 
     def __call__(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
-        """`rows` int32 [n]; for each classifier c: `c_rows` [m], `c_label_ids` and `c_label_scores` [max(m, 1), k].
+        """`rows` int32 [n]; for each classifier c: `c_rows` [m], `c_label_ids` and `c_label_scores`
+        [max(m, 1), k].
 
         Returns:
             c_ids: int32 [n, k], -1 where c was not asked
@@ -290,7 +326,9 @@ class Assemble:
         count = len(inputs["rows"])
         outputs: dict[str, NDArray[Any]] = {}
         for name in self.classifiers:
-            rows, label_ids, label_scores = (inputs[f"{name}_{part}"] for part in ("rows", "label_ids", "label_scores"))
+            rows, label_ids, label_scores = (
+                inputs[f"{name}_{part}"] for part in ("rows", "label_ids", "label_scores")
+            )
             ids = np.full((count, label_ids.shape[1]), -1, np.int32)
             scores = np.zeros(ids.shape, np.float32)
             ids[rows], scores[rows] = label_ids[: len(rows)], label_scores[: len(rows)]
@@ -314,11 +352,11 @@ class Info:
         return {"info": np.array([document], np.object_)}
 
 
-def read_frame(inputs: Tensors, limits: PictureLimits) -> NDArray[np.uint8]:
-    """The picture of a request, uint8 [H, W, 3] RGB: `image` decoded, or `raw_frame` as it is.
+def read_frame(inputs: Tensors, limits: ImageLimits) -> NDArray[np.uint8]:
+    """The image of a request, uint8 [H, W, 3] RGB: `image` decoded, or `raw_frame` as it is.
 
     Raises:
-        InvalidInput: it is no picture, or not within `limits`.
+        InvalidInput: it is no image, or not within `limits`.
     """
     raw = inputs.get("raw_frame")
     if raw is not None:

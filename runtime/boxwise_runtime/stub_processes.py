@@ -1,4 +1,6 @@
-"""The Python stages of a running server, read from /proc: which processes they are, and which of them are dead."""
+"""The Python stages of a running server, read from /proc: which processes they are, and which of
+them are dead.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,10 +13,13 @@ _COMM = "triton_python_b"  # triton_python_backend_stub; the kernel keeps 15 cha
 
 @dataclass(frozen=True)
 class Stub:
-    """One process of a Python model. A dead one stays a zombie: Triton reaps only those that it unloads itself."""
+    """One process of a Python model. A dead one stays a zombie: Triton reaps only those that it
+    unloads itself.
+    """
 
     pid: int
-    model: str  # empty for a dead or dying one: its command line goes first, a moment before it is a zombie
+    # empty for a dead or dying one: its command line goes first, a moment before it is a zombie
+    model: str
     dead: bool
 
 
@@ -38,7 +43,8 @@ class _Stat(NamedTuple):
 def _stat(pid: int) -> _Stat | None:
     """A process as /proc has it, None when it is gone."""
     try:
-        # "123 (triton_python_b) Z PARENT GROUP ...": the name may hold anything, so the last ) ends it.
+        # "123 (triton_python_b) Z PARENT GROUP ...": the name may hold anything, so the last ) ends
+        # it.
         name, _, rest = (_PROC / str(pid) / "stat").read_text().partition("(")[2].rpartition(")")
     except OSError:
         return None

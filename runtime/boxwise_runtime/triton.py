@@ -27,7 +27,8 @@ from boxwise_runtime.request_queue import Overload, RequestQueue, take_queue
 from boxwise_runtime.stages import Tensors
 from boxwise_runtime.warmup import warm_up
 
-# Asking whether a caller is gone takes 0.13 ms: in a chain, it is done after so much work and no sooner.
+# Asking whether a caller is gone takes 0.13 ms: in a chain, it is done after so much work and no
+# sooner.
 _ASK_EVERY_S = 0.005
 _HANDED_OVER_EVERY_S = 1.0
 _UUID_LENGTH = 36
@@ -37,12 +38,16 @@ _SPARE = 2  # times the room of an answer in /dev/shm: others need some at the s
 
 
 class StageModel:
-    """A Triton model that runs one stage: its parameters are the stage's fields, its tensors the stage's tensors."""
+    """A Triton model that runs one stage: its parameters are the stage's fields, its tensors the
+    stage's tensors.
+    """
 
     stage_type: ClassVar[type[Any]]
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Build the stage and warm it up; what cannot be built or cannot answer fails the load with the reason."""
+        """Build the stage and warm it up; what cannot be built or cannot answer fails the load with
+        the reason.
+        """
         cv2.setNumThreads(1)  # the cores belong to the instances, which would fight over them
         config = json.loads(args["model_config"])
         self._name = args["model_name"]
@@ -53,7 +58,9 @@ class StageModel:
         self._stage: Any = build_stage(self.stage_type, parameters, folder)
         warm_up(self._stage, folder)
         self._tally = Tally(refuses="image" in self._inputs, line=self._open_line(args))
-        threading.Thread(target=_hand_over, args=(self._tally, args["model_name"]), name="metrics", daemon=True).start()
+        threading.Thread(
+            target=_hand_over, args=(self._tally, args["model_name"]), name="metrics", daemon=True
+        ).start()
 
     def execute(self, requests: list[Any]) -> list[Any] | None:
         """Answer each request by itself, so that a wrong one disturbs no other."""
@@ -88,12 +95,15 @@ class StageModel:
         return outputs
 
     def _unexpected(self, request: Any, error: Exception) -> Any:
-        """INTERNAL with a request id for the caller; the traceback, which shows how we are made, for the log alone."""
+        """INTERNAL with a request id for the caller; the traceback, which shows how we are made,
+        for the log alone.
+        """
         given = _NOT_IN_AN_ID.sub("", request.request_id())[:_ID_LENGTH]
         number = given or secrets.token_hex(6)
         sys.stderr.write(f"boxwise: request {number}: {''.join(traceback.format_exception(error))}")
         return _refusal(
-            f"an unexpected error in the stage {self._name}: the server's log has it, under the request id {number}",
+            f"an unexpected error in the stage {self._name}: the server's log has it, under "
+            f"the request id {number}",
             pb_utils.TritonError.INTERNAL,
         )
 
@@ -111,10 +121,11 @@ class _Waiting:
 
 
 class QueuedModel(StageModel):
-    """A stage with a queue of requests (`request_queue.py`), shared out among its processes (`load_board.py`).
+    """A stage with a queue of requests (`request_queue.py`), shared out among its processes
+    (`load_board.py`).
 
-    Triton hands a process its next request when `execute` returns, and bounds no queue of its own well: with
-    `max_queue_size`, 2.51 hands out requests up to half a second late.
+    Triton hands a process its next request when `execute` returns, and bounds no queue of its own
+    well: with `max_queue_size`, 2.51 hands out requests up to half a second late.
     """
 
     @property
@@ -141,7 +152,9 @@ class QueuedModel(StageModel):
         prefix = _server_prefix()
         count = json.loads(args["model_config"])["instance_group"][0]["count"]
         place = int(args["model_instance_name"].rpartition("_")[2])
-        turns = LoadBoard(load_file(prefix, args["model_name"], args["model_version"]), place, count)
+        turns = LoadBoard(
+            load_file(prefix, args["model_name"], args["model_version"]), place, count
+        )
         downstream = Downstream(prefix, self._downstream)
         self._line = RequestQueue(
             self._send, self._turn_away, self._limits, self.workers, turns, lambda: downstream.busy
@@ -171,10 +184,11 @@ class QueuedModel(StageModel):
 
 
 class DecodingModel(QueuedModel):
-    """A stage whose answers are as large as pictures, for which /dev/shm may have no room.
+    """A stage whose answers are as large as images, for which /dev/shm may have no room.
 
-    A sender of Triton's takes one answer and no other, even one that found no room, and its caller would wait for ever.
-    So where room is short there is no line: Triton's own thread answers, and says of an answer what went wrong.
+    A sender of Triton's takes one answer and no other, even one that found no room, and its caller
+    would wait for ever. So where room is short there is no line: Triton's own thread answers, and
+    says of an answer what went wrong.
     """
 
     _largest = 0  # bytes of an answer so far
@@ -192,19 +206,23 @@ class DecodingModel(QueuedModel):
     def _check_room(self) -> None:
         if (room := _shm_room()) < _SPARE * self._largest:
             raise Refused(
-                f"{SHM} has {room} bytes left, and an answer {self._largest}: give it more (--shm-size)",
+                f"{SHM} has {room} bytes left, and an answer {self._largest}: give it more "
+                "(--shm-size)",
                 pb_utils.TritonError.INTERNAL,
             )
 
 
 class ChainModel(QueuedModel):
-    """A Triton model that runs the whole pipeline: its parameters are the fields of what has its chain."""
+    """A Triton model that runs the whole pipeline: its parameters are the fields of what has its
+    chain.
+    """
 
     _took_s = _ASK_EVERY_S  # the last request; nobody knows what the first takes
 
     def _answer(self, request: Any, inputs: Tensors) -> Mapping[str, NDArray[Any]]:
         start = time.perf_counter()
-        asked = start - self._took_s  # where requests take long, one that waited may be nobody's any more
+        # Where requests take long, one that waited may be nobody's any more.
+        asked = start - self._took_s
 
         def go_on() -> None:
             nonlocal asked
@@ -242,7 +260,11 @@ def _hand_over(tally: Tally, model: str) -> None:
             if series not in counters:
                 name = series.family
                 if name not in families:
-                    kind = pb_utils.MetricFamily.GAUGE if name in GAUGES else pb_utils.MetricFamily.COUNTER
+                    kind = (
+                        pb_utils.MetricFamily.GAUGE
+                        if name in GAUGES
+                        else pb_utils.MetricFamily.COUNTER
+                    )
                     families[name] = pb_utils.MetricFamily(name, FAMILIES[name], kind)
                 labels = {"model": model} | ({series.label: series.value} if series.label else {})
                 counters[series] = families[name].Metric(labels=labels)

@@ -1,4 +1,6 @@
-"""A model answers before it says that it is ready: its first request is as fast as the next, or it never loads."""
+"""A model answers before it says that it is ready: its first request is as fast as the next, or it
+never loads.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +17,15 @@ from numpy.typing import NDArray
 
 from boxwise_runtime.canvas import Geometry, resize_to
 from boxwise_runtime.chain import Chain
-from boxwise_runtime.decode import EncodedPicture, PictureLimits
+from boxwise_runtime.decode import EncodedImage, ImageLimits
 from boxwise_runtime.errors import InvalidInput
 from boxwise_runtime.session import OnnxGraph
 from boxwise_runtime.stages import OnnxStage, Suppress
 
-PICTURE = "warmup.jpg"  # in the version's folder of the stage that decodes
+IMAGE = "warmup.jpg"  # in the version's folder of the stage that decodes
 _SIDES = (640, 320, 160, 80, 40, 20, 1)
-# What nms gets beside candidates, by `stages.Preprocess`: a square black picture on a canvas of its size.
+# What nms gets beside candidates, by `stages.Preprocess`: a square black image on a canvas of its
+# size.
 _BLACK: dict[str, NDArray[Any]] = {
     "frame": np.zeros((_SIDES[0], _SIDES[0], 3), np.uint8),
     "geometry": np.array(Geometry(_SIDES[0], _SIDES[0], 1, 1, 0, 0), np.float32),
@@ -32,8 +35,9 @@ _BLACK: dict[str, NDArray[Any]] = {
 }
 
 
-def encode(frame: NDArray[np.uint8], limits: PictureLimits) -> bytes:
-    """A picture as the file that its pipeline is warmed up with: a JPEG of at most 640 pixels a side.
+def encode(frame: NDArray[np.uint8], limits: ImageLimits) -> bytes:
+    """An image as the file that its pipeline is warmed up with: a JPEG of at most 640 pixels a
+    side.
 
     Args:
         frame: uint8 [H, W, 3], RGB.
@@ -50,7 +54,7 @@ def encode(frame: NDArray[np.uint8], limits: PictureLimits) -> bytes:
             small = resize_to(part, max(1, int(height * scale)), max(1, int(width * scale)), "area")
             file = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR))[1]
             try:
-                EncodedPicture(file, limits)
+                EncodedImage(file, limits)
             except InvalidInput:
                 continue
             return file.tobytes()
@@ -60,8 +64,9 @@ def encode(frame: NDArray[np.uint8], limits: PictureLimits) -> bytes:
 def warm_up(stage: Any, folder: Path) -> None:
     """Let a stage answer what requests will ask of it.
 
-    What decodes gets the picture that was published with it, and graphs blank inputs too, since no picture has an
-    object for each of them. Networks that are models of their own, which cannot be called yet, are warmed there.
+    What decodes gets the image that was published with it, and graphs blank inputs too, since no
+    image has an object for each of them. Networks that are models of their own, which cannot be
+    called yet, are warmed there.
 
     Args:
         stage: of any kind.
@@ -71,17 +76,18 @@ def warm_up(stage: Any, folder: Path) -> None:
         RuntimeError: it cannot answer, and why.
     """
     try:
-        _ask(stage, next(folder.glob(PICTURE), None) or next(folder.glob(f"stages/*/{PICTURE}"), None))
+        _ask(stage, next(folder.glob(IMAGE), None) or next(folder.glob(f"stages/*/{IMAGE}"), None))
     except Exception as error:
         raise RuntimeError(
-            f"this version cannot answer its warm-up and is not served ({type(error).__name__}: {error}): "
+            "this version cannot answer its warm-up and is not served "
+            f"({type(error).__name__}: {error}): "
             "`boxwise rollback` goes back to the one before"
         ) from error
 
 
-def _ask(stage: Any, picture: Path | None) -> None:
-    """Run a stage on what there is for it; an older boxwise published no picture."""
-    request = {"image": np.fromfile(picture, np.uint8)} if picture else {}
+def _ask(stage: Any, image: Path | None) -> None:
+    """Run a stage on what there is for it; an older boxwise published no image."""
+    request = {"image": np.fromfile(image, np.uint8)} if image else {}
     if isinstance(stage, OnnxStage):
         stage.graph.run_blank()
     elif isinstance(stage, Suppress):
@@ -98,19 +104,25 @@ def _ask(stage: Any, picture: Path | None) -> None:
 
 
 def _by_itself(chain: Chain) -> Chain:
-    """The chain, and for its networks that are models of their own functions that answer constants."""
+    """The chain, and for its networks that are models of their own functions that answer
+    constants.
+    """
     detector = chain.detector
     return replace(
         chain,
         detector=detector if detector is None or isinstance(detector, OnnxGraph) else _found,
         classifiers={
-            name: graph if isinstance(graph, OnnxGraph) else partial(_labelled, top_k=chain.top_k[name])
+            name: graph
+            if isinstance(graph, OnnxGraph)
+            else partial(_labelled, top_k=chain.top_k[name])
             for name, graph in chain.classifiers.items()
         },
     )
 
 
-def _found(inputs: Mapping[str, NDArray[Any]], class_ids: Sequence[int] = (0,)) -> dict[str, NDArray[Any]]:
+def _found(
+    inputs: Mapping[str, NDArray[Any]], class_ids: Sequence[int] = (0,)
+) -> dict[str, NDArray[Any]]:
     """Candidates that cover the canvas, one of each class."""
     height, width = inputs["canvas"].shape[1:3]
     count = len(class_ids)

@@ -1,4 +1,6 @@
-"""What two of them found is the same, or what differs is said; and what a network gets of the pixels."""
+"""What two of them found is the same, or what differs is said; and what a network gets of the
+pixels.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ def test_what_differs_is_said(theirs: Found, sentence: str) -> None:
     assert sentence in (disagreement(found(BOX), theirs) or "")
 
 
-@pytest.mark.parametrize("both", [(NOTHING, NOTHING), (found(BOX), found([10.5, 20.0, 110.0, 219.5]))])
+@pytest.mark.parametrize(
+    "both", [(NOTHING, NOTHING), (found(BOX), found([10.5, 20.0, 110.0, 219.5]))]
+)
 def test_what_is_the_same_is_not(both: tuple[Found, Found]) -> None:
     assert disagreement(*both) is None
 

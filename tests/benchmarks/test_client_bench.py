@@ -1,5 +1,6 @@
-"""The null server answers any client, and a client's memory stays flat: over 20,000 predictions here, over a million in
-`make bench-client`."""
+"""The null server answers any client, and a client's memory stays flat: over 20,000 predictions
+here, over a million in `make bench-client`.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +21,13 @@ def test_a_triton_that_does_nothing_answers_both_clients() -> None:
 
 def test_the_null_server_answers_both_clients_whatever_they_send() -> None:
     with null_server() as url:
-        for image in (b"", b"x", bytes(200_000), np.zeros((1080, 1920, 3), np.uint8), bytes(20_000_000)):
+        for image in (
+            b"",
+            b"x",
+            bytes(200_000),
+            np.zeros((1080, 1920, 3), np.uint8),
+            bytes(20_000_000),
+        ):
             boxes, scores, *_ = _tritonclient(url, image)()
             result = _boxwise(url, image)()
             assert len(result) == OBJECTS

@@ -26,7 +26,7 @@ def test_it_keeps_so_many_in_flight() -> None:
     assert min(run.latencies) >= 0.005
 
 
-def test_pictures_take_turns() -> None:
+def test_images_take_turns() -> None:
     sent: list[bytes] = []
     closed_loop(sent.append, [b"a", b"b", b"c"], 1, requests=7)
     assert sent == [b"a", b"b", b"c", b"a", b"b", b"c", b"a"]

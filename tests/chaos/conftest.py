@@ -1,4 +1,6 @@
-"""Servers of a pipeline that answers constants, in both layouts: what is tried here is the serving."""
+"""Servers of a pipeline that answers constants, in both layouts:
+what is tried here is the serving.
+"""
 
 from __future__ import annotations
 

@@ -1,10 +1,12 @@
-"""Decompression bombs: small files that would take much memory or time are answered as quickly as any, for +10 MB.
+"""Decompression bombs: small files that would take much memory or time are answered as quickly as
+any, for +10 MB.
 
-Over the limit of pixels they are refused by their header, within 5 ms. All others take at most a twentieth of what a
-picture takes that has as many pixels as it may (EXIF of many entries three), so that a slow machine is no bomb.
+Over the limit of pixels they are refused by their header, within 5 ms. All others take at most a
+twentieth of what a image takes that has as many pixels as it may (EXIF of many entries three), so
+that a slow machine is no bomb.
 
-In this process, where `decode` is timed and the most memory it ever held is the kernel's own figure (VmHWM); and
-through the server, whose stages are looked at in the same way.
+In this process, where `decode` is timed and the most memory it ever held is the kernel's own figure
+(VmHWM); and through the server, whose stages are looked at in the same way.
 """
 
 from __future__ import annotations
@@ -21,23 +23,26 @@ from contract_support.calls import Refusal
 from contract_support.memory import Peak
 from contract_support.trials import Trial
 
-from boxwise_runtime.decode import PictureLimits, decode
+from boxwise_runtime.decode import ImageLimits, decode
 from boxwise_runtime.errors import InvalidInput
 
-LIMIT = PictureLimits(max_pixels=25_000_000)
+LIMIT = ImageLimits(max_pixels=25_000_000)
 HEADER_MS = 5.0
 MORE_MB = 10.0
 MB = 1e6
 BY_HEADER = bombs.over_the_limit()
 REFUSED = BY_HEADER | bombs.of_too_many_parts()
 SEEN = bombs.of_much_to_inflate()
-PLAIN = bombs.scans(5000, 5000, 1, components=3)  # as many pixels as a picture may have, and nothing wrong with it
+# As many pixels as an image may have, and nothing wrong with it.
+PLAIN = bombs.scans(5000, 5000, 1, components=3)
 PLAIN_MS_TIMES = 8  # what 100 scans of 25 megapixels may take of the time of one
-PLAIN_MS_SHARE = 0.05  # what one may that is not refused by its header; without `image_limits.py` some took 10
+PLAIN_MS_SHARE = (
+    0.05  # what one may that is not refused by its header; without `image_limits.py` some took 10
+)
 
 
 def milliseconds(file: bytes) -> tuple[str, float]:
-    """What `decode` says of it ("" where it sees a picture), and the best of three times."""
+    """What `decode` says of it ("" where it sees an image), and the best of three times."""
     best, said = float("inf"), ""
     for _ in range(3):
         start = time.perf_counter()
@@ -59,10 +64,17 @@ def test_bombs_are_refused_by_their_header_or_seen_without_what_they_hide(trial:
         assert bool(said) == (what in REFUSED), (what, said)
         assert said.startswith("image: ") or what in SEEN, (what, said)
         most = HEADER_MS if what in BY_HEADER else PLAIN_MS_SHARE * plain
-        # EXIF is read before a picture is turned, 2,700 entries of it too
-        assert times[what] < most * (3 if "EXIF of entries" in what else 1), (what, times[what], plain)
+        # EXIF is read before an image is turned, 2,700 entries of it too
+        assert times[what] < most * (3 if "EXIF of entries" in what else 1), (
+            what,
+            times[what],
+            plain,
+        )
         assert memory[what] < MORE_MB, (what, memory[what])
-    slowest, largest = max(times, key=lambda what: times[what]), max(memory, key=lambda what: memory[what])
+    slowest, largest = (
+        max(times, key=lambda what: times[what]),
+        max(memory, key=lambda what: memory[what]),
+    )
     trial.measured(
         bombs=len(times),
         slowest_by_header_ms=max(times[what] for what in BY_HEADER),
@@ -89,7 +101,11 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
 
 
 def test_a_server_answers_bombs_for_little_memory(trial: Trial, target: Attacked) -> None:
-    for file in (bombs.saved("PNG"), bombs.jpeg(b"\xff" * 1_000_000)):  # what a message of 1 MB takes is not the bomb's
+    # What a message of 1 MB takes is not the bomb's.
+    for file in (
+        bombs.saved("PNG"),
+        bombs.jpeg(b"\xff" * 1_000_000),
+    ):
         for pipeline in PIPELINES:
             _ask(target, pipeline, file)
     most: dict[str, float] = {}

@@ -1,7 +1,9 @@
-"""No room on the disk, none in /dev/shm, no file handle left: one clear sentence, or a refusal, and service goes on.
+"""No room on the disk, none in /dev/shm, no file handle left: one clear sentence, or a refusal, and
+service goes on.
 
-The disk and /dev/shm are as large as ever; the C library says that they are full (`contract_support/faults.c`), which
-needs neither root nor a mount, and fails as a real tmpfs does: Triton asks for its memory with posix_fallocate.
+The disk and /dev/shm are as large as ever; the C library says that they are full
+(`contract_support/faults.c`), which needs neither root nor a mount, and fails as a real tmpfs does:
+Triton asks for its memory with posix_fallocate.
 """
 
 from __future__ import annotations
@@ -98,8 +100,10 @@ def refused_to_start(repository: Path, **how: Any) -> str:
 
 
 def flat(megapixels: int) -> bytes:
-    """A small file of a large picture."""
-    return bytes(cv2.imencode(".png", np.zeros((megapixels * 1000, 1000, 3), np.uint8))[1].tobytes())
+    """A small file of a large image."""
+    return bytes(
+        cv2.imencode(".png", np.zeros((megapixels * 1000, 1000, 3), np.uint8))[1].tobytes()
+    )
 
 
 # A disk without room
@@ -137,7 +141,9 @@ def test_an_export_onto_a_full_disk_leaves_what_was_there(
     assert refused > len(moments) // 3
 
 
-@pytest.mark.parametrize("command", [["export", "new.yaml", "--out"], ["layout", "fused", "--pipeline", "dots"]])
+@pytest.mark.parametrize(
+    "command", [["export", "new.yaml", "--out"], ["layout", "fused", "--pipeline", "dots"]]
+)
 def test_a_command_on_a_full_disk_is_one_sentence(
     folder: Path, repository: Path, faults: Path, command: list[str]
 ) -> None:
@@ -160,10 +166,14 @@ def test_a_command_on_a_full_disk_is_one_sentence(
     assert [path.name for path in own.parent.iterdir()] == ["repository"]
 
 
-def test_a_server_that_cannot_write_its_cache_says_so(repository: Path, folder: Path, faults: Path) -> None:
+def test_a_server_that_cannot_write_its_cache_says_so(
+    repository: Path, folder: Path, faults: Path
+) -> None:
     cache = folder / "no-cache"
     environment = with_faults(faults, under=cache, full=1) | {"BOXWISE_CACHE": str(cache)}
-    assert "No space left on device): set BOXWISE_CACHE" in refused_to_start(repository, environment=environment)
+    assert "No space left on device): set BOXWISE_CACHE" in refused_to_start(
+        repository, environment=environment
+    )
 
 
 def test_a_server_whose_words_find_no_room_serves_all_the_same(repository: Path) -> None:
@@ -196,7 +206,10 @@ def test_a_server_whose_dev_shm_fills_up_refuses_what_is_too_large_for_it(
             for megapixels in (1, 2, 4, 12, 24):
                 for pipeline in PIPELINES:
                     file = flat(megapixels)
-                    words = [callers.submit(_asked_of_much, target, pipeline, file) for _ in range(at_once)]
+                    words = [
+                        callers.submit(_asked_of_much, target, pipeline, file)
+                        for _ in range(at_once)
+                    ]
                     said.update(word.result() for word in words)
                 target.assert_unharmed()
     trial.measured(**said)
@@ -215,7 +228,9 @@ def _asked_of_much(target: Attacked, pipeline: str, file: bytes) -> str:
     if "Failed to increase the shared memory pool size" in refusal.message():  # Triton's own
         assert "No space left on device" in refusal.message()
     else:
-        assert re.search(r"^(\[.*\] )?.*/dev/shm has \d+ bytes left, and an answer \d+: give", refusal.message())
+        assert re.search(
+            r"^(\[.*\] )?.*/dev/shm has \d+ bytes left, and an answer \d+: give", refusal.message()
+        )
     return "refused"
 
 
@@ -236,7 +251,10 @@ def test_a_server_without_a_file_handle_left_serves_the_connections_it_has(
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 2 * connections)), hard))
     log = folder / "log"
-    with log.open("w") as stderr, serving(repository, "--verbose", files=NEEDED, stderr=stderr) as command:
+    with (
+        log.open("w") as stderr,
+        serving(repository, "--verbose", files=NEEDED, stderr=stderr) as command,
+    ):
         answer, stubs, triton = answered(command), command.stubs, command.triton
         assert_same(triton.predict("fused", GOOD), answer)
         waited = []
@@ -268,14 +286,16 @@ def _times(line: str) -> int:
 
 
 def answered(command: Command) -> dict[str, np.ndarray]:
-    """What a new connection hears of the good picture, once the server is ready."""
+    """What a new connection hears of the good image, once the server is ready."""
     deadline = time.monotonic() + READY_S
     while True:
         triton = command.triton
         try:
             return triton.predict("fused", GOOD)
         except InferenceServerException:
-            assert command.process.poll() is None, command.process.stderr and command.process.stderr.read()
+            assert command.process.poll() is None, (
+                command.process.stderr and command.process.stderr.read()
+            )
             assert time.monotonic() < deadline
             time.sleep(0.2)
         finally:
@@ -283,7 +303,9 @@ def answered(command: Command) -> dict[str, np.ndarray]:
 
 
 def write_new(folder: Path) -> Path:
-    """The pipeline `dots` of `export_dots` with another threshold; returns the folder of both files."""
+    """The pipeline `dots` of `export_dots` with another threshold; returns the folder of both
+    files.
+    """
     sources = folder / "sources"
     text = (sources / "dots.yaml").read_text()
     (sources / "new.yaml").write_text(text.replace("score_threshold: 0.2", "score_threshold: 0.95"))

@@ -1,6 +1,8 @@
-"""An export that is killed at any write: the old version is served on, nothing is half there, the next one succeeds.
+"""An export that is killed at any write: the old version is served on, nothing is half there, the
+next one succeeds.
 
-The kill is a SIGKILL inside the C library, before the n-th call that changes a file, or in the midst of it where it
+The kill is a SIGKILL inside the C library, before the n-th call that changes a file, or in the
+midst of it where it
 writes: `contract_support/faults.c`.
 """
 
@@ -28,8 +30,14 @@ from boxwise_export.revisions import rollback
 from boxwise_runtime.launcher import ServerOptions, TritonProcess
 
 OLD, NEW = range(2)
-EVERY = 3  # in the short form, so many changes lie between two kills; in the long one each has its own
-COMMANDS = {"short": 3, "long": 60}  # about so many kills of `boxwise export` itself; a server starts after each
+EVERY = (
+    3  # in the short form, so many changes lie between two kills; in the long one each has its own
+)
+# About so many kills of `boxwise export` itself; a server starts after each.
+COMMANDS = {
+    "short": 3,
+    "long": 60,
+}
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +47,17 @@ def faults(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def pipelines(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """The old, with a classifier, and the new, which has other boxes and none: models come, change and are retired."""
+    """The old, with a classifier, and the new, which has other boxes and none: models come, change
+    and are retired.
+    """
     folder = tmp_path_factory.mktemp("pipelines")
     write_dots_detector(folder / "dots.onnx")
     write_mean_classifier(folder / "mean.onnx")
     files = []
-    for name, more in (("old", {"classifiers": [SHADE]}), ("new", {"detector": DOTS | {"score_threshold": 0.95}})):
+    for name, more in (
+        ("old", {"classifiers": [SHADE]}),
+        ("new", {"detector": DOTS | {"score_threshold": 0.95}}),
+    ):
         files.append(folder / f"{name}.yaml")
         files[-1].write_text(yaml.safe_dump({"name": "dots", "detector": DOTS, **more}))
     return files
@@ -52,7 +65,9 @@ def pipelines(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def place() -> Iterator[Path]:
-    """What lies here is counted. It is in memory: a disk takes its time to sync, and a kill loses nothing there."""
+    """What lies here is counted. It is in memory: a disk takes its time to sync, and a kill loses
+    nothing there.
+    """
     with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="boxwise-trial-") as folder:
         yield Path(folder)
 
@@ -65,7 +80,9 @@ def publisher(faults: Path, place: Path, pipelines: list[Path]) -> Iterator[Publ
 
 @pytest.fixture
 def fresh(publisher: Publisher, place: Path) -> Callable[[], Path]:
-    """A repository that serves the old as its third revision, so that one more has an old one to forget."""
+    """A repository that serves the old as its third revision, so that one more has an old one to
+    forget.
+    """
     base = place / "base"
     if not base.exists():
         for pipeline in (OLD, NEW, OLD):
@@ -94,7 +111,9 @@ def test_a_kill_at_any_write_leaves_the_old_or_the_new(
         assert [path.name for path in repository.parent.iterdir()] == ["repository"], moment
     assert rollback(repository).current == 3
     assert assert_whole(repository) == 3
-    trial.measured(changes=changes, kills=len(moments), old_after=after["old"], new_after=after["new"])
+    trial.measured(
+        changes=changes, kills=len(moments), old_after=after["old"], new_after=after["new"]
+    )
     assert publisher.publish(NEW, fresh(), kill=changes + 1).status == 0
     assert min(after.values()) > 0
 
@@ -118,7 +137,11 @@ def test_a_kill_of_the_first_export_leaves_nothing_to_serve_or_all_of_it(
 
 @pytest.mark.timeout(0)
 def test_a_server_serves_on_while_exports_are_killed_under_it(
-    trial: Trial, publisher: Publisher, fresh: Callable[[], Path], faults: Path, pipelines: list[Path]
+    trial: Trial,
+    publisher: Publisher,
+    fresh: Callable[[], Path],
+    faults: Path,
+    pipelines: list[Path],
 ) -> None:
     """`boxwise export` as a user starts it, killed; then the next server, on what it left."""
     changes = publisher.publish(NEW, fresh()).changes
@@ -132,7 +155,8 @@ def test_a_server_serves_on_while_exports_are_killed_under_it(
         assert len(old["boxes"]) == 20
         for tried, moment in enumerate(moments):
             trial.progress(tried, len(moments), "kills")
-            with locked(repository):  # what the last one left is cleared, so that a moment is what it was when counted
+            # What the last one left is cleared, so that a moment is what it was when counted.
+            with locked(repository):
                 pass
             killed = subprocess.run(
                 [BOXWISE, "export", pipelines[NEW], "--out", repository],
@@ -155,11 +179,13 @@ def test_a_server_serves_on_while_exports_are_killed_under_it(
         assert "shade_ids" not in _asked_anew(repository)
         assert_same(running.predict("dots", GOOD), old)
     assert min(started.values()) > 0
-    trial.measured(kills=len(moments), started_with_old=started["old"], started_with_new=started["new"])
+    trial.measured(
+        kills=len(moments), started_with_old=started["old"], started_with_new=started["new"]
+    )
 
 
 def _asked_anew(repository: Path) -> Answer:
-    """What a server that starts now says of the good picture."""
+    """What a server that starts now says of the good image."""
     options = ServerOptions.on_free_ports(repository)
     with TritonProcess.start(options):
         return Triton(options.grpc_url, "").predict("dots", GOOD)

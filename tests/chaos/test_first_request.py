@@ -1,9 +1,10 @@
 """A server that says that it is ready is warm: its first request takes as long as its hundredth.
 
-The demo's pair, a server started several times in each layout; the picture is none that it was warmed up with, of
-another size and kind. Measured are the first request and the median of the 81st to the 100th of the same server, the
-SDK's own first call apart. Of both the best of all servers counts: what else runs on a machine makes a request longer
-and never shorter. Nothing that Triton or boxwise counts has counted the warm-up.
+The demo's pair, a server started several times in each layout; the image is none that it was warmed
+up with, of another size and kind. Measured are the first request and the median of the 81st to the
+100th of the same server, the SDK's own first call apart. Of both the best of all servers counts:
+what else runs on a machine makes a request longer and never shorter. Nothing that Triton or boxwise
+counts has counted the warm-up.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def test_the_first_request_is_as_fast_as_the_hundredth(
     trial: Trial, photos_and_repository: tuple[list[Path], Path], layout: Layout
 ) -> None:
     photos, repository = photos_and_repository
-    picture = photos[1].read_bytes()
+    image = photos[1].read_bytes()
     rearrange(repository, "boxwise", ServingConfig(layout))
     runs: list[list[float]] = []
     servers = trial.of(short=4, long=20)
@@ -46,22 +47,28 @@ def test_the_first_request_is_as_fast_as_the_hundredth(
             with urllib.request.urlopen(server.options.metrics_url) as metrics:
                 counted = metrics.read().decode()
             assert "boxwise_images_total{" not in counted
-            assert not any(line.split()[-1] != "0" for line in counted.splitlines() if "nv_inference_count{" in line)
-            runs.append(durations(server.options.grpc_url, picture))
+            assert not any(
+                line.split()[-1] != "0"
+                for line in counted.splitlines()
+                if "nv_inference_count{" in line
+            )
+            runs.append(durations(server.options.grpc_url, image))
         trial.progress(len(runs), servers, "servers")
     first = min(run[0] for run in runs)
     later = min(statistics.median(run[80:]) for run in runs)
-    trial.measured(servers=servers, first_ms=first * 1e3, hundredth_ms=later * 1e3, ratio=first / later)
+    trial.measured(
+        servers=servers, first_ms=first * 1e3, hundredth_ms=later * 1e3, ratio=first / later
+    )
     assert first <= MOST * later
 
 
-def durations(url: str, picture: bytes) -> list[float]:
+def durations(url: str, image: bytes) -> list[float]:
     """Seconds of each of a hundred requests, one after the other."""
     with Client(url, timeout_s=30) as client:
         client.info()
         taken = []
         for _ in range(100):
             start = time.perf_counter()
-            assert len(client.predict(picture))
+            assert len(client.predict(image))
             taken.append(time.perf_counter() - start)
     return taken

@@ -1,16 +1,19 @@
-"""Three times as many requests as a server can answer: it answers nearly as many as ever, and refuses the rest at once.
+"""Three times as many requests as a server can answer: it answers nearly as many as ever, and
+refuses the rest at once.
 
-The demo's pair, real weights on real photos. Blocks of as many requests in flight as keep it busy, whose rate is its
-peak, alternate with blocks of an overload: a Poisson process of three times that rate. One may wait for half a second
-(`max_wait_ms: 500`), so that who is answered is answered within a second. The requests come from a process that goes
-before the server's work where it may, as one on another machine would; and where there are more than two cores, the
-server has two of them, and the requests come from the others.
+The demo's pair, real weights on real photos. Blocks of as many requests in flight as keep it busy,
+whose rate is its peak, alternate with blocks of an overload: a Poisson process of three times that
+rate. One may wait for half a second (`max_wait_ms: 500`), so that who is answered is answered
+within a second. The requests come from a process that goes before the server's work where it may,
+as one on another machine would; and where there are more than two cores, the server has two of
+them, and the requests come from the others.
 
-Both forms assert that nothing fails but by being refused, with UNAVAILABLE and the sentence of the queue; that p99 of
-who was answered is within that second (the short form: two); and that memory has not grown over the overload by more
-than the requests that may wait. The long form, 10 minutes of overload, asserts a goodput of 0.9 of the peak (the
-upper end of the 95 % interval over the pairs), and that p99 of the refusals is at most 10 ms; the short one, of a
-minute on a machine that others use too, 0.8 in the best pair, and 10 ms for the median of the refusals.
+Both forms assert that nothing fails but by being refused, with UNAVAILABLE and the sentence of the
+queue; that p99 of who was answered is within that second (the short form: two); and that memory has
+not grown over the overload by more than the requests that may wait. The long form, 10 minutes of
+overload, asserts a goodput of 0.9 of the peak (the upper end of the 95 % interval over the pairs),
+and that p99 of the refusals is at most 10 ms; the short one, of a minute on a machine that others
+use too, 0.8 in the best pair, and 10 ms for the median of the refusals.
 """
 
 from __future__ import annotations
@@ -29,9 +32,9 @@ from boxwise_export.publish import rearrange
 from boxwise_export.serving_config import LAYOUTS, Layout, ServingConfig
 from boxwise_perf.compare import interleave, ratio
 from boxwise_perf.generator import Generator, Job
+from boxwise_perf.images import requests
 from boxwise_perf.load import Closed, Load, Open, Samples
 from boxwise_perf.memory import held_mib
-from boxwise_perf.pictures import requests
 from boxwise_runtime.cache import cache_folder
 from boxwise_runtime.launcher import ServerOptions, TritonProcess
 from boxwise_runtime.request_queue import MAX_BYTES
@@ -49,19 +52,31 @@ SERVER_CORES = 2
 def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[bytes]]:
     """The demo's repository and photos."""
     folder = tmp_path_factory.mktemp("demo") / "repository"
-    return folder, [path.read_bytes() for path in prepare_demo(cache_folder(), folder, lambda _: None)]
+    return folder, [
+        path.read_bytes() for path in prepare_demo(cache_folder(), folder, lambda _: None)
+    ]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_three_times_as_many_as_it_can_answer(trial: Trial, exported: tuple[Path, list[bytes]], layout: Layout) -> None:
-    pairs, peak_s, overload_s = trial.of(short=3, long=10), trial.of(short=5, long=15), trial.of(short=20, long=60)
+def test_three_times_as_many_as_it_can_answer(
+    trial: Trial, exported: tuple[Path, list[bytes]], layout: Layout
+) -> None:
+    pairs, peak_s, overload_s = (
+        trial.of(short=3, long=10),
+        trial.of(short=5, long=15),
+        trial.of(short=20, long=60),
+    )
     repository, photos = exported
     cores = sorted(os.sched_getaffinity(0))
     with started_on(set(cores[:SERVER_CORES])):
         rearrange(repository, None, ServingConfig(layout, max_wait_ms=MAX_WAIT_MS))
         options = ServerOptions.on_free_ports(repository)
         server = TritonProcess.start(options)
-    with server, started_on(set(cores[SERVER_CORES:] or cores)), Generator(requests(photos)) as generator:
+    with (
+        server,
+        started_on(set(cores[SERVER_CORES:] or cores)),
+        Generator(requests(photos)) as generator,
+    ):
 
         def run(load: Load, seconds: float, seed: int) -> Samples:
             return generator.run(Job(options.grpc_url, "boxwise", load, seconds, seed)).samples
@@ -83,7 +98,9 @@ def test_three_times_as_many_as_it_can_answer(trial: Trial, exported: tuple[Path
     goodputs = [goodput(over, overload_s) for _, over in blocks]
     found = ratio(peaks, goodputs)
     answered_ms = np.concatenate([over.latencies[over.answered] for _, over in blocks]) * 1e3
-    refused_ms = np.concatenate([(over.done - over.sent)[~over.answered] for _, over in blocks]) * 1e3
+    refused_ms = (
+        np.concatenate([(over.done - over.sent)[~over.answered] for _, over in blocks]) * 1e3
+    )
     trial.measured(
         pairs=pairs,
         answered=len(answered_ms),

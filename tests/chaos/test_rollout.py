@@ -1,10 +1,11 @@
 """What changes in a repository goes live under `boxwise serve --reload`, while requests arrive.
 
-Four threads send files and frames, one after the other, from before the first change until after the last. Revision 2
-differs from revision 1 in its limit of boxes, its shapes and its classifier. In turn: revision 2 goes live; a revision
-that cannot answer is refused; `boxwise rollback` goes back to revision 1, and forth again; a second pipeline comes and
-goes. Asserted: no request fails, and each reply is to the last bit that of one revision. A client of the SDK
-has the labels of what answers.
+Four threads send files and frames, one after the other, from before the first change until after
+the last. Revision 2 differs from revision 1 in its limit of boxes, its shapes and its classifier.
+In turn: revision 2 goes live; a revision that cannot answer is refused; `boxwise rollback` goes
+back to revision 1, and forth again; a second pipeline comes and goes. Asserted: no request fails,
+and each reply is to the last bit that of one revision. A client of the SDK has the labels of what
+answers.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ class Load:
         self.errors: Counter[str] = Counter()
         self._stop = threading.Event()
         self._lock = threading.Lock()
-        self._threads = [threading.Thread(target=self._send, args=(url, number % 2)) for number in range(4)]
+        self._threads = [
+            threading.Thread(target=self._send, args=(url, number % 2)) for number in range(4)
+        ]
 
     def _send(self, url: str, raw: bool) -> None:
         server = Triton(url, "")
@@ -66,7 +69,10 @@ class Load:
 def reply(server: Triton, pipeline: str = "boxwise", *, raw: bool = False) -> bytes:
     """All of an answer."""
     said = server.predict_raw(pipeline, FRAME) if raw else server.predict(pipeline, FILE)
-    return b"".join(name.encode() + repr(said[name].shape).encode() + said[name].tobytes() for name in sorted(said))
+    return b"".join(
+        name.encode() + repr(said[name].shape).encode() + said[name].tobytes()
+        for name in sorted(said)
+    )
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -75,7 +81,9 @@ def test_what_changes_goes_live_under_load(trial: Trial, layout: Layout, tmp_pat
     write_mean_classifier(tmp_path / "sources" / "other.onnx", gain=0.5)
     changed = {
         "detector": DOTS | {"max_detections": 3},
-        "classifiers": [SHADE | {"weights": "other.onnx", "top_k": 2, "labels": ["cyan", "teal", "navy"]}],
+        "classifiers": [
+            SHADE | {"weights": "other.onnx", "top_k": 2, "labels": ["cyan", "teal", "navy"]}
+        ],
         "layout": layout,
     }
     with served(repository, "--reload") as command, Client(command.options.grpc_url) as client:
@@ -98,7 +106,9 @@ def test_what_changes_goes_live_under_load(trial: Trial, layout: Layout, tmp_pat
 
             broken = tmp_path / "broken"
             shutil.copytree(repository, broken / "repository")
-            write_repository(broken, "boxwise", **(changed | {"classifiers": [SHADE | {"top_k": 1}]}))
+            write_repository(
+                broken, "boxwise", **(changed | {"classifiers": [SHADE | {"top_k": 1}]})
+            )
             revision = find_manifest(broken / "repository").revision()
             for graph in broken.rglob(f"{max(revision.models.values())}/**/model.onnx"):
                 graph.unlink()
@@ -111,11 +121,19 @@ def test_what_changes_goes_live_under_load(trial: Trial, layout: Layout, tmp_pat
 
             for _ in range(turns):
                 since = refused
-                subprocess.run([BOXWISE, "rollback", str(repository), "--to", "1"], check=True, capture_output=True)
+                subprocess.run(
+                    [BOXWISE, "rollback", str(repository), "--to", "1"],
+                    check=True,
+                    capture_output=True,
+                )
                 since = command.wait_for("boxwise: revision 1 is live", since=since)
                 assert reply(server) == reply(server, raw=True) == first
                 assert labels() == ("red", "green", "blue")
-                subprocess.run([BOXWISE, "rollback", str(repository), "--to", "2"], check=True, capture_output=True)
+                subprocess.run(
+                    [BOXWISE, "rollback", str(repository), "--to", "2"],
+                    check=True,
+                    capture_output=True,
+                )
                 refused = command.wait_for("boxwise: revision 2 is live", since=since)
                 assert reply(server) == reply(server, raw=True) == second
 

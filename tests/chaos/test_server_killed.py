@@ -1,9 +1,11 @@
-"""kill -9 of one of two servers, in turn, while a client sends requests to both; each is run by `boxwise serve`.
+"""kill -9 of one of two servers, in turn, while a client sends requests to both; each is run by
+`boxwise serve`.
 
-No request may fail: the SDK sends those of the dead server to the other. p99 is back once the requests of the 10th to
-the 20th second after a kill have that of the 10 s before it: the long form kills twelve times, and the ratio of both,
-over the kills, is at most 1.1: the lower end of its 95 % interval. A few seconds of one kill on a busy machine say
-little, so the short form asks for 3 times and 200 ms more at most, less than any wait for a server that is gone.
+No request may fail: the SDK sends those of the dead server to the other. p99 is back once the
+requests of the 10th to the 20th second after a kill have that of the 10 s before it: the long form
+kills twelve times, and the ratio of both, over the kills, is at most 1.1: the lower end of its 95 %
+interval. A few seconds of one kill on a busy machine say little, so the short form asks for 3 times
+and 200 ms more at most, less than any wait for a server that is gone.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from boxwise_perf.load import Open
 
 LOAD = Open(100)
 BACK_S = 10.0
-PICTURE = flat(640, 480)
+IMAGE = flat(640, 480)
 
 
 @pytest.mark.parametrize("layout", ["fused"], indirect=True)  # it is the client that is tried
@@ -37,7 +39,7 @@ def test_one_of_two_servers_killed(trial: Trial, repository: Path) -> None:
         served(repository) as one,
         served(repository) as other,
         Client([one.options.grpc_url, other.options.grpc_url]) as client,
-        Background(lambda picture: len(client.predict(picture)), [PICTURE], LOAD) as load,
+        Background(lambda image: len(client.predict(image)), [IMAGE], LOAD) as load,
     ):
         time.sleep(2.0)
         for number in range(kills):
@@ -52,7 +54,10 @@ def test_one_of_two_servers_killed(trial: Trial, repository: Path) -> None:
     sent = samples.sent + load.start
 
     def p99_ms(start: float) -> float:
-        return float(np.percentile(samples.latencies[(sent >= start) & (sent < start + window)], 99)) * 1e3
+        return (
+            float(np.percentile(samples.latencies[(sent >= start) & (sent < start + window)], 99))
+            * 1e3
+        )
 
     before = [p99_ms(moment - window) for moment in moments]
     within = [p99_ms(moment) for moment in moments]

@@ -1,14 +1,17 @@
-"""A thousand connections to the gRPC and the HTTP port that are slow, or half open, beside a healthy client.
+"""A thousand connections to the gRPC and the HTTP port that are slow, or half open, beside a
+healthy client.
 
-A quarter of them says nothing, a quarter half of its first line, a quarter has sent its headers and nothing since, and
-a quarter sends a body of a megabyte a byte a second. Blocks with and without them alternate, in an order that is drawn
-for each pair; the healthy client, in a process of its own, sends the same requests at the same times in both. The
-server is started as a shell starts it, with a limit of 1,024 open files.
+A quarter of them says nothing, a quarter half of its first line, a quarter has sent its headers and
+nothing since, and a quarter sends a body of a megabyte a byte a second. Blocks with and without
+them alternate, in an order that is drawn for each pair; the healthy client, in a process of its
+own, sends the same requests at the same times in both. The server is started as a shell starts it,
+with a limit of 1,024 open files.
 
-Both forms assert that nothing fails, that /v2/health/ready answers within a second beside them, and that the server
-holds all thousand. The long form asserts of 30 pairs of blocks of 10 s that p99 rises by a tenth at most: the lower end
-of the 95 % interval of the ratio, over the pairs, lies at 1.1 or below. A p99 of a few seconds on a busy machine moves
-by itself, so the short form asserts that the best of its three pairs rises to less than twice.
+Both forms assert that nothing fails, that /v2/health/ready answers within a second beside them, and
+that the server holds all thousand. The long form asserts of 30 pairs of blocks of 10 s that p99
+rises by a tenth at most: the lower end of the 95 % interval of the ratio, over the pairs, lies at
+1.1 or below. A p99 of a few seconds on a busy machine moves by itself, so the short form asserts
+that the best of its three pairs rises to less than twice.
 """
 
 from __future__ import annotations
@@ -28,8 +31,8 @@ from contract_support.trials import Trial
 
 from boxwise_perf.compare import interleave, ratio
 from boxwise_perf.generator import Generator, Job
+from boxwise_perf.images import requests
 from boxwise_perf.load import Open, Samples
-from boxwise_perf.pictures import requests
 from boxwise_runtime.launcher import ServerOptions, TritonProcess
 
 CONNECTIONS = 1_000
@@ -37,7 +40,8 @@ LOAD = Open(100)
 USUAL_FILES = 1_024
 
 
-@pytest.mark.parametrize("layout", ["fused"], indirect=True)  # it is the server's front that is tried
+# It is the server's front that is tried.
+@pytest.mark.parametrize("layout", ["fused"], indirect=True)
 def test_a_thousand_slow_connections(trial: Trial, repository: Path) -> None:
     pairs, seconds = trial.of(short=3, long=30), trial.of(short=4, long=10)
     options = ServerOptions.on_free_ports(repository)
@@ -51,7 +55,9 @@ def test_a_thousand_slow_connections(trial: Trial, repository: Path) -> None:
             job = Job(options.grpc_url, "boxwise", LOAD, seconds, seed=pair)
             if not slow:
                 return generator.run(job).samples
-            with SlowConnections((host, options.grpc_port), (host, options.http_port), CONNECTIONS) as connections:
+            with SlowConnections(
+                (host, options.grpc_port), (host, options.http_port), CONNECTIONS
+            ) as connections:
                 samples = generator.run(job).samples
                 slowest_health = max(slowest_health, health_s(options))
                 assert connections.open() == CONNECTIONS
@@ -71,7 +77,9 @@ def test_a_thousand_slow_connections(trial: Trial, repository: Path) -> None:
         p99_ratio=rise.value,
         health_s=slowest_health,
     )
-    assert all(each.answered.all() and set(each.boxes) == {BOXES} for pair in blocks for each in pair)
+    assert all(
+        each.answered.all() and set(each.boxes) == {BOXES} for pair in blocks for each in pair
+    )
     assert slowest_health < 1
     if trial.long:
         trial.assert_at_most(rise, 1.1)
@@ -91,7 +99,9 @@ def health_s(options: ServerOptions) -> float:
 
 @contextmanager
 def files(most: int | None) -> Iterator[None]:
-    """Let this process, and those that it starts, open so many files; None for as many as the system allows."""
+    """Let this process, and those that it starts, open so many files; None for as many as the
+    system allows.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard if most is None else most, hard))
     try:

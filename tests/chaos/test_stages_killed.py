@@ -1,9 +1,10 @@
-"""kill -9 of a stage's process, of every stage in turn, while requests arrive; the server is run by `boxwise serve`.
+"""kill -9 of a stage's process, of every stage in turn, while requests arrive; the server is run by
+`boxwise serve`.
 
-Both forms assert the same: the watchdog names the stage that died, a picture is answered again within 30 s of the
-kill, and no request takes longer than its deadline and a second, which a client on a busy machine needs to be woken.
-The long form kills every stage five times, as often in a row as the command allows: it pauses
-longer before each restart.
+Both forms assert the same: the watchdog names the stage that died, an image is answered again
+within 30 s of the kill, and no request takes longer than its deadline and a second, which a client
+on a busy machine needs to be woken. The long form kills every stage five times, as often in a row
+as the command allows: it pauses longer before each restart.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ DEADLINE_S = 2.0
 WOKEN_S = 1.0
 AGAIN_S = 30.0
 LOAD = Open(40)  # a second; all that arrive within a deadline are fewer than the load has senders
-PICTURE = flat(640, 480)
+IMAGE = flat(640, 480)
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ def test_a_killed_stage_is_noticed_and_served_again(trial: Trial, repository: Pa
     kills: list[Kill] = []
     runs: list[Samples] = []
     turns = stages * trial.of(short=1, long=5)
-    # After five in two minutes the command gives up, as it should, and the pauses between them grow.
+    # After five in two minutes the command gives up, as it should, and the pauses between them
+    # grow.
     lot = trial.of(short=3, long=Supervisor.restarts)
     for first in range(0, len(turns), lot):
         some, samples = kill_in_turn(repository, turns[first : first + lot])
@@ -69,9 +71,14 @@ def test_a_killed_stage_is_noticed_and_served_again(trial: Trial, repository: Pa
 
 
 def kill_in_turn(repository: Path, stages: Sequence[str]) -> tuple[list[Kill], Samples]:
-    """Kill a process of each of these stages, the next when all is well again; every request of that time."""
-    with served(repository) as command, Client(command.options.grpc_url, timeout_s=DEADLINE_S) as client:
-        with Background(lambda picture: len(client.predict(picture)), [PICTURE], LOAD) as load:
+    """Kill a process of each of these stages, the next when all is well again; every request of
+    that time.
+    """
+    with (
+        served(repository) as command,
+        Client(command.options.grpc_url, timeout_s=DEADLINE_S) as client,
+    ):
+        with Background(lambda image: len(client.predict(image)), [IMAGE], LOAD) as load:
             moments = [kill(command, stage) for stage in stages]
         answered = load.samples.sent[load.samples.answered] + load.start
         done = load.samples.done[load.samples.answered] + load.start
@@ -100,10 +107,13 @@ def test_without_restarts_a_killed_stage_ends_the_process(trial: Trial, reposito
         stage = max(stub.model for stub in stubs_of(command.server))
         with (
             Client(command.options.grpc_url, timeout_s=DEADLINE_S) as client,
-            Background(lambda picture: len(client.predict(picture)), [PICTURE], LOAD) as load,
+            Background(lambda image: len(client.predict(image)), [IMAGE], LOAD) as load,
         ):
             time.sleep(1.0)
-            os.kill(next(stub.pid for stub in stubs_of(command.server) if stub.model == stage), signal.SIGKILL)
+            os.kill(
+                next(stub.pid for stub in stubs_of(command.server) if stub.model == stage),
+                signal.SIGKILL,
+            )
             killed = time.perf_counter()
             code = command.process.wait(AGAIN_S)
             ended = time.perf_counter() - killed

@@ -29,8 +29,11 @@ def run(*arguments: str, answer: str = "") -> Result:
 def test_where_and_how_large(folder: Path) -> None:
     assert run().output == f"{folder}: nothing yet\n"
     assert json.loads(run("--json").output) == {
-        "folder": str(folder), "exists": False, "bytes": 0, "freed_bytes": None
-    }  # fmt: skip
+        "folder": str(folder),
+        "exists": False,
+        "bytes": 0,
+        "freed_bytes": None,
+    }
     cache_folder()
     (folder / "weights").write_bytes(b"x" * 4_200_000)
     assert run().output == f"{folder}: 4.2 MB\n"
@@ -49,8 +52,11 @@ def test_clear_asks(full: Path) -> None:
 def test_clear_without_the_question(full: Path) -> None:
     done = run("--clear", "--yes", "--json")
     assert json.loads(done.output) == {
-        "folder": str(full), "exists": False, "bytes": 0, "freed_bytes": json.loads(done.output)["freed_bytes"]
-    }  # fmt: skip
+        "folder": str(full),
+        "exists": False,
+        "bytes": 0,
+        "freed_bytes": json.loads(done.output)["freed_bytes"],
+    }
     assert json.loads(done.output)["freed_bytes"] > 4_200_000
     assert not full.exists()
 

@@ -11,7 +11,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-PHOTOS = {"chelsea.png": "cat", "coffee.png": "cup", "motorcycle_left.png": "motorcycle", "astronaut.png": "person"}
+PHOTOS = {
+    "chelsea.png": "cat",
+    "coffee.png": "cup",
+    "motorcycle_left.png": "motorcycle",
+    "astronaut.png": "person",
+}
 
 
 def start(folder: Path) -> subprocess.Popen[str]:
@@ -37,15 +42,15 @@ def running(folder: Path) -> list[str]:
     return [line for line in lines if str(folder) in line]
 
 
-def test_the_demo_shows_its_pictures_and_leaves_nothing_running(tmp_path: Path) -> None:
+def test_the_demo_shows_its_images_and_leaves_nothing_running(tmp_path: Path) -> None:
     demo = start(tmp_path)
     output, _ = demo.communicate(timeout=240)
     assert demo.returncode == 0, output
     for photo, found in PHOTOS.items():
         assert re.search(rf"{re.escape(photo)}.*{found}", output)
-        with Image.open(tmp_path / "boxwise-demo" / "pictures" / photo) as picture:
-            assert picture.width > 400
-    assert "annotated pictures are in boxwise-demo/pictures/" in output
+        with Image.open(tmp_path / "boxwise-demo" / "images" / photo) as image:
+            assert image.width > 400
+    assert "annotated images are in boxwise-demo/images/" in output
     assert running(tmp_path) == []
 
 

@@ -33,11 +33,22 @@ def test_this_installation_can_serve() -> None:
 
 def test_the_keys_of_json_are_stable() -> None:
     assert list(examine()) == [
-        "can_serve", "boxwise", "python", "extras", "triton", "targets", "onnxruntime", "gpu", "cache", "shared_memory"
-    ]  # fmt: skip
+        "can_serve",
+        "boxwise",
+        "python",
+        "extras",
+        "triton",
+        "targets",
+        "onnxruntime",
+        "gpu",
+        "cache",
+        "shared_memory",
+    ]
 
 
-def test_without_triton_it_says_what_to_install_and_ends_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_triton_it_says_what_to_install_and_ends_with_1(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(sys.modules, "pytriton", None)
     monkeypatch.setenv("COLUMNS", "300")
     done = CliRunner().invoke(app, ["doctor"])
@@ -48,11 +59,16 @@ def test_without_triton_it_says_what_to_install_and_ends_with_1(monkeypatch: pyt
 
 
 @pytest.mark.parametrize("absent", ["onnxruntime", "cv2"])
-def test_without_what_the_stages_import_it_cannot_serve(monkeypatch: pytest.MonkeyPatch, absent: str) -> None:
+def test_without_what_the_stages_import_it_cannot_serve(
+    monkeypatch: pytest.MonkeyPatch, absent: str
+) -> None:
     monkeypatch.setitem(sys.modules, absent, None)
     facts = examine()
     assert facts["can_serve"] is False
-    assert facts["targets"]["embedded"]["problem"] == f'the stages need {absent}: pip install "boxwise[server]"'
+    assert (
+        facts["targets"]["embedded"]["problem"]
+        == f'the stages need {absent}: pip install "boxwise[server]"'
+    )
 
 
 def test_the_table_warns_of_little_shared_memory(monkeypatch: pytest.MonkeyPatch) -> None:

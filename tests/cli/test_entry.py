@@ -46,7 +46,9 @@ def test_every_command_is_in_the_help_and_has_its_own() -> None:
         assert f"boxwise {command} [OPTIONS]" in own.output
 
 
-@pytest.mark.parametrize("arguments", [["no-such-command"], ["serve"], ["serve", "repo", "--no-such-option"]])
+@pytest.mark.parametrize(
+    "arguments", [["no-such-command"], ["serve"], ["serve", "repo", "--no-such-option"]]
+)
 def test_wrong_usage_ends_with_2(arguments: list[str]) -> None:
     done = run(*arguments)
     assert done.returncode == 2
@@ -54,11 +56,15 @@ def test_wrong_usage_ends_with_2(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["cache"], ["--help"], ["perf", "--help"]])
-def test_nothing_heavy_is_imported_for_the_help_or_for_another_command(arguments: list[str]) -> None:
+def test_nothing_heavy_is_imported_for_the_help_or_for_another_command(
+    arguments: list[str],
+) -> None:
     code = (
         f"import sys; from boxwise_cli.app import app; app({arguments}, standalone_mode=False); "
-        "heavy = ('numpy', 'PIL', 'grpc', 'tritonclient', 'google.protobuf', 'onnx', 'onnxruntime', 'cv2', 'torch', "
-        "'yaml', 'matplotlib', 'psutil', 'boxwise'); print([name for name in heavy if name in sys.modules])"
+        "heavy = ('numpy', 'PIL', 'grpc', 'tritonclient', 'google.protobuf', 'onnx', "
+        "'onnxruntime', 'cv2', 'torch', "
+        "'yaml', 'matplotlib', 'psutil', 'boxwise'); print([name for name in heavy if name "
+        "in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
@@ -66,7 +72,9 @@ def test_nothing_heavy_is_imported_for_the_help_or_for_another_command(arguments
 
 def ascii_only(*arguments: object) -> subprocess.CompletedProcess[bytes]:
     environment = os.environ | {"PYTHONIOENCODING": "ascii"}
-    return subprocess.run([BOXWISE, *map(str, arguments)], capture_output=True, check=False, env=environment)
+    return subprocess.run(
+        [BOXWISE, *map(str, arguments)], capture_output=True, check=False, env=environment
+    )
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -80,7 +88,7 @@ def test_what_is_said_and_answered_is_printed_on_an_ascii_terminal(tmp_path: Pat
     """Names of classes, of labels and of files that ASCII lacks, one of them no UTF-8 at all."""
     photo, broken = tmp_path / "straße.png", tmp_path / os.fsdecode(b"caf\xe9.jpg")
     Image.new("RGB", (32, 32)).save(photo)
-    broken.write_text("no picture")
+    broken.write_text("no image")
     with FakeServer(labels=["Tasse", "Käse 🧀"], classifiers={"art": ["Gruyère"]}) as server:
         server.find("Käse 🧀", (1, 2, 3, 4), 0.75, art={"Gruyère": 0.5})
         table = ascii_only("predict", "--url", server.url, photo, broken)
@@ -112,13 +120,15 @@ def test_needs_names_the_extra(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended, needs("export"):
         import nothing_of_that_name  # type: ignore[import-not-found]  # noqa: F401
     assert ended.value.code == 1
-    assert capsys.readouterr().err.endswith('nothing_of_that_name, of an extra that is not installed: pip install "boxwise[export]"\n')  # fmt: skip # noqa: E501
+    assert capsys.readouterr().err.endswith('nothing_of_that_name, of an extra that is not installed: pip install ' '"boxwise[export]"\n')  # fmt: skip # noqa: E501
     with pytest.raises(ModuleNotFoundError), needs("export"):
         import boxwise_export.no_such_module  # type: ignore[import-not-found]  # noqa: F401
 
 
 def test_an_interrupt_ends_with_130(tmp_path: Path) -> None:
-    """Any command that does not handle Ctrl-C itself; here one that hangs while it is being imported."""
+    """Any command that does not handle Ctrl-C itself; here one that hangs while it is being
+    imported.
+    """
     code = (
         "import sys, types, os, signal; module = types.ModuleType('boxwise_cli.doctor')\n"
         "def doctor() -> None:\n    os.kill(os.getpid(), signal.SIGINT)\n"
@@ -126,7 +136,11 @@ def test_an_interrupt_ends_with_130(tmp_path: Path) -> None:
         "sys.argv = ['boxwise', 'doctor']; from boxwise_cli.entry import main; main()"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=dict(os.environ)
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=dict(os.environ),
     )
     assert done.returncode == 130
     assert "Traceback" not in done.stderr

@@ -42,6 +42,8 @@ def test_a_slow_server_is_waited_for(data: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_split_that_is_not_there(data: Path) -> None:
-    done = CliRunner().invoke(app, ["eval", "--url", "127.0.0.1:9", "--data", str(data), "--split", "test"])
+    done = CliRunner().invoke(
+        app, ["eval", "--url", "127.0.0.1:9", "--data", str(data), "--split", "test"]
+    )
     assert (done.exit_code, done.stdout) == (1, "")
     assert "data.yaml: has no split test, only val" in done.stderr

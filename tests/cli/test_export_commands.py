@@ -15,7 +15,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 def boxwise(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [str(Path(sys.executable).with_name("boxwise")), *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False
+    )
 
 
 @pytest.fixture
@@ -36,8 +38,13 @@ def folder(tmp_path: Path) -> Path:
             numpy_helper.from_array(np.full((1, 84, 7), 0.001, np.float32), "rows"),
         ],
     )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "d.onnx")
-    (tmp_path / "pipeline.yaml").write_text("name: street\ndetector: {weights: d.onnx, labels: [car, dog]}\n")
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8),
+        tmp_path / "d.onnx",
+    )
+    (tmp_path / "pipeline.yaml").write_text(
+        "name: street\ndetector: {weights: d.onnx, labels: [car, dog]}\n"
+    )
     return tmp_path
 
 
@@ -47,7 +54,10 @@ def test_init_writes_a_file_once(tmp_path: Path) -> None:
     assert "detector:" in text
     again = boxwise("init", cwd=tmp_path)
     assert again.returncode == 1
-    assert again.stderr == "error: pipeline.yaml is there already; name another file, or replace it with --force\n"
+    assert (
+        again.stderr
+        == "error: pipeline.yaml is there already; name another file, or replace it with --force\n"
+    )
     (tmp_path / "pipeline.yaml").write_text("mine")
     assert boxwise("init", "--force", cwd=tmp_path).returncode == 0
     assert (tmp_path / "pipeline.yaml").read_text() == text
@@ -63,7 +73,10 @@ def test_inspect(folder: Path) -> None:
     (folder / "broken.onnx").write_text("nothing")
     broken = boxwise("inspect", "broken.onnx", cwd=folder)
     assert (broken.returncode, broken.stdout) == (1, "")
-    assert broken.stderr == "error: broken.onnx: not an ONNX model, or one that was cut off (7 bytes)\n"
+    assert (
+        broken.stderr
+        == "error: broken.onnx: not an ONNX model, or one that was cut off (7 bytes)\n"
+    )
 
 
 def test_validate(folder: Path) -> None:
@@ -84,10 +97,14 @@ def test_validate_shows_which_class_goes_to_which_classifier(folder: Path) -> No
         [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, 8, 8])],
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 3])],
     )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), folder / "c.onnx")
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8),
+        folder / "c.onnx",
+    )
     with (folder / "pipeline.yaml").open("a") as file:
         file.write(
-            "classifiers: [{name: breed, weights: c.onnx, labels: [a, b, c], only: [dog], crop: {size: 8}, top_k: 2}]\n"
+            "classifiers: [{name: breed, weights: c.onnx, labels: [a, b, c], only: [dog], "
+            "crop: {size: 8}, top_k: 2}]\n"
         )
     lines = boxwise("validate", "pipeline.yaml", cwd=folder).stdout.splitlines()
     assert any("no classifier" in line and "car" in line for line in lines)
@@ -104,7 +121,9 @@ def test_export(folder: Path) -> None:
 
 def test_another_layout(folder: Path) -> None:
     assert boxwise("export", "pipeline.yaml", "--out", "models", cwd=folder).returncode == 0
-    assert re.match(r"street: ensemble \(\d+ preprocess, ", boxwise("layout", "models", cwd=folder).stdout)
+    assert re.match(
+        r"street: ensemble \(\d+ preprocess, ", boxwise("layout", "models", cwd=folder).stdout
+    )
     before = json.loads(boxwise("layout", "models", "--json", cwd=folder).stdout)
     again = boxwise("layout", "models", "fused", "--json", cwd=folder)
     assert again.stderr.startswith("published revision 2: ")
@@ -113,14 +132,19 @@ def test_another_layout(folder: Path) -> None:
     refused = boxwise("serve", "models", "--target", "tensorrt", cwd=folder)
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr == (
-        "error: the pipeline street is laid out for the CPU alone (fused), and has no models for --target tensorrt: "
+        "error: the pipeline street is laid out for the CPU alone (fused), and has no "
+        "models for --target tensorrt: "
         "`boxwise layout models ensemble --pipeline street`\n"
     )
     back = boxwise("layout", "models", "ensemble", "--pipeline", "street", "--json", cwd=folder)
     assert json.loads(back.stdout) == before
-    assert boxwise("layout", "models", "ensemble", cwd=folder).stdout.startswith("nothing changed: revision 3 stays\n")
+    assert boxwise("layout", "models", "ensemble", cwd=folder).stdout.startswith(
+        "nothing changed: revision 3 stays\n"
+    )
     assert boxwise("layout", "models", "flat", cwd=folder).returncode == 2
-    queued = json.loads(boxwise("layout", "models", "--max-queue", "5", "--json", cwd=folder).stdout)
+    queued = json.loads(
+        boxwise("layout", "models", "--max-queue", "5", "--json", cwd=folder).stdout
+    )
     assert queued == before | {"max_queue": 5} != before
     assert boxwise("layout", "models", "--max-queue", "-1", cwd=folder).returncode == 2
     assert boxwise("layout", "nowhere", "fused", cwd=folder).returncode == 1
@@ -141,9 +165,15 @@ def test_diff_and_rollback(folder: Path) -> None:
     assert "street_preprocess: config.pbtxt" in other.stdout.splitlines()
     assert "+max_megapixels: 10" in other.stdout.splitlines()
     assert "street_detector" not in other.stdout
-    assert json.loads(boxwise("diff", "models@1", "models", "--json", cwd=folder).stdout)["equal"] is False
+    assert (
+        json.loads(boxwise("diff", "models@1", "models", "--json", cwd=folder).stdout)["equal"]
+        is False
+    )
     wrong = boxwise("diff", "models@7", "models@x", cwd=folder)
-    assert (wrong.returncode, wrong.stderr) == (1, "error: street: there is no revision 7; kept are 1, 2\n")
+    assert (wrong.returncode, wrong.stderr) == (
+        1,
+        "error: street: there is no revision 7; kept are 1, 2\n",
+    )
 
     back = boxwise("rollback", "models", "--json", cwd=folder)
     assert json.loads(back.stdout)["current"] == 1

@@ -1,4 +1,6 @@
-"""`boxwise perf` without a server to load: its help, its options, what it refuses, and reports of results."""
+"""`boxwise perf` without a server to load: its help, its options, what it refuses, and reports of
+results.
+"""
 
 import subprocess
 import sys
@@ -37,11 +39,16 @@ def test_every_command_is_in_the_help_and_has_its_own() -> None:
         assert f"boxwise perf {command} [OPTIONS]" in own.output
 
 
-@pytest.mark.parametrize("command", [["run", "models"], ["slo", "--p99", "1s", "models"], ["compare", "a", "b"]])
-def test_without_the_extra_help_works_and_a_command_says_what_to_install(command: list[str]) -> None:
+@pytest.mark.parametrize(
+    "command", [["run", "models"], ["slo", "--p99", "1s", "models"], ["compare", "a", "b"]]
+)
+def test_without_the_extra_help_works_and_a_command_says_what_to_install(
+    command: list[str],
+) -> None:
     code = (
         "import sys; sys.modules['psutil'] = None; from boxwise_cli.app import app\n"
-        f"app(['perf', '--help'], standalone_mode=False); app({['perf', *command]!r}, standalone_mode=False)"
+        f"app(['perf', '--help'], standalone_mode=False); app({['perf', *command]!r}, "
+        "standalone_mode=False)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "Load a pipeline" in done.stdout
@@ -50,7 +57,8 @@ def test_without_the_extra_help_works_and_a_command_says_what_to_install(command
 
 
 @pytest.mark.parametrize(
-    ("written", "seconds"), [("100ms", 0.1), ("0.1s", 0.1), ("2min", 120), ("10", 10), (".5 s", 0.5), ("250us", 2.5e-4)]
+    ("written", "seconds"),
+    [("100ms", 0.1), ("0.1s", 0.1), ("2min", 120), ("10", 10), (".5 s", 0.5), ("250us", 2.5e-4)],
 )
 def test_times(written: str, seconds: float) -> None:
     assert options.duration(written) == pytest.approx(seconds)
@@ -97,8 +105,14 @@ def test_lists_and_sizes() -> None:
         (["slo", "models", "--p99", "100"], "say its unit"),
         (["compare", "nowhere", "localhost:1"], "nowhere: is no folder"),
         (["compare", __file__, "localhost:1"], "a result's file has no server"),
-        (["compare", "x:1", "localhost:1", "--pairs", "5"], "expected 6 --pairs, or --starts, at least"),
-        (["compare", "x:1", "localhost:1", "--starts", "6"], "a running server is not ours to start again"),
+        (
+            ["compare", "x:1", "localhost:1", "--pairs", "5"],
+            "expected 6 --pairs, or --starts, at least",
+        ),
+        (
+            ["compare", "x:1", "localhost:1", "--starts", "6"],
+            "a running server is not ours to start again",
+        ),
         (["report", __file__], "expected --html FILE or --png DIR"),
     ],
 )
@@ -136,9 +150,13 @@ def test_a_result_is_never_changed(tmp_path: Path) -> None:
 
 def test_a_report(tmp_path: Path) -> None:
     write_text(tmp_path / "run.json", text(RUN))
-    write_text(tmp_path / "compare.json", text(replace(EMPTY, target=None, comparisons=(COMPARISON,))))
+    write_text(
+        tmp_path / "compare.json", text(replace(EMPTY, target=None, comparisons=(COMPARISON,)))
+    )
     files = (tmp_path / "run.json", tmp_path / "compare.json")
-    done = run("report", *files, "--html", tmp_path / "deep" / "page.html", "--png", tmp_path / "png")
+    done = run(
+        "report", *files, "--html", tmp_path / "deep" / "page.html", "--png", tmp_path / "png"
+    )
     assert done.returncode == 0, done.stderr
     assert "<!doctype html>" in (tmp_path / "deep" / "page.html").read_text()
     names = {"stages_0.png", "batches_0.png", "requests_0.png", "comparison.png"}
@@ -158,10 +176,15 @@ def test_results_of_different_machines_are_refused(tmp_path: Path) -> None:
 
 def test_results_that_were_measured_apart(tmp_path: Path) -> None:
     for name, rate in (("a", 100.0), ("b", 150.0)):
-        write_text(tmp_path / f"{name}.json", text(replace(EMPTY, trials=(trial(Closed(4), rate),))))
+        write_text(
+            tmp_path / f"{name}.json", text(replace(EMPTY, trials=(trial(Closed(4), rate),)))
+        )
     done = run("compare", tmp_path / "a.json", tmp_path / "b.json", "--out", tmp_path / "c.json")
     assert done.returncode == 0, done.stderr
-    assert "B has +50.0% images/s; measured apart, where differences under 15% mean nothing" in done.stdout
+    assert (
+        "B has +50.0% images/s; measured apart, where differences under 15% mean nothing"
+        in done.stdout
+    )
     assert load(tmp_path / "c.json").comparisons[0].pairs[0][1].images_per_s == 150
 
 

@@ -63,7 +63,9 @@ def assert_nothing_left(repository: Path, ports: list[int]) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_one_line_when_ready_and_a_clean_stop(repository: Path, ports: list[int], number: signal.Signals) -> None:
+def test_one_line_when_ready_and_a_clean_stop(
+    repository: Path, ports: list[int], number: signal.Signals
+) -> None:
     grpc, http, metrics = ports
     with serving(repository, ports) as process:
         assert first_line(process) == (
@@ -80,7 +82,9 @@ def test_one_line_when_ready_and_a_clean_stop(repository: Path, ports: list[int]
 
 def test_a_stop_while_the_models_load(repository: Path, ports: list[int]) -> None:
     model = repository / "street_info" / "1" / "model.py"
-    model.write_text(f"import time\nopen({str(repository.parent / 'loading')!r}, 'w')\ntime.sleep(60)\n{MODEL}")
+    model.write_text(
+        f"import time\nopen({str(repository.parent / 'loading')!r}, 'w')\ntime.sleep(60)\n{MODEL}"
+    )
     with serving(repository, ports) as process:
         deadline = time.monotonic() + 20
         while not (repository.parent / "loading").exists():
@@ -167,16 +171,24 @@ def test_a_model_that_fails_to_load_is_one_sentence(repository: Path, ports: lis
     assert_nothing_left(repository, ports)
 
 
-def test_other_machines_are_answered_only_when_that_was_said(repository: Path, ports: list[int]) -> None:
-    assert "give --public, with --tls-cert and --tls-key" in failed(repository, ports, "--host", "0.0.0.0")
+def test_other_machines_are_answered_only_when_that_was_said(
+    repository: Path, ports: list[int]
+) -> None:
+    assert "give --public, with --tls-cert and --tls-key" in failed(
+        repository, ports, "--host", "0.0.0.0"
+    )
 
 
-def test_verbose_shows_the_log_and_a_public_server_is_warned_of(repository: Path, ports: list[int]) -> None:
+def test_verbose_shows_the_log_and_a_public_server_is_warned_of(
+    repository: Path, ports: list[int]
+) -> None:
     with serving(repository, ports, "--verbose", "--public", "--without-tls") as process:
         assert f"grpc 127.0.0.1:{ports[0]}" in first_line(process)
         socket.create_connection(("127.0.0.2", ports[0]), timeout=5).close()
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=10)
         assert process.returncode == 0
-        assert errors.startswith("warning: the bundled Triton has published security holes, and other machines can")
+        assert errors.startswith(
+            "warning: the bundled Triton has published security holes, and other machines can"
+        )
         assert "successfully loaded 'street_info'" in errors

@@ -8,11 +8,16 @@ from boxwise_cli.serving import one_of, served
 
 
 @pytest.mark.parametrize(("repository", "url"), [(None, None), (Path("models"), "localhost:8001")])
-def test_exactly_one_of_both(repository: Path | None, url: str | None, capsys: pytest.CaptureFixture[str]) -> None:
+def test_exactly_one_of_both(
+    repository: Path | None, url: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as ended:
         one_of(repository, url)
     assert ended.value.code == 2
-    assert capsys.readouterr().err == "error: expected a REPO, or the --url of a server, and not both\n"
+    assert (
+        capsys.readouterr().err
+        == "error: expected a REPO, or the --url of a server, and not both\n"
+    )
 
 
 def test_a_running_server_is_taken_as_it_is() -> None:
@@ -31,7 +36,11 @@ def test_a_running_server_is_taken_as_it_is() -> None:
     ],
 )
 def test_a_repository_that_does_not_say_which(
-    tmp_path: Path, models: tuple[str, ...], code: int, message: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    models: tuple[str, ...],
+    code: int,
+    message: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     for model in models:
         (tmp_path / model).mkdir()

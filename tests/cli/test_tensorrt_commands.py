@@ -1,4 +1,6 @@
-"""`boxwise build-engines` and `check-tensorrt`, as a person runs them on a machine without a GPU."""
+"""`boxwise build-engines` and `check-tensorrt`,
+as a person runs them on a machine without a GPU.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ def repository(tmp_path: Path) -> Path:
     onnx.save(heads.yolov8(), tmp_path / "model.onnx")
     file = tmp_path / "pipeline.yaml"
     labels = [f"kind {i}" for i in range(5)]
-    file.write_text(yaml.safe_dump({"name": "street", "detector": {"weights": "model.onnx", "labels": labels}}))
+    file.write_text(
+        yaml.safe_dump({"name": "street", "detector": {"weights": "model.onnx", "labels": labels}})
+    )
     publish(make_plan(load_pipeline(file), cores=2), tmp_path / "repository", file=file.read_text())
     return tmp_path / "repository"
 
@@ -51,7 +55,9 @@ def test_graphs_are_built_for_a_gpu_that_is_not_here(repository: Path) -> None:
     done = boxwise("check-tensorrt", repository, "--capability", "8.9", "--json")
     assert done.returncode == 0
     document = json.loads(done.stdout)
-    assert document["graphs"] == [{"model": "street_detector", "problem": None, "known": None, "passed": True}]
+    assert document["graphs"] == [
+        {"model": "street_detector", "problem": None, "known": None, "passed": True}
+    ]
     assert not list(repository.rglob("model.plan"))
 
 

@@ -1,4 +1,6 @@
-"""A server that speaks Triton's gRPC protocol with scripted replies: the real one is driven in tests/e2e."""
+"""A server that speaks Triton's gRPC protocol with scripted replies: the real one is driven in
+tests/e2e.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,15 @@ from tritonclient.grpc import service_pb2 as pb
 INFO = {
     "contract": 1,
     "pipeline": "street",
-    "detector": {"labels": ["cat", "cup"], "score_threshold": 0.25, "iou_threshold": 0.5, "max_detections": 100},
-    "classifiers": [{"name": "imagenet", "labels": ["mug", "tabby", "espresso"], "top_k": 2, "only": [1]}],
+    "detector": {
+        "labels": ["cat", "cup"],
+        "score_threshold": 0.25,
+        "iou_threshold": 0.5,
+        "max_detections": 100,
+    },
+    "classifiers": [
+        {"name": "imagenet", "labels": ["mug", "tabby", "espresso"], "top_k": 2, "only": [1]}
+    ],
     "limits": {"max_pixels": 25_000_000},
     "digests": {"detector": "sha256:00"},
 }
@@ -31,7 +40,9 @@ OBJECTS = {
     "imagenet_ids": np.array([[2, 0], [-1, -1]], np.int32),
     "imagenet_scores": np.array([[0.875, 0.125], [0, 0]], np.float32),
 }
-"""Two objects in a picture of 96 x 64: a cup, an espresso says the classifier, and a cat that it is not asked about."""
+"""Two objects in an image of 96 x 64: a cup, an espresso says the classifier, and a cat that it is
+not asked about.
+"""
 
 
 class ScriptedServer:
@@ -73,7 +84,10 @@ class ScriptedServer:
         reply = self.refusal(request) or self._replies.get(request.model_name)
         if reply is None:
             # as Triton 2.51 words it
-            context.abort(grpc.StatusCode.NOT_FOUND, f"Request for unknown model: '{request.model_name}' is not found")
+            context.abort(
+                grpc.StatusCode.NOT_FOUND,
+                f"Request for unknown model: '{request.model_name}' is not found",
+            )
         if isinstance(reply, tuple):
             context.abort(*reply)
         return reply
@@ -90,15 +104,19 @@ def connect(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture
 def server() -> Iterator[ScriptedServer]:
-    """A server of the pipeline "street": it answers INFO, and OBJECTS for every picture."""
-    grpc_server = grpc.server(ThreadPoolExecutor(8), options=[("grpc.max_receive_message_length", -1)])
+    """A server of the pipeline "street": it answers INFO, and OBJECTS for every image."""
+    grpc_server = grpc.server(
+        ThreadPoolExecutor(8), options=[("grpc.max_receive_message_length", -1)]
+    )
     scripted = ScriptedServer(grpc_server.add_insecure_port("127.0.0.1:0"))
     handlers = {
         "ModelInfer": grpc.unary_unary_rpc_method_handler(
             scripted.infer, pb.ModelInferRequest.FromString, pb.ModelInferResponse.SerializeToString
         ),
         "ModelReady": grpc.unary_unary_rpc_method_handler(
-            scripted.model_ready, pb.ModelReadyRequest.FromString, pb.ModelReadyResponse.SerializeToString
+            scripted.model_ready,
+            pb.ModelReadyRequest.FromString,
+            pb.ModelReadyResponse.SerializeToString,
         ),
     }
     service = grpc.method_handlers_generic_handler("inference.GRPCInferenceService", handlers)

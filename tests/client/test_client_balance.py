@@ -83,4 +83,7 @@ def test_a_change_is_logged_once_and_only_among_several(caplog: pytest.LogCaptur
         balancer.failed(A, 0.0, silent=False)
         alone.failed(C, 0.0, silent=False)
     balancer.answered(A)
-    assert [record.getMessage() for record in caplog.records] == ["a:1 is left out: no connection", "a:1 answers again"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "a:1 is left out: no connection",
+        "a:1 answers again",
+    ]

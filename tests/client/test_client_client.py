@@ -1,4 +1,6 @@
-"""Both clients against a server with scripted replies: what they ask, what they keep, and how they fail."""
+"""Both clients against a server with scripted replies: what they ask, what they keep, and how they
+fail.
+"""
 
 from __future__ import annotations
 
@@ -42,13 +44,22 @@ def test_the_first_call_asks_for_the_info_and_keeps_it(connect: Any, server: Any
             assert [each.class_name for each in client.predict(b"jpeg")] == ["cup", "cat"]
         assert client.info() is client.info()
         assert client.info().pipeline == "street"
-    assert [request.model_name for request in server.requests] == ["street_info", "street", "street", "street"]
+    assert [request.model_name for request in server.requests] == [
+        "street_info",
+        "street",
+        "street",
+        "street",
+    ]
 
 
 def test_options_reach_the_server(connect: Any, server: Any) -> None:
     with connect(server.url, pipeline="street") as client:
         client.predict(
-            b"jpeg", score_threshold=0.5, iou_threshold=0.25, max_detections=7, class_filter=np.array([1, 0])
+            b"jpeg",
+            score_threshold=0.5,
+            iou_threshold=0.25,
+            max_detections=7,
+            class_filter=np.array([1, 0]),
         )
     request = server.requests[-1]
     names = [each.name for each in request.inputs]
@@ -78,7 +89,9 @@ def test_an_array_asks_the_raw_ensemble(connect: Any, server: Any) -> None:
     assert server.requests[-1].model_name == "street_raw"
 
 
-def test_a_message_over_grpc_s_own_limit_arrives(connect: Any, server: Any, outputs: dict[str, np.ndarray]) -> None:
+def test_a_message_over_grpc_s_own_limit_arrives(
+    connect: Any, server: Any, outputs: dict[str, np.ndarray]
+) -> None:
     n = 300_000
     many = {name: np.zeros((n, *array.shape[1:]), array.dtype) for name, array in outputs.items()}
     server.answer("street", many | {"image_size": outputs["image_size"]})
@@ -102,7 +115,9 @@ def test_a_message_over_grpc_s_own_limit_arrives(connect: Any, server: Any, outp
         (grpc.StatusCode.DATA_LOSS, ServerError),
     ],
 )
-def test_a_status_has_its_error(connect: Any, server: Any, code: grpc.StatusCode, kind: type[BoxwiseError]) -> None:
+def test_a_status_has_its_error(
+    connect: Any, server: Any, code: grpc.StatusCode, kind: type[BoxwiseError]
+) -> None:
     server.refuse("street", code, "in ensemble 'street', image: empty")
     with connect(server.url, pipeline="street") as client:
         with pytest.raises(kind) as caught:
@@ -118,20 +133,30 @@ def test_a_status_has_its_error(connect: Any, server: Any, code: grpc.StatusCode
 
 
 def test_an_unknown_pipeline_is_named(connect: Any, server: Any) -> None:
-    with connect(server.url, pipeline="avenue") as client, pytest.raises(UnknownPipeline, match="no pipeline 'avenue'"):
+    with (
+        connect(server.url, pipeline="avenue") as client,
+        pytest.raises(UnknownPipeline, match="no pipeline 'avenue'"),
+    ):
         client.predict(b"jpeg")
 
 
-def test_another_contract_is_met_before_pictures(connect: Any, server: Any, info_document: dict[str, Any]) -> None:
+def test_another_contract_is_met_before_images(
+    connect: Any, server: Any, info_document: dict[str, Any]
+) -> None:
     server.describe("street", info_document | {"contract": 2})
-    with connect(server.url, pipeline="street") as client, pytest.raises(ContractMismatch, match="version 2"):
+    with (
+        connect(server.url, pipeline="street") as client,
+        pytest.raises(ContractMismatch, match="version 2"),
+    ):
         client.predict(b"jpeg")
     assert [request.model_name for request in server.requests] == ["street_info"]
 
 
 def test_nobody_there(connect: Any, tmp_path: Path) -> None:
     with connect(NOBODY) as client:
-        with pytest.raises(Unavailable, match=f"the server at {NOBODY} is not available: connection refused"):
+        with pytest.raises(
+            Unavailable, match=f"the server at {NOBODY} is not available: connection refused"
+        ):
             client.predict(b"jpeg")
         assert not client.ready()
 
@@ -148,17 +173,25 @@ def test_a_slow_answer_is_a_deadline_not_a_hang(connect: Any, server: Any) -> No
 
 def test_the_deadline_covers_the_first_call_s_info_too(connect: Any, server: Any) -> None:
     server.delay_s = 0.4
-    with connect(server.url, pipeline="street", timeout_s=0.6) as client, pytest.raises(DeadlineExceeded):
+    with (
+        connect(server.url, pipeline="street", timeout_s=0.6) as client,
+        pytest.raises(DeadlineExceeded),
+    ):
         client.predict(b"jpeg")
 
 
 def test_ready_says_whether_the_pipeline_is_loaded(connect: Any, server: Any) -> None:
-    with connect(server.url, pipeline="street") as client, connect(server.url, pipeline="avenue") as other:
+    with (
+        connect(server.url, pipeline="street") as client,
+        connect(server.url, pipeline="avenue") as other,
+    ):
         assert client.ready()
         assert not other.ready()
 
 
-def test_a_client_opens_nothing_until_used_and_nothing_after_close(connect: Any, server: Any) -> None:
+def test_a_client_opens_nothing_until_used_and_nothing_after_close(
+    connect: Any, server: Any
+) -> None:
     with connect(server.url, pipeline="street") as client:
         assert not getattr(client, "client", client)._pools
         client.predict(b"jpeg")
@@ -169,20 +202,28 @@ def test_a_client_opens_nothing_until_used_and_nothing_after_close(connect: Any,
 
 
 def test_an_http_address_is_refused_with_the_one_expected(connect: Any) -> None:
-    with pytest.raises(InvalidArgument, match="expected HOST:PORT of the gRPC port, such as localhost:8001"):
+    with pytest.raises(
+        InvalidArgument, match="expected HOST:PORT of the gRPC port, such as localhost:8001"
+    ):
         connect("http://localhost:8000")
 
 
 def test_threads_share_a_client(connect: Any, server: Any) -> None:
     with connect(server.url, pipeline="street") as client, ThreadPoolExecutor(8) as pool:
-        pictures = [f"picture {i}".encode() for i in range(64)]
-        results = list(pool.map(client.predict, pictures))
+        images = [f"image {i}".encode() for i in range(64)]
+        results = list(pool.map(client.predict, images))
     assert {len(result) for result in results} == {2}
-    sent = {request.raw_input_contents[0] for request in server.requests if request.model_name == "street"}
-    assert sent == set(pictures)
+    sent = {
+        request.raw_input_contents[0]
+        for request in server.requests
+        if request.model_name == "street"
+    }
+    assert sent == set(images)
 
 
-def test_an_open_file_a_memoryview_and_a_picture_are_sent(connect: Any, server: Any, tmp_path: Path) -> None:
+def test_an_open_file_a_memoryview_and_a_image_are_sent(
+    connect: Any, server: Any, tmp_path: Path
+) -> None:
     path = tmp_path / "grey.png"
     Image.new("L", (96, 64), 128).save(path)
     pixels = np.full((64, 96, 3), 7, np.uint8)
@@ -192,15 +233,23 @@ def test_an_open_file_a_memoryview_and_a_picture_are_sent(connect: Any, server: 
         client.predict(memoryview(path.read_bytes()))
         client.predict(memoryview(pixels))
         client.predict(Image.fromarray(pixels))
-        with path.open("r", encoding="latin-1") as text, pytest.raises(InvalidImage, match="binary mode"):
+        with (
+            path.open("r", encoding="latin-1") as text,
+            pytest.raises(InvalidImage, match="binary mode"),
+        ):
             client.predict(text)
     sent = [request for request in server.requests if request.model_name != "street_info"]
-    assert [request.model_name for request in sent] == ["street", "street", "street_raw", "street_raw"]
+    assert [request.model_name for request in sent] == [
+        "street",
+        "street",
+        "street_raw",
+        "street_raw",
+    ]
     contents = [request.raw_input_contents[0] for request in sent]
     assert contents == [path.read_bytes()] * 2 + [pixels.tobytes()] * 2
 
 
-def test_a_picture_that_no_message_holds_is_refused_here(connect: Any, server: Any) -> None:
+def test_a_image_that_no_message_holds_is_refused_here(connect: Any, server: Any) -> None:
     vast = np.zeros((26_755, 26_755, 3), np.uint8)  # never touched, so never there
     with connect(server.url, pipeline="street", transfer="raw") as client:
         with pytest.raises(InvalidImage, match="more than a message holds"):
@@ -232,7 +281,9 @@ def test_transfer_says_how_pixels_travel(connect: Any, server: Any) -> None:
         ({"metadata": {"grpc-timeout": "1S"}}, "not grpc-"),
     ],
 )
-def test_an_argument_that_can_not_be_used_is_named(connect: Any, options: dict[str, Any], sentence: str) -> None:
+def test_an_argument_that_can_not_be_used_is_named(
+    connect: Any, options: dict[str, Any], sentence: str
+) -> None:
     with pytest.raises(InvalidArgument, match=re.escape(sentence)):
         connect(**options)
 
@@ -240,7 +291,10 @@ def test_an_argument_that_can_not_be_used_is_named(connect: Any, options: dict[s
 def test_secrets_are_in_the_headers_and_nowhere_else(connect: Any, server: Any) -> None:
     secrets = iter(["first", "second", "third", "fourth"])
     with connect(
-        server.url, pipeline="street", token=lambda: next(secrets), metadata={"triton-grpc-protocol-infer-key": "k9"}
+        server.url,
+        pipeline="street",
+        token=lambda: next(secrets),
+        metadata={"triton-grpc-protocol-infer-key": "k9"},
     ) as client:
         client.predict(b"jpeg")
         server.refuse("street", grpc.StatusCode.UNAUTHENTICATED, "who are you")
@@ -248,7 +302,11 @@ def test_secrets_are_in_the_headers_and_nowhere_else(connect: Any, server: Any) 
             client.predict(b"jpeg")
         shown = f"{client!r} {caught.value} {caught.value!r} {vars(caught.value)}"
     assert not [secret for secret in ("first", "second", "third", "k9") if secret in shown]
-    assert [each["authorization"] for each in server.metadata] == ["Bearer first", "Bearer second", "Bearer third"]
+    assert [each["authorization"] for each in server.metadata] == [
+        "Bearer first",
+        "Bearer second",
+        "Bearer third",
+    ]
     assert {each["triton-grpc-protocol-infer-key"] for each in server.metadata} == {"k9"}
 
 
@@ -294,7 +352,9 @@ def test_a_submitted_call_is_waited_for_or_cancelled(connect: Any, server: Any) 
         assert len(client.predict(b"jpeg")) == 2
 
 
-def test_a_cancel_that_comes_too_late_ends_no_other_call(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cancel_that_comes_too_late_ends_no_other_call(
+    server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The answer is there, and its connection not yet handed to the next call."""
     answered = Connection.call
 
@@ -322,19 +382,21 @@ def test_closing_ends_what_is_under_way(connect: Any, server: Any) -> None:
             pending.result(2)
 
 
-def test_a_file_that_the_server_does_not_decode_is_sent_as_pixels(connect: Any, server: Any, tmp_path: Path) -> None:
-    picture = Image.fromarray(np.arange(60, dtype=np.uint8).reshape(4, 5, 3))
-    picture.save(tmp_path / "a.tiff")
+def test_a_file_that_the_server_does_not_decode_is_sent_as_pixels(
+    connect: Any, server: Any, tmp_path: Path
+) -> None:
+    image = Image.fromarray(np.arange(60, dtype=np.uint8).reshape(4, 5, 3))
+    image.save(tmp_path / "a.tiff")
     with connect(server.url, pipeline="street") as client:
         for given in (tmp_path / "a.tiff", (tmp_path / "a.tiff").read_bytes()):
             client.predict(given)
             sent = server.requests[-1]
             assert sent.model_name == "street_raw"
-            assert sent.raw_input_contents[0] == picture.tobytes()
+            assert sent.raw_input_contents[0] == image.tobytes()
             client.predict(given, transfer="encoded")
             sent = server.requests[-1]
             assert sent.model_name == "street"
-            assert Image.open(io.BytesIO(sent.raw_input_contents[0])).tobytes() == picture.tobytes()
+            assert Image.open(io.BytesIO(sent.raw_input_contents[0])).tobytes() == image.tobytes()
 
 
 def test_what_is_decoded_here_is_held_to_the_server_s_limit(connect: Any, server: Any) -> None:
@@ -344,6 +406,8 @@ def test_what_is_decoded_here_is_held_to_the_server_s_limit(connect: Any, server
     with connect(server.url, pipeline="street") as client:
         client.info()
         sent = len(server.requests)
-        with pytest.raises(InvalidImage, match=r"image: 10000 x 2501 is 25\.0 megapixels; at most 25 are accepted"):
+        with pytest.raises(
+            InvalidImage, match=r"image: 10000 x 2501 is 25\.0 megapixels; at most 25 are accepted"
+        ):
             client.predict(file.getvalue())
         assert len(server.requests) == sent

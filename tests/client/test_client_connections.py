@@ -1,4 +1,6 @@
-"""Connections to servers that limit, refuse and end calls, or answer with what is no gRPC response."""
+"""Connections to servers that limit, refuse and end calls,
+or answer with what is no gRPC response.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,7 @@ from contract_support.http2 import (
     reset,
     settings,
 )
-from contract_support.pictures import PICTURE
+from contract_support.images import IMAGE
 
 from boxwise import (
     AsyncClient,
@@ -70,7 +72,7 @@ def burst(client: Any, calls: int) -> list[Any]:
 
     def call(_: int) -> Any:
         try:
-            return client.predict(PICTURE)
+            return client.predict(IMAGE)
         except BoxwiseError as error:
             return error
 
@@ -120,7 +122,9 @@ def test_calls_queue_while_the_server_allows_none(connect: Any) -> None:
         assert max(link.most for link in server.links) == 1
 
 
-def test_a_server_that_never_allows_a_call_is_a_deadline_and_not_asked_for_more_connections(connect: Any) -> None:
+def test_a_server_that_never_allows_a_call_is_a_deadline_and_not_asked_for_more_connections(
+    connect: Any,
+) -> None:
     with (
         ScriptedHttp2(found, lambda link: link.settle(max_streams=0)) as server,
         informed(connect(server.url, timeout_s=0.3)) as client,
@@ -137,7 +141,7 @@ def test_calls_in_a_queue_go_in_their_order() -> None:
         async with informed(AsyncClient(server.url, connections=1)) as client:
 
             async def call(number: int) -> None:
-                await client.predict(PICTURE)
+                await client.predict(IMAGE)
                 order.append(number)
 
             await asyncio.gather(*map(call, range(30)))
@@ -150,7 +154,7 @@ def test_calls_in_a_queue_go_in_their_order() -> None:
 def test_a_queued_call_that_is_cancelled_gives_its_turn_to_the_next() -> None:
     async def main() -> list[Any]:
         async with informed(AsyncClient(server.url, connections=1, timeout_s=5)) as client:
-            calls = [client.submit(PICTURE) for _ in range(12)]
+            calls = [client.submit(IMAGE) for _ in range(12)]
             await asyncio.sleep(0.05)
             for call in calls[1::2]:
                 call.cancel()
@@ -166,7 +170,7 @@ def test_a_refused_call_is_sent_once_more_without_a_budget(connect: Any) -> None
         return reset(asked.stream, REFUSED_STREAM) if asked.number == 0 else found(asked)
 
     with ScriptedHttp2(respond) as server, informed(connect(server.url, retry=None)) as client:
-        assert client.predict(PICTURE).timings.attempts == 2
+        assert client.predict(IMAGE).timings.attempts == 2
         assert session(client)._budget._tokens >= 10.0
     assert server.calls == 2
 
@@ -177,7 +181,7 @@ def test_a_server_that_refuses_every_call_is_not_asked_for_ever(connect: Any) ->
         informed(connect(server.url, retry=Retry(attempts=3, backoff_s=0.0))) as client,
         pytest.raises(Unavailable, match="HTTP/2 error 7"),
     ):
-        client.predict(PICTURE)
+        client.predict(IMAGE)
     assert server.calls == 1 + 3
 
 
@@ -187,7 +191,7 @@ def test_goaway_on_every_second_call_is_not_noticed(connect: Any) -> None:
 
     with ScriptedHttp2(respond) as server, informed(connect(server.url, retry=None)) as client:
         for _ in range(10):
-            client.predict(PICTURE)
+            client.predict(IMAGE)
     assert len(server.links) == 10
 
 
@@ -218,8 +222,8 @@ def test_a_connection_that_ends_is_closed_after_its_last_call(connect: Any) -> N
         return found(asked)
 
     with ScriptedHttp2(respond) as server, informed(connect(server.url)) as client:
-        client.predict(PICTURE)
-        client.predict(PICTURE)
+        client.predict(IMAGE)
+        client.predict(IMAGE)
         closed.wait(5)
         assert len(server.links) == 2
 
@@ -230,12 +234,14 @@ def test_a_server_that_ends_every_connection_at_once_is_unavailable(connect: Any
         informed(connect(server.url, retry=None)) as client,
         pytest.raises(Unavailable),
     ):
-        client.predict(PICTURE)
+        client.predict(IMAGE)
     assert server.calls == 0
     assert len(server.links) == 2
 
 
-def test_a_server_that_allows_no_call_and_hangs_up_is_not_called_again_and_again(connect: Any) -> None:
+def test_a_server_that_allows_no_call_and_hangs_up_is_not_called_again_and_again(
+    connect: Any,
+) -> None:
     def greet(link: Link) -> None:
         link.settle(max_streams=0)
         threading.Timer(0.02, link.close).start()
@@ -253,17 +259,21 @@ def test_a_server_that_allows_no_call_and_hangs_up_is_not_called_again_and_again
         ({"window": 2**31}, "an initial window of 2147483648 bytes"),
     ],
 )
-def test_settings_out_of_range_end_the_connection(connect: Any, values: dict[str, int], said: str) -> None:
+def test_settings_out_of_range_end_the_connection(
+    connect: Any, values: dict[str, int], said: str
+) -> None:
     with (
         ScriptedHttp2(found, lambda link: link.send(settings(**values))) as server,
         informed(connect(server.url, retry=None)) as client,
         pytest.raises(Unavailable, match=said),
     ):
-        client.predict(PICTURE)
+        client.predict(IMAGE)
 
 
 def _status(value: str) -> Callable[[Asked], bytes]:
-    return lambda asked: headers((":status", "200"), ("grpc-status", value), flags=5, stream=asked.stream)
+    return lambda asked: headers(
+        (":status", "200"), ("grpc-status", value), flags=5, stream=asked.stream
+    )
 
 
 def _page(status: str) -> Callable[[Asked], bytes]:
@@ -277,7 +287,10 @@ def _page(status: str) -> Callable[[Asked], bytes]:
 
 def _compressed(asked: Asked) -> bytes:
     begin = headers(
-        (":status", "200"), ("content-type", "application/grpc"), ("grpc-encoding", "gzip"), stream=asked.stream
+        (":status", "200"),
+        ("content-type", "application/grpc"),
+        ("grpc-encoding", "gzip"),
+        stream=asked.stream,
     )
     body = frame(DATA, 0, asked.stream, b"\1" + struct.pack(">I", 3) + b"abc")
     return begin + body + headers(("grpc-status", "0"), flags=5, stream=asked.stream)
@@ -320,10 +333,12 @@ def test_a_header_that_is_not_utf_8_costs_nothing(connect: Any) -> None:
     def respond(asked: Asked) -> bytes:
         latin = b"\x10\x06x-city\x07Z\xfcrich!"
         begin = frame(HEADERS, 4, asked.stream, b"\x88" + latin)
-        return begin + answer(asked.stream, MESSAGE).removeprefix(headers((":status", "200"), stream=asked.stream))
+        return begin + answer(asked.stream, MESSAGE).removeprefix(
+            headers((":status", "200"), stream=asked.stream)
+        )
 
     with ScriptedHttp2(respond) as server, informed(connect(server.url, retry=None)) as client:
-        assert len(client.predict(PICTURE)) == 0
+        assert len(client.predict(IMAGE)) == 0
 
 
 def test_a_hedge_does_not_wait_for_a_server_without_a_word(connect: Any) -> None:
@@ -335,7 +350,7 @@ def test_a_hedge_does_not_wait_for_a_server_without_a_word(connect: Any) -> None
         for _ in range(50):
             session(client)._latencies.add(0.001)
         for _ in range(2):  # each server's turn
-            assert client.predict(PICTURE, timeout_s=5).timings.wait_s < 4
+            assert client.predict(IMAGE, timeout_s=5).timings.wait_s < 4
 
 
 def test_connections_that_ended_while_no_loop_ran_are_not_used() -> None:
@@ -343,7 +358,7 @@ def test_connections_that_ended_while_no_loop_ran_are_not_used() -> None:
         client = informed(AsyncClient(server.url, retry=None))
 
         async def calls(number: int) -> None:
-            await asyncio.gather(*(client.predict(PICTURE) for _ in range(number)))
+            await asyncio.gather(*(client.predict(IMAGE) for _ in range(number)))
 
         runner.run(calls(1))
         for link in server.links:
@@ -355,8 +370,12 @@ def test_connections_that_ended_while_no_loop_ran_are_not_used() -> None:
 
 
 @pytest.mark.parametrize("size", [10, 12_000_000])
-def test_asyncio_prints_nothing_when_connections_end(size: int, caplog: pytest.LogCaptureFixture) -> None:
-    """While much is still to be sent, asyncio reports the end only after it; an abort then printed a traceback."""
+def test_asyncio_prints_nothing_when_connections_end(
+    size: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While much is still to be sent, asyncio reports the end only after it; an abort then printed
+    a traceback.
+    """
     complaints: list[dict[str, Any]] = []
 
     def hang_up(link: Link) -> None:
@@ -365,7 +384,9 @@ def test_asyncio_prints_nothing_when_connections_end(size: int, caplog: pytest.L
         link._socket.shutdown(socket.SHUT_WR)
 
     async def main() -> list[Any]:
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _, context: complaints.append(context)
+        )
         async with informed(AsyncClient(server.url, retry=None, timeout_s=5)) as client:
             calls = [client.predict(bytes(size)) for _ in range(20)]
             return await asyncio.gather(*calls, return_exceptions=True)
@@ -404,7 +425,10 @@ def test_whatever_a_server_does_every_call_ends(connect: Any, seed: int) -> None
         if not calm.is_set():
             threading.Timer(0.05, link.send, [settings(max_streams=rng.choice((1, 3)))]).start()
 
-    with ScriptedHttp2(respond, greet) as server, informed(connect(server.url, timeout_s=20)) as client:
+    with (
+        ScriptedHttp2(respond, greet) as server,
+        informed(connect(server.url, timeout_s=20)) as client,
+    ):
         outcomes = burst(client, 60)
         assert [each for each in outcomes if isinstance(each, DeadlineExceeded)] == []
         calm.set()
@@ -452,8 +476,8 @@ def test_who_waits_for_info_has_a_deadline_and_can_be_cancelled(connect: Any) ->
         while infos(server) == 0:
             time.sleep(0.01)
         with pytest.raises(DeadlineExceeded, match=r"did not answer within 0\.1 s"):
-            client.predict(PICTURE, timeout_s=0.1)
-        waiting = client.submit(PICTURE)
+            client.predict(IMAGE, timeout_s=0.1)
+        waiting = client.submit(IMAGE)
         time.sleep(0.05)
         assert not waiting.done()
         waiting.cancel()

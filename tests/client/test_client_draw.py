@@ -14,7 +14,9 @@ from boxwise._draw import _Area, _place, colour, draw
 GREY = (128, 128, 128)
 
 
-def detection(box: tuple[float, float, float, float], class_id: int = 0, name: str = "cup") -> Detection:
+def detection(
+    box: tuple[float, float, float, float], class_id: int = 0, name: str = "cup"
+) -> Detection:
     return Detection(box, 0.9, class_id, name, {"imagenet": (Label(2, "espresso", 0.8),)})
 
 
@@ -24,16 +26,16 @@ def changed(before: Image.Image, after: Image.Image) -> tuple[int, int, int, int
 
 
 def test_no_detections_change_nothing() -> None:
-    picture = Image.new("RGB", (30, 20), GREY)
-    drawn = draw(picture, [])
-    assert drawn is not picture
-    assert changed(picture, drawn) is None
+    image = Image.new("RGB", (30, 20), GREY)
+    drawn = draw(image, [])
+    assert drawn is not image
+    assert changed(image, drawn) is None
 
 
-def test_the_picture_itself_is_left_alone() -> None:
-    picture = Image.new("RGB", (300, 200), GREY)
-    draw(picture, [detection((10, 10, 100, 100))])
-    assert changed(picture, Image.new("RGB", (300, 200), GREY)) is None
+def test_the_image_itself_is_left_alone() -> None:
+    image = Image.new("RGB", (300, 200), GREY)
+    draw(image, [detection((10, 10, 100, 100))])
+    assert changed(image, Image.new("RGB", (300, 200), GREY)) is None
 
 
 def test_one_pixel_is_one_box() -> None:
@@ -42,7 +44,8 @@ def test_one_pixel_is_one_box() -> None:
 
 
 def test_the_outline_is_the_box_s_outermost_pixels() -> None:
-    drawn = np.asarray(draw(Image.new("RGB", (40, 15), GREY), [detection((5, 3, 20, 12))]))  # too low for a caption
+    # Too low for a caption.
+    drawn = np.asarray(draw(Image.new("RGB", (40, 15), GREY), [detection((5, 3, 20, 12))]))
     touched = (drawn != GREY).any(axis=2)
     expected = np.zeros((15, 40), bool)
     expected[3:12, 5:20] = True
@@ -52,36 +55,45 @@ def test_the_outline_is_the_box_s_outermost_pixels() -> None:
 
 @pytest.mark.parametrize(
     "box",
-    [(-50, -50, 900, 900), (90, 50, 96.5, 64.2), (95.9, 63.9, 96, 64), (-20, -20, -10, -10), (500, 500, 600, 600)],
+    [
+        (-50, -50, 900, 900),
+        (90, 50, 96.5, 64.2),
+        (95.9, 63.9, 96, 64),
+        (-20, -20, -10, -10),
+        (500, 500, 600, 600),
+    ],
 )
 def test_a_box_over_the_edge_is_drawn_up_to_it(box: tuple[float, float, float, float]) -> None:
-    picture = Image.new("RGB", (96, 64), GREY)
-    drawn = draw(picture, [detection(box)])
+    image = Image.new("RGB", (96, 64), GREY)
+    drawn = draw(image, [detection(box)])
     assert drawn.size == (96, 64)
-    assert changed(picture, drawn) is not None
+    assert changed(image, drawn) is not None
 
 
 def test_a_class_has_one_colour_and_its_neighbours_others() -> None:
     assert colour(7) == colour(7)
     assert len({colour(class_id) for class_id in range(-1, 80)}) == 81
-    assert all(sum(abs(a - b) for a, b in zip(colour(i), colour(i + 1), strict=True)) > 100 for i in range(80))
+    assert all(
+        sum(abs(a - b) for a, b in zip(colour(i), colour(i + 1), strict=True)) > 100
+        for i in range(80)
+    )
 
 
 @pytest.mark.parametrize("width", [320, 640, 1920, 6000])
-def test_captions_grow_with_the_picture(width: int) -> None:
-    picture = Image.new("RGB", (width, width * 3 // 4), GREY)
+def test_captions_grow_with_the_image(width: int) -> None:
+    image = Image.new("RGB", (width, width * 3 // 4), GREY)
     box = (0.1 * width, 0.3 * width, 0.9 * width, 0.6 * width)
-    _, top, _, _ = changed(picture, draw(picture, [detection(box)])) or (0, 0, 0, 0)
+    _, top, _, _ = changed(image, draw(image, [detection(box)])) or (0, 0, 0, 0)
     caption = box[1] - top  # two lines, above the box
-    assert 0.04 * picture.height < caption < 0.2 * picture.height
+    assert 0.04 * image.height < caption < 0.2 * image.height
     assert caption >= 24
 
 
 def test_a_caption_that_does_not_fit_says_less() -> None:
-    picture = Image.new("RGB", (110, 60), GREY)
-    long = detection((0, 40, 20, 60), name="a name much longer than this picture is wide")
-    assert changed(picture, draw(picture, [long])) == (0, 40, 20, 60)
-    _, top, _, _ = changed(picture, draw(picture, [detection((0, 40, 20, 60))])) or (0, 0, 0, 0)
+    image = Image.new("RGB", (110, 60), GREY)
+    long = detection((0, 40, 20, 60), name="a name much longer than this image is wide")
+    assert changed(image, draw(image, [long])) == (0, 40, 20, 60)
+    _, top, _, _ = changed(image, draw(image, [detection((0, 40, 20, 60))])) or (0, 0, 0, 0)
     assert 10 < 40 - top < 25  # one line
 
 
@@ -93,7 +105,12 @@ def test_captions_stay_inside_and_apart_where_there_is_room(data: st.DataObject)
     width, height = data.draw(sides), data.draw(sides)
     size = (data.draw(st.integers(width, 200)), data.draw(st.integers(height, 200)))
     left, top = data.draw(st.integers(0, size[0] - 1)), data.draw(st.integers(0, size[1] - 1))
-    box = _Area(left, top, data.draw(st.integers(left + 1, size[0])), data.draw(st.integers(top + 1, size[1])))
+    box = _Area(
+        left,
+        top,
+        data.draw(st.integers(left + 1, size[0])),
+        data.draw(st.integers(top + 1, size[1])),
+    )
     area = _place(width, height, box, size, [])
     assert (area.right - area.left, area.bottom - area.top) == (width, height)
     assert area.left >= 0
@@ -112,8 +129,8 @@ def test_captions_of_the_same_box_do_not_cover_each_other() -> None:
 
 
 def test_the_best_detection_s_caption_lies_on_top() -> None:
-    picture = Image.new("RGB", (100, 100), GREY)
+    image = Image.new("RGB", (100, 100), GREY)
     whole = (0.0, 0.0, 100.0, 100.0)
     crowd = [detection(whole, class_id) for class_id in range(20)]
-    drawn = draw(picture, crowd)
+    drawn = draw(image, crowd)
     assert (drawn.getpixel((3, 3)), drawn.getpixel((50, 99))) == (colour(0), colour(0))

@@ -18,7 +18,12 @@ from boxwise._endpoint import Endpoint, parse, resolve
         ("[::1]:9", Endpoint("::1", 9), "[::1]:9", True),
         ("[fe80::1]", Endpoint("fe80::1", 8001), "[fe80::1]:8001", False),
         ("::1", Endpoint("::1", 8001), "[::1]:8001", True),
-        ("dns:///boxwise-headless:9", Endpoint("boxwise-headless", 9, many=True), "boxwise-headless:9", False),
+        (
+            "dns:///boxwise-headless:9",
+            Endpoint("boxwise-headless", 9, many=True),
+            "boxwise-headless:9",
+            False,
+        ),
         ("unix:/run/triton", Endpoint(path="/run/triton"), "localhost", True),
         ("unix:///run/triton", Endpoint(path="/run/triton"), "localhost", True),
         ("unix:triton.sock", Endpoint(path="triton.sock"), "localhost", True),
@@ -31,10 +36,24 @@ def test_a_target_is_read(target: str, endpoint: Endpoint, authority: str, local
 
 @pytest.mark.parametrize(
     "target",
-    ["", ":", ":9", "host:", "host:x", "host:0", "host:65536", "host:²", "http://host:9", "dns:host:9", "unix:"],
+    [
+        "",
+        ":",
+        ":9",
+        "host:",
+        "host:x",
+        "host:0",
+        "host:65536",
+        "host:²",
+        "http://host:9",
+        "dns:host:9",
+        "unix:",
+    ],
 )
 def test_what_is_no_target_is_refused(target: str) -> None:
-    with pytest.raises(InvalidArgument, match="expected HOST:PORT of the gRPC port, such as localhost:8001"):
+    with pytest.raises(
+        InvalidArgument, match="expected HOST:PORT of the gRPC port, such as localhost:8001"
+    ):
         parse(target)
 
 

@@ -38,7 +38,8 @@ URL, SAID = "host:1", "the server at host:1"
             "NOT_FOUND",  # of a server that is stopping, and another may have it
             "Request for unknown model: 'street' has no available versions",
             Unavailable,
-            f"{SAID} is not available: Request for unknown model: 'street' has no available versions",
+            f"{SAID} is not available: Request for unknown model: 'street' has no available "
+            "versions",
         ),
         (
             "NOT_FOUND",
@@ -53,16 +54,50 @@ URL, SAID = "host:1", "the server at host:1"
             "host:1 does not let this client in: This protocol is restricted, expecting header "
             "'triton-grpc-protocol-k'",
         ),
-        ("UNAVAILABLE", "Exceeds maximum queue size", Overloaded, f"{SAID} is overloaded: Exceeds maximum queue size"),
-        ("UNAVAILABLE", "connection refused", Unavailable, f"{SAID} is not available: connection refused"),
-        ("INTERNAL", "Stub process is not healthy.", StageFailed, "a stage of pipeline 'street' at host:1 died: Stub"),
-        ("DEADLINE_EXCEEDED", "late", DeadlineExceeded, "pipeline 'street' at host:1 did not answer within 0.5 s"),
-        ("INTERNAL", "in ensemble 'street', broken", ServerError, "'street' at host:1 failed with INTERNAL: broken"),
-        ("INTERNAL", None, ServerError, "pipeline 'street' at host:1 failed with INTERNAL: no reason given"),
+        (
+            "UNAVAILABLE",
+            "Exceeds maximum queue size",
+            Overloaded,
+            f"{SAID} is overloaded: Exceeds maximum queue size",
+        ),
+        (
+            "UNAVAILABLE",
+            "connection refused",
+            Unavailable,
+            f"{SAID} is not available: connection refused",
+        ),
+        (
+            "INTERNAL",
+            "Stub process is not healthy.",
+            StageFailed,
+            "a stage of pipeline 'street' at host:1 died: Stub",
+        ),
+        (
+            "DEADLINE_EXCEEDED",
+            "late",
+            DeadlineExceeded,
+            "pipeline 'street' at host:1 did not answer within 0.5 s",
+        ),
+        (
+            "INTERNAL",
+            "in ensemble 'street', broken",
+            ServerError,
+            "'street' at host:1 failed with INTERNAL: broken",
+        ),
+        (
+            "INTERNAL",
+            None,
+            ServerError,
+            "pipeline 'street' at host:1 failed with INTERNAL: no reason given",
+        ),
     ],
 )
-def test_a_status_becomes_its_error(code: str, details: str | None, kind: type[BoxwiseError], sentence: str) -> None:
-    error = _errors.from_status(code, details, pipeline="street", url=URL, timeout_s=0.5, request_id="r-1")
+def test_a_status_becomes_its_error(
+    code: str, details: str | None, kind: type[BoxwiseError], sentence: str
+) -> None:
+    error = _errors.from_status(
+        code, details, pipeline="street", url=URL, timeout_s=0.5, request_id="r-1"
+    )
     assert type(error) is kind
     assert sentence in str(error)
     assert (error.code, error.pipeline, error.request_id) == (code, "street", "r-1")
@@ -77,7 +112,9 @@ def test_what_may_succeed_later_or_elsewhere_is_retryable() -> None:
 def test_the_table_knows_only_statuses_that_grpc_has() -> None:
     assert {code for code, *_ in _errors._CAUSES} - {""} <= {code.name for code in grpc.StatusCode}
     assert set(_grpc.CODES) == {code.name for code in grpc.StatusCode}
-    assert [code.value[0] for name in _grpc.CODES for code in [grpc.StatusCode[name]]] == list(range(17))
+    assert [code.value[0] for name in _grpc.CODES for code in [grpc.StatusCode[name]]] == list(
+        range(17)
+    )
 
 
 def test_the_docstring_draws_the_tree_that_there_is() -> None:

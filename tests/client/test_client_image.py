@@ -1,4 +1,4 @@
-"""What predict accepts as a picture, and what it is sent as."""
+"""What predict accepts as an image, and what it is sent as."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from boxwise._image import to_pil, to_tensor
 ORIENTATION = 0x0112
 
 
-def encoded(picture: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
     file = io.BytesIO()
-    picture.save(file, kind, **options)
+    image.save(file, kind, **options)
     return file.getvalue()
 
 
@@ -29,7 +29,15 @@ def pixels(frame: object) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"abc", bytearray(b"abc"), memoryview(b"abc"), memoryview(b"a.b.c.")[::2], memoryview(b"")]
+    "content",
+    [
+        b"",
+        b"abc",
+        bytearray(b"abc"),
+        memoryview(b"abc"),
+        memoryview(b"a.b.c.")[::2],
+        memoryview(b""),
+    ],
 )
 def test_bytes_are_sent_as_they_are(content: bytes | bytearray | memoryview) -> None:
     name, datatype, shape, payload = to_tensor(content)
@@ -38,13 +46,15 @@ def test_bytes_are_sent_as_they_are(content: bytes | bytearray | memoryview) -> 
 
 
 def test_a_file_is_sent_as_it_is(tmp_path: Path) -> None:
-    path = tmp_path / "not really a picture.jpg"
+    path = tmp_path / "not really an image.jpg"
     path.write_bytes(b"\xff\xd8 whatever")
     assert to_tensor(path) == to_tensor(str(path)) == to_tensor(b"\xff\xd8 whatever")
 
 
 def test_a_file_that_can_not_be_read_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match=r"cannot read .*missing\.jpg: No such file or directory"):
+    with pytest.raises(
+        InvalidInput, match=r"cannot read .*missing\.jpg: No such file or directory"
+    ):
         to_tensor(tmp_path / "missing.jpg")
     with pytest.raises(InvalidInput, match=r"cannot read .*: Is a directory"):
         to_tensor(tmp_path)
@@ -73,7 +83,7 @@ def test_a_grey_array_is_sent_as_rgb() -> None:
         (np.zeros((2, 2, 3), np.float32), r"got float32 \[2, 2, 3\]: scale it to 0..255"),
         (np.zeros((2, 2, 4), np.uint8), r"got uint8 \[2, 2, 4\]: drop the alpha channel"),
         (np.zeros((3, 2, 2), np.uint8), r"got uint8 \[3, 2, 2\]: .* channels last"),
-        (np.zeros((1, 2, 2, 3), np.uint8), r"got uint8 \[1, 2, 2, 3\]: send one picture at a time"),
+        (np.zeros((1, 2, 2, 3), np.uint8), r"got uint8 \[1, 2, 2, 3\]: send one image at a time"),
         (np.zeros(5, np.uint8), r"got uint8 \[5\]"),
     ],
 )
@@ -88,7 +98,7 @@ def test_another_type_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("picture", "rgb"),
+    ("image", "rgb"),
     [
         (Image.new("RGB", (1, 1), (1, 2, 3)), (1, 2, 3)),
         (Image.new("L", (1, 1), 7), (7, 7, 7)),
@@ -102,8 +112,10 @@ def test_another_type_is_named() -> None:
     ],
     ids=lambda value: value.mode if isinstance(value, Image.Image) else "",
 )
-def test_a_pil_image_is_sent_as_a_viewer_shows_it(picture: Image.Image, rgb: tuple[int, int, int]) -> None:
-    assert pixels(picture).tolist() == [[list(rgb)]]
+def test_a_pil_image_is_sent_as_a_viewer_shows_it(
+    image: Image.Image, rgb: tuple[int, int, int]
+) -> None:
+    assert pixels(image).tolist() == [[list(rgb)]]
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -114,7 +126,16 @@ def test_exif_orientation_is_applied_to_what_is_sent_and_drawn_on(orientation: i
     exif[ORIENTATION] = orientation
     content = encoded(upright, exif=exif)
     # where the standard puts the stored top left pixel
-    corner = {1: (0, 0), 2: (-1, 0), 3: (-1, -1), 4: (0, -1), 5: (0, 0), 6: (-1, 0), 7: (-1, -1), 8: (0, -1)}
+    corner = {
+        1: (0, 0),
+        2: (-1, 0),
+        3: (-1, -1),
+        4: (0, -1),
+        5: (0, 0),
+        6: (-1, 0),
+        7: (-1, -1),
+        8: (0, -1),
+    }
     width, height = (2, 3) if orientation > 4 else (3, 2)
     x, y = corner[orientation]
     for shown in (np.asarray(to_pil(to_tensor(content))), pixels(Image.open(io.BytesIO(content)))):
@@ -122,37 +143,49 @@ def test_exif_orientation_is_applied_to_what_is_sent_and_drawn_on(orientation: i
         assert shown[y, x].tolist() == [255, 0, 0]
 
 
-def test_a_frame_becomes_the_same_picture() -> None:
+def test_a_frame_becomes_the_same_image() -> None:
     frame = np.arange(30, dtype=np.uint8).reshape(2, 5, 3)
     np.testing.assert_array_equal(np.asarray(to_pil(to_tensor(frame))), frame)
 
 
-@pytest.mark.parametrize("content", [b"", b"no picture", encoded(Image.new("RGB", (64, 64)), "JPEG")[:300]])
-def test_bytes_that_are_no_picture_can_not_be_drawn_on(content: bytes) -> None:
-    with pytest.raises(InvalidInput, match="not a picture that can be drawn on"):
+@pytest.mark.parametrize(
+    "content", [b"", b"no image", encoded(Image.new("RGB", (64, 64)), "JPEG")[:300]]
+)
+def test_bytes_that_are_no_image_can_not_be_drawn_on(content: bytes) -> None:
+    with pytest.raises(InvalidInput, match="not an image that can be drawn on"):
         to_pil(to_tensor(content))
 
 
-CORNERS = Path(__file__).with_name("corners.heic")  # 64 x 48: red, green over blue, white; by pillow-heif, quality 90
+# 64 x 48: red, green over blue, white; by pillow-heif, quality 90.
+CORNERS = Path(__file__).with_name("corners.heic")
 
 
 def corners() -> Image.Image:
-    picture = Image.new("RGB", (64, 48), "white")
-    picture.paste((255, 0, 0), (0, 0, 32, 24))
-    picture.paste((0, 255, 0), (32, 0, 64, 24))
-    picture.paste((0, 0, 255), (0, 24, 32, 48))
-    return picture
+    image = Image.new("RGB", (64, 48), "white")
+    image.paste((255, 0, 0), (0, 0, 32, 24))
+    image.paste((0, 255, 0), (32, 0, 64, 24))
+    image.paste((0, 0, 255), (0, 24, 32, 48))
+    return image
 
 
 @pytest.mark.parametrize("kind", ["TIFF", "GIF", "JPEG2000", "PPM", "TGA", "ICO", "AVIF", "HEIC"])
 @pytest.mark.parametrize("encode", [False, True])
-def test_what_the_server_does_not_decode_is_decoded_here(tmp_path: Path, kind: str, encode: bool) -> None:
+def test_what_the_server_does_not_decode_is_decoded_here(
+    tmp_path: Path, kind: str, encode: bool
+) -> None:
     sized = {"sizes": [(64, 48)]} if kind == "ICO" else {}
     content = CORNERS.read_bytes() if kind == "HEIC" else encoded(corners(), kind, **sized)
     path = tmp_path / f"corners.{kind.lower()}"
     path.write_bytes(content)
     atol = 6 if kind in ("AVIF", "HEIC") else 0
-    for given in (path, str(path), content, bytearray(content), memoryview(content), io.BytesIO(content)):
+    for given in (
+        path,
+        str(path),
+        content,
+        bytearray(content),
+        memoryview(content),
+        io.BytesIO(content),
+    ):
         tensor = to_tensor(given, encode=encode)
         assert tensor.name == ("image" if encode else "frame")
         if encode:
@@ -170,7 +203,9 @@ def test_of_an_animation_the_first_frame_is_sent() -> None:
 @pytest.mark.parametrize("dtype", [np.uint16, np.float32])
 def test_a_tiff_of_more_bits_is_read_as_a_pil_image_is(dtype: type) -> None:
     values = np.array([[0, 0x8000, 0xFFFF]], dtype)
-    assert pixels(encoded(Image.fromarray(values), "TIFF")).tolist() == [[[0] * 3, [128] * 3, [255] * 3]]
+    assert pixels(encoded(Image.fromarray(values), "TIFF")).tolist() == [
+        [[0] * 3, [128] * 3, [255] * 3]
+    ]
 
 
 def test_jpeg_png_webp_and_bmp_travel_as_they_are() -> None:
@@ -186,7 +221,9 @@ def test_postscript_is_not_given_to_ghostscript() -> None:
 
 def test_heic_without_its_extra_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("boxwise._image._formats", lambda: ("JPEG", "PNG"))
-    with pytest.raises(InvalidInput, match=r'image: HEIC; to decode it, pip install "boxwise\[heic\]"'):
+    with pytest.raises(
+        InvalidInput, match=r'image: HEIC; to decode it, pip install "boxwise\[heic\]"'
+    ):
         to_tensor(CORNERS.read_bytes())
 
 
@@ -212,7 +249,7 @@ GREY = np.array([[0, 100, 255]], np.uint8)
 
 
 @pytest.mark.parametrize(
-    "picture",
+    "image",
     [
         Image.fromarray(GREY.astype(np.int32)),
         Image.fromarray(GREY.astype(np.int32) * 257),
@@ -225,8 +262,8 @@ GREY = np.array([[0, 100, 255]], np.uint8)
     ],
     ids=["I 255", "I 65535", "I;16", "F 255", "F 65535", "F 1", "L to I", "L to F"],
 )
-def test_grey_of_many_bits_is_what_it_is_in_8(picture: Image.Image) -> None:
-    np.testing.assert_array_equal(pixels(picture)[..., 0], GREY)
+def test_grey_of_many_bits_is_what_it_is_in_8(image: Image.Image) -> None:
+    np.testing.assert_array_equal(pixels(image)[..., 0], GREY)
 
 
 @pytest.mark.parametrize("white", ["uint8", "int32", "uint16", "float32"])
@@ -252,7 +289,9 @@ def test_black_is_black(white: str) -> None:
     ],
 )
 def test_grey_that_may_be_read_in_two_ways_is_refused(values: np.ndarray, mode: str) -> None:
-    with pytest.raises(InvalidImage, match=rf"image: mode {mode} with values from .*send uint8") as refused:
+    with pytest.raises(
+        InvalidImage, match=rf"image: mode {mode} with values from .*send uint8"
+    ) as refused:
         to_tensor(Image.fromarray(values))
     assert len(str(refused.value)) < 300
 
@@ -260,7 +299,9 @@ def test_grey_that_may_be_read_in_two_ways_is_refused(values: np.ndarray, mode: 
 @pytest.mark.parametrize("mode", ["L", "I", "F"])
 def test_the_photo_of_the_cases_is_the_same_in_every_mode(shared_cases: Path, mode: str) -> None:
     grey = Image.open(shared_cases / "images" / "photo.jpg").convert("L")
-    np.testing.assert_array_equal(pixels(grey.convert(mode)), np.repeat(np.asarray(grey)[..., None], 3, axis=2))
+    np.testing.assert_array_equal(
+        pixels(grey.convert(mode)), np.repeat(np.asarray(grey)[..., None], 3, axis=2)
+    )
 
 
 @pytest.mark.parametrize(
@@ -269,21 +310,27 @@ def test_the_photo_of_the_cases_is_the_same_in_every_mode(shared_cases: Path, mo
         (base64.b64encode(encoded(corners(), "JPEG")).decode(), "base64 text"),
         (base64.b64encode(encoded(corners(), "PNG")).decode(), "base64 text"),
         (base64.encodebytes(encoded(corners(), "BMP")).decode(), "base64 text"),
-        ("data:image/png;base64," + base64.b64encode(encoded(corners(), "PNG")).decode(), "a data URL"),
+        (
+            "data:image/png;base64," + base64.b64encode(encoded(corners(), "PNG")).decode(),
+            "a data URL",
+        ),
         ("https://example.org/" + "a" * 5000, "a URL"),
     ],
     ids=["JPEG", "PNG", "BMP", "data URL", "URL"],
 )
 def test_a_str_that_is_no_path_is_named_and_not_quoted(text: str, what: str) -> None:
     with pytest.raises(
-        InvalidImage, match=f"a str is the path of a file, and this one of {len(text)} characters is"
+        InvalidImage,
+        match=f"a str is the path of a file, and this one of {len(text)} characters is",
     ) as e:
         to_tensor(text)
     assert what in str(e.value)
     assert len(str(e.value)) < 300
 
 
-@pytest.mark.parametrize("name", ["/" + "folder/" * 400, "a\0b", "x" * 300, "/mnt/data/" + "deep/" * 30 + "image"])
+@pytest.mark.parametrize(
+    "name", ["/" + "folder/" * 400, "a\0b", "x" * 300, "/mnt/data/" + "deep/" * 30 + "image"]
+)
 def test_a_path_that_can_not_be_read_is_quoted_in_part(name: str) -> None:
     with pytest.raises(InvalidImage, match="image: cannot read") as refused:
         to_tensor(name)

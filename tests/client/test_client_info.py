@@ -1,4 +1,6 @@
-"""The info document becomes a frozen PipelineInfo, or an error that says which contract it speaks."""
+"""The info document becomes a frozen PipelineInfo,
+or an error that says which contract it speaks.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ def test_the_document_is_parsed(info_document: dict[str, Any]) -> None:
     assert info == PipelineInfo(
         contract=1,
         pipeline="street",
-        detector=DetectorInfo(("cat", "cup"), score_threshold=0.25, iou_threshold=0.5, max_detections=100),
+        detector=DetectorInfo(
+            ("cat", "cup"), score_threshold=0.25, iou_threshold=0.5, max_detections=100
+        ),
         classifiers=(ClassifierInfo("imagenet", ("mug", "tabby", "espresso"), top_k=2, only=(1,)),),
         limits={"max_pixels": 25_000_000},
         digests={"detector": "sha256:00"},
@@ -41,7 +45,9 @@ def test_class_names(info_document: dict[str, Any], class_id: int, name: str) ->
 
 def test_another_contract_says_which(info_document: dict[str, Any]) -> None:
     # whatever else that version may have changed
-    with pytest.raises(ContractMismatch, match=r"pipeline .street. speaks version 2 .* this client version 1"):
+    with pytest.raises(
+        ContractMismatch, match=r"pipeline .street. speaks version 2 .* this client version 1"
+    ):
         PipelineInfo.from_json(json.dumps({"contract": 2, "pipeline": "street"}))
 
 
@@ -53,7 +59,10 @@ def test_another_contract_says_which(info_document: dict[str, Any]) -> None:
         ("{}", "'contract'"),
         ('{"contract": 1}', "'pipeline'"),
         ('{"contract": 1, "pipeline": "p", "detector": {}, "classifiers": []}', "'labels'"),
-        ('{"contract": 1, "pipeline": "p", "detector": null, "classifiers": [3]}', "AttributeError"),
+        (
+            '{"contract": 1, "pipeline": "p", "detector": null, "classifiers": [3]}',
+            "AttributeError",
+        ),
     ],
 )
 def test_a_broken_document_says_where(document: str, reason: str) -> None:

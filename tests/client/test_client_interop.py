@@ -76,11 +76,15 @@ def result() -> Result:
 def test_the_columns_of_a_dataframe_have_names_to_read(result: Result) -> None:
     first = result.to_pandas().iloc[0]
     assert (first["x1"], first["y2"], first["confidence"]) == (10.5, 60, 0.75)
-    assert (first["drink_label"], first["drink_label_2"], first["drink_score"]) == ("espresso", "mug", 0.875)
+    assert (first["drink_label"], first["drink_label_2"], first["drink_score"]) == (
+        "espresso",
+        "mug",
+        0.875,
+    )
     assert result.to_pandas()["drink_label"].isna().tolist() == [False, True]
 
 
-def test_without_its_size_a_picture_s_boxes_are_refused(result: Result) -> None:
+def test_without_its_size_a_image_s_boxes_are_refused(result: Result) -> None:
     detections, frame = result.to_supervision(), result.to_pandas()
     detections.metadata.clear()
     frame.attrs.clear()
@@ -91,26 +95,33 @@ def test_without_its_size_a_picture_s_boxes_are_refused(result: Result) -> None:
 
 
 def test_a_library_that_is_not_there_is_named() -> None:
-    with pytest.raises(BoxwiseError, match="no_such_library is not installed: pip install no_such_library"):
+    with pytest.raises(
+        BoxwiseError, match="no_such_library is not installed: pip install no_such_library"
+    ):
         _interop._import("no_such_library")
 
 
 def test_crops_are_what_lies_in_the_boxes(result: Result) -> None:
-    picture = np.arange(64 * 96 * 3, dtype=np.uint8).reshape(64, 96, 3)
-    first, second = result.crops(picture)
-    np.testing.assert_array_equal(np.asarray(first), picture[20:60, 10:40])
-    np.testing.assert_array_equal(np.asarray(second), picture[2:4, 1:3])
-    with pytest.raises(InvalidArgument, match="its picture must be given"):
+    image = np.arange(64 * 96 * 3, dtype=np.uint8).reshape(64, 96, 3)
+    first, second = result.crops(image)
+    np.testing.assert_array_equal(np.asarray(first), image[20:60, 10:40])
+    np.testing.assert_array_equal(np.asarray(second), image[2:4, 1:3])
+    with pytest.raises(InvalidArgument, match="its image must be given"):
         result.crops()
-    with pytest.raises(InvalidImage, match="belongs to a picture of 96 x 64"):
-        result.crops(picture[:10])
+    with pytest.raises(InvalidImage, match="belongs to an image of 96 x 64"):
+        result.crops(image[:10])
 
 
-@pytest.mark.parametrize("box", [(0, 0, 0, 0), (96, 64, 96, 64), (95.9, 63.9, 96, 64), (0, 0, 96, 64)])
+@pytest.mark.parametrize(
+    "box", [(0, 0, 0, 0), (96, 64, 96, 64), (95.9, 63.9, 96, 64), (0, 0, 96, 64)]
+)
 def test_a_crop_has_a_pixel_at_least(result: Result, box: tuple[float, ...]) -> None:
     columns = {"boxes": np.array([box], np.float32), "scores": np.ones(1, np.float32)}
     columns |= {"class_ids": np.zeros(1, np.int32), "image_size": np.array([64, 96], np.int32)}
-    columns |= {"drink_ids": np.full((1, 2), -1, np.int32), "drink_scores": np.zeros((1, 2), np.float32)}
+    columns |= {
+        "drink_ids": np.full((1, 2), -1, np.int32),
+        "drink_scores": np.zeros((1, 2), np.float32),
+    }
     (crop,) = Result.from_arrays(columns, INFO).crops(np.zeros((64, 96, 3), np.uint8))
     assert 1 <= crop.width <= 96
     assert 1 <= crop.height <= 64

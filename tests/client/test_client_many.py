@@ -1,4 +1,4 @@
-"""Many pictures: in order or as they complete, a few at a time, and no failure stops the rest."""
+"""Many images: in order or as they complete, a few at a time, and no failure stops the rest."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from contract_support.pictures import PICTURE
+from contract_support.images import IMAGE
 
 from boxwise import AsyncClient, InvalidArgument, InvalidImage, Outcome, Overloaded, Unavailable
 from boxwise.testing import FakeServer
@@ -29,15 +29,19 @@ def test_nothing_in_nothing_out(connect: Any, server: FakeServer) -> None:
     assert server.requests == []
 
 
-def test_outcomes_come_in_order_each_with_its_result_or_error(connect: Any, server: FakeServer) -> None:
-    pictures = [PICTURE, b"no picture", PICTURE, "/no/such/file", PICTURE] * 5
+def test_outcomes_come_in_order_each_with_its_result_or_error(
+    connect: Any, server: FakeServer
+) -> None:
+    images = [IMAGE, b"no image", IMAGE, "/no/such/file", IMAGE] * 5
     progress: list[tuple[int, int]] = []
     with connect(server.url) as client:
         outcomes = list(
-            client.predict_many(pictures, concurrency=3, on_progress=lambda *counts: progress.append(counts))
+            client.predict_many(
+                images, concurrency=3, on_progress=lambda *counts: progress.append(counts)
+            )
         )
     assert [outcome.index for outcome in outcomes] == list(range(25))
-    assert [outcome.image for outcome in outcomes] == pictures
+    assert [outcome.image for outcome in outcomes] == images
     assert [outcome.error is None for outcome in outcomes] == [True, False, True, False, True] * 5
     for outcome in outcomes:
         assert (outcome.result is None) == isinstance(outcome.error, InvalidImage)
@@ -53,34 +57,36 @@ def test_as_completed_they_do_not_wait_for_each_other(connect: Any, server: Fake
         client.info()
         slow = threading.Event()
 
-        def pictures() -> Iterator[bytes]:
+        def images() -> Iterator[bytes]:
             server.delay_s = 1.0
-            yield PICTURE
+            yield IMAGE
             while len(server.requests) < 2:
                 time.sleep(0.01)
             time.sleep(0.1)
             server.delay_s = 0.0
             for _ in range(5):
-                yield PICTURE
+                yield IMAGE
             slow.set()
 
-        indices = [outcome.index for outcome in client.predict_many(pictures(), concurrency=4, ordered=False)]
+        indices = [
+            outcome.index for outcome in client.predict_many(images(), concurrency=4, ordered=False)
+        ]
     assert sorted(indices) == list(range(6))
     assert indices[-1] == 0 or indices.index(0) > 0
     assert slow.is_set()
 
 
-def test_pictures_are_taken_as_they_are_needed(connect: Any, server: FakeServer) -> None:
+def test_images_are_taken_as_they_are_needed(connect: Any, server: FakeServer) -> None:
     taken = 0
 
-    def pictures() -> Iterator[bytes]:
+    def images() -> Iterator[bytes]:
         nonlocal taken
         while True:
             taken += 1
-            yield PICTURE
+            yield IMAGE
 
     with connect(server.url) as client:
-        outcomes = client.predict_many(pictures(), concurrency=3)
+        outcomes = client.predict_many(images(), concurrency=3)
         for handed_out in range(1, 50):
             next(outcomes)
             assert taken <= handed_out + 2 * 3 + 1
@@ -103,14 +109,14 @@ def test_no_more_are_in_flight_than_asked_for(connect: Any, server: FakeServer) 
 
     server._answer = count  # type: ignore[method-assign]
     with connect(server.url) as client:
-        assert len(list(client.predict_many([PICTURE] * 40, concurrency=4))) == 40
+        assert len(list(client.predict_many([IMAGE] * 40, concurrency=4))) == 40
     assert most == 4
 
 
 def test_leaving_early_ends_what_is_under_way(connect: Any, server: FakeServer) -> None:
     with connect(server.url) as client:
         client.info()
-        outcomes = client.predict_many([PICTURE] * 100, concurrency=2)
+        outcomes = client.predict_many([IMAGE] * 100, concurrency=2)
         next(outcomes)
         server.delay_s = 5.0
         started = time.monotonic()
@@ -119,15 +125,17 @@ def test_leaving_early_ends_what_is_under_way(connect: Any, server: FakeServer) 
     assert len(server.requests) <= 1 + 1 + 4
 
 
-def test_an_iterable_that_breaks_raises_after_what_came_before(connect: Any, server: FakeServer) -> None:
-    def pictures() -> Iterator[bytes]:
-        yield PICTURE
-        yield PICTURE
+def test_an_iterable_that_breaks_raises_after_what_came_before(
+    connect: Any, server: FakeServer
+) -> None:
+    def images() -> Iterator[bytes]:
+        yield IMAGE
+        yield IMAGE
         raise RuntimeError("the disk is gone")
 
     seen: list[Outcome] = []
     with connect(server.url) as client, pytest.raises(RuntimeError, match="the disk is gone"):  # noqa: PT012
-        for outcome in client.predict_many(pictures()):
+        for outcome in client.predict_many(images()):
             seen.append(outcome)  # noqa: PERF402
     assert [outcome.index for outcome in seen] == [0, 1]
 
@@ -135,28 +143,32 @@ def test_an_iterable_that_breaks_raises_after_what_came_before(connect: Any, ser
 def test_options_hold_for_all(connect: Any, server: FakeServer) -> None:
     server.find("cat", (0, 0, 1, 1), 0.5)
     with connect(server.url) as client:
-        found = [len(each.unwrap()) for each in client.predict_many([PICTURE] * 3, score_threshold=0.6)]
+        found = [
+            len(each.unwrap()) for each in client.predict_many([IMAGE] * 3, score_threshold=0.6)
+        ]
         assert found == [0, 0, 0]
         server.fail(Overloaded)
-        (outcome,) = client.predict_many([PICTURE])
+        (outcome,) = client.predict_many([IMAGE])
         assert isinstance(outcome.error, Overloaded)
         with pytest.raises(InvalidArgument, match="concurrency: expected 1 or more, got 0"):
             list(client.predict_many([], concurrency=0))
 
 
 def test_a_stream_that_is_unplugged_halfway_loses_nothing(connect: Any, server: FakeServer) -> None:
-    """10,000 pictures: what was finished is delivered, each of the rest carries its error, none is asked for twice."""
-    pictures = 10_000
+    """10,000 images: what was finished is delivered, each of the rest carries its error, none is
+    asked for twice.
+    """
+    images = 10_000
     with connect(server.url) as client:
         outcomes = []
-        for outcome in client.predict_many([PICTURE] * pictures, concurrency=16):
+        for outcome in client.predict_many([IMAGE] * images, concurrency=16):
             outcomes.append(outcome)
             if len(outcomes) == 1000:
                 server.stop()
-    assert [outcome.index for outcome in outcomes] == list(range(pictures))
+    assert [outcome.index for outcome in outcomes] == list(range(images))
     failed = [outcome for outcome in outcomes if outcome.error is not None]
     assert {type(outcome.error) for outcome in failed} == {Unavailable}
-    answered = pictures - len(failed)
+    answered = images - len(failed)
     assert answered >= 1000
     asked = [request.request_id for request in server.requests if request.model == "boxwise"]
     assert len(asked) == len(set(asked))
@@ -169,7 +181,7 @@ from boxwise import Client
 with Client(sys.argv[1], timeout_s=60) as client:
     client.info()
     print("ready", flush=True)
-    for outcome in client.predict_many(iter(lambda: b"picture", None)):
+    for outcome in client.predict_many(iter(lambda: b"image", None)):
         pass
 """
 
@@ -199,13 +211,13 @@ def test_ctrl_c_ends_it_at_once(server: FakeServer) -> None:
 def test_asynchronous_iterables_are_taken_too(server: FakeServer) -> None:
     import asyncio
 
-    async def pictures() -> AsyncIterator[bytes]:
+    async def images() -> AsyncIterator[bytes]:
         for _ in range(5):
             await asyncio.sleep(0)
-            yield PICTURE
+            yield IMAGE
 
     async def main() -> list[int]:
         async with AsyncClient(server.url) as client:
-            return [outcome.index async for outcome in client.predict_many(pictures())]
+            return [outcome.index async for outcome in client.predict_many(images())]
 
     assert asyncio.run(main()) == list(range(5))

@@ -51,7 +51,9 @@ def tensors(draw: st.DrawFn) -> Tensor:
 
 
 @given(st.text(max_size=200), st.lists(tensors(), max_size=5))
-def test_a_request_is_byte_for_byte_what_tritonclient_sends(model: str, inputs: list[Tensor]) -> None:
+def test_a_request_is_byte_for_byte_what_tritonclient_sends(
+    model: str, inputs: list[Tensor]
+) -> None:
     assert b"".join(infer_request(model, inputs)) == as_tritonclient_sends(model, inputs)
 
 
@@ -70,12 +72,16 @@ def test_options_arrive_as_they_were_given(
     class_filter: list[int] | None,
 ) -> None:
     given_options = {
-        "score_threshold": None if score_threshold is None else np.array([score_threshold], np.float32),
+        "score_threshold": None
+        if score_threshold is None
+        else np.array([score_threshold], np.float32),
         "iou_threshold": None if iou_threshold is None else np.array([iou_threshold], np.float32),
         "max_detections": None if max_detections is None else np.array([max_detections], np.int32),
         "class_filter": None if class_filter is None else np.array(class_filter, np.int32),
     }
-    expected = {"image": np.frombuffer(content, np.uint8)} | {k: v for k, v in given_options.items() if v is not None}
+    expected = {"image": np.frombuffer(content, np.uint8)} | {
+        k: v for k, v in given_options.items() if v is not None
+    }
 
     pieces = predict_request(
         "street",
@@ -97,7 +103,8 @@ def test_options_arrive_as_they_were_given(
 
 
 @pytest.mark.parametrize(
-    ("number", "encoded"), [(0, "00"), (1, "01"), (127, "7f"), (128, "8001"), (300, "ac02"), (2**31 - 1, "ffffffff07")]
+    ("number", "encoded"),
+    [(0, "00"), (1, "01"), (127, "7f"), (128, "8001"), (300, "ac02"), (2**31 - 1, "ffffffff07")],
 )
 def test_varint(number: int, encoded: str) -> None:
     assert varint(number).hex() == encoded
@@ -121,13 +128,24 @@ def test_an_array_goes_to_the_raw_ensemble_with_its_shape() -> None:
     ("options", "sentence"),
     [
         ({"max_detections": 2.5}, "max_detections: expected whole numbers that fit INT32, got 2.5"),
-        ({"max_detections": 2**31}, "max_detections: expected whole numbers that fit INT32, got 2147483648"),
-        ({"score_threshold": "high"}, "score_threshold: expected numbers that fit FP32, got 'high'"),
+        (
+            {"max_detections": 2**31},
+            "max_detections: expected whole numbers that fit INT32, got 2147483648",
+        ),
+        (
+            {"score_threshold": "high"},
+            "score_threshold: expected numbers that fit FP32, got 'high'",
+        ),
         ({"iou_threshold": 1e40}, "iou_threshold: expected numbers that fit FP32, got 1e+40"),
-        ({"class_filter": ["cat"]}, "class_filter: expected whole numbers that fit INT32, got ['cat']"),
+        (
+            {"class_filter": ["cat"]},
+            "class_filter: expected whole numbers that fit INT32, got ['cat']",
+        ),
     ],
 )
-def test_an_argument_that_no_tensor_can_hold_is_named(options: dict[str, object], sentence: str) -> None:
+def test_an_argument_that_no_tensor_can_hold_is_named(
+    options: dict[str, object], sentence: str
+) -> None:
     with pytest.raises(InvalidArgument) as caught:
         predict_request("street", to_tensor(b""), options)  # type: ignore[arg-type]
     assert str(caught.value) == sentence

@@ -26,7 +26,9 @@ def reply(*outputs: tuple[str, str, list[int], bytes]) -> pb.ModelInferResponse:
 def test_arrays_have_the_shape_and_values_of_the_reply(shape: list[int]) -> None:
     boxes = np.arange(math.prod(shape), dtype=np.float32).reshape(shape)
     ids = boxes.astype(np.int32)
-    found = arrays(reply(("boxes", "FP32", shape, boxes.tobytes()), ("ids", "INT32", shape, ids.tobytes())))
+    found = arrays(
+        reply(("boxes", "FP32", shape, boxes.tobytes()), ("ids", "INT32", shape, ids.tobytes()))
+    )
     assert list(found) == ["boxes", "ids"]
     assert (found["boxes"].dtype, found["ids"].dtype) == (np.float32, np.int32)
     np.testing.assert_array_equal(found["boxes"], boxes)
@@ -57,7 +59,9 @@ def test_a_reply_without_outputs_has_no_arrays() -> None:
         (("boxes", "FP64", [1], bytes(8)), "boxes: expected one of FP32, INT32, got FP64"),
     ],
 )
-def test_an_output_out_of_order_is_named(output: tuple[str, str, list[int], bytes], sentence: str) -> None:
+def test_an_output_out_of_order_is_named(
+    output: tuple[str, str, list[int], bytes], sentence: str
+) -> None:
     with pytest.raises(ContractMismatch, match=sentence):
         arrays(reply(output))
 
@@ -84,6 +88,8 @@ def test_text_is_read_without_its_length_prefix(written: str) -> None:
         (("info", "BYTES", [1], b"\1\0\0\0\xff"), "info: expected text in UTF-8"),
     ],
 )
-def test_text_out_of_order_is_named(output: tuple[str, str, list[int], bytes], sentence: str) -> None:
+def test_text_out_of_order_is_named(
+    output: tuple[str, str, list[int], bytes], sentence: str
+) -> None:
     with pytest.raises(ContractMismatch, match=sentence):
         text(reply(output), "info")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from boxwise import ContractMismatch, InvalidInput, Label, PipelineInfo, Result
 from boxwise._image import to_tensor
 
-PICTURE = to_tensor(np.zeros((64, 96, 3), np.uint8))
+IMAGE = to_tensor(np.zeros((64, 96, 3), np.uint8))
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def info(info_document: dict[str, Any]) -> PipelineInfo:
 
 @pytest.fixture
 def result(outputs: dict[str, np.ndarray], info: PipelineInfo) -> Result:
-    return Result.from_arrays(outputs, info, PICTURE)
+    return Result.from_arrays(outputs, info, IMAGE)
 
 
 def first(outputs: dict[str, np.ndarray], n: int) -> dict[str, np.ndarray]:
@@ -33,7 +33,7 @@ def first(outputs: dict[str, np.ndarray], n: int) -> dict[str, np.ndarray]:
 
 
 def test_nothing_is_a_result(outputs: dict[str, np.ndarray], info: PipelineInfo) -> None:
-    result = Result.from_arrays(first(outputs, 0), info, PICTURE)
+    result = Result.from_arrays(first(outputs, 0), info, IMAGE)
     assert (len(result), list(result), bool(result)) == (0, [], False)
     assert (result.xyxy.shape, result.label_ids["imagenet"].shape) == ((0, 4), (0, 2))
     assert result.to_dict() == {"image_size": [64, 96], "detections": []}
@@ -42,8 +42,10 @@ def test_nothing_is_a_result(outputs: dict[str, np.ndarray], info: PipelineInfo)
 
 
 @pytest.mark.parametrize("n", [0, 1, 2])
-def test_rows_agree_with_columns(outputs: dict[str, np.ndarray], info: PipelineInfo, n: int) -> None:
-    result = Result.from_arrays(first(outputs, n), info, PICTURE)
+def test_rows_agree_with_columns(
+    outputs: dict[str, np.ndarray], info: PipelineInfo, n: int
+) -> None:
+    result = Result.from_arrays(first(outputs, n), info, IMAGE)
     assert len(result) == len(result.detections) == n
     assert [detection.xyxy for detection in result] == [tuple(box) for box in result.xyxy.tolist()]
     assert [detection.confidence for detection in result] == result.confidence.tolist()
@@ -63,9 +65,13 @@ def test_labels_that_were_not_asked_for_are_left_out(result: Result) -> None:
     assert result[1].best_label is None
 
 
-def test_a_classifier_may_have_less_to_say_than_top_k(outputs: dict[str, np.ndarray], info: PipelineInfo) -> None:
+def test_a_classifier_may_have_less_to_say_than_top_k(
+    outputs: dict[str, np.ndarray], info: PipelineInfo
+) -> None:
     outputs["imagenet_ids"][0] = [0, -1]
-    assert Result.from_arrays(outputs, info, PICTURE)[0].labels == {"imagenet": (Label(0, "mug", 0.875),)}
+    assert Result.from_arrays(outputs, info, IMAGE)[0].labels == {
+        "imagenet": (Label(0, "mug", 0.875),)
+    }
 
 
 def test_the_dictionary_is_the_documented_json(result: Result) -> None:
@@ -105,16 +111,19 @@ def test_scores_survive_json_exactly(scores: list[float]) -> None:
         "image_size": np.array([64, 96], np.int32),
     }
     info = PipelineInfo(1, "street", None, (), {}, {})
-    document = json.loads(json.dumps(Result.from_arrays(columns, info, PICTURE).to_dict()))
-    assert np.float32([each["confidence"] for each in document["detections"]]).tobytes() == columns["scores"].tobytes()
+    document = json.loads(json.dumps(Result.from_arrays(columns, info, IMAGE).to_dict()))
+    assert (
+        np.float32([each["confidence"] for each in document["detections"]]).tobytes()
+        == columns["scores"].tobytes()
+    )
 
 
-def test_without_a_detector_the_one_row_is_the_picture(
+def test_without_a_detector_the_one_row_is_the_image(
     info_document: dict[str, Any], outputs: dict[str, np.ndarray]
 ) -> None:
     info = PipelineInfo.from_json(json.dumps(info_document | {"detector": None}))
     columns = first(outputs, 1) | {"class_ids": np.array([-1], np.int32)}
-    (detection,) = Result.from_arrays(columns, info, PICTURE)
+    (detection,) = Result.from_arrays(columns, info, IMAGE)
     assert (detection.class_id, detection.class_name) == (-1, "image")
     assert detection.labels["imagenet"][0].name == "espresso"
 
@@ -131,23 +140,40 @@ def test_a_result_is_frozen(result: Result) -> None:
     [
         ({"boxes": None}, "no output 'boxes', only scores, class_ids"),
         ({"imagenet_scores": None}, "no output 'imagenet_scores'"),
-        ({"boxes": np.zeros((2, 5), np.float32)}, r"boxes: expected shape \['any', 4\], got \[2, 5\]"),
+        (
+            {"boxes": np.zeros((2, 5), np.float32)},
+            r"boxes: expected shape \['any', 4\], got \[2, 5\]",
+        ),
         ({"scores": np.zeros(3, np.float32)}, r"scores: expected shape \[2\], got \[3\]"),
-        ({"class_ids": np.zeros((2, 1), np.int32)}, r"class_ids: expected shape \[2\], got \[2, 1\]"),
-        ({"imagenet_ids": np.zeros((1, 2), np.int32)}, r"imagenet_ids: expected shape \[2, 'any'\], got \[1, 2\]"),
-        ({"imagenet_scores": np.zeros((2, 1), np.float32)}, r"imagenet_scores: expected shape \[2, 2\]"),
+        (
+            {"class_ids": np.zeros((2, 1), np.int32)},
+            r"class_ids: expected shape \[2\], got \[2, 1\]",
+        ),
+        (
+            {"imagenet_ids": np.zeros((1, 2), np.int32)},
+            r"imagenet_ids: expected shape \[2, 'any'\], got \[1, 2\]",
+        ),
+        (
+            {"imagenet_scores": np.zeros((2, 1), np.float32)},
+            r"imagenet_scores: expected shape \[2, 2\]",
+        ),
         ({"image_size": np.zeros(3, np.int32)}, r"image_size: expected shape \[2\], got \[3\]"),
     ],
 )
 def test_outputs_out_of_order_are_named(
-    outputs: dict[str, np.ndarray], info: PipelineInfo, change: dict[str, np.ndarray | None], sentence: str
+    outputs: dict[str, np.ndarray],
+    info: PipelineInfo,
+    change: dict[str, np.ndarray | None],
+    sentence: str,
 ) -> None:
     changed = {name: array for name, array in (outputs | change).items() if array is not None}
     with pytest.raises(ContractMismatch, match=sentence):
-        Result.from_arrays(changed, info, PICTURE)
+        Result.from_arrays(changed, info, IMAGE)
 
 
-def test_draws_on_another_picture_only_of_the_same_size(result: Result) -> None:
+def test_draws_on_another_image_only_of_the_same_size(result: Result) -> None:
     assert result.draw(np.full((64, 96), 255, np.uint8)).getpixel((80, 10)) == (255, 255, 255)
-    with pytest.raises(InvalidInput, match="belongs to a picture of 96 x 64 pixels, got one of 64 x 96"):
+    with pytest.raises(
+        InvalidInput, match="belongs to an image of 96 x 64 pixels, got one of 64 x 96"
+    ):
         result.draw(np.zeros((96, 64, 3), np.uint8))

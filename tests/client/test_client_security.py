@@ -24,7 +24,11 @@ class Certificates:
         self.server = authority.issue_cert("localhost", "boxwise.test")
         client = authority.issue_cert("client@boxwise.test")
         self.authority = authority
-        self.ca, self.certificate, self.key = folder / "ca.pem", folder / "client.pem", folder / "client.key"
+        self.ca, self.certificate, self.key = (
+            folder / "ca.pem",
+            folder / "client.pem",
+            folder / "client.key",
+        )
         authority.cert_pem.write_to_path(self.ca)
         client.cert_chain_pems[0].write_to_path(self.certificate)
         client.private_key_pem.write_to_path(self.key)
@@ -36,10 +40,17 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 
 @pytest.fixture(params=[False, True], ids=["tls", "mutual"])
-def secured(request: pytest.FixtureRequest, certificates: Certificates) -> Iterator[tuple[str, bool]]:
+def secured(
+    request: pytest.FixtureRequest, certificates: Certificates
+) -> Iterator[tuple[str, bool]]:
     """A server that is live, and whether it asks for a certificate."""
     credentials = grpc.ssl_server_credentials(
-        [(certificates.server.private_key_pem.bytes(), certificates.server.cert_chain_pems[0].bytes())],
+        [
+            (
+                certificates.server.private_key_pem.bytes(),
+                certificates.server.cert_chain_pems[0].bytes(),
+            )
+        ],
         root_certificates=certificates.authority.cert_pem.bytes(),
         require_client_auth=request.param,
     )
@@ -49,7 +60,9 @@ def secured(request: pytest.FixtureRequest, certificates: Certificates) -> Itera
         pb.ServerLiveRequest.FromString,
         pb.ServerLiveResponse.SerializeToString,
     )
-    handlers = grpc.method_handlers_generic_handler("inference.GRPCInferenceService", {"ServerLive": live})
+    handlers = grpc.method_handlers_generic_handler(
+        "inference.GRPCInferenceService", {"ServerLive": live}
+    )
     server.add_generic_rpc_handlers((handlers,))
     port = server.add_secure_port("127.0.0.1:0", credentials)
     server.start()
@@ -57,7 +70,9 @@ def secured(request: pytest.FixtureRequest, certificates: Certificates) -> Itera
     server.stop(grace=None).wait()
 
 
-def test_a_server_is_trusted_by_its_authority(connect: Any, secured: tuple[str, bool], certificates: Any) -> None:
+def test_a_server_is_trusted_by_its_authority(
+    connect: Any, secured: tuple[str, bool], certificates: Any
+) -> None:
     url, mutual = secured
     tls = TLS(ca=certificates.ca, certificate=certificates.certificate, key=certificates.key)
     with connect(url, tls=tls, token="a secret") as client:
@@ -67,14 +82,21 @@ def test_a_server_is_trusted_by_its_authority(connect: Any, secured: tuple[str, 
 
 
 def test_a_stranger_s_certificate_is_refused(connect: Any, secured: tuple[str, bool]) -> None:
-    with connect(secured[0], tls=True, retry=None) as client, pytest.raises(Unavailable, match="is not trusted"):
+    with (
+        connect(secured[0], tls=True, retry=None) as client,
+        pytest.raises(Unavailable, match="is not trusted"),
+    ):
         client.info()
 
 
 def test_a_certificate_of_another_name_is_refused(
     connect: Any, secured: tuple[str, bool], certificates: Certificates
 ) -> None:
-    files = {"ca": certificates.ca, "certificate": certificates.certificate, "key": certificates.key}
+    files = {
+        "ca": certificates.ca,
+        "certificate": certificates.certificate,
+        "key": certificates.key,
+    }
     with connect(secured[0], tls=TLS(**files, server_name="boxwise.test")) as client:
         assert client.live()
     with (
@@ -85,7 +107,10 @@ def test_a_certificate_of_another_name_is_refused(
 
 
 def test_a_server_without_tls_is_said_so(connect: Any, server: Any) -> None:
-    with connect(server.url, tls=True, retry=None) as client, pytest.raises(Unavailable, match="TLS failed"):
+    with (
+        connect(server.url, tls=True, retry=None) as client,
+        pytest.raises(Unavailable, match="TLS failed"),
+    ):
         client.info()
 
 
@@ -101,9 +126,13 @@ def test_a_file_that_can_not_be_used_is_named(connect: Any, tmp_path: Path, whic
         connect("localhost:1", tls=TLS(key=broken))
 
 
-def test_nothing_secret_is_logged(connect: Any, server: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_nothing_secret_is_logged(
+    connect: Any, server: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG)
-    with connect(server.url, pipeline="street", token="a secret", metadata={"x-key": "another"}) as client:
+    with connect(
+        server.url, pipeline="street", token="a secret", metadata={"x-key": "another"}
+    ) as client:
         client.predict(b"jpeg")
     written = " ".join(f"{record.getMessage()} {vars(record)}" for record in caplog.records)
     assert "street" in written

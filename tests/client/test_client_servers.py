@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from contract_support.either import CLIENTS
-from contract_support.pictures import PICTURE
+from contract_support.images import IMAGE
 
 from boxwise import (
     AccessDenied,
@@ -36,15 +36,15 @@ def two() -> Iterator[list[FakeServer]]:
         yield [stack.enter_context(FakeServer()) for _ in range(2)]
 
 
-def pictures(server: FakeServer) -> int:
+def images(server: FakeServer) -> int:
     return sum(request.model == "boxwise" for request in server.requests)
 
 
 def test_requests_go_to_all_servers_in_turn(connect: Any, two: list[FakeServer]) -> None:
     with connect([server.url for server in two]) as client:
         for _ in range(20):
-            client.predict(PICTURE)
-    assert [pictures(server) for server in two] == [10, 10]
+            client.predict(IMAGE)
+    assert [images(server) for server in two] == [10, 10]
 
 
 def test_a_name_with_several_addresses_is_balanced(
@@ -56,23 +56,28 @@ def test_a_name_with_several_addresses_is_balanced(
     monkeypatch.setattr("boxwise._async_client.resolve", lambda name: found)
     with connect("dns:///boxwise-headless:8001") as client:
         for _ in range(20):
-            client.predict(PICTURE)
-    assert [pictures(server) for server in two] == [10, 10]
+            client.predict(IMAGE)
+    assert [images(server) for server in two] == [10, 10]
 
 
 def test_a_name_that_is_not_known_is_unavailable(connect: Any) -> None:
-    with connect("dns:///no-such-host.invalid:8001") as client, pytest.raises(Unavailable, match="no-such-host"):
-        client.predict(PICTURE)
+    with (
+        connect("dns:///no-such-host.invalid:8001") as client,
+        pytest.raises(Unavailable, match="no-such-host"),
+    ):
+        client.predict(IMAGE)
 
 
-def test_with_two_servers_the_death_of_one_is_not_noticed(connect: Any, two: list[FakeServer]) -> None:
+def test_with_two_servers_the_death_of_one_is_not_noticed(
+    connect: Any, two: list[FakeServer]
+) -> None:
     with connect([server.url for server in two]) as client, ThreadPoolExecutor(8) as pool:
         ended = threading.Event()
 
         def load() -> int:
             asked = 0
             while not ended.is_set():
-                client.predict(PICTURE)
+                client.predict(IMAGE)
                 asked += 1
             return asked
 
@@ -83,7 +88,7 @@ def test_with_two_servers_the_death_of_one_is_not_noticed(connect: Any, two: lis
         two[0].start()
         two[0].clear()
         time.sleep(1.0)
-        back = pictures(two[0])
+        back = images(two[0])
         ended.set()
         assert sum(each.result() for each in loads) > 100
     assert back > 10  # within a second it has its turn again
@@ -93,18 +98,20 @@ def test_with_one_server_its_death_is_said_at_once_and_its_return_noticed(connec
     server = FakeServer()
     server.start()
     with connect(server.url) as client:
-        client.predict(PICTURE)
+        client.predict(IMAGE)
         server.stop()
         started = time.monotonic()
-        with pytest.raises(Unavailable, match=f"the server at {server.url} is not available") as caught:
-            client.predict(PICTURE)
+        with pytest.raises(
+            Unavailable, match=f"the server at {server.url} is not available"
+        ) as caught:
+            client.predict(IMAGE)
         assert time.monotonic() - started < 1.0
         assert (caught.value.code, caught.value.retryable) == ("UNAVAILABLE", True)
         assert not client.live()
         assert not client.ready()
         server.start()
         started = time.monotonic()
-        client.predict(PICTURE)
+        client.predict(IMAGE)
         assert time.monotonic() - started < 1.0
         assert client.live()
         assert client.ready()
@@ -132,7 +139,9 @@ def mute() -> Iterator[str]:
 @pytest.mark.parametrize("size", [10, 20_000_000])
 def test_a_server_that_never_answers_is_a_deadline(connect: Any, mute: str, size: int) -> None:
     with connect(mute, timeout_s=0.3) as client:
-        getattr(client, "client", client)._session.info = FakeServer().info  # so that the picture itself is sent
+        getattr(
+            client, "client", client
+        )._session.info = FakeServer().info  # so that the image itself is sent
         started = time.monotonic()
         with pytest.raises(DeadlineExceeded, match=r"did not answer within 0\.3 s"):
             client.predict(bytes(size))
@@ -144,7 +153,7 @@ def test_a_silent_server_is_left_out_after_three_deadlines(connect: Any, mute: s
         failed = 0
         for _ in range(20):
             try:
-                client.predict(PICTURE)
+                client.predict(IMAGE)
             except DeadlineExceeded:
                 failed += 1
     assert failed == 3
@@ -165,7 +174,7 @@ def test_something_else_on_the_port_is_named(connect: Any) -> None:
         connect(f"127.0.0.1:{listener.getsockname()[1]}", retry=None) as client,
         pytest.raises(Unavailable, match="expected HTTP/2, got b'HTTP/1"),
     ):
-        client.predict(PICTURE)
+        client.predict(IMAGE)
 
 
 @pytest.mark.parametrize(
@@ -184,46 +193,51 @@ def test_only_what_may_help_is_tried_again(connect: Any, cause: Any, sent: int) 
         client.info()
         server.fail(cause, times=10)
         with pytest.raises(cause) as caught:
-            client.predict(PICTURE)
-        assert pictures(server) == sent
+            client.predict(IMAGE)
+        assert images(server) == sent
         assert type(caught.value) is cause
         assert caught.value.request_id == server.requests[-1].request_id
         assert caught.value.pipeline == "boxwise"
 
 
-def test_a_dead_stage_is_avoided_where_there_is_another_server(connect: Any, two: list[FakeServer]) -> None:
+def test_a_dead_stage_is_avoided_where_there_is_another_server(
+    connect: Any, two: list[FakeServer]
+) -> None:
     with connect([server.url for server in two]) as client:
         client.info()
         two[0].fail(StageFailed, times=100)
         for _ in range(20):
-            client.predict(PICTURE)
-    assert pictures(two[0]) <= 2
+            client.predict(IMAGE)
+    assert images(two[0]) <= 2
 
 
 def test_a_failure_that_passes_is_not_seen(connect: Any) -> None:
     with FakeServer() as server, connect(server.url) as client:
         client.info()
         server.fail(Unavailable, times=2)
-        assert client.predict(PICTURE).timings.attempts == 3
+        assert client.predict(IMAGE).timings.attempts == 3
 
 
-def test_retries_stay_within_the_deadline_and_the_budget(connect: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("boxwise._policy.random.random", lambda: 1.0)  # a random try may meet the deadline itself
+def test_retries_stay_within_the_deadline_and_the_budget(
+    connect: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A random try may meet the deadline itself.
+    monkeypatch.setattr("boxwise._policy.random.random", lambda: 1.0)
     slow = Retry(attempts=1000, backoff_s=0.3, max_backoff_s=0.3)
     with FakeServer() as server, connect(server.url, retry=slow, timeout_s=0.5) as client:
         client.info()
         server.fail(Unavailable, times=10_000)
         started = time.monotonic()
         with pytest.raises(Unavailable):
-            client.predict(PICTURE)
+            client.predict(IMAGE)
         assert time.monotonic() - started < 0.7
     with FakeServer() as server, connect(server.url, retry=Retry(backoff_s=0.0)) as client:
         client.info()
         server.fail(Unavailable, times=10_000)
         for _ in range(100):
             with pytest.raises(Unavailable):
-                client.predict(PICTURE)
-        assert pictures(server) <= 100 + 10 + 11
+                client.predict(IMAGE)
+        assert images(server) <= 100 + 10 + 11
 
 
 def test_without_retries_a_request_is_sent_once(connect: Any) -> None:
@@ -231,17 +245,19 @@ def test_without_retries_a_request_is_sent_once(connect: Any) -> None:
         client.info()
         server.fail(Unavailable)
         with pytest.raises(Unavailable):
-            client.predict(PICTURE)
-        assert pictures(server) == 1
+            client.predict(IMAGE)
+        assert images(server) == 1
 
 
-def test_a_second_server_is_asked_when_the_first_is_slow(connect: Any, two: list[FakeServer]) -> None:
+def test_a_second_server_is_asked_when_the_first_is_slow(
+    connect: Any, two: list[FakeServer]
+) -> None:
     with connect([server.url for server in two], hedge=Hedge(percentile=90, min_s=0.05)) as client:
         for _ in range(40):
-            client.predict(PICTURE)
+            client.predict(IMAGE)
         two[0].delay_s = 3.0
         started = time.monotonic()
-        attempts = [client.predict(PICTURE).timings.attempts for _ in range(6)]
+        attempts = [client.predict(IMAGE).timings.attempts for _ in range(6)]
         assert time.monotonic() - started < 2.0
     assert sorted(attempts) == [1, 1, 1, 2, 2, 2]
 
@@ -249,7 +265,7 @@ def test_a_second_server_is_asked_when_the_first_is_slow(connect: Any, two: list
 def test_hedges_spend_the_budget_of_retries(connect: Any, two: list[FakeServer]) -> None:
     with connect([server.url for server in two], hedge=Hedge(percentile=40, min_s=0.0)) as client:
         two[0].delay_s = 0.05
-        attempts = sum(client.predict(PICTURE).timings.attempts for _ in range(150))
+        attempts = sum(client.predict(IMAGE).timings.attempts for _ in range(150))
     assert 150 < attempts <= 150 + 10 + 16
 
 
@@ -259,9 +275,9 @@ def test_connections_are_a_limit_on_what_is_under_way() -> None:
         server.delay_s = 0.1
         with ThreadPoolExecutor(6) as pool:
             started = time.monotonic()
-            list(pool.map(client.predict, [PICTURE] * 6))
+            list(pool.map(client.predict, [IMAGE] * 6))
         assert time.monotonic() - started >= 0.3
         with ThreadPoolExecutor(3) as pool:
             server.delay_s = 1.0
-            calls = [pool.submit(client.predict, PICTURE, timeout_s=0.4) for _ in range(3)]
+            calls = [pool.submit(client.predict, IMAGE, timeout_s=0.4) for _ in range(3)]
             assert all(isinstance(call.exception(), DeadlineExceeded) for call in calls)

@@ -37,7 +37,11 @@ def test_every_public_name_is_documented() -> None:
 def test_both_clients_have_the_same_surface() -> None:
     def surface(kind: type) -> dict[str, inspect.Signature]:
         methods = {name: each for name, each in vars(kind).items() if inspect.isfunction(each)}
-        public = {name: each for name, each in methods.items() if not name.startswith("_") or name == "__init__"}
+        public = {
+            name: each
+            for name, each in methods.items()
+            if not name.startswith("_") or name == "__init__"
+        }
         return {name: inspect.signature(each) for name, each in public.items()}
 
     ours, theirs = surface(boxwise.Client), surface(boxwise.AsyncClient)
@@ -54,7 +58,18 @@ def test_both_clients_have_the_same_surface() -> None:
 
 
 def test_the_import_leaves_heavy_parts_for_when_they_are_needed() -> None:
-    heavy = ("grpc", "tritonclient.grpc", "google.protobuf", "PIL.Image", "importlib.metadata", "typer", "cv2", "av")
+    heavy = (
+        "grpc",
+        "tritonclient.grpc",
+        "google.protobuf",
+        "PIL.Image",
+        "importlib.metadata",
+        "typer",
+        "cv2",
+        "av",
+    )
     code = f"import sys, boxwise; print(*(name for name in {heavy!r} if name in sys.modules))"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
     assert found == []

@@ -9,7 +9,14 @@ import socket
 import pytest
 from PIL import Image
 
-from boxwise import Client, ContractMismatch, DeadlineExceeded, InvalidArgument, Overloaded, ServerError
+from boxwise import (
+    Client,
+    ContractMismatch,
+    DeadlineExceeded,
+    InvalidArgument,
+    Overloaded,
+    ServerError,
+)
 from boxwise.testing import FakeServer
 
 
@@ -20,13 +27,18 @@ def png(width: int, height: int) -> bytes:
 
 
 def test_it_finds_what_it_is_told_to_find() -> None:
-    with FakeServer(labels=["cat", "cup"], classifiers={"drink": ["mug", "espresso"]}, top_k=2) as server:
+    with FakeServer(
+        labels=["cat", "cup"], classifiers={"drink": ["mug", "espresso"]}, top_k=2
+    ) as server:
         server.find("cat", (0, 0, 5, 5), 0.5)
         server.find("cup", (10, 20, 40, 60), 0.75, drink={"mug": 0.125, "espresso": 0.875})
         with Client(server.url) as client:
             cup, cat = client.predict(png(96, 64))
     assert (cup.class_name, cup.xyxy, cup.confidence) == ("cup", (10.0, 20.0, 40.0, 60.0), 0.75)
-    assert [(label.name, label.score) for label in cup.labels["drink"]] == [("espresso", 0.875), ("mug", 0.125)]
+    assert [(label.name, label.score) for label in cup.labels["drink"]] == [
+        ("espresso", 0.875),
+        ("mug", 0.125),
+    ]
     assert cat.labels["drink"] == ()
 
 
@@ -63,13 +75,22 @@ def test_what_it_can_not_know_is_refused() -> None:
 def test_another_contract_is_named() -> None:
     info = dataclasses.replace(FakeServer().info, contract=2)
     words = "speaks version 2 of the tensor contract, and this client version 1"
-    with FakeServer(info=info) as server, Client(server.url) as client, pytest.raises(ContractMismatch, match=words):
+    with (
+        FakeServer(info=info) as server,
+        Client(server.url) as client,
+        pytest.raises(ContractMismatch, match=words),
+    ):
         client.predict(png(8, 8))
 
 
 def test_a_port_that_ipv4_has_taken_is_refused() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(RuntimeError, match="is taken"):
-        FakeServer(port=other.getsockname()[1]).start()  # not left to IPv6 alone, whose clients would reach `other`
+    with (
+        socket.create_server(("127.0.0.1", 0)) as other,
+        pytest.raises(RuntimeError, match="is taken"),
+    ):
+        FakeServer(
+            port=other.getsockname()[1]
+        ).start()  # not left to IPv6 alone, whose clients would reach `other`
 
 
 def test_its_port_stays_when_it_is_started_again() -> None:

@@ -28,19 +28,23 @@ def server() -> Iterator[FakeServer]:
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two seconds in which the picture grows brighter."""
+    """Two seconds in which the image grows brighter."""
     path = tmp_path_factory.mktemp("video") / "brighter.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=RATE)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         for i in range(COUNT):
-            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), i * 10, np.uint8), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(
+                np.full((48, 64, 3), i * 10, np.uint8), format="rgb24"
+            )
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
 
 
-def test_every_frame_of_a_file_comes_in_order(connect: Any, server: FakeServer, video: Path) -> None:
+def test_every_frame_of_a_file_comes_in_order(
+    connect: Any, server: FakeServer, video: Path
+) -> None:
     with connect(server.url) as client:
         frames = list(client.predict_video(video))
     assert [frame.number for frame in frames] == list(range(COUNT))
@@ -63,11 +67,15 @@ def test_opencv_reads_where_pyav_is_not(
     with connect(server.url) as client:
         frames = list(client.predict_video(str(video)))
     assert len(frames) == COUNT
-    np.testing.assert_allclose([frame.image.mean() for frame in frames], np.arange(COUNT) * 10, atol=4)
+    np.testing.assert_allclose(
+        [frame.image.mean() for frame in frames], np.arange(COUNT) * 10, atol=4
+    )
     assert cv2.__version__
 
 
-def test_a_frame_that_fails_does_not_stop_the_rest(connect: Any, server: FakeServer, video: Path) -> None:
+def test_a_frame_that_fails_does_not_stop_the_rest(
+    connect: Any, server: FakeServer, video: Path
+) -> None:
     server.fail(Overloaded, times=2)
     with connect(server.url) as client:
         frames = list(client.predict_video(video, concurrency=1))
@@ -109,7 +117,8 @@ def test_objects_are_followed(connect: Any, server: FakeServer, video: Path) -> 
     assert ids[-1][0] >= 0
 
 
-# a, b, c, d of the box `tkhd` of an MP4: the pixel (x, y) is shown at (a x + c y, b x + d y) (ISO 14496-12, 6.2.2).
+# a, b, c, d of the box `tkhd` of an MP4: the pixel (x, y) is shown at (a x + c y, b x + d y) (ISO
+# 14496-12, 6.2.2).
 MATRICES = {
     "0": (1, 0, 0, 1),
     "90": (0, 1, -1, 0),
@@ -123,7 +132,9 @@ MATRICES = {
 
 
 def corners() -> np.ndarray:
-    """64 x 48 pixels, whose corners are black, dark, light and white, so that each turn and mirroring shows."""
+    """64 x 48 pixels, whose corners are black, dark, light and white, so that each turn and
+    mirroring shows.
+    """
     frame = np.zeros((48, 64, 3), np.uint8)
     frame[:24, 32:], frame[24:, :32], frame[24:, 32:] = 80, 160, 240
     return frame
@@ -150,9 +161,12 @@ def test_frames_are_turned_and_mirrored_as_they_are_shown(
         container.mux(stream.encode(av.VideoFrame.from_ndarray(corners(), format="rgb24")))
         container.mux(stream.encode())
     content = path.read_bytes()
-    at = content.index(b"tkhd") + 44  # after version and flags, times, track, duration, layer, group, volume
+    # After version and flags, times, track, duration, layer, group, volume.
+    at = content.index(b"tkhd") + 44
     a, b, c, d = (each << 16 for each in MATRICES[turn])
-    path.write_bytes(content[:at] + struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30) + content[at + 36 :])
+    path.write_bytes(
+        content[:at] + struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30) + content[at + 36 :]
+    )
     with connect(server.url) as client:
         (frame,) = client.predict_video(path)
     wanted = expected(MATRICES[turn], corners())
@@ -162,7 +176,11 @@ def test_frames_are_turned_and_mirrored_as_they_are_shown(
 
 @pytest.mark.parametrize("reader", ["av", "cv2"])
 def test_a_video_on_its_side_is_turned(
-    connect: Any, server: FakeServer, shared_cases: Path, monkeypatch: pytest.MonkeyPatch, reader: str
+    connect: Any,
+    server: FakeServer,
+    shared_cases: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    reader: str,
 ) -> None:
     if reader == "cv2":
         monkeypatch.setitem(__import__("sys").modules, "av", None)
@@ -177,7 +195,11 @@ def test_a_video_on_its_side_is_turned(
 
 @pytest.mark.parametrize("reader", ["av", "cv2"])
 def test_a_corrupt_packet_costs_its_frame(
-    connect: Any, server: FakeServer, shared_cases: Path, monkeypatch: pytest.MonkeyPatch, reader: str
+    connect: Any,
+    server: FakeServer,
+    shared_cases: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    reader: str,
 ) -> None:
     if reader == "cv2":
         monkeypatch.setitem(__import__("sys").modules, "av", None)
@@ -185,7 +207,8 @@ def test_a_corrupt_packet_costs_its_frame(
     with connect(server.url) as client:
         frames = list(
             client.predict_video(
-                shared_cases / "one_bad_packet.avi", on_progress=lambda done, failed: progress.append((done, failed))
+                shared_cases / "one_bad_packet.avi",
+                on_progress=lambda done, failed: progress.append((done, failed)),
             )
         )
     assert [frame.number for frame in frames] == list(range(60))
@@ -217,7 +240,13 @@ def damaged(source: Path, target: Path, packets: set[int]) -> None:
 
 @pytest.mark.parametrize(
     ("codec", "suffix"),
-    [("mpeg4", "mp4"), ("libx264", "mp4"), ("libx264", "mkv"), ("libvpx-vp9", "webm"), ("mjpeg", "avi")],
+    [
+        ("mpeg4", "mp4"),
+        ("libx264", "mp4"),
+        ("libx264", "mkv"),
+        ("libvpx-vp9", "webm"),
+        ("mjpeg", "avi"),
+    ],
 )
 @pytest.mark.parametrize("packets", [{10}, {10, 11, 12}, {23}])
 def test_every_frame_of_a_damaged_video_is_accounted_for(
@@ -226,8 +255,14 @@ def test_every_frame_of_a_damaged_video_is_accounted_for(
     """Frames that only refer to a damaged one are dropped by some decoders without a word."""
     whole, broken = tmp_path / f"whole.{suffix}", tmp_path / f"broken.{suffix}"
     with av.open(str(whole), "w") as container:
-        stream = container.add_stream(codec, rate=RATE, options={"bf": "0"} if suffix == "mkv" else {})
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        stream = container.add_stream(
+            codec, rate=RATE, options={"bf": "0"} if suffix == "mkv" else {}
+        )
+        stream.width, stream.height, stream.pix_fmt = (
+            64,
+            48,
+            "yuvj420p" if codec == "mjpeg" else "yuv420p",
+        )
         for i in range(COUNT):
             frame = np.random.default_rng(i).integers(0, 256, (48, 64, 3), np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))

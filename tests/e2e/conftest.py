@@ -35,7 +35,13 @@ SYNTHETIC = {
         "classifiers": [
             SHADE,
             SHADE | {"name": "reds", "only": ["red"], "activation": "softmax", "top_k": 1},
-            SHADE | {"name": "vivid", "weights": "mean_8.onnx", "activation": "sigmoid", "threshold": 0.99},
+            SHADE
+            | {
+                "name": "vivid",
+                "weights": "mean_8.onnx",
+                "activation": "sigmoid",
+                "threshold": 0.99,
+            },
         ],
     },
     "scaled": {"detector": DOTS | {"canvas": {"pad_value": 0, "scaled_decoding": True}}},
@@ -78,10 +84,13 @@ def photos(demo_assets: dict[str, Path]) -> dict[str, bytes]:
 
 @pytest.fixture(scope="session")
 def repository(demo_assets: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pipelines boxwise (the demo), centernet (its detector), dots, scaled, thousand, whole and, with data, street."""
+    """Pipelines boxwise (the demo), centernet (its detector), dots, scaled, thousand, whole and,
+    with data, street.
+    """
     out = tmp_path_factory.mktemp("served") / "repository"
     prepare_demo(cache_folder(), out, lambda line: None)
-    rearrange(out, "boxwise", ServingConfig("ensemble"))  # as the others; test_layouts.py holds the layouts against it
+    # As the others; test_layouts.py holds the layouts against it.
+    rearrange(out, "boxwise", ServingConfig("ensemble"))
 
     sources = tmp_path_factory.mktemp("sources")
     write_dots_detector(sources / "dots.onnx")
@@ -94,11 +103,14 @@ def repository(demo_assets: dict[str, Path], tmp_path_factory: pytest.TempPathFa
     pipelines = SYNTHETIC | {"centernet": {"detector": detector}}
     if SHARED_DATA.is_dir():
         weights = str(SHARED_DATA / "models" / "yolox_nano_coco.onnx")
-        pipelines["street"] = {"detector": {"weights": weights, "labels": "coco", "nms": {"multi_label": True}}}
+        pipelines["street"] = {
+            "detector": {"weights": weights, "labels": "coco", "nms": {"multi_label": True}}
+        }
     for name, pipeline in pipelines.items():
         file = sources / f"{name}.yaml"
         file.write_text(yaml.safe_dump({"name": name, **pipeline}))
-        export(file, out, cores=1)  # one instance of a stage starts sooner than one a core; the demo has those
+        # One instance of a stage starts sooner than one a core; the demo has those.
+        export(file, out, cores=1)
     return out
 
 

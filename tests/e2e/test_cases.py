@@ -1,4 +1,6 @@
-"""Inputs that once broke boxwise, with the right values of each, which others computed (CASES.md beside them)."""
+"""Inputs that once broke boxwise, with the right values of each, which others computed (CASES.md
+beside them).
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,11 @@ from PIL import Image
 
 from boxwise import Client, Detection, InvalidImage
 
-BOXES, SCORES = 1.5, 0.006  # of decoders and resizers that differ by a level, and values that were rounded
+# Of decoders and resizers that differ by a level, and values that were rounded.
+BOXES, SCORES = (
+    1.5,
+    0.006,
+)
 
 
 @pytest.fixture(scope="module")
@@ -51,11 +57,11 @@ def test_a_video_with_a_damaged_packet(client: Client, shared_cases: Path) -> No
 @pytest.mark.parametrize("mode", ["L", "I", "F", "F 0..1", "I 0..65535"])
 def test_grey_of_every_mode(client: Client, shared_cases: Path, mode: str) -> None:
     grey = Image.open(shared_cases / "images" / "photo.jpg").convert("L")
-    picture = {
+    image = {
         "F 0..1": lambda: Image.fromarray(np.asarray(grey, np.float32) / 255),
         "I 0..65535": lambda: Image.fromarray(np.asarray(grey, np.int32) * 257),
     }.get(mode, lambda: grey.convert(mode))()
-    first, second, *_ = client.predict(picture)
+    first, second, *_ = client.predict(image)
     check(first, "teddy bear", 0.797, 0, 18, 136, 316)
     check(second, "teddy bear", 0.758, 58, 0, 214, 282)
 
@@ -74,7 +80,9 @@ def test_grey_of_every_mode(client: Client, shared_cases: Path, mode: str) -> No
         ("page.html", "HTML"),
     ],
 )
-def test_what_is_no_image_is_named(client: Client, shared_cases: Path, name: str, sentence: str) -> None:
+def test_what_is_no_image_is_named(
+    client: Client, shared_cases: Path, name: str, sentence: str
+) -> None:
     path = shared_cases / "images" / name
     for given in (path, path.read_bytes()):
         with pytest.raises(InvalidImage, match=sentence) as refused:
@@ -88,7 +96,9 @@ def test_what_the_server_does_not_decode_is_answered(client: Client, shared_case
         check(client.predict(shared_cases / "images" / name)[0], "teddy bear", score)
     with Image.open(shared_cases / "images" / "photo.gif") as gif:
         expected = client.predict(gif.convert("RGB"))
-    np.testing.assert_array_equal(client.predict(shared_cases / "images" / "photo.gif").xyxy, expected.xyxy)
+    np.testing.assert_array_equal(
+        client.predict(shared_cases / "images" / "photo.gif").xyxy, expected.xyxy
+    )
     encoded = client.predict(shared_cases / "images" / "photo.gif", transfer="encoded")
     np.testing.assert_array_equal(encoded.xyxy, expected.xyxy)
 
@@ -105,19 +115,32 @@ SETS = {
 
 
 @pytest.mark.parametrize("data", SETS)
-def test_labelled_sets_as_people_have_them(triton: Triton, client: Client, shared_cases: Path, data: str) -> None:
+def test_labelled_sets_as_people_have_them(
+    triton: Triton, client: Client, shared_cases: Path, data: str
+) -> None:
     name, *options = data.split(" ")
     said = evaluated(triton, shared_cases / "sets" / name, *options)
-    pictures, average, average50 = SETS[data]
-    assert said["pictures"] == pictures
+    images, average, average50 = SETS[data]
+    assert said["pictures"] == images
     assert said["map"] == pytest.approx(average, abs=0.005)
     assert said["map50"] == pytest.approx(average50, abs=0.005)
 
 
 def evaluated(triton: Triton, *arguments: object) -> dict[str, Any]:
     boxwise = str(Path(sys.executable).with_name("boxwise"))
-    command = [boxwise, "eval", "--url", triton.grpc_url, "--pipeline", "street", "--json", "--data"]
-    done = subprocess.run([*command, *map(str, arguments)], capture_output=True, text=True, timeout=200, check=False)
+    command = [
+        boxwise,
+        "eval",
+        "--url",
+        triton.grpc_url,
+        "--pipeline",
+        "street",
+        "--json",
+        "--data",
+    ]
+    done = subprocess.run(
+        [*command, *map(str, arguments)], capture_output=True, text=True, timeout=200, check=False
+    )
     assert done.returncode == 0, done.stderr
     document: dict[str, Any] = json.loads(done.stdout)
     return document

@@ -1,4 +1,6 @@
-"""What is served is what the source says: against decodes written anew, against COCO, alone and among others."""
+"""What is served is what the source says: against decodes written anew, against COCO, alone and
+among others.
+"""
 
 from __future__ import annotations
 
@@ -41,13 +43,19 @@ def yolox_source(shared_data: Path) -> ort.InferenceSession:
 
 
 def decoded(file: bytes) -> NDArray[np.uint8]:
-    return cv2.cvtColor(cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    return cv2.cvtColor(
+        cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB
+    )
 
 
 def assert_agrees(answer: Answer, found: reference.Found) -> None:
-    """The same objects: each found one is another row of its class, 0.01 px and 1e-4 away at most."""
+    """The same objects: each found one is another row of its class,
+    0.01 px and 1e-4 away at most.
+    """
     left = list(range(len(found.boxes)))
-    for box, score, class_id in zip(answer["boxes"], answer["scores"], answer["class_ids"], strict=True):
+    for box, score, class_id in zip(
+        answer["boxes"], answer["scores"], answer["class_ids"], strict=True
+    ):
         near = [
             i
             for i in left
@@ -57,7 +65,9 @@ def assert_agrees(answer: Answer, found: reference.Found) -> None:
         ]
         assert near, f"class {class_id} at {box}, score {score:.5f}, is not in the source"
         left.remove(near[0])
-    missed = [(found.boxes[i].tolist(), float(found.scores[i]), int(found.class_ids[i])) for i in left]
+    missed = [
+        (found.boxes[i].tolist(), float(found.scores[i]), int(found.class_ids[i])) for i in left
+    ]
     assert not missed, "the source has these as well"
 
 
@@ -69,15 +79,21 @@ def assert_found_in(
     for file in files:
         found = detect(source, decoded(file))
         for score, iou, most, only in SETTINGS:
-            options: dict[str, Any] = {"score_threshold": score, "iou_threshold": iou, "max_detections": most}
-            answer = triton.predict(pipeline, file, **options, **({"class_filter": only} if only else {}))
+            options: dict[str, Any] = {
+                "score_threshold": score,
+                "iou_threshold": iou,
+                "max_detections": most,
+            }
+            answer = triton.predict(
+                pipeline, file, **options, **({"class_filter": only} if only else {})
+            )
             assert_agrees(answer, reference.suppress(found, score, iou, most, only))
             compared += len(answer["boxes"])
     return compared
 
 
 def variations(photos: dict[str, bytes]) -> list[bytes]:
-    """16 different pictures, of different sizes and kinds, made of the demo's photos."""
+    """16 different images, of different sizes and kinds, made of the demo's photos."""
     files = []
     for photo in photos.values():
         frame = decoded(photo)[..., ::-1]
@@ -95,7 +111,9 @@ def variations(photos: dict[str, bytes]) -> list[bytes]:
 def test_centernet_agrees_with_its_source(
     triton: Triton, photos: dict[str, bytes], centernet_source: ort.InferenceSession
 ) -> None:
-    compared = assert_found_in(triton, "centernet", reference.centernet, centernet_source, variations(photos)[::2])
+    compared = assert_found_in(
+        triton, "centernet", reference.centernet, centernet_source, variations(photos)[::2]
+    )
     assert compared > 100
 
 
@@ -116,7 +134,11 @@ def test_yolox_agrees_with_its_source_on_coco(
 @pytest.mark.parametrize(
     ("pipeline", "expected", "settings"),
     [
-        ("centernet", 0.363, {"score_threshold": 0.05, "iou_threshold": 0.6, "max_detections": 100}),
+        (
+            "centernet",
+            0.363,
+            {"score_threshold": 0.05, "iou_threshold": 0.6, "max_detections": 100},
+        ),
         ("street", 0.342, {"score_threshold": 0.01, "iou_threshold": 0.65, "max_detections": 100}),
     ],
 )
@@ -131,19 +153,30 @@ def test_mean_average_precision_on_coco(
     photos = evaluation.photos(shared_data)
     assert len(photos) == 64
     with ThreadPoolExecutor(2) as pool:
-        answers = pool.map(lambda photo: triton.predict(pipeline, photo.read_bytes(), **settings), photos)
+        answers = pool.map(
+            lambda photo: triton.predict(pipeline, photo.read_bytes(), **settings), photos
+        )
         found = evaluation.average_precision(dict(zip(photos, answers, strict=True)))
-    figures.append(f"mAP@[.5:.95] of {pipeline} on {len(photos)} COCO photos: {found:.4f} (expected {expected})")
+    figures.append(
+        f"mAP@[.5:.95] of {pipeline} on {len(photos)} COCO photos: {found:.4f} (expected "
+        f"{expected})"
+    )
     assert found == pytest.approx(expected, abs=0.005)
 
 
-def test_a_picture_is_answered_alone_as_among_sixteen(triton: Triton, photos: dict[str, bytes]) -> None:
+def test_a_image_is_answered_alone_as_among_sixteen(
+    triton: Triton, photos: dict[str, bytes]
+) -> None:
     files = variations(photos)
     alone = [triton.predict("boxwise", file, score_threshold=0.15) for file in files]
     assert sum(len(answer["boxes"]) for answer in alone) > 24
-    assert len({answer["boxes"].tobytes() for answer in alone}) > 12, "pictures that look the same prove nothing"
+    assert len({answer["boxes"].tobytes() for answer in alone}) > 12, (
+        "images that look the same prove nothing"
+    )
     with ThreadPoolExecutor(len(files)) as pool:
-        together = list(pool.map(lambda file: triton.predict("boxwise", file, score_threshold=0.15), files))
+        together = list(
+            pool.map(lambda file: triton.predict("boxwise", file, score_threshold=0.15), files)
+        )
     for one, other in zip(alone, together, strict=True):
         assert one.keys() == other.keys()
         for name in ("image_size", "class_ids", "imagenet_ids"):
@@ -153,7 +186,9 @@ def test_a_picture_is_answered_alone_as_among_sixteen(triton: Triton, photos: di
             np.testing.assert_allclose(other[name], one[name], atol=SCORE)
 
 
-def test_pipelines_and_settings_do_not_mix_under_load(triton: Triton, photos: dict[str, bytes]) -> None:
+def test_pipelines_and_settings_do_not_mix_under_load(
+    triton: Triton, photos: dict[str, bytes]
+) -> None:
     files = variations(photos)
     requests = [
         (pipeline, file, {"score_threshold": 0.1 + 0.02 * i, "max_detections": 1 + i % 9})

@@ -1,4 +1,6 @@
-"""Every configuration, also of the targets that the bundled server cannot serve, against what it would load."""
+"""Every configuration, also of the targets that the bundled server cannot serve, against what it
+would load.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,11 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 TARGETS = ("embedded", "onnxruntime", "tensorrt")
-ONNX_TYPES = {"tensor(uint8)": "TYPE_UINT8", "tensor(float)": "TYPE_FP32", "tensor(int32)": "TYPE_INT32"}
+ONNX_TYPES = {
+    "tensor(uint8)": "TYPE_UINT8",
+    "tensor(float)": "TYPE_FP32",
+    "tensor(int32)": "TYPE_INT32",
+}
 Edge = tuple[str, list[int]]
 
 
@@ -35,12 +41,19 @@ def type_name(tensor: Any) -> str:
 def edges(config: Any, way: str) -> dict[str, Edge]:
     """Tensor -> type and full shape: a batching model's has a batch dimension in front."""
     batch = [-1] if config.max_batch_size else []
-    return {tensor.name: (type_name(tensor), batch + list(tensor.dims)) for tensor in getattr(config, way)}
+    return {
+        tensor.name: (type_name(tensor), batch + list(tensor.dims))
+        for tensor in getattr(config, way)
+    }
 
 
 def fits(one: Edge, other: Edge) -> bool:
     sides = zip(one[1], other[1], strict=False)
-    return one[0] == other[0] and len(one[1]) == len(other[1]) and all(a == b or -1 in (a, b) for a, b in sides)
+    return (
+        one[0] == other[0]
+        and len(one[1]) == len(other[1])
+        and all(a == b or -1 in (a, b) for a, b in sides)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +94,9 @@ def test_every_file_parses_and_names_its_folder(models: list[Path]) -> None:
             assert parse(file).name == model.name, file
 
 
-def test_the_networks_and_only_they_differ_between_the_targets(models: list[Path], networks: list[Path]) -> None:
+def test_the_networks_and_only_they_differ_between_the_targets(
+    models: list[Path], networks: list[Path]
+) -> None:
     for model in models:
         found = sorted(file.stem for file in model.glob("configs/*.pbtxt"))
         assert found == (["onnxruntime", "tensorrt"] if model in networks else []), model.name
@@ -96,7 +111,10 @@ def test_each_target_loads_its_own_backend(networks: list[Path]) -> None:
     for model in networks:
         for target, (backend, file) in expected.items():
             config = parse(config_file(model, target))
-            assert (config.backend, config.default_model_filename) == (backend, file), (model.name, target)
+            assert (config.backend, config.default_model_filename) == (backend, file), (
+                model.name,
+                target,
+            )
             assert file != "model.onnx" or (model / "1" / file).exists()
 
 
@@ -107,9 +125,17 @@ def test_every_name_type_and_shape_is_that_of_the_graph(
         session = sessions[model.name]
         for target in TARGETS:
             config = parse(config_file(model, target))
-            for way, tensors in (("input", session.get_inputs()), ("output", session.get_outputs())):
-                loaded = {tensor.name: (ONNX_TYPES[tensor.type], tensor.shape[1:]) for tensor in tensors}
-                stated = {tensor.name: (type_name(tensor), list(tensor.dims)) for tensor in getattr(config, way)}
+            for way, tensors in (
+                ("input", session.get_inputs()),
+                ("output", session.get_outputs()),
+            ):
+                loaded = {
+                    tensor.name: (ONNX_TYPES[tensor.type], tensor.shape[1:]) for tensor in tensors
+                }
+                stated = {
+                    tensor.name: (type_name(tensor), list(tensor.dims))
+                    for tensor in getattr(config, way)
+                }
                 assert stated == loaded, (model.name, target)
                 for tensor in tensors:
                     dynamic = isinstance(tensor.shape[0], str)
@@ -123,19 +149,23 @@ def test_the_graphs_take_the_batch_that_is_promised(
         config = parse(model / "config.pbtxt")
         batch = min(config.max_batch_size, 3)
         (tensor,) = config.input
-        pictures = np.random.default_rng(0).integers(0, 256, (batch, *tensor.dims)).astype(np.uint8)
-        together = sessions[model.name].run(None, {tensor.name: pictures})
+        images = np.random.default_rng(0).integers(0, 256, (batch, *tensor.dims)).astype(np.uint8)
+        together = sessions[model.name].run(None, {tensor.name: images})
         assert [len(output) for output in together] == [batch] * len(together)
 
 
-def test_requests_are_batched_on_gpu_targets_alone(networks: list[Path], models: list[Path]) -> None:
+def test_requests_are_batched_on_gpu_targets_alone(
+    networks: list[Path], models: list[Path]
+) -> None:
     for model in models:
         for target in TARGETS:
             batched = parse(config_file(model, target)).HasField("dynamic_batching")
             assert batched == (model in networks and target != "embedded"), (model.name, target)
 
 
-def test_a_classifier_takes_every_box_of_a_picture(configs: Mapping[str, Any], repository: Path) -> None:
+def test_a_classifier_takes_every_box_of_a_image(
+    configs: Mapping[str, Any], repository: Path
+) -> None:
     for name, config in configs.items():
         pipeline, classifier, _ = name.partition("_classifier_")
         if classifier and f"{pipeline}_preprocess" in configs:
@@ -143,7 +173,9 @@ def test_a_classifier_takes_every_box_of_a_picture(configs: Mapping[str, Any], r
             assert config.max_batch_size >= int(stage.parameters["max_detections"].string_value)
 
 
-def test_every_edge_of_an_ensemble_fits_both_of_its_ends(configs: Mapping[str, Any], repository: Path) -> None:
+def test_every_edge_of_an_ensemble_fits_both_of_its_ends(
+    configs: Mapping[str, Any], repository: Path
+) -> None:
     for ensemble in ensembles(configs):
         flowing = edges(ensemble, "input")  # tensor of the ensemble -> type and shape, as produced
         consumed: set[str] = set()
@@ -163,18 +195,26 @@ def test_every_edge_of_an_ensemble_fits_both_of_its_ends(configs: Mapping[str, A
             for name, tensor in step.input_map.items():
                 assert name in taken, f"{where}: it takes no {name}"
                 assert tensor in flowing, f"{where}: nobody produces {tensor}"
-                assert fits(flowing[tensor], taken[name]), f"{where}: {tensor} {flowing[tensor]} -> {taken[name]}"
+                assert fits(flowing[tensor], taken[name]), (
+                    f"{where}: {tensor} {flowing[tensor]} -> {taken[name]}"
+                )
                 consumed.add(tensor)
             needed = {tensor.name for tensor in model.input if not tensor.optional}
-            assert needed <= set(step.input_map), f"{where}: {needed - set(step.input_map)} is not fed"
+            assert needed <= set(step.input_map), (
+                f"{where}: {needed - set(step.input_map)} is not fed"
+            )
         results = edges(ensemble, "output")
         for name, result in results.items():
-            assert fits(flowing[name], result), f"{ensemble.name}: {name} {flowing[name]} -> {result}"
+            assert fits(flowing[name], result), (
+                f"{ensemble.name}: {name} {flowing[name]} -> {result}"
+            )
         assert set(flowing) == consumed | set(results), f"{ensemble.name}: computed for nobody"
 
 
 def test_the_first_stage_runs_whatever_is_left_out(configs: Mapping[str, Any]) -> None:
-    """So that it can say what is missing; what of the request goes further, it has checked by then."""
+    """So that it can say what is missing; what of the request goes further,
+    it has checked by then.
+    """
     for ensemble in ensembles(configs):
         assert all(tensor.optional for tensor in ensemble.input)
         first = ensemble.ensemble_scheduling.step[0]
@@ -194,7 +234,9 @@ def test_an_image_and_a_frame_take_the_same_way(configs: Mapping[str, Any]) -> N
             continue
         raw = configs[f"{ensemble.name}_raw"]
         assert edges(raw, "output") == edges(ensemble, "output")
-        steps = [[step.model_name for step in each.ensemble_scheduling.step] for each in (ensemble, raw)]
+        steps = [
+            [step.model_name for step in each.ensemble_scheduling.step] for each in (ensemble, raw)
+        ]
         assert steps[0] == steps[1]
 
 
@@ -204,5 +246,7 @@ def test_every_number_stands_under_a_comment(models: list[Path]) -> None:
             before = ""
             for statement in re.split(r"\n(?=\S)", file.read_text()):
                 if re.search(r"\d", statement) and not statement.startswith(("#", "name:")):
-                    assert before.startswith("# "), f"{file.relative_to(model.parent)}: unexplained: {statement}"
+                    assert before.startswith("# "), (
+                        f"{file.relative_to(model.parent)}: unexplained: {statement}"
+                    )
                 before = statement

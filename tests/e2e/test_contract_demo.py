@@ -7,12 +7,20 @@ import json
 import pytest
 from contract_support.calls import Triton
 
-# Photo -> class, box (x1 y1 x2 y2) and what the classifier may say first. The motorcycle's box goes from the tail
-# light to the front tyre, and from the mirror to the side stand.
+# Photo -> class, box (x1 y1 x2 y2) and what the classifier may say first. The motorcycle's box goes
+# from the tail light to the front tyre, and from the mirror to the side stand.
 SEEN = {
     "coffee": ("cup", (172, 18, 410, 308), {"espresso", "cup"}),
-    "chelsea": ("cat", (0, 0, 400, 300), {"Egyptian cat", "tabby, tabby cat", "tabby", "tiger cat"}),
-    "motorcycle_left": ("motorcycle", (92, 40, 685, 452), {"moped", "motor scooter", "motor scooter, scooter"}),
+    "chelsea": (
+        "cat",
+        (0, 0, 400, 300),
+        {"Egyptian cat", "tabby, tabby cat", "tabby", "tiger cat"},
+    ),
+    "motorcycle_left": (
+        "motorcycle",
+        (92, 40, 685, 452),
+        {"moped", "motor scooter", "motor scooter, scooter"},
+    ),
 }
 
 
@@ -28,14 +36,18 @@ def test_what_is_on_the_photo_is_seen(triton: Triton, photos: dict[str, bytes], 
     document = json.loads(triton.infer("boxwise_info", {})["info"][0])
     classes, words = document["detector"]["labels"], document["classifiers"][0]["labels"]
     answer = triton.predict("boxwise", photos[photo])
-    of_its_class = [row for row, class_id in enumerate(answer["class_ids"]) if classes[class_id] == name]
+    of_its_class = [
+        row for row, class_id in enumerate(answer["class_ids"]) if classes[class_id] == name
+    ]
     assert len(of_its_class) == 1
     (row,) = of_its_class
     assert iou(answer["boxes"][row].tolist(), drawn) >= 0.7
     assert words[answer["imagenet_ids"][row, 0]] in labels
 
 
-def test_a_person_is_seen_and_the_classifier_not_asked(triton: Triton, photos: dict[str, bytes]) -> None:
+def test_a_person_is_seen_and_the_classifier_not_asked(
+    triton: Triton, photos: dict[str, bytes]
+) -> None:
     answer = triton.predict("boxwise", photos["astronaut"])
     (row,) = (row for row, class_id in enumerate(answer["class_ids"]) if class_id == 0)
     assert iou(answer["boxes"][row].tolist(), (20, 0, 440, 512)) >= 0.7

@@ -1,4 +1,6 @@
-"""How many objects come back, which, and what each classifier says of which: counted on dots that are known exactly."""
+"""How many objects come back, which, and what each classifier says of which: counted on dots that
+are known exactly.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ def rows_of(answer: Answer, dots: Dots) -> NDArray[np.intp]:
 
 
 def assert_all_right(answer: Answer, dots: Dots, count: int) -> NDArray[np.intp]:
-    """The best `count` dots, each with its own class, score and shade; returns which dot each row is."""
+    """The best `count` dots, each with its own class, score and shade; returns which dot each row
+    is.
+    """
     rows = rows_of(answer, dots)
     assert len(rows) == count
     np.testing.assert_allclose(answer["scores"], np.sort(dots.scores)[::-1][:count], atol=1e-6)
@@ -61,7 +65,9 @@ def test_as_many_objects_as_there_are_up_to_the_maximum(
 
 
 @pytest.mark.parametrize(("maximum", "pipeline"), [(100, "dots"), (1000, "thousand")])
-def test_one_more_than_the_maximum_loses_the_weakest_alone(triton: Triton, maximum: int, pipeline: str) -> None:
+def test_one_more_than_the_maximum_loses_the_weakest_alone(
+    triton: Triton, maximum: int, pipeline: str
+) -> None:
     dots = make_dots(maximum + 1)
     rows = rows_of(triton.predict(pipeline, png(dots.draw())), dots)
     assert set(range(maximum + 1)) - set(rows.tolist()) == {maximum}
@@ -103,7 +109,10 @@ def test_the_class_filter_comes_before_the_maximum(triton: Triton) -> None:
     dots = make_dots(90)
     only_blue = triton.predict("dots", png(dots.draw()), class_filter=[BLUE], max_detections=20)
     blue = np.flatnonzero(dots.class_ids == BLUE)
-    assert rows_of(only_blue, dots).tolist() == blue[np.argsort(-dots.scores[blue], kind="stable")][:20].tolist()
+    assert (
+        rows_of(only_blue, dots).tolist()
+        == blue[np.argsort(-dots.scores[blue], kind="stable")][:20].tolist()
+    )
 
 
 def test_a_classifier_is_asked_about_its_own_classes_alone(triton: Triton) -> None:
@@ -116,7 +125,9 @@ def test_a_classifier_is_asked_about_its_own_classes_alone(triton: Triton) -> No
     np.testing.assert_array_equal(answer["reds_scores"][~asked], 0)
     shades = np.exp(dots.colors[rows][asked] / 255)
     np.testing.assert_array_equal(answer["reds_ids"][asked, 0], RED)
-    np.testing.assert_allclose(answer["reds_scores"][asked, 0], shades[:, RED] / shades.sum(axis=1), atol=1e-5)
+    np.testing.assert_allclose(
+        answer["reds_scores"][asked, 0], shades[:, RED] / shades.sum(axis=1), atol=1e-5
+    )
 
 
 def test_a_classifier_asked_about_no_box_answers_minus_one_for_each(triton: Triton) -> None:
@@ -166,7 +177,11 @@ def test_the_last_request_leaves_nothing_behind(triton: Triton) -> None:
 @pytest.mark.parametrize("model", ["dots", "dots_raw", "scaled", "thousand", "whole"])
 def test_outputs_may_be_asked_for_alone(triton: Triton, model: str) -> None:
     frame = make_dots(5).draw(300, 300)
-    request = {"frame": frame} if model.endswith("_raw") else {"image": np.frombuffer(png(frame), np.uint8)}
+    request = (
+        {"frame": frame}
+        if model.endswith("_raw")
+        else {"image": np.frombuffer(png(frame), np.uint8)}
+    )
     answer = triton.infer(model, request)
     for name in answer:
         assert_same(triton.infer(model, request, [name]), {name: answer[name]})

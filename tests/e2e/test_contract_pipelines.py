@@ -1,4 +1,6 @@
-"""Either half of a pipeline is optional, several live in one repository, and each says what it is."""
+"""Either half of a pipeline is optional, several live in one repository,
+and each says what it is.
+"""
 
 from __future__ import annotations
 
@@ -44,12 +46,18 @@ def shown(answer: Answer, classifier: str, side: int) -> NDArray[np.float32]:
 def test_the_tensors_are_those_of_the_contract(triton: Triton, pipeline: str, raw: bool) -> None:
     metadata = triton.client.get_model_metadata(pipeline + ("_raw" if raw else ""), as_json=True)
     tensors = {
-        way: {tensor["name"]: (tensor["datatype"], [int(side) for side in tensor["shape"]]) for tensor in metadata[way]}
+        way: {
+            tensor["name"]: (tensor["datatype"], [int(side) for side in tensor["shape"]])
+            for tensor in metadata[way]
+        }
         for way in ("inputs", "outputs")
     }
-    options = {name: ("FP32" if kind is np.float32 else "INT32", [1]) for name, kind in OPTION_TYPES.items()}
-    picture = {"frame": ("UINT8", [-1, -1, 3])} if raw else {"image": ("UINT8", [-1])}
-    assert tensors["inputs"] == picture | options | {"class_filter": ("INT32", [-1])}
+    options = {
+        name: ("FP32" if kind is np.float32 else "INT32", [1])
+        for name, kind in OPTION_TYPES.items()
+    }
+    image = {"frame": ("UINT8", [-1, -1, 3])} if raw else {"image": ("UINT8", [-1])}
+    assert tensors["inputs"] == image | options | {"class_filter": ("INT32", [-1])}
     classifiers = {
         f"{name}_{part}": (kind, [-1, k])
         for name, k in PIPELINES[pipeline].items()
@@ -61,7 +69,9 @@ def test_the_tensors_are_those_of_the_contract(triton: Triton, pipeline: str, ra
 @pytest.mark.parametrize("raw", [False, True])
 def test_a_detector_alone(triton: Triton, photos: dict[str, bytes], raw: bool) -> None:
     file = photos["motorcycle_left"]
-    frame = cv2.cvtColor(cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    frame = cv2.cvtColor(
+        cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB
+    )
     alone = triton.predict_raw("centernet", frame) if raw else triton.predict("centernet", file)
     assert_well_formed(alone, len(alone["boxes"]), {}, height=500, width=741)
     assert len(alone["boxes"]) > 0
@@ -92,11 +102,14 @@ def test_classifiers_alone_are_asked_about_the_whole_picture(
     assert answer["scores"].tolist() == [1]
 
 
-def test_a_stretched_picture_is_seen_whole(triton: Triton) -> None:
+def test_a_stretched_image_is_seen_whole(triton: Triton) -> None:
     frame = np.random.default_rng(8).integers(0, 256, (32, 64, 3)).astype(np.uint8)
-    # Half as high and a quarter as wide, bilinear: the mean of the two middle columns of four, of both rows of two.
+    # Half as high and a quarter as wide, bilinear: the mean of the two middle columns of four, of
+    # both rows of two.
     middle = frame.reshape(16, 2, 16, 4, 3)[:, :, :, 1:3].mean(axis=(1, 3))
-    np.testing.assert_allclose(shown(triton.predict("whole", png(frame)), "stretched", 16), middle, atol=0.6)
+    np.testing.assert_allclose(
+        shown(triton.predict("whole", png(frame)), "stretched", 16), middle, atol=0.6
+    )
 
 
 @pytest.mark.parametrize("upright", [False, True])
@@ -107,19 +120,28 @@ def test_the_centre_is_cut_after_the_shorter_side_is_resized(triton: Triton, upr
     expected = resized[4:12, 16:24]
     if upright:
         frame, expected = frame.transpose(1, 0, 2), expected.transpose(1, 0, 2)
-    np.testing.assert_allclose(shown(triton.predict("whole", png(frame)), "centred", 8), expected, atol=0.6)
+    np.testing.assert_allclose(
+        shown(triton.predict("whole", png(frame)), "centred", 8), expected, atol=0.6
+    )
 
 
 def test_thresholds_do_not_touch_a_whole_picture(triton: Triton) -> None:
     file = png(np.full((9, 9, 3), 77, np.uint8))
     plain = triton.predict("whole", file)
-    assert_same(triton.predict("whole", file, score_threshold=1.0, iou_threshold=0.0, max_detections=1), plain)
+    assert_same(
+        triton.predict("whole", file, score_threshold=1.0, iou_threshold=0.0, max_detections=1),
+        plain,
+    )
 
 
 def test_two_pipelines_in_one_repository_answer_for_themselves(triton: Triton) -> None:
     file = png(make_dots(150).draw())
-    assert_well_formed(triton.predict("dots", file), 100, PIPELINES["dots"], height=CANVAS, width=CANVAS)
-    assert_well_formed(triton.predict("thousand", file), 150, PIPELINES["thousand"], height=CANVAS, width=CANVAS)
+    assert_well_formed(
+        triton.predict("dots", file), 100, PIPELINES["dots"], height=CANVAS, width=CANVAS
+    )
+    assert_well_formed(
+        triton.predict("thousand", file), 150, PIPELINES["thousand"], height=CANVAS, width=CANVAS
+    )
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES)
@@ -138,13 +160,21 @@ def test_every_pipeline_says_what_it_is(triton: Triton, repository: Path, pipeli
 def test_the_information_names_every_label(triton: Triton) -> None:
     document = information(triton, "boxwise")
     coco = document["detector"]["labels"]
-    assert (len(coco), coco[0], coco[15], coco[41], coco[79]) == (80, "person", "cat", "cup", "toothbrush")
+    assert (len(coco), coco[0], coco[15], coco[41], coco[79]) == (
+        80,
+        "person",
+        "cat",
+        "cup",
+        "toothbrush",
+    )
     (imagenet,) = document["classifiers"]
     assert (len(imagenet["labels"]), imagenet["labels"][967]) == (1000, "espresso")
     assert coco.index("person") not in imagenet["only"]
     demo = yaml.safe_load((ROOT / "export" / "boxwise_export" / "demo.yaml").read_text())
     assert {coco[i] for i in imagenet["only"]} == set(demo["classifiers"][0]["only"])
-    stated = {name: demo["detector"][name] for name in ("family", "score_threshold", "iou_threshold")}
+    stated = {
+        name: demo["detector"][name] for name in ("family", "score_threshold", "iou_threshold")
+    }
     assert document["detector"] == stated | {"labels": coco, "max_detections": 100}
     assert document["limits"] == {
         "max_pixels": 25_000_000,
@@ -164,13 +194,19 @@ def test_the_information_of_the_other_shapes(triton: Triton) -> None:
         "max_detections": 1,
     }
     dots = information(triton, "dots")
-    assert {c["name"]: c["only"] for c in dots["classifiers"]} == {"shade": None, "reds": [0], "vivid": None}
+    assert {c["name"]: c["only"] for c in dots["classifiers"]} == {
+        "shade": None,
+        "reds": [0],
+        "vivid": None,
+    }
     assert information(triton, "thousand")["limits"]["max_detections"] == 1000
     assert information(triton, "centernet")["classifiers"] == []
 
 
 def test_http_gives_the_same_answer(triton: Triton) -> None:
-    """The binary tensor data extension: JSON, then the bytes of each tensor; no client library at all."""
+    """The binary tensor data extension: JSON, then the bytes of each tensor; no client library at
+    all.
+    """
     dots = make_dots(12)
     file = png(dots.draw())
     asked = {"score_threshold": 0.3, "max_detections": 10}
@@ -195,7 +231,10 @@ def test_http_gives_the_same_answer(triton: Triton) -> None:
     reply = requests.post(
         f"{triton.http_url}/v2/models/dots/infer",
         data=header + b"".join(values.tobytes() for values in tensors.values()),
-        headers={"Inference-Header-Content-Length": str(len(header)), "Content-Type": "application/octet-stream"},
+        headers={
+            "Inference-Header-Content-Length": str(len(header)),
+            "Content-Type": "application/octet-stream",
+        },
         timeout=30,
     )
     assert reply.status_code == 200, reply.text

@@ -1,4 +1,6 @@
-"""What cannot be answered is refused with a sentence that names the input and the limit, and disturbs nothing."""
+"""What cannot be answered is refused with a sentence that names the input and the limit, and
+disturbs nothing.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,8 @@ def took(figures: list[str]) -> Iterator[list[tuple[float, str]]]:
         median = float(np.median([each for each, _ in times]))
         over = sum(each > 50 for each, _ in times)
         figures.append(
-            f"{len(times)} refusals: median {median:.1f} ms, slowest {slowest:.1f} ms ({what}), {over} over 50 ms"
+            f"{len(times)} refusals: median {median:.1f} ms, slowest {slowest:.1f} ms "
+            f"({what}), {over} over 50 ms"
         )
 
 
@@ -91,17 +94,22 @@ def refuse(
     return _refuse
 
 
-NOT_PICTURES = {
-    "text": b"hello, I am no picture",
+NOT_IMAGES = {
+    "text": b"hello, I am no image",
     "one byte": b"\xff",
     "zeros": bytes(5000),
     "GIF": pillow("GIF"),
     "TIFF": pillow("TIFF"),
     "PDF": pillow("PDF"),
-    "SVG": b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9" height="9"/></svg>',
+    "SVG": b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9" '
+    b'height="9"/></svg>',
     "BMP's first bytes": b"BM",
 }
-FIRST_BYTES = {"JPEG": b"\xff\xd8\xff\xe0", "PNG": b"\x89PNG\r\n\x1a\n", "WebP": b"RIFF\x10\x00\x00\x00WEBPVP8 "}
+FIRST_BYTES = {
+    "JPEG": b"\xff\xd8\xff\xe0",
+    "PNG": b"\x89PNG\r\n\x1a\n",
+    "WebP": b"RIFF\x10\x00\x00\x00WEBPVP8 ",
+}
 
 
 @pytest.mark.parametrize("pipeline", ["dots", "whole"])
@@ -110,14 +118,14 @@ def test_an_empty_image(refuse, pipeline: str) -> None:
 
 
 @pytest.mark.parametrize("pipeline", ["dots", "whole"])
-@pytest.mark.parametrize("kind", NOT_PICTURES)
-def test_what_is_no_picture(refuse, kind: str, pipeline: str) -> None:
-    refuse(pipeline, {"image": tensor(NOT_PICTURES[kind])}, "image", "JPEG, PNG, WebP or BMP")
+@pytest.mark.parametrize("kind", NOT_IMAGES)
+def test_what_is_no_image(refuse, kind: str, pipeline: str) -> None:
+    refuse(pipeline, {"image": tensor(NOT_IMAGES[kind])}, "image", "JPEG, PNG, WebP or BMP")
 
 
 @pytest.mark.parametrize("pipeline", ["dots", "whole"])
 @pytest.mark.parametrize("kind", FIRST_BYTES)
-def test_the_first_bytes_of_a_picture(refuse, kind: str, pipeline: str) -> None:
+def test_the_first_bytes_of_a_image(refuse, kind: str, pipeline: str) -> None:
     refuse(pipeline, {"image": tensor(FIRST_BYTES[kind])}, "image", f"the {kind} file is truncated")
 
 
@@ -132,7 +140,9 @@ FILES = {
 }
 
 
-@pytest.mark.parametrize("kept", ["20 bytes", "60 bytes", 0.1, 0.3, 0.5, 0.7, 0.9, 0.97, "all but 30 bytes"])
+@pytest.mark.parametrize(
+    "kept", ["20 bytes", "60 bytes", 0.1, 0.3, 0.5, 0.7, 0.9, 0.97, "all but 30 bytes"]
+)
 @pytest.mark.parametrize("kind", FILES)
 def test_a_truncated_file(refuse, kind: str, kept: float | str) -> None:
     file = FILES[kind]
@@ -156,22 +166,49 @@ def test_a_corrupt_file(refuse) -> None:
         (resized_jpeg(65000, 65000), "65000 x 65000"),
         (resized_jpeg(5000, 5001), "5000 x 5001"),
     ],
-    ids=["PNG of 900", "PNG of 25.005", "PNG of all there can be", "JPEG of 4225", "JPEG of 25.005"],
+    ids=[
+        "PNG of 900",
+        "PNG of 25.005",
+        "PNG of all there can be",
+        "JPEG of 4225",
+        "JPEG of 25.005",
+    ],
 )
-def test_a_picture_over_the_limit_is_refused_by_its_header(refuse, file: bytes, size: str) -> None:
+def test_a_image_over_the_limit_is_refused_by_its_header(refuse, file: bytes, size: str) -> None:
     refuse("dots", {"image": tensor(file)}, "image", size, "megapixels", "at most 25")
 
 
-def test_a_picture_at_the_limit_is_read_further(refuse) -> None:
+def test_a_image_at_the_limit_is_read_further(refuse) -> None:
     refused = refuse("dots", {"image": tensor(png_header(5000, 5000))}, "image")
     assert "megapixels" not in refused.sentence
 
 
 def test_a_frame_over_the_limit(refuse, triton: Triton) -> None:
-    refuse("whole_raw", {"frame": np.zeros((1001, 100, 3), np.uint8)}, "frame", "100 x 1001", "megapixels", "0.1")
-    assert len(triton.infer("whole_raw", {"frame": np.zeros((1000, 100, 3), np.uint8)})["boxes"]) == 1
-    refuse("dots_raw", {"frame": np.zeros((5001, 5000, 3), np.uint8)}, "frame", "5000 x 5001", "at most 25")
-    refuse("dots_raw", {"frame": np.zeros((1, 10_001, 3), np.uint8)}, "frame", "10001 x 1", "over 10000 times")
+    refuse(
+        "whole_raw",
+        {"frame": np.zeros((1001, 100, 3), np.uint8)},
+        "frame",
+        "100 x 1001",
+        "megapixels",
+        "0.1",
+    )
+    assert (
+        len(triton.infer("whole_raw", {"frame": np.zeros((1000, 100, 3), np.uint8)})["boxes"]) == 1
+    )
+    refuse(
+        "dots_raw",
+        {"frame": np.zeros((5001, 5000, 3), np.uint8)},
+        "frame",
+        "5000 x 5001",
+        "at most 25",
+    )
+    refuse(
+        "dots_raw",
+        {"frame": np.zeros((1, 10_001, 3), np.uint8)},
+        "frame",
+        "10001 x 1",
+        "over 10000 times",
+    )
 
 
 @pytest.mark.parametrize("shape", [(0, 5, 3), (5, 0, 3), (0, 0, 3)])
@@ -202,7 +239,13 @@ def test_a_class_that_the_detector_does_not_have(refuse, good, classes: list[int
 
 
 def test_an_empty_class_filter(refuse, good) -> None:
-    refuse("dots", good["dots"][0] | {"class_filter": np.empty(0, np.int32)}, "class_filter", "empty", "leave it out")
+    refuse(
+        "dots",
+        good["dots"][0] | {"class_filter": np.empty(0, np.int32)},
+        "class_filter",
+        "empty",
+        "leave it out",
+    )
 
 
 def test_a_class_filter_without_a_detector(refuse, good) -> None:
@@ -211,9 +254,10 @@ def test_a_class_filter_without_a_detector(refuse, good) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "missing"), [("dots", "image"), ("dots_raw", "frame"), ("whole", "image"), ("whole_raw", "frame")]
+    ("model", "missing"),
+    [("dots", "image"), ("dots_raw", "frame"), ("whole", "image"), ("whole_raw", "frame")],
 )
-def test_no_picture_at_all(refuse, model: str, missing: str) -> None:
+def test_no_image_at_all(refuse, model: str, missing: str) -> None:
     threshold = {"score_threshold": np.array([0.5], np.float32)}
     for inputs in ({}, threshold, threshold | {"iou_threshold": np.array([0.5], np.float32)}):
         refuse(model, inputs, missing, "missing")
@@ -263,7 +307,10 @@ def test_an_input_that_does_not_exist(refuse, good) -> None:
 
 def test_refusals_among_good_requests_disturb_none(triton: Triton, good) -> None:
     asked, answer = good["dots"]
-    bad = [{"image": np.empty(0, np.uint8)}, asked | {"score_threshold": np.array([np.nan], np.float32)}]
+    bad = [
+        {"image": np.empty(0, np.uint8)},
+        asked | {"score_threshold": np.array([np.nan], np.float32)},
+    ]
 
     def send(i: int) -> Answer | Refusal:
         return triton.refusal("dots", bad[i // 2 % 2]) if i % 2 else triton.infer("dots", asked)

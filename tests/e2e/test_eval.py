@@ -1,4 +1,6 @@
-"""`boxwise eval` against the real server: it must give the reference figures of the labelled photos."""
+"""`boxwise eval` against the real server: it must give the reference figures of the labelled
+photos.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ def document(*arguments: object) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize(("pipeline", "expected", "working"), [("centernet", 0.363, 0.4), ("street", 0.342, 0.25)])
+@pytest.mark.parametrize(
+    ("pipeline", "expected", "working"), [("centernet", 0.363, 0.4), ("street", 0.342, 0.25)]
+)
 def test_the_reference_figures(
     triton: Triton,
     shared_data: Path,
@@ -37,10 +41,26 @@ def test_the_reference_figures(
     working: float,
 ) -> None:
     page = tmp_path / "page.html"
-    said = document("--url", triton.grpc_url, "--pipeline", pipeline, "--data", shared_data / "coco", "--html", page)
-    figures.append(f"boxwise eval of {pipeline} on {said['pictures']} COCO photos: mAP {said['map']:.4f}")
+    said = document(
+        "--url",
+        triton.grpc_url,
+        "--pipeline",
+        pipeline,
+        "--data",
+        shared_data / "coco",
+        "--html",
+        page,
+    )
+    figures.append(
+        f"boxwise eval of {pipeline} on {said['images']} COCO photos: mAP {said['map']:.4f}"
+    )
     assert said["map"] == pytest.approx(expected, abs=0.005)
-    assert said["thresholds"] == {"score": 0.01, "iou": 0.65, "max_detections": 100, "working": working}
+    assert said["thresholds"] == {
+        "score": 0.01,
+        "iou": 0.65,
+        "max_detections": 100,
+        "working": working,
+    }
     assert 0.3 < said["precision"] < 0.9
     assert 0.2 < said["recall"] < 0.9
     assert said["ap_small"] < said["ap_medium"] < said["ap_large"]
@@ -51,13 +71,17 @@ def test_the_reference_figures(
     assert not re.search(r'(src|href)="(?!data:)', text), "the page needs nothing beside it"
 
 
-def test_a_repository_is_served_for_the_time(repository: Path, photos: dict[str, bytes], tmp_path: Path) -> None:
+def test_a_repository_is_served_for_the_time(
+    repository: Path, photos: dict[str, bytes], tmp_path: Path
+) -> None:
     """A set of one photo, with a box drawn by hand: the cat of the demo."""
     for name in ("images", "labels"):
         (tmp_path / name).mkdir()
     (tmp_path / "images" / "cat.png").write_bytes(photos["chelsea"])
     (tmp_path / "labels" / "cat.txt").write_text("15 0.46 0.5 0.92 1.0\n")
-    done = boxwise_eval(repository, "--data", tmp_path, "--pipeline", "boxwise", "--html", tmp_path / "page.html")
+    done = boxwise_eval(
+        repository, "--data", tmp_path, "--pipeline", "boxwise", "--html", tmp_path / "page.html"
+    )
     assert done.returncode == 0, done.stderr
     assert "mAP50" in done.stdout
     assert re.search(r"cat .* 0\.[6-9]|cat .* 1\.0", done.stdout)
@@ -68,7 +92,9 @@ def test_a_repository_is_served_for_the_time(repository: Path, photos: dict[str,
 
 
 def test_a_classification_pipeline(triton: Triton, tmp_path: Path) -> None:
-    """`dots` has a classifier that says the mean colour; a whole picture of one colour is of the folder's name."""
+    """`dots` has a classifier that says the mean colour; a whole image of one colour is of the
+    folder's name.
+    """
     for name, colour in (("value 0", "black"), ("value 1", "white")):
         (tmp_path / "set" / name).mkdir(parents=True)
         Image.new("RGB", (32, 32), colour).save(tmp_path / "set" / name / "a.png")
@@ -88,7 +114,11 @@ def test_what_is_wrong_is_one_sentence(
     (tmp_path / "cat").mkdir()
     (tmp_path / "cat" / "a.png").write_bytes(photos["chelsea"])
     for arguments, code, sentence in (
-        ([repository, "--url", triton.grpc_url, "--data", tmp_path], 2, "expected a REPO, or the --url of a server"),
+        (
+            [repository, "--url", triton.grpc_url, "--data", tmp_path],
+            2,
+            "expected a REPO, or the --url of a server",
+        ),
         (["--data", tmp_path], 2, "expected a REPO, or the --url of a server"),
         (["--url", triton.grpc_url, "--data", tmp_path / "x"], 1, "no such folder"),
         (

@@ -1,4 +1,6 @@
-"""The layouts `fused` and `glued` answer as the ensemble does, to the last bit and the last word."""
+"""The layouts `fused` and `glued` answer as the ensemble does,
+to the last bit and the last word.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ from boxwise_export.manifest import read_manifests
 from boxwise_export.publish import rearrange
 from boxwise_export.serving_config import LAYOUTS, Layout, ServingConfig
 from boxwise_runtime.launcher import LaunchError, ServerOptions, TritonProcess
-from boxwise_runtime.warmup import PICTURE
+from boxwise_runtime.warmup import IMAGE
 
 PIPELINES = ("boxwise", "centernet", "dots", "thousand", "whole")
 
@@ -50,21 +52,25 @@ def other(relaid: Path) -> Iterator[Triton]:
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES)
-def test_pictures_of_every_kind_are_answered_alike(
+def test_images_of_every_kind_are_answered_alike(
     triton: Triton, other: Triton, photos: dict[str, bytes], pipeline: str
 ) -> None:
-    pictures = [png(make_dots(count).draw()) for count in (0, 1, 2, 100, 101)] if pipeline != "whole" else []
-    pictures += [png(np.full((1, 1, 3), 200, np.uint8)), png(np.full((40, 300, 3), 90, np.uint8))]
-    pictures += list(photos.values()) if pipeline in ("boxwise", "centernet") else []
-    for picture in pictures:
-        assert_same(triton.predict(pipeline, picture), other.predict(pipeline, picture))
+    images = (
+        [png(make_dots(count).draw()) for count in (0, 1, 2, 100, 101)]
+        if pipeline != "whole"
+        else []
+    )
+    images += [png(np.full((1, 1, 3), 200, np.uint8)), png(np.full((40, 300, 3), 90, np.uint8))]
+    images += list(photos.values()) if pipeline in ("boxwise", "centernet") else []
+    for image in images:
+        assert_same(triton.predict(pipeline, image), other.predict(pipeline, image))
 
 
 def test_a_thousand_objects(triton: Triton, other: Triton) -> None:
-    picture = png(make_dots(1000).draw())
-    said = other.predict("thousand", picture)
+    image = png(make_dots(1000).draw())
+    said = other.predict("thousand", image)
     assert len(said["boxes"]) == 1000
-    assert_same(triton.predict("thousand", picture), said)
+    assert_same(triton.predict("thousand", image), said)
 
 
 def test_frames_and_options(triton: Triton, other: Triton) -> None:
@@ -76,31 +82,47 @@ def test_frames_and_options(triton: Triton, other: Triton) -> None:
         {"class_filter": [0, 2]},
         {"iou_threshold": 0},
     ):
-        assert_same(triton.predict_raw("dots", frame, **options), other.predict_raw("dots", frame, **options))
+        assert_same(
+            triton.predict_raw("dots", frame, **options),
+            other.predict_raw("dots", frame, **options),
+        )
 
 
 @pytest.mark.parametrize(
     "inputs",
     [
         {"image": np.zeros(0, np.uint8)},
-        {"image": np.frombuffer(b"no picture", np.uint8)},
+        {"image": np.frombuffer(b"no image", np.uint8)},
         {"score_threshold": np.ones(1, np.float32)},
-        {"image": np.frombuffer(png(make_dots(1).draw()), np.uint8), "score_threshold": np.full(1, 2, np.float32)},
-        {"image": np.frombuffer(png(make_dots(1).draw()), np.uint8), "class_filter": np.zeros(0, np.int32)},
+        {
+            "image": np.frombuffer(png(make_dots(1).draw()), np.uint8),
+            "score_threshold": np.full(1, 2, np.float32),
+        },
+        {
+            "image": np.frombuffer(png(make_dots(1).draw()), np.uint8),
+            "class_filter": np.zeros(0, np.int32),
+        },
     ],
-    ids=["empty", "no picture", "missing", "threshold", "class filter"],
+    ids=["empty", "no image", "missing", "threshold", "class filter"],
 )
-def test_refusals_have_the_same_words(triton: Triton, other: Triton, inputs: dict[str, np.ndarray]) -> None:
+def test_refusals_have_the_same_words(
+    triton: Triton, other: Triton, inputs: dict[str, np.ndarray]
+) -> None:
     one, two = triton.refusal("dots", inputs), other.refusal("dots", inputs)
-    assert (one.status, one.sentence.removeprefix("in ensemble 'dots', ")) == (two.status, two.sentence)
+    assert (one.status, one.sentence.removeprefix("in ensemble 'dots', ")) == (
+        two.status,
+        two.sentence,
+    )
     assert two.status == "INVALID_ARGUMENT"
 
 
 def test_the_sdk_knows_the_causes(other: Triton) -> None:
     with Client(other.grpc_url, pipeline="dots") as client:
         with pytest.raises(InvalidImage, match=r"^image: not a JPEG"):
-            client.predict(b"no picture")
-        with pytest.raises(InvalidArgument, match=r"^class_filter: expected class ids from 0 to 2, got 7"):
+            client.predict(b"no image")
+        with pytest.raises(
+            InvalidArgument, match=r"^class_filter: expected class ids from 0 to 2, got 7"
+        ):
             client.predict(png(make_dots(1).draw()), class_filter=[7])
 
 
@@ -112,12 +134,17 @@ def test_many_at_once_are_each_answered(other: Triton) -> None:
     with Client(other.grpc_url, pipeline="dots") as client, ThreadPoolExecutor(16) as pool:
         counts = [number % 40 for number in range(200)]
         files = {count: png(make_dots(count).draw()) for count in set(counts)}
-        assert [len(said) for said in pool.map(client.predict, [files[count] for count in counts])] == counts
+        assert [
+            len(said) for said in pool.map(client.predict, [files[count] for count in counts])
+        ] == counts
 
 
-@pytest.mark.parametrize("layout", ["glued"], indirect=True)  # a fused network cannot be counted from outside
+# A fused network cannot be counted from outside.
+@pytest.mark.parametrize("layout", ["glued"], indirect=True)
 def test_a_call_that_nobody_waits_for_runs_no_more_networks(other: Triton) -> None:
-    """It ends while its picture, which takes 0.2 s, is being decoded: the detector never hears of it."""
+    """It ends while its image, which takes 0.2 s, is being decoded:
+    the detector never hears of it.
+    """
     noise = np.random.default_rng(0).integers(0, 256, (4500, 5000, 3), np.uint8)
     large = cv2.imencode(".jpg", noise)[1].tobytes()
     with Client(other.grpc_url, pipeline="dots", timeout_s=60) as client:
@@ -134,13 +161,17 @@ def test_a_call_that_nobody_waits_for_runs_no_more_networks(other: Triton) -> No
 
 
 def detections(server: Triton) -> int:
-    return int(server.client.get_inference_statistics("dots_detector").model_stats[0].inference_count)
+    return int(
+        server.client.get_inference_statistics("dots_detector").model_stats[0].inference_count
+    )
 
 
 def test_the_chain_of_any_layout_is_the_same(repository: Path, relaid: Path) -> None:
     frame = make_dots(7).draw()
     one, two = (load_chain(each, "dots")({"raw_frame": frame}) for each in (repository, relaid))
-    assert_same(*({name: each[name] for name in each if "seconds" not in name} for each in (one, two)))
+    assert_same(
+        *({name: each[name] for name in each if "seconds" not in name} for each in (one, two))
+    )
     assert len(one["boxes"]) == 7
 
 
@@ -159,15 +190,17 @@ def test_a_version_that_cannot_answer_its_warm_up_is_not_served(
 ) -> None:
     own = copy_pipeline(repository, "dots", tmp_path / "repository")
     rearrange(own, "dots", ServingConfig(which))
-    for picture in own.rglob(PICTURE):
-        picture.unlink()  # it may be the same file as the other repository's
-        picture.write_bytes(b"no picture")
-    with pytest.raises(LaunchError, match=r"cannot answer its warm-up and is not served .*image: not a JPEG"):
+    for image in own.rglob(IMAGE):
+        image.unlink()  # it may be the same file as the other repository's
+        image.write_bytes(b"no image")
+    with pytest.raises(
+        LaunchError, match=r"cannot answer its warm-up and is not served .*image: not a JPEG"
+    ):
         TritonProcess.start(ServerOptions.on_free_ports(own))
 
 
 @pytest.mark.parametrize("which", LAYOUTS)
-def test_a_picture_that_comes_again_is_answered_from_memory_where_asked_for(
+def test_a_image_that_comes_again_is_answered_from_memory_where_asked_for(
     repository: Path, which: Layout, tmp_path: Path
 ) -> None:
     own = copy_pipeline(repository, "dots", tmp_path / "repository")
@@ -175,9 +208,12 @@ def test_a_picture_that_comes_again_is_answered_from_memory_where_asked_for(
     options = replace(ServerOptions.on_free_ports(own), response_cache_mb=16)
     with TritonProcess.start(options):
         server = Triton(options.grpc_url, "")
-        picture = png(make_dots(5).draw())
-        answers = [server.predict("dots", picture) for _ in range(3)]
+        image = png(make_dots(5).draw())
+        answers = [server.predict("dots", image) for _ in range(3)]
         assert_same(answers[0], answers[2])
-        assert len(server.predict("dots", picture, max_detections=2)["boxes"]) == 2
+        assert len(server.predict("dots", image, max_detections=2)["boxes"]) == 2
         (said,) = server.client.get_inference_statistics("dots").model_stats
-        assert (said.inference_stats.cache_hit.count, said.inference_stats.cache_miss.count) == (2, 2)
+        assert (said.inference_stats.cache_hit.count, said.inference_stats.cache_miss.count) == (
+            2,
+            2,
+        )

@@ -1,4 +1,6 @@
-"""More requests than a server can answer: as many wait as may, and the rest is told so at once, in every layout."""
+"""More requests than a server can answer: as many wait as may, and the rest is told so at once, in
+every layout.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ from boxwise_runtime.launcher import ServerOptions, TritonProcess
 
 MAX_QUEUE, AT_ONCE = 2, 16
 # Takes so long that all of a burst are there before one is answered.
-PICTURE = png(cv2.resize(make_dots(5).draw(), (2048, 2048), interpolation=cv2.INTER_NEAREST))
+IMAGE = png(cv2.resize(make_dots(5).draw(), (2048, 2048), interpolation=cv2.INTER_NEAREST))
 
 REFUSED, WAITING = "boxwise_overload_refusals_total", "boxwise_waiting_requests"
 
@@ -33,7 +35,9 @@ def layout(request: pytest.FixtureRequest) -> Layout:
 
 
 @pytest.fixture(scope="module")
-def options(repository: Path, layout: Layout, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerOptions]:
+def options(
+    repository: Path, layout: Layout, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServerOptions]:
     own = copy_pipeline(repository, "dots", tmp_path_factory.mktemp(layout) / "repository")
     rearrange(own, "dots", ServingConfig(layout, max_queue=MAX_QUEUE))
     options = ServerOptions.on_free_ports(own)
@@ -44,7 +48,8 @@ def options(repository: Path, layout: Layout, tmp_path_factory: pytest.TempPathF
 def flood(server: Triton) -> tuple[list[Answer], list[InferenceServerException]]:
     """The answers and the refusals of many who ask at once, and ask again until some are refused.
 
-    That others wait is seen by how soon Triton brings the next request, which is not always soon on a busy machine.
+    That others wait is seen by how soon Triton brings the next request, which is not always soon on
+    a busy machine.
     """
     answers: list[Answer] = []
     refusals: list[InferenceServerException] = []
@@ -53,7 +58,7 @@ def flood(server: Triton) -> tuple[list[Answer], list[InferenceServerException]]
     def ask(_: int) -> None:
         while not refusals and time.monotonic() < until:
             try:
-                answers.append(server.predict("dots", PICTURE))
+                answers.append(server.predict("dots", IMAGE))
             except InferenceServerException as error:
                 refusals.append(error)
 
@@ -68,14 +73,16 @@ def counted(options: ServerOptions, name: str) -> float:
 
 def test_as_many_wait_as_may_and_the_rest_is_told_so_and_counted(options: ServerOptions) -> None:
     server = Triton(options.grpc_url, "")
-    alone = server.predict("dots", PICTURE)
+    alone = server.predict("dots", IMAGE)
     answered, refused = flood(server)
     assert answered
     assert refused
     for error in refused:
         assert error.status() == "StatusCode.UNAVAILABLE", error
-        assert "the queue is full (max_queue 2): send fewer at once, or try again" in str(error.message())
-    for answer in [*answered, server.predict("dots", PICTURE)]:
+        assert "the queue is full (max_queue 2): send fewer at once, or try again" in str(
+            error.message()
+        )
+    for answer in [*answered, server.predict("dots", IMAGE)]:
         assert_same(answer, alone)
     deadline = time.monotonic() + 10  # they are handed over once a second
     while (found := [counted(options, name) for name in (REFUSED, WAITING)]) != [len(refused), 0]:
@@ -87,7 +94,7 @@ def test_as_many_wait_as_may_and_the_rest_is_told_so_and_counted(options: Server
 def test_the_sdk_says_overloaded(options: ServerOptions) -> None:
     errors = []
     with Client(options.grpc_url, pipeline="dots") as client:
-        for call in [client.submit(PICTURE) for _ in range(AT_ONCE)]:
+        for call in [client.submit(IMAGE) for _ in range(AT_ONCE)]:
             try:
                 assert len(call.result()) == 5
             except BoxwiseError as error:

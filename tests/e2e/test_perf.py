@@ -25,8 +25,8 @@ from boxwise_export.manifest import find_manifest
 from boxwise_export.publish import rearrange
 from boxwise_export.serving_config import ServingConfig
 from boxwise_perf.generator import Generator
+from boxwise_perf.images import requests, synthetic
 from boxwise_perf.null import nullify
-from boxwise_perf.pictures import requests, synthetic
 from boxwise_perf.result import load
 from boxwise_perf.trial import NOT_OURS, ONE_MODEL
 from boxwise_perf.tune import Objective, neighbours_of
@@ -49,7 +49,9 @@ def null(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def perf(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*PERF, *map(str, arguments)], capture_output=True, text=True, timeout=280, check=False)
+    return subprocess.run(
+        [*PERF, *map(str, arguments)], capture_output=True, text=True, timeout=280, check=False
+    )
 
 
 def document(*arguments: object) -> dict[str, Any]:
@@ -60,7 +62,19 @@ def document(*arguments: object) -> dict[str, Any]:
 
 def test_a_sweep_of_a_repository(null: Path, tmp_path: Path) -> None:
     file = tmp_path / "run.json"
-    done = perf("run", null, *SMALL, "--concurrency", "1,3", "--duration", "1s", "--warm-up", "0.5s", "--out", file)
+    done = perf(
+        "run",
+        null,
+        *SMALL,
+        "--concurrency",
+        "1,3",
+        "--duration",
+        "1s",
+        "--warm-up",
+        "0.5s",
+        "--out",
+        file,
+    )
     assert done.returncode == 0, done.stderr
     for words in (
         "concurrency 3",
@@ -76,7 +90,14 @@ def test_a_sweep_of_a_repository(null: Path, tmp_path: Path) -> None:
     for trial in result.trials:
         assert trial.boxes_per_s.value == pytest.approx(5 * trial.images_per_s.value, rel=1e-6)
         stages = {stage.name: stage for stage in trial.stages}
-        assert list(stages) == ["", "preprocess", "detector", "nms", "classifier_imagenet", "assemble"]
+        assert list(stages) == [
+            "",
+            "preprocess",
+            "detector",
+            "nms",
+            "classifier_imagenet",
+            "assemble",
+        ]
         assert stages["classifier_imagenet"].mean_batch == pytest.approx(5, rel=0.05)
         assert stages[""].requests == pytest.approx(trial.requests, rel=0.2)
         assert trial.server is not None
@@ -90,21 +111,51 @@ def test_the_stages_inside_a_fused_pipeline(null: Path, tmp_path: Path) -> None:
     options = ServerOptions.on_free_ports(tmp_path / "fused")
     with TritonProcess.start(options):
         for server in (("--url", options.grpc_url), (tmp_path / "fused",)):
-            found = document("run", *server, *SMALL, "--concurrency", 2, "--duration", "2.5s", "--warm-up", "1.5s")
+            found = document(
+                "run",
+                *server,
+                *SMALL,
+                "--concurrency",
+                2,
+                "--duration",
+                "2.5s",
+                "--warm-up",
+                "1.5s",
+            )
             (trial,) = found["trials"]
             stages = [stage["name"] for stage in trial["stages"]]
             if server[0] == "--url":  # whose metrics are anywhere
                 assert stages == [""]
                 assert trial["notes"] == [ONE_MODEL, NOT_OURS]
             else:
-                assert stages == ["", "preprocess", "detector", "nms", "classifier_imagenet", "assemble"]
-                assert sum(stage["infer_ms"] for stage in trial["stages"][1:]) < trial["stages"][0]["infer_ms"] * 1.2
+                assert stages == [
+                    "",
+                    "preprocess",
+                    "detector",
+                    "nms",
+                    "classifier_imagenet",
+                    "assemble",
+                ]
+                assert (
+                    sum(stage["infer_ms"] for stage in trial["stages"][1:])
+                    < trial["stages"][0]["infer_ms"] * 1.2
+                )
                 assert trial["notes"] == []
 
 
 def test_boxes_of_a_stated_distribution(null: Path) -> None:
     found = document(
-        "run", null, *SMALL, "--boxes", "poisson:4", "--concurrency", 2, "--duration", "1.5s", "--warm-up", "0.2s"
+        "run",
+        null,
+        *SMALL,
+        "--boxes",
+        "poisson:4",
+        "--concurrency",
+        2,
+        "--duration",
+        "1.5s",
+        "--warm-up",
+        "0.2s",
     )
     (trial,) = found["trials"]
     assert found["pictures"]["boxes"] == "poisson, mean 4,"
@@ -113,7 +164,18 @@ def test_boxes_of_a_stated_distribution(null: Path) -> None:
 
 
 def test_a_server_that_is_not_ours(triton: Triton) -> None:
-    found = document("run", "--url", triton.grpc_url, *SMALL, "--rate", 3, "--arrivals", "fixed", "--duration", "3s")
+    found = document(
+        "run",
+        "--url",
+        triton.grpc_url,
+        *SMALL,
+        "--rate",
+        3,
+        "--arrivals",
+        "fixed",
+        "--duration",
+        "3s",
+    )
     (trial,) = found["trials"]
     assert trial["requests"] == 9
     assert trial["server"] is None
@@ -123,8 +185,13 @@ def test_a_server_that_is_not_ours(triton: Triton) -> None:
 
 
 def test_the_highest_rate_at_a_latency(null: Path, tmp_path: Path) -> None:
-    """A target that any machine holds; what the search does is tested in tests/perf/test_search.py."""
-    file, arguments = tmp_path / "slo.json", ("--duration", "1s", "--confirm", "1s", "--warm-up", "0.2s")
+    """A target that any machine holds; what the search does is tested in
+    tests/perf/test_search.py.
+    """
+    file, arguments = (
+        tmp_path / "slo.json",
+        ("--duration", "1s", "--confirm", "1s", "--warm-up", "0.2s"),
+    )
     done = perf("slo", "--p99", "20s", null, *SMALL, *arguments, "--out", file)
     found = load(file).slo
     assert found is not None
@@ -134,14 +201,29 @@ def test_the_highest_rate_at_a_latency(null: Path, tmp_path: Path) -> None:
 
 
 def test_two_repositories_are_compared(null: Path) -> None:
-    found = document("compare", null, null, *SMALL, "--pairs", 6, "--block", "300ms", "--warm-up", "0.3s")
+    found = document(
+        "compare", null, null, *SMALL, "--pairs", 6, "--block", "300ms", "--warm-up", "0.3s"
+    )
     (comparison,) = found["comparisons"]
     assert len(comparison["pairs"]) == 6
-    assert comparison["throughput"]["low"] <= comparison["throughput"]["value"] <= comparison["throughput"]["high"]
+    assert (
+        comparison["throughput"]["low"]
+        <= comparison["throughput"]["value"]
+        <= comparison["throughput"]["high"]
+    )
 
 
 def test_ctrl_c_leaves_nothing_running(null: Path, tmp_path: Path) -> None:
-    command = [*PERF, "run", str(null), *SMALL, "--duration", "1min", "--out", str(tmp_path / "run.json")]
+    command = [
+        *PERF,
+        "run",
+        str(null),
+        *SMALL,
+        "--duration",
+        "1min",
+        "--out",
+        str(tmp_path / "run.json"),
+    ]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     for line in process.stderr:
@@ -154,12 +236,18 @@ def test_ctrl_c_leaves_nothing_running(null: Path, tmp_path: Path) -> None:
     deadline = time.monotonic() + 10
     while any(child.is_running() for child in children) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
+    assert not any(
+        child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children
+    )
     assert not list(tmp_path.iterdir())
 
 
-def test_queue_delays_and_batches_of_a_target_that_batches_reach_its_server(null: Path, tmp_path: Path) -> None:
-    """The bundled Triton has no ONNX Runtime backend: Python models that batch stand in for that target's networks."""
+def test_queue_delays_and_batches_of_a_target_that_batches_reach_its_server(
+    null: Path, tmp_path: Path
+) -> None:
+    """The bundled Triton has no ONNX Runtime backend: Python models that batch stand in for that
+    target's networks.
+    """
     repository = tmp_path / "repository"
     shutil.copytree(null, repository)
     for model in ("boxwise_detector", "boxwise_classifier_imagenet"):
@@ -178,7 +266,10 @@ def test_queue_delays_and_batches_of_a_target_that_batches_reach_its_server(null
     assert first.queue_delay_us == 100
     other = replace(first, queue_delay_us=2000, max_batch_size=2)
     assert other in [
-        each for _, each in neighbours_of(["detector"], 2, "onnxruntime")(replace(other, max_batch_size=4))
+        each
+        for _, each in neighbours_of(["detector"], 2, "onnxruntime")(
+            replace(other, max_batch_size=4)
+        )
     ]
     _, images = synthetic(64, 48, seed=0)
     with (
@@ -189,7 +280,10 @@ def test_queue_delays_and_batches_of_a_target_that_batches_reach_its_server(null
         ) as tuner,
     ):  # fmt: skip
         score, ratio = tuner.measure(other, first, False)
-        served = [Triton(each.grpc_url, "").client.get_model_config("boxwise_detector").config for each in started]
+        served = [
+            Triton(each.grpc_url, "").client.get_model_config("boxwise_detector").config
+            for each in started
+        ]
     assert [each.dynamic_batching.max_queue_delay_microseconds for each in served] == [100, 2000]
     assert [each.max_batch_size for each in served] == [first.max_batch_size, 2]
     assert score > 0

@@ -1,4 +1,4 @@
-"""Pictures are neither logged nor kept."""
+"""Images are neither logged nor kept."""
 
 from __future__ import annotations
 
@@ -37,20 +37,28 @@ def _content(path: Path) -> bytes:
     return b""
 
 
-def pictures(folder: Path, marker: bytes) -> tuple[list[bytes], list[bytes]]:
+def images(folder: Path, marker: bytes) -> tuple[list[bytes], list[bytes]]:
     """Files with the marker in them, good and bad."""
     text = PngImagePlugin.PngInfo()
     text.add_text("Comment", marker.decode())
-    picture = Image.fromarray(make_dots(12).draw())
-    picture.save(folder / "a.png", pnginfo=text)
-    picture.save(folder / "a.jpg", comment=marker)
+    drawn = Image.fromarray(make_dots(12).draw())
+    drawn.save(folder / "a.png", pnginfo=text)
+    drawn.save(folder / "a.jpg", comment=marker)
     png, jpeg = (folder / "a.png").read_bytes(), (folder / "a.jpg").read_bytes()
     png_start, jpeg_start = (file[: file.index(marker) + len(marker)] for file in (png, jpeg))
-    bad = [marker * 100, png_start, png_start + bytes(len(png)), jpeg_start, jpeg_start + bytes(len(jpeg))]
+    bad = [
+        marker * 100,
+        png_start,
+        png_start + bytes(len(png)),
+        jpeg_start,
+        jpeg_start + bytes(len(jpeg)),
+    ]
     return [png, jpeg], bad
 
 
-def test_no_picture_is_logged_or_outlives_its_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_image_is_logged_or_outlives_its_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     marker = f"marker-{secrets.token_hex(16)}".encode()
     repository = export_dots(tmp_path)
     own = {"TMPDIR": tmp_path / "temporary", "HOME": tmp_path / "home"}
@@ -59,7 +67,7 @@ def test_no_picture_is_logged_or_outlives_its_answer(tmp_path: Path, monkeypatch
         monkeypatch.setenv(name, str(folder))
     monkeypatch.chdir(folder)
     (tmp_path / "sent").mkdir()
-    good, bad = pictures(tmp_path / "sent", marker)
+    good, bad = images(tmp_path / "sent", marker)
     frame = np.resize(np.frombuffer(marker, np.uint8), (512, 512, 3)).copy()
     others = set(Path("/tmp").iterdir()) | set(SHM.iterdir())
     with served(repository, "--verbose", "--client-shm") as command:
@@ -73,14 +81,17 @@ def test_no_picture_is_logged_or_outlives_its_answer(tmp_path: Path, monkeypatch
                 assert refusal.status == "INVALID_ARGUMENT"
                 assert marker.decode() not in refusal.sentence
             triton.predict_raw(pipeline, frame)
-            assert triton.refusal(f"{pipeline}_raw", {"frame": frame[..., :2].copy()}).status == "INVALID_ARGUMENT"
+            assert (
+                triton.refusal(f"{pipeline}_raw", {"frame": frame[..., :2].copy()}).status
+                == "INVALID_ARGUMENT"
+            )
             with Client(options.grpc_url, pipeline=pipeline, transfer="shm") as client:
                 client.predict(frame)
             for data in ([*marker], [marker.decode()]):
                 image = {"name": "image", "datatype": "UINT8", "shape": [len(marker)], "data": data}
                 url = f"{options.http_url}/v2/models/{pipeline}/infer"
                 assert requests.post(url, json={"inputs": [image]}, timeout=20).status_code >= 400
-        # Stages hand pictures on in shared memory: the marker is found where it is.
+        # Stages hand images on in shared memory: the marker is found where it is.
         assert holding(marker, SHM.glob(f"boxwise-{options.http_port}-*"))
         command.process.send_signal(signal.SIGTERM)
         command.process.wait(timeout=20)

@@ -1,4 +1,6 @@
-"""What the documents show is run: the Python of the README against the server, the commands against their help."""
+"""What the documents show is run: the Python of the README against the server, the commands against
+their help.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ SHOWN = sorted(
     {
         (match.group(1), option)
         for text in DOCUMENTS.values()
-        for match in re.finditer(r"(?:^|`)boxwise (perf [a-z]+|[a-z-]+)([^`\n#]*)", text, re.MULTILINE)
+        for match in re.finditer(
+            r"(?:^|`)boxwise (perf [a-z]+|[a-z-]+)([^`\n#]*)", text, re.MULTILINE
+        )
         for option in (re.findall(r"--[a-z0-9-]+", match.group(2)) or [""])
     }
 )
@@ -32,16 +36,24 @@ SHOWN = sorted(
 
 def boxwise(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [str(Path(sys.executable).with_name("boxwise")), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env={"COLUMNS": "200", "PATH": ""})
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, env={"COLUMNS": "200", "PATH": ""}
+    )
 
 
-@pytest.mark.parametrize("snippet", SNIPPETS, ids=["sdk", "picture", "tritonclient", "http"])
-def test_the_readme_s_python_runs(triton: Triton, photos: dict[str, bytes], tmp_path: Path, snippet: str) -> None:
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=["sdk", "image", "tritonclient", "http"])
+def test_the_readme_s_python_runs(
+    triton: Triton, photos: dict[str, bytes], tmp_path: Path, snippet: str
+) -> None:
     with Image.open(io.BytesIO(photos["coffee"])) as photo:
         photo.convert("RGB").save(tmp_path / "street.jpg")
     assert "localhost:800" in snippet
-    code = snippet.replace("localhost:8001", triton.grpc_url).replace("http://localhost:8000", triton.http_url)
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    code = snippet.replace("localhost:8001", triton.grpc_url).replace(
+        "http://localhost:8000", triton.http_url
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     if "draw()" in snippet:
         with Image.open(tmp_path / "annotated.png") as annotated:

@@ -1,4 +1,6 @@
-"""Triton's own words for what goes wrong, from a real server, and the error that the SDK makes of each."""
+"""Triton's own words for what goes wrong, from a real server, and the error that the SDK makes of
+each.
+"""
 
 from __future__ import annotations
 
@@ -72,9 +74,13 @@ def connect(request: pytest.FixtureRequest) -> Any:
     return CLIENTS[request.param]
 
 
-def test_a_restricted_protocol_is_access_denied_until_its_key_is_sent(connect: Any, small: Path) -> None:
+def test_a_restricted_protocol_is_access_denied_until_its_key_is_sent(
+    connect: Any, small: Path
+) -> None:
     options = ServerOptions.on_free_ports(small)
-    options = replace(options, extra_args=("--grpc-restricted-protocol=inference:infer-key=open sesame",))
+    options = replace(
+        options, extra_args=("--grpc-restricted-protocol=inference:infer-key=open sesame",)
+    )
     with TritonProcess.start(options):
         with connect(options.grpc_url, pipeline="dots") as client:
             with pytest.raises(AccessDenied, match="This protocol is restricted") as caught:
@@ -88,7 +94,10 @@ def test_a_restricted_protocol_is_access_denied_until_its_key_is_sent(connect: A
 def test_a_public_server_answers_other_machines_over_tls_alone(small: Path, tmp_path: Path) -> None:
     """127.0.0.2 stands for the network: only what listens everywhere is there."""
     authority = trustme.CA()
-    certificates = {"server": authority.issue_cert("localhost", "127.0.0.2"), "client": authority.issue_cert("client")}
+    certificates = {
+        "server": authority.issue_cert("localhost", "127.0.0.2"),
+        "client": authority.issue_cert("client"),
+    }
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     for name, certificate in certificates.items():
         certificate.cert_chain_pems[0].write_to_path(tmp_path / f"{name}.pem")
@@ -107,9 +116,16 @@ def test_a_public_server_answers_other_machines_over_tls_alone(small: Path, tmp_
             with connect(url, pipeline="dots", tls=own) as known:
                 assert len(known.predict(PNG)) == 12
             for tls in (False, TLS(ca=ca)):
-                with connect(url, pipeline="dots", tls=tls, timeout_s=3) as stranger, pytest.raises(BoxwiseError):
+                with (
+                    connect(url, pipeline="dots", tls=tls, timeout_s=3) as stranger,
+                    pytest.raises(BoxwiseError),
+                ):
                     stranger.predict(PNG)
-        files = {"root_certificates": ca, "private_key": f"{client}.key", "certificate_chain": f"{client}.pem"}
+        files = {
+            "root_certificates": ca,
+            "private_key": f"{client}.key",
+            "certificate_chain": f"{client}.pem",
+        }
         with tritonclient.grpc.InferenceServerClient(url, ssl=True, **files) as plain:
             assert plain.is_model_ready("dots")
             for closed in (plain.get_inference_statistics, lambda: plain.get_model_config("dots")):
@@ -128,13 +144,22 @@ def _fill_ours(repository: Path) -> None:
 
 def _fill_triton_s(repository: Path) -> None:
     """Of a detector that does not say how busy it is, as those that Triton runs itself."""
-    model, config = repository / "dots_detector" / "1" / "model.py", repository / "dots_detector" / "config.pbtxt"
+    model, config = (
+        repository / "dots_detector" / "1" / "model.py",
+        repository / "dots_detector" / "config.pbtxt",
+    )
     write_file(model, model.read_bytes().replace(b"QueuedModel", b"StageModel"))
-    write_file(config, config.read_bytes() + b"\ndynamic_batching { default_queue_policy { max_queue_size: 1 } }\n")
+    write_file(
+        config,
+        config.read_bytes()
+        + b"\ndynamic_batching { default_queue_policy { max_queue_size: 1 } }\n",
+    )
 
 
 @pytest.mark.parametrize("fill", [_fill_ours, _fill_triton_s])
-def test_a_full_queue_is_an_overload(connect: Any, small: Path, tmp_path: Path, fill: Callable[[Path], None]) -> None:
+def test_a_full_queue_is_an_overload(
+    connect: Any, small: Path, tmp_path: Path, fill: Callable[[Path], None]
+) -> None:
     repository = tmp_path / "repository"
     shutil.copytree(small, repository)
     fill(repository)
@@ -153,9 +178,14 @@ def test_a_full_queue_is_an_overload(connect: Any, small: Path, tmp_path: Path, 
 def test_a_pipeline_that_was_unloaded_is_unavailable_there(connect: Any, small: Path) -> None:
     """What a server says of its pipelines while it stops: another server may have them."""
     options = replace(ServerOptions.on_free_ports(small), reload=True)
-    with TritonProcess.start(options), connect(options.grpc_url, pipeline="dots", timeout_s=20) as client:
+    with (
+        TritonProcess.start(options),
+        connect(options.grpc_url, pipeline="dots", timeout_s=20) as client,
+    ):
         client.predict(PNG)
-        tritonclient.grpc.InferenceServerClient(options.grpc_url).unload_model("dots", options.admin_headers)
+        tritonclient.grpc.InferenceServerClient(options.grpc_url).unload_model(
+            "dots", options.admin_headers
+        )
         with pytest.raises(Unavailable, match="has no available versions") as caught:
             client.predict(PNG)
         assert (caught.value.code, caught.value.retryable) == ("NOT_FOUND", True)
@@ -163,7 +193,10 @@ def test_a_pipeline_that_was_unloaded_is_unavailable_there(connect: Any, small: 
 
 def test_a_dead_stage_is_said_to_be_dead(connect: Any, small: Path) -> None:
     options = ServerOptions.on_free_ports(small)
-    with TritonProcess.start(options) as triton, connect(options.grpc_url, pipeline="dots", timeout_s=20) as client:
+    with (
+        TritonProcess.start(options) as triton,
+        connect(options.grpc_url, pipeline="dots", timeout_s=20) as client,
+    ):
         client.predict(PNG)
         for process in psutil.Process(triton.pid).children(recursive=True):
             if "stub" in process.name() and "dots_nms" in " ".join(process.cmdline()):
@@ -181,14 +214,21 @@ def _inferences(server: ServerOptions, model: str) -> int:
 
 
 @pytest.mark.parametrize("end", ["cancel", "deadline"])
-def test_a_call_that_nobody_waits_for_runs_no_more_networks(connect: Any, server: ServerOptions, end: str) -> None:
-    """It ends while its picture, which takes 0.3 s, is being decoded: the detector asks, and nms never hears of it."""
+def test_a_call_that_nobody_waits_for_runs_no_more_networks(
+    connect: Any, server: ServerOptions, end: str
+) -> None:
+    """It ends while its image, which takes 0.3 s, is being decoded: the detector asks, and nms
+    never hears of it.
+    """
     noise = np.random.default_rng(0).integers(0, 256, (4500, 5000, 3), np.uint8)
     large = cv2.imencode(".jpg", noise)[1].tobytes()
     with connect(server.grpc_url, pipeline="dots", timeout_s=60) as client:
         assert len(client.predict(PNG)) == 12
         time.sleep(0.3)  # Triton counts an inference after it has answered
-        decoded, suppressed = _inferences(server, "dots_preprocess"), _inferences(server, "dots_nms")
+        decoded, suppressed = (
+            _inferences(server, "dots_preprocess"),
+            _inferences(server, "dots_nms"),
+        )
         if end == "cancel":
             pending = client.submit(large)
             time.sleep(0.15)
@@ -206,11 +246,17 @@ def test_a_call_that_nobody_waits_for_runs_no_more_networks(connect: Any, server
         assert len(client.predict(PNG)) == 12
 
 
-def test_two_servers_one_killed_and_started_again_under_load(small: Path, figures: list[str]) -> None:
+def test_two_servers_one_killed_and_started_again_under_load(
+    small: Path, figures: list[str]
+) -> None:
     options = [ServerOptions.on_free_ports(small) for _ in range(2)]
     first, second = (TritonProcess.start(each) for each in options)
     ended = threading.Event()
-    with second, Client([each.grpc_url for each in options], pipeline="dots") as client, ThreadPoolExecutor(8) as pool:
+    with (
+        second,
+        Client([each.grpc_url for each in options], pipeline="dots") as client,
+        ThreadPoolExecutor(8) as pool,
+    ):
 
         def load() -> int:
             answered = 0
@@ -234,11 +280,15 @@ def test_two_servers_one_killed_and_started_again_under_load(small: Path, figure
         finally:
             ended.set()
             first.stop()
-    figures.append(f"one of two servers killed and restarted under load: 0 of {answered} calls failed")
+    figures.append(
+        f"one of two servers killed and restarted under load: 0 of {answered} calls failed"
+    )
     assert answered > 50
 
 
-def test_one_server_killed_is_a_clear_error_and_its_return_is_noticed(connect: Any, small: Path) -> None:
+def test_one_server_killed_is_a_clear_error_and_its_return_is_noticed(
+    connect: Any, small: Path
+) -> None:
     options = ServerOptions.on_free_ports(small)
     with connect(options.grpc_url, pipeline="dots") as client:
         with TritonProcess.start(options) as triton:
@@ -256,8 +306,11 @@ def _slots() -> set[str]:
     return {path.name for path in FOLDER.glob(f"{PREFIX}*")}
 
 
-def test_frames_travel_through_shared_memory_and_nothing_is_left(connect: Any, server: ServerOptions) -> None:
-    # A call that was given up in an earlier test may be in flight in the server still, and keep its region there.
+def test_frames_travel_through_shared_memory_and_nothing_is_left(
+    connect: Any, server: ServerOptions
+) -> None:
+    # A call that was given up in an earlier test may be in flight in the server still, and keep its
+    # region there.
     before, known = _slots(), _registered(server)
     frame = np.zeros((1080, 1920, 3), np.uint8)
     frame[:512, :512] = FRAME
@@ -292,9 +345,13 @@ signal.pause()
 """
 
 
-def test_what_a_killed_client_leaves_goes_with_the_next_and_what_others_use_stays(server: ServerOptions) -> None:
+def test_what_a_killed_client_leaves_goes_with_the_next_and_what_others_use_stays(
+    server: ServerOptions,
+) -> None:
     def start() -> subprocess.Popen[str]:
-        process = subprocess.Popen([sys.executable, "-c", _DIES, server.grpc_url], stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            [sys.executable, "-c", _DIES, server.grpc_url], stdout=subprocess.PIPE, text=True
+        )
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         return process
@@ -337,7 +394,9 @@ def test_a_restarted_server_is_told_of_the_slots_again(connect: Any, small: Path
                 assert _registered(options)
 
 
-def test_a_server_that_allows_no_shared_memory_is_sent_frames_with_one_warning(connect: Any, small: Path) -> None:
+def test_a_server_that_allows_no_shared_memory_is_sent_frames_with_one_warning(
+    connect: Any, small: Path
+) -> None:
     options = ServerOptions.on_free_ports(small)
     with (
         TritonProcess.start(options),
@@ -348,7 +407,10 @@ def test_a_server_that_allows_no_shared_memory_is_sent_frames_with_one_warning(c
         for _ in range(3):
             assert len(client.predict(FRAME)) == 12
     (warning,) = [each for each in warned if each.category is UserWarning]
-    assert re.search(r"the server refuses .*serve --client-shm.*; frames are sent over the wire", str(warning.message))
+    assert re.search(
+        r"the server refuses .*serve --client-shm.*; frames are sent over the wire",
+        str(warning.message),
+    )
 
 
 def test_a_trace_goes_on_in_triton(small: Path) -> None:
@@ -366,7 +428,10 @@ def test_a_trace_goes_on_in_triton(small: Path) -> None:
 
     collector = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Collector)
     threading.Thread(target=collector.serve_forever, daemon=True).start()
-    tracing = ("mode=opentelemetry", f"opentelemetry,url=http://127.0.0.1:{collector.server_port}/v1/traces")
+    tracing = (
+        "mode=opentelemetry",
+        f"opentelemetry,url=http://127.0.0.1:{collector.server_port}/v1/traces",
+    )
     settings = (*tracing, "rate=1", "level=TIMESTAMPS", "opentelemetry,bsp_schedule_delay=100")
     options = ServerOptions.on_free_ports(small)
     options = replace(options, extra_args=tuple(f"--trace-config={each}" for each in settings))
@@ -378,11 +443,16 @@ def test_a_trace_goes_on_in_triton(small: Path) -> None:
     ):
         client.predict(PNG)
         deadline = time.monotonic() + 10
-        while not any(trace_id.hex().encode() in body for body in bodies) and time.monotonic() < deadline:
+        while (
+            not any(trace_id.hex().encode() in body for body in bodies)
+            and time.monotonic() < deadline
+        ):
             time.sleep(0.05)
     collector.shutdown()
     collector.server_close()
-    assert any(trace_id.hex().encode() in body and span_id.hex().encode() in body for body in bodies)
+    assert any(
+        trace_id.hex().encode() in body and span_id.hex().encode() in body for body in bodies
+    )
 
 
 def test_async_calls_share_one_connection(server: ServerOptions) -> None:

@@ -1,4 +1,6 @@
-"""The SDK against the real server and against `boxwise.testing`'s: the same tests, so that neither drifts."""
+"""The SDK against the real server and against `boxwise.testing`'s: the same tests, so that neither
+drifts.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,10 @@ COLORS = ["red", "green", "blue"]
 
 
 def find(server: FakeServer, dots: Dots) -> None:
-    """Tell a fake server what the models find on a picture of dots."""
-    for box, color, class_id, score in zip(dots.boxes, dots.colors, dots.class_ids, dots.scores, strict=True):
+    """Tell a fake server what the models find on an image of dots."""
+    for box, color, class_id, score in zip(
+        dots.boxes, dots.colors, dots.class_ids, dots.scores, strict=True
+    ):
         shades = dict(zip(COLORS, (color / 255).tolist(), strict=True))
         name = COLORS[class_id]
         asked = {"reds": {"red": 1.0}} if name == "red" else {}
@@ -64,8 +68,12 @@ def assert_dots(result: Result, rows: np.ndarray) -> None:
     for detection, row in zip(result, rows, strict=True):
         assert detection.class_name == COLORS[DOTS.class_ids[row]]
         shades = {label.name: label.score for label in detection.labels["shade"]}
-        np.testing.assert_allclose([shades[name] for name in COLORS], DOTS.colors[row] / 255, atol=1e-6)
-        assert [label.name for label in detection.labels["reds"]] == ["red"] * (detection.class_name == "red")
+        np.testing.assert_allclose(
+            [shades[name] for name in COLORS], DOTS.colors[row] / 255, atol=1e-6
+        )
+        assert [label.name for label in detection.labels["reds"]] == ["red"] * (
+            detection.class_name == "red"
+        )
 
 
 ALL = np.arange(len(DOTS.boxes))
@@ -82,14 +90,17 @@ def test_pixels_are_answered_as_their_file_is(client: Any) -> None:
 
 def test_thresholds_and_filters_hold(client: Any) -> None:
     threshold = float(np.sort(DOTS.scores)[6])
-    assert_dots(client.predict(PNG, score_threshold=threshold - 1e-4), np.flatnonzero(DOTS.scores >= threshold))
+    assert_dots(
+        client.predict(PNG, score_threshold=threshold - 1e-4),
+        np.flatnonzero(DOTS.scores >= threshold),
+    )
     assert_dots(client.predict(PNG, max_detections=5), np.argsort(-DOTS.scores)[:5])
     assert_dots(client.predict(PNG, class_filter=[0, 2]), np.flatnonzero(DOTS.class_ids != 1))
     assert len(client.predict(PNG, score_threshold=1.0, class_filter=[2])) == 0
 
 
-@pytest.mark.parametrize("image", [b"", b"no picture", PNG[:200], np.zeros((0, 0, 3), np.uint8)])
-def test_what_is_no_picture_is_an_invalid_image(client: Any, image: Any) -> None:
+@pytest.mark.parametrize("image", [b"", b"no image", PNG[:200], np.zeros((0, 0, 3), np.uint8)])
+def test_what_is_no_image_is_an_invalid_image(client: Any, image: Any) -> None:
     with pytest.raises(InvalidImage, match=r"^(image|frame):") as caught:
         client.predict(image)
     assert (caught.value.code, caught.value.pipeline) == ("INVALID_ARGUMENT", "dots")
@@ -108,7 +119,9 @@ def test_what_is_no_picture_is_an_invalid_image(client: Any, image: Any) -> None
         ({"class_filter": [3]}, "class_filter: expected class ids from 0 to 2, got 3"),
     ],
 )
-def test_an_argument_out_of_range_is_named(client: Any, options: dict[str, Any], named: str) -> None:
+def test_an_argument_out_of_range_is_named(
+    client: Any, options: dict[str, Any], named: str
+) -> None:
     with pytest.raises(InvalidArgument) as caught:
         client.predict(PNG, **options)
     assert str(caught.value).startswith(named)
@@ -133,8 +146,8 @@ def test_health(client: Any) -> None:
 
 
 def test_many_at_once_are_each_answered(client: Any) -> None:
-    pictures: list[Any] = [PNG, b"no picture", FRAME] * 8
-    outcomes = list(client.predict_many(pictures, concurrency=6))
+    images: list[Any] = [PNG, b"no image", FRAME] * 8
+    outcomes = list(client.predict_many(images, concurrency=6))
     assert [outcome.error is None for outcome in outcomes] == [True, False, True] * 8
     for outcome in outcomes:
         if outcome.result is not None:

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-WritePicture = Callable[..., Path]
+WriteImage = Callable[..., Path]
 
 
 @pytest.fixture
-def write_picture(tmp_path: Path) -> WritePicture:
-    """(path in the folder, width, height) -> a grey picture there."""
+def write_image(tmp_path: Path) -> WriteImage:
+    """(path in the folder, width, height) -> a grey image there."""
 
     def write(path: str, width: int = 100, height: int = 50, orientation: int = 1) -> Path:
         file = tmp_path / path

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from boxwise_eval.classification import figures, of_boxes, of_pictures
-from boxwise_eval.datasets.base import boxed_picture
+from boxwise_eval.classification import figures, of_boxes, of_images
+from boxwise_eval.datasets.base import labelled_image
 from boxwise_eval.detection import Matches
 from boxwise_eval.run import Found
 
@@ -15,7 +15,10 @@ LABELS = ["minivan", "Egyptian cat", "cup", "car", "x", "y"]
 def said(*rows: list[int]) -> Found:
     n = len(rows)
     return Found(
-        np.zeros((n, 4), np.float32), np.ones(n, np.float32), np.zeros(n, np.int64), {"c": np.array(rows, np.int64)}
+        np.zeros((n, 4), np.float32),
+        np.ones(n, np.float32),
+        np.zeros(n, np.int64),
+        {"c": np.array(rows, np.int64)},
     )
 
 
@@ -24,11 +27,19 @@ def test_nothing() -> None:
 
 
 def test_top_1_top_5_and_confusion() -> None:
-    pairs = [(0, np.int64([0, 1, 2, 3, 4])), (1, np.int64([0, 5, 4, 3, 1])), (2, np.int64([0, 1, 3, 4, 5]))]
+    pairs = [
+        (0, np.int64([0, 1, 2, 3, 4])),
+        (1, np.int64([0, 5, 4, 3, 1])),
+        (2, np.int64([0, 1, 3, 4, 5])),
+    ]
     found = figures(pairs, LABELS)
     assert found is not None
     assert (found.count, found.top1, found.top5) == (3, 1 / 3, 2 / 3)
-    assert found.confusion == {("minivan", "minivan"): 1, ("Egyptian cat", "minivan"): 1, ("cup", "minivan"): 1}
+    assert found.confusion == {
+        ("minivan", "minivan"): 1,
+        ("Egyptian cat", "minivan"): 1,
+        ("cup", "minivan"): 1,
+    }
 
 
 def test_few_labels_have_no_top_5() -> None:
@@ -38,8 +49,10 @@ def test_few_labels_have_no_top_5() -> None:
 
 
 def test_matched_boxes_by_their_own_label_or_class() -> None:
-    """Box 0 found nothing, 1 has a label of its own, 2 only its class, 3 was not asked, 4 is of no known label."""
-    picture = boxed_picture(
+    """Box 0 found nothing, 1 has a label of its own, 2 only its class, 3 was not asked, 4 is of no
+    known label.
+    """
+    image = labelled_image(
         Path("a.png"),
         [[0, 0, 1, 1]] * 4,
         [0, 0, 0, 1],
@@ -47,12 +60,12 @@ def test_matched_boxes_by_their_own_label_or_class() -> None:
     )
     match = Matches({1: 0, 2: 1, 3: 2, 4: 3}, (0,), ())
     answers = said([5, 5], [1, 0], [3, 0], [-1, -1], [2, 2])
-    pairs = of_boxes("c", LABELS, [picture], [answers], [match], ["car", "truck"])
+    pairs = of_boxes("c", LABELS, [image], [answers], [match], ["car", "truck"])
     assert [(true, row.tolist()) for true, row in pairs] == [(1, [1, 0]), (3, [3, 0])]
 
 
 def test_whole_pictures() -> None:
-    pictures = [boxed_picture(Path("a.png"), [], [i]) for i in (0, 1)]
+    images = [labelled_image(Path("a.png"), [], [i]) for i in (0, 1)]
     answers = [said([2, 0]), said([1, 0])]
-    pairs = of_pictures("c", LABELS, pictures, answers, ["cup", "unknown"])
+    pairs = of_images("c", LABELS, images, answers, ["cup", "unknown"])
     assert [(true, row.tolist()) for true, row in pairs] == [(2, [2, 0])]

@@ -1,4 +1,6 @@
-"""The page of reports: every block in its place, everything escaped, and nothing needed beside it."""
+"""The page of reports: every block in its place, everything escaped,
+and nothing needed beside it.
+"""
 
 from html.parser import HTMLParser
 

@@ -1,4 +1,6 @@
-"""An evaluation: a set that cannot be measured is an error, and a server that is slow for the moment is none."""
+"""An evaluation: a set that cannot be measured is an error, and a server that is slow for the
+moment is none.
+"""
 
 from __future__ import annotations
 
@@ -25,17 +27,27 @@ from boxwise_eval.errors import EvalError
 from boxwise_eval.report import evaluate
 from boxwise_eval.run import Found, Predict, Thresholds, served
 
-DETECTOR = {"labels": ["car", "dog"], "score_threshold": 0.5, "iou_threshold": 0.5, "max_detections": 100}
+DETECTOR = {
+    "labels": ["car", "dog"],
+    "score_threshold": 0.5,
+    "iou_threshold": 0.5,
+    "max_detections": 100,
+}
 KINDS = {"name": "kind", "labels": ["cat", "cup"], "top_k": 1, "only": None}
 
 
 def info(detector: dict[str, Any] | None = DETECTOR, *classifiers: dict[str, Any]) -> PipelineInfo:
-    fields = {"contract": 1, "pipeline": "street", "detector": detector, "classifiers": list(classifiers)}
+    fields = {
+        "contract": 1,
+        "pipeline": "street",
+        "detector": detector,
+        "classifiers": list(classifiers),
+    }
     return PipelineInfo.from_json(json.dumps(fields))
 
 
 def finds(*boxes: tuple[float, ...], class_id: int = 0) -> Predict:
-    """A pipeline that finds these boxes on every picture."""
+    """A pipeline that finds these boxes on every image."""
     found = Found(
         np.array(boxes, np.float32).reshape(-1, 4),
         np.full(len(boxes), 0.9, np.float32),
@@ -46,9 +58,9 @@ def finds(*boxes: tuple[float, ...], class_id: int = 0) -> Predict:
 
 
 @pytest.fixture
-def labelled(tmp_path: Path, write_picture: Callable[..., Path]) -> Path:
-    """A set of one car that covers its picture."""
-    write_picture("images/a.png")
+def labelled(tmp_path: Path, write_image: Callable[..., Path]) -> Path:
+    """A set of one car that covers its image."""
+    write_image("images/a.png")
     (tmp_path / "labels").mkdir()
     (tmp_path / "labels" / "a.txt").write_text("0 0.5 0.5 1 1\n")
     (tmp_path / "data.yaml").write_text("val: images\nnames: [car]\n")
@@ -71,7 +83,10 @@ def test_a_set_without_objects_measures_nothing(labelled: Path) -> None:
 
 def test_numbers_that_match_nothing_are_an_error(labelled: Path) -> None:
     (labelled / "data.yaml").unlink()
-    with pytest.raises(EvalError, match=r"no detection is on a labelled object .*its numbers may mean other classes"):
+    with pytest.raises(
+        EvalError,
+        match=r"no detection is on a labelled object .*its numbers may mean other classes",
+    ):
         evaluate(finds((0, 0, 100, 50), class_id=1), info(), load(labelled), Thresholds())
 
 
@@ -90,29 +105,38 @@ def test_a_pipeline_that_finds_other_things_is_noted(labelled: Path) -> None:
 
 def test_names_that_the_pipeline_lacks_are_an_error(labelled: Path) -> None:
     (labelled / "data.yaml").write_text("val: images\nnames: [zebra]\n")
-    with pytest.raises(EvalError, match="classes that the pipeline does not know: zebra; it knows car, dog"):
+    with pytest.raises(
+        EvalError, match="classes that the pipeline does not know: zebra; it knows car, dog"
+    ):
         evaluate(finds((0, 0, 100, 50)), info(), load(labelled), Thresholds())
 
 
 def test_numbers_without_names_are_noted(labelled: Path) -> None:
     (labelled / "data.yaml").unlink()
     report = evaluate(finds((0, 0, 100, 50)), info(), load(labelled), Thresholds())
-    assert report.notes == ("numbers without names (data.yaml, classes.txt) are taken for the pipeline's own",)
+    assert report.notes == (
+        "numbers without names (data.yaml, classes.txt) are taken for the pipeline's own",
+    )
 
 
-def test_folders_that_no_classifier_knows_are_an_error(tmp_path: Path, write_picture: Callable[..., Path]) -> None:
+def test_folders_that_no_classifier_knows_are_an_error(
+    tmp_path: Path, write_image: Callable[..., Path]
+) -> None:
     for folder in ("cat", "n01440764"):
-        write_picture(f"{folder}/a.png")
+        write_image(f"{folder}/a.png")
     with pytest.raises(EvalError, match="no classifier has the labels n01440764"):
         evaluate(finds((0, 0, 1, 1)), info(None, KINDS), load(tmp_path), Thresholds())
 
 
 @pytest.mark.parametrize("error", [Overloaded, StageFailed, Unavailable])
 def test_what_fails_for_the_moment_is_sent_again(
-    tmp_path: Path, write_picture: Callable[..., Path], error: type
+    tmp_path: Path, write_image: Callable[..., Path], error: type
 ) -> None:
-    photo, waits = write_picture("a.png"), list[float]()
-    with FakeServer(labels=["car"]) as server, Client(server.url, pipeline="boxwise", retry=None) as client:
+    photo, waits = write_image("a.png"), list[float]()
+    with (
+        FakeServer(labels=["car"]) as server,
+        Client(server.url, pipeline="boxwise", retry=None) as client,
+    ):
         server.find("car", (0, 0, 10, 10), 0.75)
         server.fail(error, times=2)
         found = served(client, retries=2, pause=waits.append)(photo, Thresholds())
@@ -123,11 +147,15 @@ def test_what_fails_for_the_moment_is_sent_again(
             served(client, retries=1, pause=waits.append)(photo, Thresholds())
 
 
-@pytest.mark.parametrize(("error", "raised"), [(InvalidImage, EvalError), (ServerError, ServerError)])
+@pytest.mark.parametrize(
+    ("error", "raised"), [(InvalidImage, EvalError), (ServerError, ServerError)]
+)
 def test_what_fails_for_good_is_not(
-    tmp_path: Path, write_picture: Callable[..., Path], error: type, raised: type[Exception]
+    tmp_path: Path, write_image: Callable[..., Path], error: type, raised: type[Exception]
 ) -> None:
     with FakeServer(labels=["car"]) as server, Client(server.url, pipeline="boxwise") as client:
         server.fail(error, times=1)
         with pytest.raises(raised):
-            served(client, pause=lambda _: pytest.fail("it waits"))(write_picture("a.png"), Thresholds())
+            served(client, pause=lambda _: pytest.fail("it waits"))(
+                write_image("a.png"), Thresholds()
+            )

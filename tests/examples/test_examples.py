@@ -38,14 +38,18 @@ def photos(tmp_path: Path) -> Path:
     folder.mkdir()
     for name in ("a.png", "b.jpg"):
         Image.new("RGB", (96, 64), "white").save(folder / name)
-    (folder / "broken.jpg").write_bytes(b"no picture")
-    (folder / "notes.txt").write_text("no picture, and not taken for one")
+    (folder / "broken.jpg").write_bytes(b"no image")
+    (folder / "notes.txt").write_text("no image, and not taken for one")
     return folder
 
 
-def run(example: str, *arguments: object, folder: Path = EXAMPLES) -> subprocess.CompletedProcess[str]:
+def run(
+    example: str, *arguments: object, folder: Path = EXAMPLES
+) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(EXAMPLES / example), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=dict(os.environ), cwd=folder, timeout=60)
+    return subprocess.run(
+        command, capture_output=True, text=True, env=dict(os.environ), cwd=folder, timeout=60
+    )
 
 
 def load(example: str) -> ModuleType:
@@ -82,18 +86,21 @@ def test_plain_grpc(server: FakeServer, photos: Path, tmp_path: Path) -> None:
 
 
 def test_service(server: FakeServer) -> None:
-    picture = io.BytesIO()
-    Image.new("RGB", (96, 64)).save(picture, "PNG")
+    image = io.BytesIO()
+    Image.new("RGB", (96, 64)).save(image, "PNG")
     with TestClient(load("service.py").app) as web:
-        found = web.post("/predict", files={"picture": picture.getvalue()})
+        found = web.post("/predict", files={"image": image.getvalue()})
         assert (found.status_code, found.json()["detections"][0]["class_name"]) == (200, "cup")
         assert (
-            web.post("/predict?score_threshold=0.8", files={"picture": picture.getvalue()}).json()["detections"] == []
+            web.post("/predict?score_threshold=0.8", files={"image": image.getvalue()}).json()[
+                "detections"
+            ]
+            == []
         )
-        refused = web.post("/predict", files={"picture": b"no picture"})
+        refused = web.post("/predict", files={"image": b"no image"})
         assert (refused.status_code, refused.json()["error"][:6]) == (400, "image:")
         server.fail(Overloaded)
-        assert web.post("/predict", files={"picture": picture.getvalue()}).status_code == 503
+        assert web.post("/predict", files={"image": image.getvalue()}).status_code == 503
         assert web.get("/ready").status_code == 200
         server.stop()
         assert web.get("/ready").status_code == 503

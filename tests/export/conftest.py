@@ -19,8 +19,14 @@ def _model(
     graph = helper.make_graph(
         list(nodes),
         "tiny",
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in inputs.items()],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()],
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+            for name, shape in inputs.items()
+        ],
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+            for name, shape in outputs.items()
+        ],
         [numpy_helper.from_array(values, name) for name, values in constants.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
@@ -34,7 +40,9 @@ def make_model() -> Callable[..., onnx.ModelProto]:
 
 @pytest.fixture(scope="session")
 def mean_color() -> onnx.ModelProto:
-    """A classifier of three classes, NCHW, of any batch and size: the mean of each channel is its logit."""
+    """A classifier of three classes, NCHW, of any batch and size: the mean of each channel is its
+    logit.
+    """
     return _model(
         [helper.make_node("ReduceMean", ["images"], ["logits"], axes=[2, 3], keepdims=0)],
         {"images": ["batch", 3, 8, 8]},
@@ -45,7 +53,9 @@ def mean_color() -> onnx.ModelProto:
 
 @pytest.fixture(scope="session")
 def rows() -> onnx.ModelProto:
-    """A YOLOX-shaped detector of 64 x 64 and 2 classes, fixed to one picture: its 84 cells hold a ramp."""
+    """A YOLOX-shaped detector of 64 x 64 and 2 classes, fixed to one image: its 84 cells hold a
+    ramp.
+    """
     ramp = np.linspace(-1, 1, 84 * 7, dtype=np.float32).reshape(1, 84, 7)
     ramp[..., 4:] = np.abs(ramp[..., 4:])
     return _model(
@@ -62,7 +72,9 @@ def rows() -> onnx.ModelProto:
 
 
 @pytest.fixture
-def write_pipeline(tmp_path: Path, rows: onnx.ModelProto, mean_color: onnx.ModelProto) -> Callable[[str], Path]:
+def write_pipeline(
+    tmp_path: Path, rows: onnx.ModelProto, mean_color: onnx.ModelProto
+) -> Callable[[str], Path]:
     """Write pipeline.yaml beside detector.onnx and classifier.onnx."""
     onnx.save(rows, tmp_path / "detector.onnx")
     onnx.save(mean_color, tmp_path / "classifier.onnx")

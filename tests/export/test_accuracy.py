@@ -1,4 +1,4 @@
-"""What a lower precision costs is measured on labelled pictures, and refused where it is too much."""
+"""What a lower precision costs is measured on labelled images, and refused where it is too much."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,14 +29,20 @@ def detector(request: pytest.FixtureRequest, tmp_path: Path, shared_data: Path) 
         assets = fetch(DEMO_ASSETS, cache_folder() / "demo", lambda line: None)
         weights = CENTERNET | {"file": str(assets["centernet.json"])}
     file = tmp_path / "pipeline.yaml"
-    file.write_text(yaml.safe_dump({"name": "coco", "detector": {"weights": weights, "labels": "coco"}}))
+    file.write_text(
+        yaml.safe_dump({"name": "coco", "detector": {"weights": weights, "labels": "coco"}})
+    )
     return file
 
 
 @pytest.mark.parametrize("detector", ["yolox_nano", "centernet"], indirect=True)
-def test_fp16_loses_two_thousandths_at_most(detector: Path, tmp_path: Path, shared_data: Path) -> None:
+def test_fp16_loses_two_thousandths_at_most(
+    detector: Path, tmp_path: Path, shared_data: Path
+) -> None:
     coco = shared_data / "coco"
-    accuracy = export(detector, tmp_path / "out", precision="fp16", calibration=coco / "images", data=coco).accuracy
+    accuracy = export(
+        detector, tmp_path / "out", precision="fp16", calibration=coco / "images", data=coco
+    ).accuracy
     assert accuracy is not None
     assert accuracy.exact["detector map"] > 0.33
     assert abs(accuracy.exact["detector map"] - accuracy.figures["detector map"]) <= 0.002
@@ -44,28 +50,41 @@ def test_fp16_loses_two_thousandths_at_most(detector: Path, tmp_path: Path, shar
 
 
 @pytest.mark.parametrize("detector", ["centernet"], indirect=True)
-def test_int8_that_loses_too_much_is_not_published(detector: Path, tmp_path: Path, shared_data: Path) -> None:
-    """CenterNet's is below a third of its accuracy; eight pictures show it."""
+def test_int8_that_loses_too_much_is_not_published(
+    detector: Path, tmp_path: Path, shared_data: Path
+) -> None:
+    """CenterNet's is below a third of its accuracy; eight images show it."""
     data = tmp_path / "few"
     for kind in ("images", "labels"):
         (data / kind).mkdir(parents=True)
         for file in sorted((shared_data / "coco" / kind).iterdir())[:8]:
             (data / kind / file.name).symlink_to(file)
-    with pytest.raises(ParityError, match=r"detector map: 0\.\d+, 0\.\d+ less than in fp32, and 0\.02 may be lost"):
+    with pytest.raises(
+        ParityError, match=r"detector map: 0\.\d+, 0\.\d+ less than in fp32, and 0\.02 may be lost"
+    ):
         export(detector, tmp_path / "out", precision="int8", calibration=data / "images", data=data)
     assert not (tmp_path / "out").exists()
 
 
-def test_top_1_of_a_classification_pipeline(write_pipeline: Callable[[str], Path], tmp_path: Path) -> None:
-    """Pictures of one colour each; the classifier says the strongest channel."""
+def test_top_1_of_a_classification_pipeline(
+    write_pipeline: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Images of one colour each; the classifier says the strongest channel."""
     file = write_pipeline(
-        "classifiers: [{name: color, weights: classifier.onnx, labels: [red, green, blue], crop: {size: 8}}]"
+        "classifiers: [{name: color, weights: classifier.onnx, labels: [red, green, blue], "
+        "crop: {size: 8}}]"
     )
     for name, colour in (("red", (255, 0, 0)), ("green", (0, 255, 0)), ("blue", (200, 100, 0))):
         (tmp_path / "data" / name).mkdir(parents=True)
-        Image.fromarray(np.full((8, 8, 3), colour, np.uint8)).save(tmp_path / "data" / name / "a.png")
+        Image.fromarray(np.full((8, 8, 3), colour, np.uint8)).save(
+            tmp_path / "data" / name / "a.png"
+        )
     accuracy = export(
-        file, tmp_path / "out", cores=1, calibration=tmp_path / "data" / "red", data=tmp_path / "data"
+        file,
+        tmp_path / "out",
+        cores=1,
+        calibration=tmp_path / "data" / "red",
+        data=tmp_path / "data",
     ).accuracy
     assert accuracy is not None
     assert accuracy.figures == {"color top-1": pytest.approx(2 / 3)}
@@ -94,7 +113,9 @@ def test_a_set_that_does_not_fit(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(("lost", "passes"), [(-0.1, True), (0.0, True), (0.0199, True), (0.0201, False)])
+@pytest.mark.parametrize(
+    ("lost", "passes"), [(-0.1, True), (0.0, True), (0.0199, True), (0.0201, False)]
+)
 def test_what_may_be_lost(lost: float, passes: bool) -> None:
     accuracy = Accuracy({"detector map": 0.5 - lost}, {"detector map": 0.5}, 0.02, 9)
     assert len(list(accuracy.lines())) == 2

@@ -29,7 +29,9 @@ SOFTMAX = np.exp(LOGITS) / np.exp(LOGITS).sum(axis=-1, keepdims=True)
         (None, "LogSoftmax", np.log(SOFTMAX), "softmax", True),  # which gives the softmax itself
     ],
 )
-def test_what_is_settled(asked: str | None, last: str, values: np.ndarray, activation: str, assumed: bool) -> None:
+def test_what_is_settled(
+    asked: str | None, last: str, values: np.ndarray, activation: str, assumed: bool
+) -> None:
     found, notes = settle_activation(asked, last, values, "classifiers.c")  # type: ignore[arg-type]
     assert (found, bool(notes)) == (activation, assumed)
 
@@ -37,12 +39,22 @@ def test_what_is_settled(asked: str | None, last: str, values: np.ndarray, activ
 @pytest.mark.parametrize(
     ("asked", "last", "values", "message"),
     [
-        ("softmax", "Softmax", SOFTMAX, "ends in a Softmax: it would be applied twice. Set `activation: none`"),
+        (
+            "softmax",
+            "Softmax",
+            SOFTMAX,
+            "ends in a Softmax: it would be applied twice. Set `activation: none`",
+        ),
         ("sigmoid", "Softmax", SOFTMAX, "twice"),
         ("sigmoid", "Sigmoid", SIGMOID, "ends in a Sigmoid"),
         ("softmax", "Div", SOFTMAX, "sum to 1"),
         (None, "Clip", SIGMOID, "nothing shows whether they are scores. Set `activation: none`"),
-        (None, "Gemm", LOGITS[:, :1], "one number, whose softmax is always 1. Set `activation: sigmoid`"),
+        (
+            None,
+            "Gemm",
+            LOGITS[:, :1],
+            "one number, whose softmax is always 1. Set `activation: sigmoid`",
+        ),
         ("softmax", "Gemm", LOGITS[:, :1], "always 1"),
     ],
 )
@@ -54,15 +66,23 @@ def test_what_is_refused(asked: str | None, last: str, values: np.ndarray, messa
 
 
 @pytest.mark.parametrize(
-    ("kinds", "last"), [(["Softmax"], "Softmax"), (["Sigmoid", "Identity", "Cast"], "Sigmoid"), ([], None)]
+    ("kinds", "last"),
+    [(["Softmax"], "Softmax"), (["Sigmoid", "Identity", "Cast"], "Sigmoid"), ([], None)],
 )
-def test_the_last_operator_is_found_behind_those_that_pass_values_on(kinds: list[str], last: str | None) -> None:
+def test_the_last_operator_is_found_behind_those_that_pass_values_on(
+    kinds: list[str], last: str | None
+) -> None:
     nodes = [
-        helper.make_node(kind, [f"t{i}"], [f"t{i + 1}"], **({"to": TensorProto.FLOAT} if kind == "Cast" else {}))
+        helper.make_node(
+            kind, [f"t{i}"], [f"t{i + 1}"], **({"to": TensorProto.FLOAT} if kind == "Cast" else {})
+        )
         for i, kind in enumerate(kinds)
     ]
     value = helper.make_tensor_value_info
     graph = helper.make_graph(
-        nodes, "g", [value("t0", TensorProto.FLOAT, [1, 2])], [value(f"t{len(kinds)}", TensorProto.FLOAT, [1, 2])]
+        nodes,
+        "g",
+        [value("t0", TensorProto.FLOAT, [1, 2])],
+        [value(f"t{len(kinds)}", TensorProto.FLOAT, [1, 2])],
     )
     assert last_operator(helper.make_model(graph), f"t{len(kinds)}") == last

@@ -28,7 +28,9 @@ def test_what_is_not_touched_stays(
     change(folder, "one")
     write_file(folder / "inner" / "other", b"other")
     if exchanges:
-        monkeypatch.setattr(atomic_dir, "_rename_exchange", mock.Mock(side_effect=OSError(exchanges, "cannot")))
+        monkeypatch.setattr(
+            atomic_dir, "_rename_exchange", mock.Mock(side_effect=OSError(exchanges, "cannot"))
+        )
     if not links:
         monkeypatch.setattr(atomic_dir.os, "link", mock.Mock(side_effect=OSError))
     change(folder, "two")
@@ -57,7 +59,8 @@ def test_a_full_disk_is_said_in_a_sentence(tmp_path: Path, failing: str) -> None
     with (
         mock.patch.object(atomic_dir, failing, side_effect=full),
         pytest.raises(
-            RepositoryError, match=r"folder: cannot be written \(No space left on device\), and stays as it was"
+            RepositoryError,
+            match=r"folder: cannot be written \(No space left on device\), and stays as it was",
         ),
     ):
         change(folder, "two")
@@ -97,7 +100,9 @@ def test_a_reader_finds_it_at_every_moment(tmp_path: Path) -> None:
 
 
 def test_what_was_cut_off_is_put_right(tmp_path: Path) -> None:
-    """Between the two renames of a file system that cannot atomic_dir, the folder is there under another name."""
+    """Between the two renames of a file system that cannot atomic_dir, the folder is there under
+    another name.
+    """
     folder = tmp_path / "folder"
     change(folder, "one")
     folder.rename(tmp_path / ".folder.previous")

@@ -9,7 +9,10 @@ from tritonclient.grpc import model_config_pb2
 from boxwise_export.configs import Template, set_parameters, set_shape, templates_folder
 
 TEMPLATES = sorted(
-    (path.relative_to(templates_folder()).parts[0], str(path.relative_to(templates_folder() / path.parts[-2])))
+    (
+        path.relative_to(templates_folder()).parts[0],
+        str(path.relative_to(templates_folder() / path.parts[-2])),
+    )
     if path.parent.name != "configs"
     else (path.parent.parent.name, f"configs/{path.name}")
     for path in templates_folder().rglob("*.pbtxt")
@@ -18,9 +21,17 @@ TEMPLATES = sorted(
 
 def test_every_stage_is_there() -> None:
     assert {stage for stage, _ in TEMPLATES} == {
-        "preprocess", "whole_picture", "detector", "nms", "classifier", "assemble", "info", "ensemble",
-        "fused", "glued",
-    }  # fmt: skip
+        "preprocess",
+        "whole_picture",
+        "detector",
+        "nms",
+        "classifier",
+        "assemble",
+        "info",
+        "ensemble",
+        "fused",
+        "glued",
+    }
     assert ("detector", "configs/tensorrt.pbtxt") in TEMPLATES
 
 
@@ -34,7 +45,9 @@ def test_what_is_rendered_says_the_same_and_explains_every_statement(stage: str,
     unexplained = [
         line
         for before, line in pairwise(lines)
-        if line[:1].isalpha() and not before.startswith("#") and line.split(":")[0].split()[0] not in NAMES
+        if line[:1].isalpha()
+        and not before.startswith("#")
+        and line.split(":")[0].split()[0] not in NAMES
     ]
     assert unexplained == []
 
@@ -60,13 +73,17 @@ def test_shapes_and_parameters_are_filled_in() -> None:
     set_parameters(config, {"nms": True, "class_agnostic": False})
     text = template.render(config)
     assert "dims: 300" in text
-    assert '# false where the detector itself ends in one box an object.\nparameters {\n  key: "nms"' in text
+    assert (
+        '# false where the detector itself ends in one box an object.\nparameters {\n  key: "nms"'
+        in text
+    )
     assert 'string_value: "true"' in text
 
 
 def test_a_stage_and_its_template_cannot_drift_apart() -> None:
     config = Template.load("assemble").copy("p_assemble")
     with pytest.raises(
-        ValueError, match=r"p_assemble: the template's parameters differ from the stage's in classif.*, soft"
+        ValueError,
+        match=r"p_assemble: the template's parameters differ from the stage's in classif.*, soft",
     ):
         set_parameters(config, {"soft": True})

@@ -40,7 +40,9 @@ def test_every_asset_has_a_name_a_digest_and_a_licence_of_its_own() -> None:
         ),
     ],
 )
-def test_labels_are_in_index_order_and_distinct(file: str, count: int, known: dict[int, str]) -> None:
+def test_labels_are_in_index_order_and_distinct(
+    file: str, count: int, known: dict[int, str]
+) -> None:
     labels = (LABELS / file).read_text(encoding="utf-8").splitlines()
     assert len(labels) == count
     assert len(set(labels)) == count

@@ -10,9 +10,16 @@ def revision(**changes: Any) -> Revision:
     source = Provenance(weights="a.onnx", sha256="0", origin="ONNX file")
     parity = {"steps": [{"part": "detector", "name": "outputs", "figures": {"distance": 1e-6}}]}
     said: dict[str, Any] = {
-        "number": 1, "published": "2026-01-01", "precision": "fp32", "models": {"a": 1}, "digests": {"a": {"x": "0"}},
-        "sources": {"detector": source}, "file": "name: a\n", "software": {"torch": None}, "parity": parity,
-    }  # fmt: skip
+        "number": 1,
+        "published": "2026-01-01",
+        "precision": "fp32",
+        "models": {"a": 1},
+        "digests": {"a": {"x": "0"}},
+        "sources": {"detector": source},
+        "file": "name: a\n",
+        "software": {"torch": None},
+        "parity": parity,
+    }
     return Revision(**(said | changes))
 
 
@@ -27,7 +34,9 @@ def test_everything() -> None:
     other = revision(
         precision="fp16",
         digests={"a": {"x": "1", "y": "0"}, "b": {"z": "0"}},
-        sources={"detector": Provenance(weights="b.onnx", sha256="0", origin="ONNX file", licence="MIT")},
+        sources={
+            "detector": Provenance(weights="b.onnx", sha256="0", origin="ONNX file", licence="MIT")
+        },
         file="name: b\n",
         software={"torch": "2.14"},
         parity=None,

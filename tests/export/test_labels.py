@@ -78,8 +78,14 @@ def test_coco91_has_a_name_for_each_id() -> None:
             "detector: {weights: a.onnx, labels: [yes, no]}",
             "YAML reads yes, no, on, off, true and false as truth values",
         ),
-        ("classifiers: [{name: null, weights: a.onnx, labels: [a]}]", "YAML reads null, ~ and nothing as no value"),
-        ("classifiers: [{name: a, weights: a.onnx, labels: [a], only: [no]}]", "put the name in quotes"),
+        (
+            "classifiers: [{name: null, weights: a.onnx, labels: [a]}]",
+            "YAML reads null, ~ and nothing as no value",
+        ),
+        (
+            "classifiers: [{name: a, weights: a.onnx, labels: [a], only: [no]}]",
+            "put the name in quotes",
+        ),
     ],
 )
 def test_what_yaml_reads_otherwise_is_said(tmp_path: Path, text: str, message: str) -> None:
@@ -107,6 +113,7 @@ def test_aliases_that_multiply_are_refused_at_once(tmp_path: Path) -> None:
 
 def test_aliases_as_people_use_them_are_read(tmp_path: Path) -> None:
     (tmp_path / "p.yaml").write_text(
-        "detector: {weights: a.onnx, labels: &names [a, b]}\nclassifiers: [{name: c, weights: b.onnx, labels: *names}]"
+        "detector: {weights: a.onnx, labels: &names [a, b]}\nclassifiers: [{name: c, "
+        "weights: b.onnx, labels: *names}]"
     )
     assert load_pipeline(tmp_path / "p.yaml").classifiers[0].labels == ["a", "b"]

@@ -20,7 +20,10 @@ from boxwise_runtime.targets import TARGETS, config_path
 
 Write = Callable[[str], Path]
 DETECTOR = "name: street\ndetector: {weights: detector.onnx, labels: [car, dog]}\n"
-CLASSIFIER = "classifiers: [{name: color, weights: classifier.onnx, labels: [red, green, blue], crop: {size: 8}}]\n"
+CLASSIFIER = (
+    "classifiers: [{name: color, weights: classifier.onnx, labels: [red, green, blue], crop: "
+    "{size: 8}}]\n"
+)
 BOTH = DETECTOR + CLASSIFIER
 OUTPUTS = {"boxes", "scores", "class_ids", "image_size"}
 
@@ -28,7 +31,11 @@ OUTPUTS = {"boxes", "scores", "class_ids", "image_size"}
 @pytest.fixture
 def published(write_pipeline: Write, tmp_path: Path) -> Callable[[str], Path]:
     def write(text: str) -> Path:
-        publish(make_plan(load_pipeline(write_pipeline(text)), cores=2), tmp_path / "repository", file=text)
+        publish(
+            make_plan(load_pipeline(write_pipeline(text)), cores=2),
+            tmp_path / "repository",
+            file=text,
+        )
         return tmp_path / "repository"
 
     return write
@@ -50,32 +57,49 @@ def models(repository: Path) -> set[str]:
         ("fused", set()),
     ],
 )
-def test_a_layout_has_its_models(published: Callable[[str], Path], layout: str, stages: set[str]) -> None:
+def test_a_layout_has_its_models(
+    published: Callable[[str], Path], layout: str, stages: set[str]
+) -> None:
     repository = published(BOTH + f"layout: {layout}\n")
     assert models(repository) == {"", "_raw", "_info"} | stages
-    assert {each.name for each in config(repository, "street").output} == OUTPUTS | {"color_ids", "color_scores"}
+    assert {each.name for each in config(repository, "street").output} == OUTPUTS | {
+        "color_ids",
+        "color_scores",
+    }
     steps = {step.model_name for step in config(repository, "street_raw").ensemble_scheduling.step}
     assert steps == ({f"street{stage}" for stage in stages} if layout == "ensemble" else {"street"})
 
 
-@pytest.mark.parametrize("text", [DETECTOR, "name: street\n" + CLASSIFIER], ids=["detector", "classifier"])
+@pytest.mark.parametrize(
+    "text", [DETECTOR, "name: street\n" + CLASSIFIER], ids=["detector", "classifier"]
+)
 @pytest.mark.parametrize("layout", ["glued", "fused"])
-def test_half_a_pipeline_has_every_layout(published: Callable[[str], Path], layout: str, text: str) -> None:
+def test_half_a_pipeline_has_every_layout(
+    published: Callable[[str], Path], layout: str, text: str
+) -> None:
     repository = published(text + f"layout: {layout}\n")
     parameters = config(repository, "street").parameters
     assert ("preprocess.canvas_height" in parameters) == ("detector" in text)
     assert ("top_k.color" in parameters) == ("classifiers" in text)
 
 
-def test_processes_and_threads_are_those_of_the_pipeline_file(published: Callable[[str], Path]) -> None:
+def test_processes_and_threads_are_those_of_the_pipeline_file(
+    published: Callable[[str], Path],
+) -> None:
     text = BOTH + "serving: {instances: {detector: 3, nms: 1}, threads: 2, queue_delay_us: 900}\n"
     repository = published(text)
-    counts = {stage: config(repository, f"street_{stage}").instance_group[0].count for stage in ("detector", "nms")}
+    counts = {
+        stage: config(repository, f"street_{stage}").instance_group[0].count
+        for stage in ("detector", "nms")
+    }
     assert counts == {"detector": 3, "nms": 1}
     assert config(repository, "street_preprocess").instance_group[0].count == 2  # the cores
     assert config(repository, "street_detector").parameters["threads"].string_value == "2"
     gpu = config(repository, "street_detector", "configs/tensorrt.pbtxt")
-    assert (gpu.dynamic_batching.max_queue_delay_microseconds, gpu.instance_group[0].count) == (900, 1)
+    assert (gpu.dynamic_batching.max_queue_delay_microseconds, gpu.instance_group[0].count) == (
+        900,
+        1,
+    )
 
 
 def test_a_joined_model_has_its_own_number_of_processes(published: Callable[[str], Path]) -> None:
@@ -85,7 +109,9 @@ def test_a_joined_model_has_its_own_number_of_processes(published: Callable[[str
     assert glued.parameters["versions.detector"].string_value == "1"
 
 
-@pytest.mark.parametrize(("serving", "expected"), [("", "244"), (", in_flight: 7", "777"), (", in_flight: 2", "222")])
+@pytest.mark.parametrize(
+    ("serving", "expected"), [("", "244"), (", in_flight: 7", "777"), (", in_flight: 2", "222")]
+)
 def test_in_flight_follows_the_target_unless_it_is_given(
     published: Callable[[str], Path], serving: str, expected: str
 ) -> None:
@@ -94,13 +120,17 @@ def test_in_flight_follows_the_target_unless_it_is_given(
     configs = [config(repository, "street", config_path(target)) for target in TARGETS]
     assert [each.parameters["in_flight"].string_value for each in configs] == list(expected)
     assert all(each.response_cache.enable for each in configs)
-    arrangement = read_serving_config(repository, "street", find_manifest(repository).revision().models)
+    arrangement = read_serving_config(
+        repository, "street", find_manifest(repository).revision().models
+    )
     assert arrangement.in_flight == (int(expected[0]) if serving else None)
     again = rearrange(repository, "street", arrangement)
     assert again.changed == []
 
 
-def test_the_networks_of_glued_refuse_nobody_who_was_let_in(published: Callable[[str], Path]) -> None:
+def test_the_networks_of_glued_refuse_nobody_who_was_let_in(
+    published: Callable[[str], Path],
+) -> None:
     repository = published(BOTH + "serving: {max_queue: 2, max_wait_ms: 500}\n")
 
     def limits(model: str) -> tuple[str, ...]:
@@ -116,12 +146,16 @@ def test_the_networks_of_glued_refuse_nobody_who_was_let_in(published: Callable[
 
 
 def test_an_unknown_stage_is_named(write_pipeline: Write) -> None:
-    with pytest.raises(PipelineError, match=r"serving.instances.crop: there is no such stage; there are preprocess"):
+    with pytest.raises(
+        PipelineError, match=r"serving.instances.crop: there is no such stage; there are preprocess"
+    ):
         load_pipeline(write_pipeline(BOTH + "serving: {instances: {crop: 2}}\n"))
 
 
 @pytest.mark.parametrize("layout", ["glued", "fused"])
-def test_every_statement_of_a_joined_model_is_explained(published: Callable[[str], Path], layout: str) -> None:
+def test_every_statement_of_a_joined_model_is_explained(
+    published: Callable[[str], Path], layout: str
+) -> None:
     repository = published(BOTH + f"layout: {layout}\n")
     template = Template.read((repository / "street" / "1" / "config.pbtxt").read_text())
     statements = [("input", each.name) for each in template.config.input]

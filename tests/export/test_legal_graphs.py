@@ -1,4 +1,6 @@
-"""Oddities that ONNX allows: each is exported and gives what its source gives, or is refused by name."""
+"""Oddities that ONNX allows: each is exported and gives what its source gives, or is refused by
+name.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ def images(tmp_path: Path) -> Path:
     folder.mkdir()
     for seed in range(2):
         frame = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
-        Image.fromarray(frame).resize((320, 240), Image.Resampling.BICUBIC).save(folder / f"{seed}.png")
+        Image.fromarray(frame).resize((320, 240), Image.Resampling.BICUBIC).save(
+            folder / f"{seed}.png"
+        )
     return folder
 
 
@@ -49,7 +53,9 @@ def without_names(model: onnx.ModelProto) -> onnx.ModelProto:
 def weights_as_inputs(model: onnx.ModelProto) -> onnx.ModelProto:
     """As IR version 3 has it: every initializer is an input too."""
     for each in model.graph.initializer:
-        model.graph.input.append(helper.make_tensor_value_info(each.name, each.data_type, each.dims))
+        model.graph.input.append(
+            helper.make_tensor_value_info(each.name, each.data_type, each.dims)
+        )
     model.ir_version = 3
     return model
 
@@ -76,9 +82,18 @@ def test_a_detector_in_another_dress(tmp_path: Path, images: Path, change: Chang
 
 
 def test_weights_in_a_file_of_their_own(tmp_path: Path, images: Path) -> None:
-    onnx.save(heads.yolov8(), tmp_path / "model.onnx", save_as_external_data=True, location="w.bin", size_threshold=0)
+    onnx.save(
+        heads.yolov8(),
+        tmp_path / "model.onnx",
+        save_as_external_data=True,
+        location="w.bin",
+        size_threshold=0,
+    )
     assert (
-        exported(tmp_path, images, {"weights": "model.onnx", "labels": list("abcde")}).plan.detector.family == "yolov8"
+        exported(
+            tmp_path, images, {"weights": "model.onnx", "labels": list("abcde")}
+        ).plan.detector.family
+        == "yolov8"
     )
 
 
@@ -93,16 +108,27 @@ def test_opsets(tmp_path: Path, images: Path, make_model: MakeModel, opset: int)
         helper.make_node("Flatten", ["p"], ["logits"], axis=1),
     ]
     onnx.save(
-        make_model(nodes, {"images": ["batch", 3, 16, 16]}, {"logits": ["batch", 5]}, {"w": weights}, opset=opset),
+        make_model(
+            nodes,
+            {"images": ["batch", 3, 16, 16]},
+            {"logits": ["batch", 5]},
+            {"w": weights},
+            opset=opset,
+        ),
         tmp_path / "model.onnx",
     )
     part = {"weights": "model.onnx", "labels": list("abcde"), "normalize": {"std": 255}}
-    steps = {step.name: step.passed for step in exported(tmp_path, images, part, detector=False).parity.steps}
+    steps = {
+        step.name: step.passed
+        for step in exported(tmp_path, images, part, detector=False).parity.steps
+    }
     assert (steps["outputs"], steps["top-1"]) == (True, True)
 
 
 def mean_of(layout: str, kind: int, channels: int = 3) -> onnx.ModelProto:
-    """A classifier of four classes: seeded mixtures of four fields of the image, of any input type."""
+    """A classifier of four classes: seeded mixtures of four fields of the image,
+    of any input type.
+    """
     weights = np.random.default_rng(1).normal(0, 0.02, (4 * channels, 4)).astype(np.float32)
     nodes = [helper.make_node("Cast", ["images"], ["f"], to=TensorProto.FLOAT)]
     if layout == "NHWC":
@@ -126,13 +152,21 @@ def mean_of(layout: str, kind: int, channels: int = 3) -> onnx.ModelProto:
 
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-@pytest.mark.parametrize("kind", [TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.UINT8, TensorProto.DOUBLE])
+@pytest.mark.parametrize(
+    "kind", [TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.UINT8, TensorProto.DOUBLE]
+)
 @pytest.mark.parametrize("channels", [1, 3])
-def test_classifiers_of_every_input(tmp_path: Path, images: Path, layout: str, kind: int, channels: int) -> None:
+def test_classifiers_of_every_input(
+    tmp_path: Path, images: Path, layout: str, kind: int, channels: int
+) -> None:
     onnx.save(mean_of(layout, kind, channels), tmp_path / "model.onnx")
     part = {"weights": "model.onnx", "labels": list("abcd")}
     report = exported(tmp_path, images, part, detector=False).parity
-    assert {step.name: step.passed for step in report.steps} == {"pixels": None, "outputs": True, "top-1": True}
+    assert {step.name: step.passed for step in report.steps} == {
+        "pixels": None,
+        "outputs": True,
+        "top-1": True,
+    }
 
 
 def test_grey_is_what_opencv_makes_of_the_image(tmp_path: Path, images: Path) -> None:
@@ -140,7 +174,9 @@ def test_grey_is_what_opencv_makes_of_the_image(tmp_path: Path, images: Path) ->
     import onnxruntime as ort
 
     onnx.save(mean_of("NCHW", TensorProto.FLOAT, 1), tmp_path / "model.onnx")
-    plan = exported(tmp_path, images, {"weights": "model.onnx", "labels": list("abcd")}, detector=False).plan
+    plan = exported(
+        tmp_path, images, {"weights": "model.onnx", "labels": list("abcd")}, detector=False
+    ).plan
     crop = np.random.default_rng(2).integers(0, 256, (1, 16, 16, 3), np.uint8)
     grey = cv2.cvtColor(crop[0], cv2.COLOR_RGB2GRAY)[None, None].astype(np.float32)
     (logits,) = ort.InferenceSession(str(tmp_path / "model.onnx")).run(None, {"images": grey})
@@ -150,17 +186,23 @@ def test_grey_is_what_opencv_makes_of_the_image(tmp_path: Path, images: Path) ->
     np.testing.assert_allclose(found[0], scores[0][ids[0]], atol=1e-5)
 
 
-def test_pixels_that_a_graph_takes_as_they_are_are_not_normalised(tmp_path: Path, images: Path) -> None:
+def test_pixels_that_a_graph_takes_as_they_are_are_not_normalised(
+    tmp_path: Path, images: Path
+) -> None:
     onnx.save(mean_of("NHWC", TensorProto.UINT8), tmp_path / "model.onnx")
     part = {"weights": "model.onnx", "labels": list("abcd"), "normalize": {"std": 255}}
-    with pytest.raises(ExportError, match=r"c\.normalize: the graph takes whole pixels of 0 to 255"):
+    with pytest.raises(
+        ExportError, match=r"c\.normalize: the graph takes whole pixels of 0 to 255"
+    ):
         exported(tmp_path, images, part, detector=False)
 
 
 def test_grey_has_one_mean(tmp_path: Path, images: Path) -> None:
     onnx.save(mean_of("NHWC", TensorProto.FLOAT, 1), tmp_path / "model.onnx")
     part = {"weights": "model.onnx", "labels": list("abcd"), "normalize": {"mean": [1, 2, 3]}}
-    with pytest.raises(ExportError, match=r"c\.normalize: the graph takes grey images; give one number"):
+    with pytest.raises(
+        ExportError, match=r"c\.normalize: the graph takes grey images; give one number"
+    ):
         exported(tmp_path, images, part, detector=False)
 
 
@@ -174,11 +216,16 @@ def test_a_quantized_graph(tmp_path: Path, images: Path, make_model: MakeModel) 
         helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["logits"]),
     ]
     onnx.save(
-        make_model(nodes, {"images": ["batch", 3, 8, 8]}, {"logits": ["batch", 3]}, constants), tmp_path / "m.onnx"
+        make_model(nodes, {"images": ["batch", 3, 8, 8]}, {"logits": ["batch", 3]}, constants),
+        tmp_path / "m.onnx",
     )
     part = {"weights": "m.onnx", "labels": list("abc"), "normalize": {"mean": 128, "std": 20}}
     report = exported(tmp_path, images, part, detector=False).parity
-    assert {step.name: step.passed for step in report.steps} == {"pixels": None, "outputs": True, "top-1": True}
+    assert {step.name: step.passed for step in report.steps} == {
+        "pixels": None,
+        "outputs": True,
+        "top-1": True,
+    }
 
 
 def constant(make_model: MakeModel, rows: np.ndarray, name: str = "output") -> onnx.ModelProto:
@@ -206,7 +253,9 @@ def softmax(values: np.ndarray) -> np.ndarray:
         (softmax(np.random.default_rng(0).normal(0, 5, (26, 1, 37))), "a sequence [26, 1, 37]"),
     ],
 )
-def test_what_is_no_detector_is_named(tmp_path: Path, make_model: MakeModel, rows: np.ndarray, what: str) -> None:
+def test_what_is_no_detector_is_named(
+    tmp_path: Path, make_model: MakeModel, rows: np.ndarray, what: str
+) -> None:
     onnx.save(constant(make_model, rows), tmp_path / "model.onnx")
     seen = inspect(Weights(file=tmp_path / "model.onnx"))
     assert seen.kind is None
@@ -215,7 +264,9 @@ def test_what_is_no_detector_is_named(tmp_path: Path, make_model: MakeModel, row
 
 def test_tensorflow_lite_is_named(tmp_path: Path) -> None:
     (tmp_path / "model.tflite").write_bytes(b"TFL3")
-    with pytest.raises(ExportError, match="TensorFlow Lite file, which is not read; convert it to ONNX"):
+    with pytest.raises(
+        ExportError, match="TensorFlow Lite file, which is not read; convert it to ONNX"
+    ):
         inspect(Weights(file=tmp_path / "model.tflite"))
 
 
@@ -249,11 +300,26 @@ def test_columns_of_one_output(
     ("tensors", "message"),
     [
         ({"rows": "output"}, "either `boxes` and `scores`, or `rows` and `columns`"),
-        ({"rows": "output", "columns": ["x1", "y1", "x2", "y2"]}, "needs score and the four of one box"),
-        ({"rows": "output", "columns": ["x1", "y1", "x2", "score", "skip"]}, "needs score and the four of one box"),
-        ({"rows": "output", "columns": ["left", "y1", "x2", "y2", "score"]}, "'left' is not known; expected x1, y1,"),
-        ({"rows": "output", "columns": ["x1", "y1", "x2", "y2", "score"]}, "output of [..., 5], as `tensors.columns`"),
-        ({"rows": "output", "columns": ["score", "x1", "y1", "x2", "y2", "class"]}, "the column score of output goes"),
+        (
+            {"rows": "output", "columns": ["x1", "y1", "x2", "y2"]},
+            "needs score and the four of one box",
+        ),
+        (
+            {"rows": "output", "columns": ["x1", "y1", "x2", "score", "skip"]},
+            "needs score and the four of one box",
+        ),
+        (
+            {"rows": "output", "columns": ["left", "y1", "x2", "y2", "score"]},
+            "'left' is not known; expected x1, y1,",
+        ),
+        (
+            {"rows": "output", "columns": ["x1", "y1", "x2", "y2", "score"]},
+            "output of [..., 5], as `tensors.columns`",
+        ),
+        (
+            {"rows": "output", "columns": ["score", "x1", "y1", "x2", "y2", "class"]},
+            "the column score of output goes",
+        ),
     ],
 )
 def test_columns_that_do_not_fit(
@@ -261,18 +327,31 @@ def test_columns_that_do_not_fit(
 ) -> None:
     onnx.save(constant(make_model, ROWS), tmp_path / "model.onnx")
     with pytest.raises(ExportError) as caught:
-        exported(tmp_path, images, {"weights": "model.onnx", "labels": ["a", "b"], "tensors": tensors})
+        exported(
+            tmp_path, images, {"weights": "model.onnx", "labels": ["a", "b"], "tensors": tensors}
+        )
     assert message in str(caught.value)
 
 
-def test_a_class_without_a_name_is_refused(tmp_path: Path, images: Path, make_model: MakeModel) -> None:
+def test_a_class_without_a_name_is_refused(
+    tmp_path: Path, images: Path, make_model: MakeModel
+) -> None:
     """A class id beyond the names shows only where it is found."""
     onnx.save(constant(make_model, ROWS + np.float32([0, 0, 0, 0, 0, 1])), tmp_path / "model.onnx")
     columns = ["x1", "y1", "x2", "y2", "score", "class"]
-    part = {"weights": "model.onnx", "labels": ["a", "b"], "tensors": {"rows": "output", "columns": columns}}
-    with pytest.raises(ExportError, match=r"2 names, but the graph gives class 2 \(from 0\).*background: first"):
+    part = {
+        "weights": "model.onnx",
+        "labels": ["a", "b"],
+        "tensors": {"rows": "output", "columns": columns},
+    }
+    with pytest.raises(
+        ExportError, match=r"2 names, but the graph gives class 2 \(from 0\).*background: first"
+    ):
         exported(tmp_path, images, part)
-    assert exported(tmp_path, images, {**part, "background": "first"}).plan.detector.labels == ("a", "b")
+    assert exported(tmp_path, images, {**part, "background": "first"}).plan.detector.labels == (
+        "a",
+        "b",
+    )
 
 
 def test_a_folder_of_an_ultralytics_training(tmp_path: Path, images: Path) -> None:

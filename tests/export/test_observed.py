@@ -61,9 +61,11 @@ def test_dozens_of_one_class_at_one_score() -> None:
 def test_boxes_that_fill_the_image() -> None:
     whole = np.tile([0.0, 0.0, 320.0, 240.0], (3, 1))
     assert "100% of the boxes fill the image" in said(observed(whole, RANDOM.uniform(0.3, 0.9, 3)))
+    # A portrait.
     assert (
-        said(observed(whole[:1], np.array([0.9])), observed(boxes(4), RANDOM.uniform(0.3, 0.9, 4))) == ""
-    )  # a portrait
+        said(observed(whole[:1], np.array([0.9])), observed(boxes(4), RANDOM.uniform(0.3, 0.9, 4)))
+        == ""
+    )
 
 
 def test_boxes_that_are_points() -> None:
@@ -80,5 +82,7 @@ def test_as_many_boxes_as_there_may_be() -> None:
 
 @pytest.mark.parametrize(("count", "size"), [(1, (320, 336)), (4, (1280, 336)), (5, (1280, 672))])
 def test_the_sheet_has_a_tile_for_each_image(count: int, size: tuple[int, int]) -> None:
-    with Image.open(io.BytesIO(contact_sheet([observed(boxes(3), np.full(3, 0.9))] * count))) as sheet:
+    with Image.open(
+        io.BytesIO(contact_sheet([observed(boxes(3), np.full(3, 0.9))] * count))
+    ) as sheet:
         assert sheet.size == size

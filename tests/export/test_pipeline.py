@@ -51,12 +51,30 @@ def test_the_files_we_ship_are_valid(name: str) -> None:
 
 def test_every_key_of_the_starter_that_is_commented_out_is_valid_too() -> None:
     text = files("boxwise_export").joinpath("starter.yaml").read_text(encoding="utf-8")
-    keys = ("family", "candidates", "max_batch_size", "canvas", "  size", "  resize", "  pad_value", "  interpolation",
-            "  color_order", "  scaled_decoding", "normalize", "threshold", "resize_shorter", "interpolation",
-            "color_order")  # fmt: skip
+    keys = (
+        "family",
+        "candidates",
+        "max_batch_size",
+        "canvas",
+        "  size",
+        "  resize",
+        "  pad_value",
+        "  interpolation",
+        "  color_order",
+        "  scaled_decoding",
+        "normalize",
+        "threshold",
+        "resize_shorter",
+        "interpolation",
+        "color_order",
+    )
     lines = []
     for line in text.splitlines():
-        bare = line.replace("# ", "", 1) if any(line.lstrip().startswith(f"# {key}:") for key in keys) else line
+        bare = (
+            line.replace("# ", "", 1)
+            if any(line.lstrip().startswith(f"# {key}:") for key in keys)
+            else line
+        )
         lines.append(bare)
     document = yaml.safe_load("\n".join(lines))
     assert document["detector"]["canvas"]["resize"] == "letterbox"
@@ -76,7 +94,10 @@ def test_every_key_of_the_starter_that_is_commented_out_is_valid_too() -> None:
         ("name: a_info\n" + DETECTOR, "name: ends like one of its own stages"),
         ("detektor: 1\n" + DETECTOR, "detektor: unknown key (did you mean `detector`?)"),
         ("detector: {labels: coco}", "detector.weights: missing; add it"),
-        ("detector: {weights: a.onnx, labels: coco, scor_threshold: 1}", "did you mean `score_threshold`?"),
+        (
+            "detector: {weights: a.onnx, labels: coco, scor_threshold: 1}",
+            "did you mean `score_threshold`?",
+        ),
         (
             "detector: {weights: a.onnx, labels: coco, iou_threshold: 7}",
             "detector.iou_threshold: input should be less than or equal to 1, got 7",
@@ -100,16 +121,19 @@ def test_every_key_of_the_starter_that_is_commented_out_is_valid_too() -> None:
         *(
             (
                 f"classifiers: [{{name: {name}, weights: a.onnx, labels: [x], crop: {{size: 8}}}}]",
-                f"classifiers.0.name: its output {name}_ids or {name}_scores is the name of another tensor",
+                f"classifiers.0.name: its output {name}_ids or {name}_scores is the name of "
+                "another tensor",
             )
             for name in ("class", "candidate", "dog_label")
         ),
         (
-            "classifiers: [{name: a, weights: a.onnx, labels: [x], activation: softmax, threshold: 0.5}]",
+            "classifiers: [{name: a, weights: a.onnx, labels: [x], activation: softmax, "
+            "threshold: 0.5}]",
             "threshold: belongs to `activation: sigmoid`",
         ),
         (
-            "classifiers: [{name: a, weights: a.onnx, labels: [x], crop: {size: 8, resize_shorter: 4}}]",
+            "classifiers: [{name: a, weights: a.onnx, labels: [x], crop: {size: 8, "
+            "resize_shorter: 4}}]",
             "resize_shorter: 4 is smaller than the crop [8, 8]",
         ),
         (
@@ -117,13 +141,14 @@ def test_every_key_of_the_starter_that_is_commented_out_is_valid_too() -> None:
             "classifiers.a.only: there is no detector",
         ),
         (
-            DETECTOR + "classifiers: [{name: a, weights: a.onnx, labels: [x], crop: {size: 8}, only: []}]",
+            DETECTOR
+            + "classifiers: [{name: a, weights: a.onnx, labels: [x], crop: {size: 8}, only: []}]",
             "classifiers.a.only: empty, so it is never asked",
         ),
         (
             "detector: {weights: a.onnx, labels: coco, canvas: {scaled_decoding: true}}\n"
             "classifiers: [{name: a, weights: a.onnx, labels: [x], crop: {size: 8}}]",
-            "detector.canvas.scaled_decoding: classifiers are cut out of the whole picture",
+            "detector.canvas.scaled_decoding: classifiers are cut out of the whole image",
         ),
         (
             "classifiers: [&a {name: a, weights: a.onnx, labels: [x], crop: {size: 8}}, *a]",
@@ -131,7 +156,9 @@ def test_every_key_of_the_starter_that_is_commented_out_is_valid_too() -> None:
         ),
     ],
 )
-def test_a_wrong_file_names_the_key_and_the_fix(write_pipeline: Write, text: str, message: str) -> None:
+def test_a_wrong_file_names_the_key_and_the_fix(
+    write_pipeline: Write, text: str, message: str
+) -> None:
     with pytest.raises(PipelineError) as caught:
         load_pipeline(write_pipeline(text))
     assert message in str(caught.value)

@@ -33,34 +33,50 @@ def test_a_detector_s_open_questions_are_settled(write_pipeline: Write) -> None:
 
 def test_the_pipeline_file_overrules_the_family(write_pipeline: Write) -> None:
     text = (
-        "detector: {weights: detector.onnx, labels: [a, b], canvas: {resize: stretch, pad_value: 0, color_order: rgb}}"
+        "detector: {weights: detector.onnx, labels: [a, b], canvas: {resize: stretch, "
+        "pad_value: 0, color_order: rgb}}"
     )
     detector = plan(write_pipeline(text)).detector
     assert detector is not None
-    assert (detector.canvas.resize, detector.canvas.pad_value, detector.canvas.color_order) == ("stretch", 0, "rgb")
+    assert (detector.canvas.resize, detector.canvas.pad_value, detector.canvas.color_order) == (
+        "stretch",
+        0,
+        "rgb",
+    )
 
 
-@pytest.mark.parametrize(("cores", "instances", "threads"), [(1, 1, 1), (2, 2, 1), (8, 8, 1), (32, 8, 4)])
-def test_instances_follow_the_cores(write_pipeline: Write, cores: int, instances: int, threads: int) -> None:
+@pytest.mark.parametrize(
+    ("cores", "instances", "threads"), [(1, 1, 1), (2, 2, 1), (8, 8, 1), (32, 8, 4)]
+)
+def test_instances_follow_the_cores(
+    write_pipeline: Write, cores: int, instances: int, threads: int
+) -> None:
     made = plan(write_pipeline(DETECTOR), cores)
     assert (made.instances, made.threads) == (instances, threads)
 
 
 def test_routes(write_pipeline: Write) -> None:
-    text = DETECTOR + f"classifiers: [{CLASSIFIER % ('all', '')}, {CLASSIFIER % ('dogs', ', only: [dog]')}]"
+    text = (
+        DETECTOR
+        + f"classifiers: [{CLASSIFIER % ('all', '')}, {CLASSIFIER % ('dogs', ', only: [dog]')}]"
+    )
     made = plan(write_pipeline(text))
     assert routes(made) == {("all",): ["car"], ("all", "dogs"): ["dog"]}
     assert [c["only"] for c in document(made)["classifiers"]] == [None, ["dog"]]
 
 
 def test_top_k_is_at_most_the_number_of_labels(write_pipeline: Write) -> None:
-    (classifier,) = plan(write_pipeline(f"classifiers: [{CLASSIFIER % ('a', ', top_k: 9')}]")).classifiers
+    (classifier,) = plan(
+        write_pipeline(f"classifiers: [{CLASSIFIER % ('a', ', top_k: 9')}]")
+    ).classifiers
     assert classifier.top_k == 3
 
 
 def test_a_classifier_s_batch_holds_every_box(write_pipeline: Write) -> None:
     text = "detector: {weights: detector.onnx, labels: [a, b], max_detections: 150}\n"
-    (classifier,) = plan(write_pipeline(text + f"classifiers: [{CLASSIFIER % ('a', '')}]")).classifiers
+    (classifier,) = plan(
+        write_pipeline(text + f"classifiers: [{CLASSIFIER % ('a', '')}]")
+    ).classifiers
     assert classifier.max_batch_size == 150
 
 
@@ -68,8 +84,14 @@ def test_a_classifier_s_batch_holds_every_box(write_pipeline: Write) -> None:
     ("text", "message"),
     [
         ("detector: {weights: nothing.onnx, labels: coco}", "detector.weights: no such file"),
-        ("detector: {weights: pipeline.yaml, labels: coco}", "pipeline.yaml ends in .yaml; expected .onnx"),
-        ("detector: {weights: detector.onnx, labels: coco}", "detector.labels: 80 names, but the graph gives 2"),
+        (
+            "detector: {weights: pipeline.yaml, labels: coco}",
+            "pipeline.yaml ends in .yaml; expected .onnx",
+        ),
+        (
+            "detector: {weights: detector.onnx, labels: coco}",
+            "detector.labels: 80 names, but the graph gives 2",
+        ),
         (
             "detector: {weights: detector.onnx, labels: birds}",
             "'birds' is neither a known set (coco, coco91, imagenet)",
@@ -91,7 +113,10 @@ def test_a_classifier_s_batch_holds_every_box(write_pipeline: Write) -> None:
             "detector: {weights: {file: detector.onnx, outputs: [boxes]}, labels: coco}",
             "has no output 'boxes'; it has output",
         ),
-        (DETECTOR + f"classifiers: [{CLASSIFIER % ('a', ', only: [cat]')}]", "the detector has no class 'cat'"),
+        (
+            DETECTOR + f"classifiers: [{CLASSIFIER % ('a', ', only: [cat]')}]",
+            "the detector has no class 'cat'",
+        ),
         (
             "classifiers: [{name: a, weights: classifier.onnx, labels: [r], crop: {size: 8}}]",
             "classifiers.a.labels: 1 names, but the graph gives 3 classes",
@@ -102,7 +127,9 @@ def test_a_classifier_s_batch_holds_every_box(write_pipeline: Write) -> None:
         ),
     ],
 )
-def test_what_does_not_fit_is_refused(write_pipeline: Write, tmp_path: Path, text: str, message: str) -> None:
+def test_what_does_not_fit_is_refused(
+    write_pipeline: Write, tmp_path: Path, text: str, message: str
+) -> None:
     (tmp_path / "w.pth").write_bytes(b"")
     with pytest.raises(ExportError) as caught:
         plan(write_pipeline(text))
@@ -114,15 +141,21 @@ def test_a_graph_of_any_size_needs_one(
 ) -> None:
     node = onnx.helper.make_node("Identity", ["images"], ["logits"])
     onnx.save(
-        make_model([node], {"images": ["b", 3, "h", "w"]}, {"logits": ["b", 3, "h", "w"]}, {}), tmp_path / "d.onnx"
+        make_model([node], {"images": ["b", 3, "h", "w"]}, {"logits": ["b", 3, "h", "w"]}, {}),
+        tmp_path / "d.onnx",
     )
-    with pytest.raises(ExportError, match=r"detector\.canvas\.size: the graph takes pictures of any size"):
+    with pytest.raises(
+        ExportError, match=r"detector\.canvas\.size: the graph takes images of any size"
+    ):
         plan(write_pipeline("detector: {weights: d.onnx, labels: coco}"))
 
 
 PROTOTYPES = """
 classifiers:
-  - {name: color, weights: classifier.onnx, labels: [red, green, blue, grey], prototypes: colors.npy}
+  - name: color
+    weights: classifier.onnx
+    labels: [red, green, blue, grey]
+    prototypes: colors.npy
 """
 
 

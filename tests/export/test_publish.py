@@ -1,4 +1,6 @@
-"""What is published: the next version of what changed and of nothing else, and a reader never sees half of it."""
+"""What is published: the next version of what changed and of nothing else, and a reader never sees
+half of it.
+"""
 
 import errno
 import json
@@ -24,7 +26,10 @@ from boxwise_export.revisions import rollback
 
 Write = Callable[[str], Path]
 DETECTOR = "name: %s\ndetector: {weights: detector.onnx, labels: [car, dog], score_threshold: %s}\n"
-CLASSIFIER = "classifiers: [{name: color, weights: classifier.onnx, labels: [red, green, blue], crop: {size: 8}}]\n"
+CLASSIFIER = (
+    "classifiers: [{name: color, weights: classifier.onnx, labels: [red, green, blue], crop: "
+    "{size: 8}}]\n"
+)
 STAGES = {"", "_raw", "_info", "_preprocess", "_detector", "_nms"}
 
 
@@ -45,7 +50,11 @@ def plan(write_pipeline: Write) -> Callable[..., Plan]:
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def version_named(folder: Path, model: str) -> int:
@@ -72,7 +81,9 @@ def served(folder: Path) -> dict[str, bytes]:
 def test_models_and_manifest(write_pipeline: Write, tmp_path: Path) -> None:
     out = tmp_path / "repository"
     exported = export(write_pipeline(DETECTOR % ("street", 0.3)), out, cores=2)
-    assert {path.name for path in out.iterdir() if path.is_dir()} == {f"street{stage}" for stage in STAGES}
+    assert {path.name for path in out.iterdir() if path.is_dir()} == {
+        f"street{stage}" for stage in STAGES
+    }
     manifest = json.loads((out / "street.manifest.json").read_text())
     (revision,) = manifest["revisions"]
     assert (manifest["current"], revision["published"]) == (1, "2023-11-14T22:13:20+00:00")
@@ -81,8 +92,12 @@ def test_models_and_manifest(write_pipeline: Write, tmp_path: Path) -> None:
     assert revision["file"] == DETECTOR % ("street", 0.3)
     assert revision["parity"] == json.loads(json.dumps(exported.parity.document()))
     assert set(revision["digests"]["street_detector"]) == {
-        "config.pbtxt", "configs/onnxruntime.pbtxt", "configs/tensorrt.pbtxt", "model.py", "model.onnx",
-    }  # fmt: skip
+        "config.pbtxt",
+        "configs/onnxruntime.pbtxt",
+        "configs/tensorrt.pbtxt",
+        "model.py",
+        "model.onnx",
+    }
     assert str(tmp_path) not in (out / "street.manifest.json").read_text()
     assert not [path for path in out.rglob("*") if path.is_file() and path.stat().st_mode & 0o222]
 
@@ -92,7 +107,9 @@ def test_the_same_export_is_the_same_bytes(write_pipeline: Write, tmp_path: Path
     for name in ("a", "b"):
         export(file, tmp_path / name, cores=2)
     assert snapshot(tmp_path / "a") == snapshot(tmp_path / "b")
-    assert export(file, tmp_path / "b", cores=2).publication.lines() == ["nothing changed: revision 1 stays"]
+    assert export(file, tmp_path / "b", cores=2).publication.lines() == [
+        "nothing changed: revision 1 stays"
+    ]
     assert snapshot(tmp_path / "a") == snapshot(tmp_path / "b")
 
 
@@ -101,7 +118,12 @@ def test_only_what_changed_gets_a_version(plan: Callable[..., Plan], tmp_path: P
     publish(plan(0.3), out)
     before = snapshot(out)
     publication = publish(plan(0.6), out)
-    assert sorted(publication.changed) == ["street", "street_info", "street_preprocess", "street_raw"]
+    assert sorted(publication.changed) == [
+        "street",
+        "street_info",
+        "street_preprocess",
+        "street_raw",
+    ]
     assert publication.revision.models["street_detector"] == 1
     after = snapshot(out)
     assert {name.split("/")[0] for name in after.keys() - before.keys()} == set(publication.changed)
@@ -112,7 +134,9 @@ def test_only_what_changed_gets_a_version(plan: Callable[..., Plan], tmp_path: P
     assert 'model_name: "street_detector"\n    model_version: 1' in steps
 
 
-def test_a_file_that_was_changed_by_hand_is_published_anew(plan: Callable[..., Plan], tmp_path: Path) -> None:
+def test_a_file_that_was_changed_by_hand_is_published_anew(
+    plan: Callable[..., Plan], tmp_path: Path
+) -> None:
     out = tmp_path / "repository"
     publish(plan(), out)
     write_file(out / "street_nms" / "config.pbtxt", b"not a configuration")
@@ -132,7 +156,9 @@ def test_two_pipelines_share_a_repository(write_pipeline: Write, tmp_path: Path)
         rollback(out)
     text = DETECTOR % ("one", 0.3) + CLASSIFIER.replace("color", "x")
     export(write_pipeline(text.replace("one", "two_classifier_x", 1)), out, cores=2)
-    with pytest.raises(RepositoryError, match="pipeline 'two_classifier_x' has a model 'two_classifier_x' too"):
+    with pytest.raises(
+        RepositoryError, match="pipeline 'two_classifier_x' has a model 'two_classifier_x' too"
+    ):
         export(write_pipeline(text.replace("one", "two", 1)), out, cores=2)
 
 
@@ -156,13 +182,18 @@ def test_going_back_and_forth(plan: Callable[..., Plan], tmp_path: Path) -> None
     assert [each.number for each in find_manifest(out).revisions] == [1, 4]
     with pytest.raises(RepositoryError, match="there is no revision 3; kept are 1, 4"):
         rollback(out, number=3)
-    assert [each.name for each in (out / "street_detector").iterdir() if each.is_dir()] == ["configs", "1"]
+    assert [each.name for each in (out / "street_detector").iterdir() if each.is_dir()] == [
+        "configs",
+        "1",
+    ]
 
 
 def test_one_goes_back_to_what_was_served_and_not_to_what_was_rolled_back(
     plan: Callable[..., Plan], tmp_path: Path
 ) -> None:
-    """The third is bad, and so is the fourth, which was to mend it: from there one goes back to the second."""
+    """The third is bad, and so is the fourth, which was to fix it: from there one goes back to the
+    second.
+    """
     out = tmp_path / "repository"
     for score in (0.1, 0.2, 0.3):
         publish(plan(score), out)
@@ -185,7 +216,9 @@ def test_what_is_not_kept_is_removed(plan: Callable[..., Plan], tmp_path: Path) 
 
 
 def crashes(change: Callable[[], object]) -> Iterator[int]:
-    """Run the change in a process that is killed before its n-th change of a file, for every n until it is whole."""
+    """Run the change in a process that is killed before its n-th change of a file, for every n
+    until it is whole.
+    """
     for moment in range(1, 1000):
         child = os.fork()
         if child == 0:
@@ -202,9 +235,14 @@ def crashes(change: Callable[[], object]) -> Iterator[int]:
                 return call
 
             for owner, name in (
-                (os, "rename"), (os, "link"), (os, "unlink"), (os, "mkdir"), (os, "rmdir"), (os, "fsync"),
+                (os, "rename"),
+                (os, "link"),
+                (os, "unlink"),
+                (os, "mkdir"),
+                (os, "rmdir"),
+                (os, "fsync"),
                 (atomic_dir, "_rename_exchange"),
-            ):  # fmt: skip
+            ):
                 setattr(owner, name, counted(getattr(owner, name)))
             try:
                 change()
@@ -221,7 +259,9 @@ def crashes(change: Callable[[], object]) -> Iterator[int]:
 
 @pytest.fixture
 def in_memory() -> Iterator[Path]:
-    """A folder without a disk, whose syncs take a minute of hundreds of kills, of which none loses power."""
+    """A folder without a disk, whose syncs take a minute of hundreds of kills, of which none loses
+    power.
+    """
     with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="boxwise-test-") as folder:
         yield Path(folder)
 
@@ -231,7 +271,9 @@ def test_a_kill_at_any_moment_leaves_the_old_or_the_new(
     plan: Callable[..., Plan], in_memory: Path, monkeypatch: pytest.MonkeyPatch, can_exchange: bool
 ) -> None:
     if not can_exchange:
-        monkeypatch.setattr(atomic_dir, "_rename_exchange", mock.Mock(side_effect=OSError(errno.EINVAL, "cannot")))
+        monkeypatch.setattr(
+            atomic_dir, "_rename_exchange", mock.Mock(side_effect=OSError(errno.EINVAL, "cannot"))
+        )
     out = in_memory / "repository"
     first, second = plan(0.3, classifier=True), plan(0.6)
     publish(second, in_memory / "fresh")
@@ -250,13 +292,24 @@ def test_a_kill_at_any_moment_leaves_the_old_or_the_new(
     assert not list(in_memory.glob(".repository*"))
 
 
-def test_a_failure_at_any_moment_leaves_what_was_there(plan: Callable[..., Plan], tmp_path: Path) -> None:
+def test_a_failure_at_any_moment_leaves_what_was_there(
+    plan: Callable[..., Plan], tmp_path: Path
+) -> None:
     out = tmp_path / "repository"
     first, second = plan(0.3), plan(0.6)
     publish(first, out)
     before = snapshot(out)
-    for step in ("atomic_dir.share", "versions.write_file", "publish.serve", "publish.prune", "atomic_dir._exchange"):
-        with mock.patch(f"boxwise_export.{step}", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+    for step in (
+        "atomic_dir.share",
+        "versions.write_file",
+        "publish.serve",
+        "publish.prune",
+        "atomic_dir._exchange",
+    ):
+        with (
+            mock.patch(f"boxwise_export.{step}", side_effect=KeyboardInterrupt),
+            pytest.raises(KeyboardInterrupt),
+        ):
             publish(second, out)
         assert snapshot(out) == before
         assert not list(tmp_path.glob(".repository*"))
@@ -270,7 +323,10 @@ def test_a_failure_at_any_moment_leaves_what_was_there(plan: Callable[..., Plan]
 
 def test_a_wrong_pipeline_leaves_no_repository(write_pipeline: Write, tmp_path: Path) -> None:
     with pytest.raises(ExportError):
-        export(write_pipeline("detector: {weights: detector.onnx, labels: coco}"), tmp_path / "repository")
+        export(
+            write_pipeline("detector: {weights: detector.onnx, labels: coco}"),
+            tmp_path / "repository",
+        )
     assert not (tmp_path / "repository").exists()
 
 
@@ -287,9 +343,15 @@ def test_somebody_else_s_folder_is_not_touched(write_pipeline: Write, tmp_path: 
 def test_a_manifest_that_is_none_is_named(plan: Callable[..., Plan], tmp_path: Path) -> None:
     out = tmp_path / "repository"
     publish(plan(), out)
-    for wrong in ("{}", "nothing", (out / "street.manifest.json").read_text().replace('"number": 1', '"number": "x"')):
+    for wrong in (
+        "{}",
+        "nothing",
+        (out / "street.manifest.json").read_text().replace('"number": 1', '"number": "x"'),
+    ):
         write_file(out / "street.manifest.json", wrong.encode())
-        with pytest.raises(RepositoryError, match=r"street\.manifest\.json: not a manifest of schema 1"):
+        with pytest.raises(
+            RepositoryError, match=r"street\.manifest\.json: not a manifest of schema 1"
+        ):
             publish(plan(), out)
 
 

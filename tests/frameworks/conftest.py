@@ -1,4 +1,6 @@
-"""What the tests of all frameworks share: real photos, and a pipeline exported around one checkpoint."""
+"""What the tests of all frameworks share: real photos, and a pipeline exported around one
+checkpoint.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ import pytest
 import tensorrt_rtx
 import torch
 import yaml
-from contract_support.agreement import read_pictures
+from contract_support.agreement import read_images
 from numpy.typing import NDArray
 
 from boxwise_export.export import staged
@@ -22,14 +24,14 @@ from boxwise_export.publish import publish
 from boxwise_export.tensorrt.check import check_graphs
 from boxwise_runtime.chain import Chain
 
-Pictures = list[NDArray[np.uint8]]
+Images = list[NDArray[np.uint8]]
 
 
 @pytest.fixture(scope="session")
-def pictures(shared_data: Path) -> Pictures:
+def images(shared_data: Path) -> Images:
     """Eight COCO photos."""
     torch.set_num_threads(2)
-    return read_pictures(shared_data)
+    return read_images(shared_data)
 
 
 @pytest.fixture

@@ -11,7 +11,11 @@ import boxwise_export.tensorrt
 def test_every_name_of_cuda_is_known() -> None:
     file = Path(boxwise_export.tensorrt.__file__).parent / "execute.py"
     tree = ast.parse(file.read_text())
-    asked = [(ast.unparse(node.value), node.attr) for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+    asked = [
+        (ast.unparse(node.value), node.attr)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+    ]
     functions = {name for owner, name in asked if owner in ("cuda", "self._cuda")}
     kinds = {name for owner, name in asked if owner == "cuda.cudaMemcpyKind"}
     assert len(functions) >= 8

@@ -17,22 +17,26 @@ from boxwise_export.pipeline import Weights
 from boxwise_export.sources import read_source
 
 
-def seeded(name: str, side: int, pictures: Any, classes: int) -> Any:
+def seeded(name: str, side: int, images: Any, classes: int) -> Any:
     torch.manual_seed(0)
     model = timm.create_model(name, pretrained=False, num_classes=classes)
-    batch = (as_batch(pictures, side) - 0.45) / 0.225
+    batch = (as_batch(images, side) - 0.45) / 0.225
     waken(model, lambda: model(batch), {model.get_classifier(): (0.0, 2.0)})
     return model
 
 
 @pytest.mark.parametrize(
     ("name", "side", "shorter", "classes"),
-    [("mobilenetv3_small_050", 224, 256, 1000), ("vit_tiny_patch16_224", 224, 248, 7), ("resnet10t", 176, 201, 7)],
+    [
+        ("mobilenetv3_small_050", 224, 256, 1000),
+        ("vit_tiny_patch16_224", 224, 248, 7),
+        ("resnet10t", 176, 201, 7),
+    ],
 )
 def test_classifier(
-    name: str, side: int, shorter: int, classes: int, pictures: Any, planned: Any, tmp_path: Path
+    name: str, side: int, shorter: int, classes: int, images: Any, planned: Any, tmp_path: Path
 ) -> None:
-    model = seeded(name, side, pictures, classes)
+    model = seeded(name, side, images, classes)
     save_file(model.state_dict(), tmp_path / "weights.safetensors")
     weights = {"source": f"timm:{name}", "file": "weights.safetensors"}
     own = {} if classes == 1000 else {"labels": [f"kind {i}" for i in range(classes)]}
@@ -42,20 +46,22 @@ def test_classifier(
         assert len(classifier.labels) == classes
         if classes == 1000:
             assert classifier.labels[282].startswith("tiger cat")
-        assert_classifies(classifier, chain, pictures, lambda pixels: model(pixels).softmax(1))
+        assert_classifies(classifier, chain, images, lambda pixels: model(pixels).softmax(1))
 
 
-def test_pixels_are_nearly_those_of_timm(pictures: Any, planned: Any, save: Any) -> None:
-    """Pillow smooths in its own way: a few of 255 on average, not what a wrong crop or order would be."""
-    weights = {"source": "timm:resnet10t", "file": save(seeded("resnet10t", 176, pictures, 7))}
+def test_pixels_are_nearly_those_of_timm(images: Any, planned: Any, save: Any) -> None:
+    """Pillow smooths in its own way: a few of 255 on average, not what a wrong crop or order would
+    be.
+    """
+    weights = {"source": "timm:resnet10t", "file": save(seeded("resnet10t", 176, images, 7))}
     source = read_source(Weights.model_validate(weights), "weights", None)
     assert source.prepare is not None
-    assert source.prepare(pictures[0]).shape == (1, 3, 176, 176)
+    assert source.prepare(images[0]).shape == (1, 3, 176, 176)
     config = timm.data.resolve_model_data_config(timm.create_model("resnet10t"))
     expected = timm.data.create_transform(**config, is_training=False)
     from PIL import Image
 
-    assert np.allclose(source.prepare(pictures[0])[0], expected(Image.fromarray(pictures[0])))
+    assert np.allclose(source.prepare(images[0])[0], expected(Image.fromarray(images[0])))
 
 
 def test_refusals(tmp_path: Path, save: Any) -> None:

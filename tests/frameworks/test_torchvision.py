@@ -1,4 +1,6 @@
-"""torchvision's detectors and classifiers, exported, against torchvision itself from the pixels to the boxes."""
+"""torchvision's detectors and classifiers, exported, against torchvision itself from the pixels to
+the boxes.
+"""
 
 from __future__ import annotations
 
@@ -26,12 +28,19 @@ def one_stage_layers(model: Any) -> Mapping[nn.Module, Any]:
     """The layers that give logits, deltas and centerness, and how their outputs are spread."""
     head = model.head
     if hasattr(head.classification_head, "module_list"):
-        last = [m if isinstance(m, nn.Conv2d) else m[-1] for m in head.classification_head.module_list]
-        deltas = [m if isinstance(m, nn.Conv2d) else m[-1] for m in head.regression_head.module_list]
+        last = [
+            m if isinstance(m, nn.Conv2d) else m[-1] for m in head.classification_head.module_list
+        ]
+        deltas = [
+            m if isinstance(m, nn.Conv2d) else m[-1] for m in head.regression_head.module_list
+        ]
         return dict.fromkeys(last, (0.0, 1.2)) | dict.fromkeys(deltas, (0.0, 1.5))
     layers: dict[nn.Module, Spread] = {head.classification_head.cls_logits: (-6.0, 2.0)}
     if hasattr(head.regression_head, "bbox_ctrness"):
-        return layers | {head.regression_head.bbox_ctrness: (0.0, 1.0), head.regression_head.bbox_reg: (0.8, 0.4)}
+        return layers | {
+            head.regression_head.bbox_ctrness: (0.0, 1.0),
+            head.regression_head.bbox_reg: (0.8, 0.4),
+        }
     return layers | {head.regression_head.bbox_reg: (0.0, 0.3)}
 
 
@@ -45,11 +54,13 @@ def two_stage_layers(model: Any) -> Mapping[nn.Module, Any]:
     }
 
 
-def seeded(name: str, side: int, pictures: list[NDArray[np.uint8]]) -> Any:
+def seeded(name: str, side: int, images: list[NDArray[np.uint8]]) -> Any:
     torch.manual_seed(0)
-    model = torchvision.models.get_model(name, weights=None, weights_backbone=None, num_classes=CLASSES)
+    model = torchvision.models.get_model(
+        name, weights=None, weights_backbone=None, num_classes=CLASSES
+    )
     model.transform.fixed_size = (side, side)
-    batch = [torch.from_numpy(each).permute(2, 0, 1) / 255 for each in pictures]
+    batch = [torch.from_numpy(each).permute(2, 0, 1) / 255 for each in images]
     layers = two_stage_layers(model) if hasattr(model, "rpn") else one_stage_layers(model)
     waken(model, lambda: model(batch), layers)
     return model
@@ -62,8 +73,12 @@ def finder(model: Any, first: int) -> Callable[..., Found]:
     def find(canvas: NDArray[np.uint8], score: float, iou: float, most: int) -> Found:
         settings.score_thresh, settings.nms_thresh, settings.detections_per_img = score, iou, most
         with torch.no_grad():
-            (found,) = model([torch.from_numpy(np.ascontiguousarray(canvas)).permute(2, 0, 1) / 255])
-        return Found(found["boxes"].numpy(), found["scores"].numpy(), found["labels"].numpy() - first)
+            (found,) = model(
+                [torch.from_numpy(np.ascontiguousarray(canvas)).permute(2, 0, 1) / 255]
+            )
+        return Found(
+            found["boxes"].numpy(), found["scores"].numpy(), found["labels"].numpy() - first
+        )
 
     return find
 
@@ -79,9 +94,16 @@ def finder(model: Any, first: int) -> Callable[..., Found]:
     ],
 )
 def test_detector(
-    name: str, side: int, family: str, first: int, pictures: Any, planned: Any, assert_tensorrt_reads: Any, save: Any
+    name: str,
+    side: int,
+    family: str,
+    first: int,
+    images: Any,
+    planned: Any,
+    assert_tensorrt_reads: Any,
+    save: Any,
 ) -> None:
-    model = seeded(name, side, pictures)
+    model = seeded(name, side, images)
     labels = [f"kind {i}" for i in range(first, CLASSES)]
     detector = {
         "weights": {"source": f"torchvision:{name}", "file": save(model)},
@@ -92,22 +114,25 @@ def test_detector(
     with planned(detector=detector) as (plan, chain):
         assert plan.detector.family == family
         assert plan.detector.max_batch_size == (1 if family == "faster_rcnn" else 8)
-        assert assert_finds(plan.detector, chain, pictures, finder(model, first)) >= 160
+        assert assert_finds(plan.detector, chain, images, finder(model, first)) >= 160
         assert_tensorrt_reads(plan)
 
 
-def test_classifier(pictures: Any, planned: Any, save: Any) -> None:
+def test_classifier(images: Any, planned: Any, save: Any) -> None:
     torch.manual_seed(0)
     model = torchvision.models.mobilenet_v3_small(num_classes=12)
-    batch = (as_batch(pictures, 224) - 0.45) / 0.225
+    batch = (as_batch(images, 224) - 0.45) / 0.225
     waken(model, lambda: model(batch), {model.classifier[-1]: (0.0, 2.0)})
     labels = [f"kind {i}" for i in range(12)]
     weights = {"source": "torchvision:mobilenet_v3_small", "file": save(model)}
-    with planned(classifiers=[{"name": "kind", "weights": weights, "labels": labels}]) as (plan, chain):
+    with planned(classifiers=[{"name": "kind", "weights": weights, "labels": labels}]) as (
+        plan,
+        chain,
+    ):
         (classifier,) = plan.classifiers
         assert (classifier.crop.height, classifier.crop.resize_shorter) == (224, 256)
         assert classifier.normalize.mean == pytest.approx((123.675, 116.28, 103.53))
-        assert_classifies(classifier, chain, pictures, lambda pixels: model(pixels).softmax(1))
+        assert_classifies(classifier, chain, images, lambda pixels: model(pixels).softmax(1))
 
 
 @pytest.mark.parametrize(
@@ -119,7 +144,10 @@ def test_classifier(pictures: Any, planned: Any, save: Any) -> None:
     ],
 )
 def test_refusals(weights: Any, sentence: str, planned: Any) -> None:
-    with pytest.raises(ExportError, match=sentence), planned(classifiers=[{"name": "kind", "weights": weights}]):
+    with (
+        pytest.raises(ExportError, match=sentence),
+        planned(classifiers=[{"name": "kind", "weights": weights}]),
+    ):
         pass
 
 
@@ -134,8 +162,12 @@ def test_weights_of_something_else_are_refused(planned: Any, save: Any) -> None:
 
 
 def test_labels_and_their_count_are_the_weights_own() -> None:
-    """Fresh weights of the usual number of classes have the usual names, without the background that SSD has."""
-    module = torchvision.models.detection.ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None)
+    """Fresh weights of the usual number of classes have the usual names, without the background
+    that SSD has.
+    """
+    module = torchvision.models.detection.ssdlite320_mobilenet_v3_large(
+        weights=None, weights_backbone=None
+    )
     names = tuple(SSDLite320_MobileNet_V3_Large_Weights.DEFAULT.meta["categories"])
     source = _detector(module.eval(), names, None, origin="", digest="", licence=None)
     assert source.labels is not None

@@ -1,4 +1,6 @@
-"""Detectors and classifiers of Hugging Face transformers, exported from folders, against transformers itself."""
+"""Detectors and classifiers of Hugging Face transformers, exported from folders, against
+transformers itself.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ SQUARE = {"height": SIDE, "width": SIDE}
 
 
 def small_detr() -> tuple[Any, Any]:
-    backbone = ResNetConfig(embedding_size=16, hidden_sizes=[16, 32, 64, 128], depths=[1, 1, 1, 1], layer_type="basic")
+    backbone = ResNetConfig(
+        embedding_size=16, hidden_sizes=[16, 32, 64, 128], depths=[1, 1, 1, 1], layer_type="basic"
+    )
     config = DetrConfig(
         backbone_config=backbone,
         use_timm_backbone=False,
@@ -132,22 +136,30 @@ def small_yolos() -> tuple[Any, Any]:
 
 
 def last_layers(model: Any) -> Mapping[nn.Module, Any]:
-    """Of a softmax with "no object" last, or of sigmoids; and of the boxes, spread over the canvas."""
+    """Of a softmax with "no object" last, or of sigmoids;
+    and of the boxes, spread over the canvas.
+    """
     around = {}
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear) and module.out_features == len(NAMES) + 1:
             around[module] = (0.0, 1.5)
-        elif isinstance(module, nn.Linear) and module.out_features == len(NAMES) and "class" in name:
+        elif (
+            isinstance(module, nn.Linear) and module.out_features == len(NAMES) and "class" in name
+        ):
             around[module] = (-1.0, 1.2)
-        elif isinstance(module, nn.Linear) and module.out_features == 4 and name.startswith("bbox_predictor"):
+        elif (
+            isinstance(module, nn.Linear)
+            and module.out_features == 4
+            and name.startswith("bbox_predictor")
+        ):
             around[module] = [(0.0, 1.0)] * 2 + [(-1.0, 0.5)] * 2
     return around
 
 
-def saved(make: Callable[[], tuple[Any, Any]], pictures: Any, folder: Path) -> tuple[Any, Any]:
+def saved(make: Callable[[], tuple[Any, Any]], photos: Any, folder: Path) -> tuple[Any, Any]:
     torch.manual_seed(0)
     model, processor = make()
-    batch = (as_batch(pictures, SIDE) - 0.45) / 0.225
+    batch = (as_batch(photos, SIDE) - 0.45) / 0.225
     waken(model, lambda: model(pixel_values=batch), last_layers(model))
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
@@ -162,7 +174,9 @@ def finder(model: Any, processor: Any) -> Callable[..., Found]:
         with torch.no_grad():
             outputs = model(pixel_values=inputs["pixel_values"])
         size = [canvas.shape[:2]]
-        (found,) = processor.post_process_object_detection(outputs, threshold=score, target_sizes=size)
+        (found,) = processor.post_process_object_detection(
+            outputs, threshold=score, target_sizes=size
+        )
         best = torch.argsort(found["scores"], descending=True)[:most]
         return Found(*(found[name][best].numpy() for name in ("boxes", "scores", "labels")))
 
@@ -170,30 +184,37 @@ def finder(model: Any, processor: Any) -> Callable[..., Found]:
 
 
 @pytest.mark.parametrize("make", [small_detr, small_rt_detr, small_d_fine, small_yolos])
-def test_detector(make: Any, pictures: Any, planned: Any, assert_tensorrt_reads: Any, tmp_path: Path) -> None:
+def test_detector(
+    make: Any, photos: Any, planned: Any, assert_tensorrt_reads: Any, tmp_path: Path
+) -> None:
     folder = tmp_path / "model"
-    model, processor = saved(make, pictures, folder)
+    model, processor = saved(make, photos, folder)
     with planned(detector={"weights": "model", "max_detections": 300}) as (plan, chain):
         detector = plan.detector
         assert (detector.family, detector.reading.nms) == ("detr", False)
         assert detector.labels == tuple(NAMES.values())
         assert (detector.canvas.height, detector.canvas.resize) == (SIDE, "stretch")
-        assert assert_finds(detector, chain, pictures, finder(model, processor)) >= 160
+        assert assert_finds(detector, chain, photos, finder(model, processor)) >= 160
         assert_tensorrt_reads(plan)
 
 
 def small_vit() -> tuple[Any, Any]:
     config = ViTConfig(
-        hidden_size=48, num_hidden_layers=2, num_attention_heads=2, intermediate_size=96, image_size=64, **LABELS
+        hidden_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=96,
+        image_size=64,
+        **LABELS,
     )
     return ViTForImageClassification(config), ViTImageProcessor(size={"height": 64, "width": 64})
 
 
-def test_classifier(pictures: Any, planned: Any, tmp_path: Path) -> None:
+def test_classifier(photos: Any, planned: Any, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     torch.manual_seed(0)
     model, processor = small_vit()
-    batch = as_batch(pictures, 64) * 2 - 1
+    batch = as_batch(photos, 64) * 2 - 1
     waken(model, lambda: model(pixel_values=batch), {model.classifier: (0.0, 2.0)})
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
@@ -203,7 +224,9 @@ def test_classifier(pictures: Any, planned: Any, tmp_path: Path) -> None:
         assert classifier.labels == tuple(NAMES.values())
         assert classifier.normalize.mean == pytest.approx((127.5,) * 3)
         assert classifier.source.licence == "mit"
-        assert_classifies(classifier, chain, pictures, lambda pixels: model(pixel_values=pixels).logits.softmax(1))
+        assert_classifies(
+            classifier, chain, photos, lambda pixels: model(pixel_values=pixels).logits.softmax(1)
+        )
 
 
 def test_refusals(tmp_path: Path) -> None:
@@ -224,6 +247,9 @@ def test_refusals(tmp_path: Path) -> None:
         read_source(Weights(file=folder), "weights", None)
     from safetensors.torch import save_file
 
-    save_file({name: value for name, value in model.state_dict().items() if "classifier" not in name}, weights)
+    save_file(
+        {name: value for name, value in model.state_dict().items() if "classifier" not in name},
+        weights,
+    )
     with pytest.raises(ExportError, match=r"missing keys classifier\.bias"):
         read_source(Weights(file=folder), "weights", None)

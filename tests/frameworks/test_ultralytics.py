@@ -25,20 +25,24 @@ from boxwise_export.sources.base import Found
 SIDE = 320
 
 
-def seeded(name: str, pictures: Any) -> Any:
+def seeded(name: str, images: Any) -> Any:
     torch.manual_seed(0)
     yolo = YOLO(name)
     model = yolo.model.float()
-    batch = as_batch(pictures, SIDE)
+    batch = as_batch(images, SIDE)
     head = model.model[-1]
     if yolo.task == "classify":
         waken(model, lambda: model(batch), {head.linear: (0.0, 2.0)})
         return yolo
-    boxes, classes = (head.one2one_cv2, head.one2one_cv3) if end_to_end(model) else (head.cv2, head.cv3)
+    boxes, classes = (
+        (head.one2one_cv2, head.one2one_cv3) if end_to_end(model) else (head.cv2, head.cv3)
+    )
     if end_to_end(model):
         head.end2end = True
     # With one bin a side, what the layer gives is the distance itself, in cells.
-    ends: dict[nn.Module, Any] = {each[-1]: (0.0, 1.0) if head.reg_max > 1 else (2.0, 0.5) for each in boxes}
+    ends: dict[nn.Module, Any] = {
+        each[-1]: (0.0, 1.0) if head.reg_max > 1 else (2.0, 0.5) for each in boxes
+    }
     ends |= {each[-1]: (-4.5, 1.2) for each in classes}
     waken(model, lambda: model(batch), ends)
     return yolo
@@ -57,8 +61,14 @@ def finder(model: Any) -> Callable[..., Found]:
         pixels = torch.from_numpy(np.ascontiguousarray(canvas)).permute(2, 0, 1)[None].float() / 255
         with torch.no_grad():
             rows = model(pixels)[0]
-        rows = rows[0] if isinstance(rows, tuple) else rows  # a segmentation model gives prototypes beside them
-        settings = {"nc": len(model.names), "max_det": most, "multi_label": False, "end2end": end_to_end(model)}
+        # A segmentation model gives prototypes beside them.
+        rows = rows[0] if isinstance(rows, tuple) else rows
+        settings = {
+            "nc": len(model.names),
+            "max_det": most,
+            "multi_label": False,
+            "end2end": end_to_end(model),
+        }
         (found,) = non_max_suppression(rows, score, iou, **settings)
         values = found.numpy()
         return Found(values[:, :4], values[:, 4], values[:, 5].astype(int))
@@ -87,8 +97,10 @@ def checkpoint(yolo: Any, file: Path, **train_args: Any) -> None:
         ("yolo26n-pose.yaml", "yolov10"),
     ],
 )
-def test_detector(name: str, family: str, pictures: Any, planned: Any, assert_tensorrt_reads: Any, save: Any) -> None:
-    model = seeded(name, pictures).model
+def test_detector(
+    name: str, family: str, images: Any, planned: Any, assert_tensorrt_reads: Any, save: Any
+) -> None:
+    model = seeded(name, images).model
     detector = {
         "weights": {"source": f"ultralytics:{name}", "file": save(model)},
         "max_detections": 300,
@@ -99,20 +111,25 @@ def test_detector(name: str, family: str, pictures: Any, planned: Any, assert_te
         assert plan.detector.labels == tuple(model.names.values())
         assert "AGPL" in plan.detector.source.licence
         assert plan.detector.max_batch_size == 8
-        assert assert_finds(plan.detector, chain, pictures, finder(model)) >= 160
+        assert assert_finds(plan.detector, chain, images, finder(model)) >= 160
         assert_tensorrt_reads(plan)
 
 
-def test_checkpoint(pictures: Any, planned: Any, tmp_path: Path) -> None:
+def test_checkpoint(images: Any, planned: Any, tmp_path: Path) -> None:
     """A pickle is read when the user trusts it, and only then."""
-    checkpoint(seeded("yolov8n.yaml", pictures), tmp_path / "best.pt")
+    checkpoint(seeded("yolov8n.yaml", images), tmp_path / "best.pt")
     detector = {"weights": "best.pt", "max_detections": 300, "canvas": {"size": SIDE}}
     with pytest.raises(ExportError, match="trust_pickle: true"), planned(detector=detector):
         pass
     trusted = detector | {"weights": {"file": "best.pt", "trust_pickle": True}}
     with planned(detector=trusted) as (plan, chain):
         # It was saved in half precision, and is read as it was saved.
-        assert assert_finds(plan.detector, chain, pictures, finder(YOLO(tmp_path / "best.pt").model.float())) >= 160
+        assert (
+            assert_finds(
+                plan.detector, chain, images, finder(YOLO(tmp_path / "best.pt").model.float())
+            )
+            >= 160
+        )
 
 
 def test_the_size_is_that_of_the_training(tmp_path: Path) -> None:
@@ -132,27 +149,30 @@ def test_weights_of_another_number_of_classes(name: str, tmp_path: Path) -> None
 
 
 def test_a_model_file_alone_is_untrained_and_the_same_each_time() -> None:
-    first, again = (read_source(Weights(source="ultralytics:yolov8n.yaml"), "weights", (64, 64)) for _ in range(2))
+    first, again = (
+        read_source(Weights(source="ultralytics:yolov8n.yaml"), "weights", (64, 64))
+        for _ in range(2)
+    )
     assert "untrained" in first.origin
     assert first.digest == again.digest
 
 
-def test_pixels_are_those_of_ultralytics(pictures: Any, planned: Any, save: Any) -> None:
+def test_pixels_are_those_of_ultralytics(images: Any, planned: Any, save: Any) -> None:
     detector = {"weights": "ultralytics:yolov8n.yaml", "canvas": {"size": SIDE}}
     with planned(detector=detector) as (plan, chain):
-        for picture in pictures:
-            canvas = chain.preprocess({"raw_frame": picture})["canvas"].transpose(0, 3, 1, 2) / 255
-            expected = plan.detector.source.prepare(picture)
+        for image in images:
+            canvas = chain.preprocess({"raw_frame": image})["canvas"].transpose(0, 3, 1, 2) / 255
+            expected = plan.detector.source.prepare(image)
             assert np.abs(canvas - expected).mean() * 255 < 0.1
 
 
-def test_classifier(pictures: Any, planned: Any, save: Any) -> None:
-    model = seeded("yolov8n-cls.yaml", pictures).model
+def test_classifier(images: Any, planned: Any, save: Any) -> None:
+    model = seeded("yolov8n-cls.yaml", images).model
     weights = {"source": "ultralytics:yolov8n-cls.yaml", "file": save(model)}
     with planned(classifiers=[{"name": "kind", "weights": weights}]) as (plan, chain):
         (classifier,) = plan.classifiers
         assert classifier.crop.height == 224
-        assert_classifies(classifier, chain, pictures, lambda pixels: model(pixels)[0])
+        assert_classifies(classifier, chain, images, lambda pixels: model(pixels)[0])
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
-"""One real Triton with the dots pipeline, and fronts before it: deploy/envoy/envoy.yaml in a real Envoy."""
+"""One real Triton with the dots pipeline, and fronts before it: deploy/envoy/envoy.yaml in a real
+Envoy.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Messages that would take the server's memory, each sent to a server and a front that are both new."""
+"""Messages that would take the server's memory, each sent to a server and a front that are both
+new.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +77,10 @@ def test_a_heavy_message_is_refused_and_takes_no_memory(
         reply = wire.call(INFER, bodies[body], keys.bearer(), *headers)
         milliseconds = (time.perf_counter() - start) * 1000
     grown = [more / MIB for more in peak.more()]
-    figures.append(f"{name}: refused in {milliseconds:.1f} ms; Triton {grown[0]:+.1f} MiB, Envoy {grown[1]:+.1f} MiB")
+    figures.append(
+        f"{name}: refused in {milliseconds:.1f} ms; Triton {grown[0]:+.1f} MiB, Envoy "
+        f"{grown[1]:+.1f} MiB"
+    )
     assert reply["grpc-status"] == status, reply
     assert max(grown) < LIMIT_MIB
 
@@ -91,5 +96,7 @@ def test_without_the_front_it_is_the_servers_memory(
     with Wire(server.port) as wire:
         wire.call(INFER, bodies[body], *headers)
     grown = [more / MIB for more in peak.more()]
-    figures.append(f"{name}, {len(bodies[body]):,} bytes, without the front: Triton {grown[0]:+.1f} MiB")
+    figures.append(
+        f"{name}, {len(bodies[body]):,} bytes, without the front: Triton {grown[0]:+.1f} MiB"
+    )
     assert grown[0] > 0.9 * SIZE / MIB

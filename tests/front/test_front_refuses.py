@@ -15,7 +15,7 @@ import trustme
 from contract_support.http2 import SERVICE
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from front_support.front import Front, Keys, running
-from front_support.server import ADMIN_KEY, PICTURE, Server
+from front_support.server import ADMIN_KEY, IMAGE, Server
 from front_support.wire import Wire, message
 from tritonclient.grpc import service_pb2
 
@@ -28,17 +28,23 @@ BAD_TOKENS: dict[str, Callable[[Keys], str]] = {
     "for ever": lambda keys: keys.token(exp=None),
     "of another issuer": lambda keys: keys.token(iss="https://another.example"),
     "signed by another key": lambda keys: keys.token(Ed25519PrivateKey.generate()),
-    "changed": lambda keys: keys.token(sub="one").rpartition(".")[0] + "." + keys.token(sub="two").rpartition(".")[2],
+    "changed": lambda keys: (
+        keys.token(sub="one").rpartition(".")[0] + "." + keys.token(sub="two").rpartition(".")[2]
+    ),
 }
-METHODS = [each.name for each in service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods]
+METHODS = [
+    each.name for each in service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods
+]
 PASSES = {"ModelInfer", "ModelReady", "ModelMetadata", "ServerLive", "ServerReady"}
 
 
 @pytest.mark.parametrize("name", BAD_TOKENS)
-def test_a_token_that_is_not_good_is_unauthenticated(name: str, kind: Any, front: Front, keys: Keys) -> None:
+def test_a_token_that_is_not_good_is_unauthenticated(
+    name: str, kind: Any, front: Front, keys: Keys
+) -> None:
     with front.client(kind, token=BAD_TOKENS[name](keys)) as client:
         with pytest.raises(AccessDenied, match="Jwt") as caught:
-            client.predict(PICTURE)
+            client.predict(IMAGE)
         assert caught.value.code == "UNAUTHENTICATED"
         with pytest.raises(AccessDenied):
             client.live()
@@ -47,7 +53,7 @@ def test_a_token_that_is_not_good_is_unauthenticated(name: str, kind: Any, front
 def test_a_token_for_another_service_is_denied(kind: Any, front: Front, keys: Keys) -> None:
     client = front.client(kind, token=keys.token(aud="another"))
     with client, pytest.raises(AccessDenied, match="Audiences in Jwt are not allowed") as caught:
-        client.predict(PICTURE)
+        client.predict(IMAGE)
     assert caught.value.code == "PERMISSION_DENIED"
 
 
@@ -56,7 +62,9 @@ def test_client_certificates_are_asked_for_by_the_lines_that_are_comments(
 ) -> None:
     ours, theirs = trustme.CA(), trustme.CA()
     ours.cert_pem.write_to_path(keys.folder / "tls" / "clients-ca.crt")
-    front = front_with({f"# {line}": line for line in ("validation_context:", "require_client_certificate:")})
+    front = front_with(
+        {f"# {line}": line for line in ("validation_context:", "require_client_certificate:")}
+    )
     for authority, let_in in ((ours, True), (theirs, False)):
         certificate = tmp_path / "client.pem"
         authority.issue_cert("client").private_key_and_cert_chain_pem.write_to_path(certificate)
@@ -81,16 +89,21 @@ def test_only_inference_and_health_pass(method: str, front: Front, keys: Keys) -
     assert refused is (method not in PASSES), reply
 
 
-@pytest.mark.parametrize("path", ["/grpc.health.v1.Health/Check", "/v2/models/dots/infer", f"/x{SERVICE}ModelInfer"])
+@pytest.mark.parametrize(
+    "path", ["/grpc.health.v1.Health/Check", "/v2/models/dots/infer", f"/x{SERVICE}ModelInfer"]
+)
 def test_nothing_else_passes(path: str, front: Front, keys: Keys) -> None:
     with Wire(front.port, front.ca) as wire:
         assert wire.call(path, message(b""), keys.bearer())["grpc-status"] == "7"
 
 
-def test_the_key_of_a_restricted_protocol_does_not_pass(front: Front, triton: Server, keys: Keys) -> None:
+def test_the_key_of_a_restricted_protocol_does_not_pass(
+    front: Front, triton: Server, keys: Keys
+) -> None:
     method = SERVICE + "ModelMetadata"
     with Wire(triton.port) as wire:
-        assert wire.call(method, message(b""), ADMIN_KEY)["grpc-status"] == "5"  # let in, and asked for no model
+        # Let in, and asked for no model.
+        assert wire.call(method, message(b""), ADMIN_KEY)["grpc-status"] == "5"
     with Wire(front.port, front.ca) as wire:
         reply = wire.call(method, message(b""), keys.bearer(), ADMIN_KEY)
     assert "This protocol is restricted" in reply["grpc-message"]
@@ -105,7 +118,8 @@ class Recorder(grpc.GenericRpcHandler):
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
         if handler_call_details.method == SERVICE + "ServerLive":
             self.headers.append({name for name, _ in handler_call_details.invocation_metadata})
-        return grpc.unary_unary_rpc_method_handler(lambda request, context: b"\x08\x01")  # of health, SERVING
+        # Of health, SERVING.
+        return grpc.unary_unary_rpc_method_handler(lambda request, context: b"\x08\x01")
 
 
 def test_what_is_for_the_front_alone_does_not_reach_the_server(keys: Keys, tmp_path: Path) -> None:
@@ -123,9 +137,12 @@ def test_what_is_for_the_front_alone_does_not_reach_the_server(keys: Keys, tmp_p
     assert arrived & {name for name, _ in sent} == {"traceparent"}
 
 
-def test_a_picture_over_the_cap_is_an_invalid_image(kind: Any, front: Front) -> None:
-    with front.client(kind) as client, pytest.raises(InvalidImage, match="larger than 8 MiB") as caught:
-        client.predict(PICTURE + bytes(8 << 20))
+def test_a_image_over_the_cap_is_an_invalid_image(kind: Any, front: Front) -> None:
+    with (
+        front.client(kind) as client,
+        pytest.raises(InvalidImage, match="larger than 8 MiB") as caught,
+    ):
+        client.predict(IMAGE + bytes(8 << 20))
     assert (caught.value.code, caught.value.retryable) == ("INVALID_ARGUMENT", False)
 
 
@@ -140,7 +157,7 @@ def test_a_client_that_compresses_hears_why_it_must_not(front: Front, keys: Keys
 
 
 def _outcomes(client: Any, count: int) -> list[BoxwiseError | None]:
-    return [outcome.error for outcome in client.predict_many([PICTURE] * count, concurrency=4)]
+    return [outcome.error for outcome in client.predict_many([IMAGE] * count, concurrency=4)]
 
 
 # The bucket that is made small, and whether another client is then let in.
@@ -164,18 +181,28 @@ def test_over_the_rate_is_an_overload_that_passes(
         assert None in errors
         for error in filter(None, errors):
             assert isinstance(error, Overloaded)
-            assert (error.code, error.server_message) == ("RESOURCE_EXHAUSTED", "local_rate_limited")
+            assert (error.code, error.server_message) == (
+                "RESOURCE_EXHAUSTED",
+                "local_rate_limited",
+            )
         assert any(errors)
         assert (_outcomes(modest, 1) == [None]) is others_pass
         time.sleep(1.1)
-        assert len(greedy.predict(PICTURE)) == 12
+        assert len(greedy.predict(IMAGE)) == 12
 
 
-def test_more_calls_under_way_than_allowed_are_an_overload(front_with: Callable[..., Front]) -> None:
-    front = front_with({"max_requests: 64": "max_requests: 1", "max_pending_requests: 64": "max_pending_requests: 1"})
+def test_more_calls_under_way_than_allowed_are_an_overload(
+    front_with: Callable[..., Front],
+) -> None:
+    front = front_with(
+        {
+            "max_requests: 64": "max_requests: 1",
+            "max_pending_requests: 64": "max_pending_requests: 1",
+        }
+    )
     with front.client() as client:
         client.info()
-        errors = [outcome.error for outcome in client.predict_many([PICTURE] * 30, concurrency=8)]
+        errors = [outcome.error for outcome in client.predict_many([IMAGE] * 30, concurrency=8)]
     assert None in errors
     refused = [error for error in errors if error is not None]
     assert refused

@@ -1,4 +1,6 @@
-"""Who is slow on purpose, and who never ends: closed or answered in time. The times are shortened, each by its text."""
+"""Who is slow on purpose, and who never ends: closed or answered in time. The times are shortened,
+each by its text.
+"""
 
 from __future__ import annotations
 
@@ -12,25 +14,32 @@ import pytest
 import requests
 from contract_support.http2 import SERVICE
 from front_support.front import Front, Keys
-from front_support.server import PICTURE, Server
+from front_support.server import IMAGE, Server
 from front_support.wire import HEADERS, Wire, message
 
 from boxwise import DeadlineExceeded, Unavailable
 from boxwise._grpc import header_block
 
 IDLE = {"idle_timeout: 60s": "idle_timeout: 0.5s", "drain_timeout: 1s": "drain_timeout: 0.1s"}
-DEADLINE = {"max_stream_duration: 30s": "max_stream_duration: 1s", "header_max: 30s": "header_max: 1s"}
+DEADLINE = {
+    "max_stream_duration: 30s": "max_stream_duration: 1s",
+    "header_max: 30s": "header_max: 1s",
+}
 LIVE, INFER = SERVICE + "ServerLive", SERVICE + "ModelInfer"
 
 
 def test_a_connection_that_says_nothing_is_closed(front_with: Callable[..., Front]) -> None:
-    front = front_with({"transport_socket_connect_timeout: 5s": "transport_socket_connect_timeout: 0.5s"})
+    front = front_with(
+        {"transport_socket_connect_timeout: 5s": "transport_socket_connect_timeout: 0.5s"}
+    )
     with socket.create_connection(("localhost", front.port), timeout=5) as silent:
         assert silent.recv(1) == b""
 
 
 def test_the_kernel_asks_after_a_peer_that_says_nothing(front: Front) -> None:
-    """By TCP keepalive, the timer 02 in /proc/net/tcp (Documentation/networking/proc_net_tcp.rst)."""
+    """By TCP keepalive, the timer 02 in /proc/net/tcp
+    (Documentation/networking/proc_net_tcp.rst).
+    """
     with Wire(front.port, front.ca) as wire:
         wire.flush()
         time.sleep(0.5)  # what was sent is acknowledged
@@ -46,7 +55,9 @@ def test_a_connection_that_never_asks_is_closed(front_with: Callable[..., Front]
         wire.wait_until_closed(5)
 
 
-def test_headers_that_never_end_are_cut_off_and_the_connection_with_them(front_with: Callable[..., Front]) -> None:
+def test_headers_that_never_end_are_cut_off_and_the_connection_with_them(
+    front_with: Callable[..., Front],
+) -> None:
     front = front_with(IDLE | {"request_headers_timeout: 5s": "request_headers_timeout: 0.5s"})
     with Wire(front.port, front.ca) as wire:
         wire.flush()
@@ -64,11 +75,16 @@ def test_a_message_that_never_ends_is_cut_off_and_triton_never_hears_of_it(
     assert "upstream_rq_total: 0" in _stats(front)
 
 
-REFUSED = {"a method": (SERVICE + "TraceSetting", (), "7"), "gzip": (INFER, (("grpc-encoding", "gzip"),), "12")}
+REFUSED = {
+    "a method": (SERVICE + "TraceSetting", (), "7"),
+    "gzip": (INFER, (("grpc-encoding", "gzip"),), "12"),
+}
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_refused_by_its_headers_is_not_waited_for(name: str, front: Front, keys: Keys) -> None:
+def test_what_is_refused_by_its_headers_is_not_waited_for(
+    name: str, front: Front, keys: Keys
+) -> None:
     path, headers, status = REFUSED[name]
     with Wire(front.port, front.ca) as wire:
         stream = wire.open(path, message(bytes(100_000)), keys.bearer(), *headers, end=False)
@@ -92,26 +108,34 @@ def test_a_call_ends_at_the_fronts_deadline_or_at_its_own(
     assert (seconds < 0.9) is (name in ("zero", "shorter"))
 
 
-def test_the_fronts_deadline_is_the_sdks_error_for_one(front_with: Callable[..., Front], triton: Server) -> None:
+def test_the_fronts_deadline_is_the_sdks_error_for_one(
+    front_with: Callable[..., Front], triton: Server
+) -> None:
     front = front_with(DEADLINE)
     with triton.silent(), front.client() as client, pytest.raises(DeadlineExceeded):
-        client.predict(PICTURE)
+        client.predict(IMAGE)
 
 
-def test_more_connections_than_allowed_are_not_taken(front_with: Callable[..., Front], keys: Keys) -> None:
+def test_more_connections_than_allowed_are_not_taken(
+    front_with: Callable[..., Front], keys: Keys
+) -> None:
     front = front_with({"downstream_connections: 1000": "downstream_connections: 2"})
     with Wire(front.port, front.ca) as one:
         with Wire(front.port, front.ca) as other:
             for wire in (one, other):
                 wire.call(LIVE, message(b""), keys.bearer())
             with front.client(timeout_s=1) as client, pytest.raises(Unavailable):
-                client.predict(PICTURE)
+                client.predict(IMAGE)
         with front.client() as client:
-            assert len(client.predict(PICTURE)) == 12
+            assert len(client.predict(IMAGE)) == 12
 
 
-def test_messages_that_never_end_do_not_fill_the_heap(front_with: Callable[..., Front], keys: Keys) -> None:
-    """16 of nearly 8 MiB, for a front that may have 32 MiB: the largest are ended, and others are answered."""
+def test_messages_that_never_end_do_not_fill_the_heap(
+    front_with: Callable[..., Front], keys: Keys
+) -> None:
+    """16 of nearly 8 MiB, for a front that may have 32 MiB: the largest are ended, and others are
+    answered.
+    """
     front = front_with({"max_heap_size_bytes: 1073741824": "max_heap_size_bytes: 33554432"})
     held = []
     for number in range(16):
@@ -125,7 +149,7 @@ def test_messages_that_never_end_do_not_fill_the_heap(front_with: Callable[..., 
         wire.close()
     time.sleep(0.5)
     with front.client() as client:
-        assert len(client.predict(PICTURE)) == 12
+        assert len(client.predict(IMAGE)) == 12
 
 
 def _stats(front: Front) -> str:

@@ -1,7 +1,8 @@
-"""Bytes straight at the server's ports: no message of protobuf, no frame of HTTP/2, no request of HTTP/1.1.
+"""Bytes straight at the server's ports: no message of protobuf, no frame of HTTP/2, no request of
+HTTP/1.1.
 
-A connection is answered or closed within its deadline, whatever came; the next good request, on another, is answered as
-before.
+A connection is answered or closed within its deadline, whatever came; the next good request, on
+another, is answered as before.
 """
 
 from __future__ import annotations
@@ -29,9 +30,33 @@ from boxwise._protocol import INFER
 
 PATIENCE_S = 0.1  # then no more is sent, and the server has to see that
 GOOD_MESSAGES = [image_request(each, GOOD).SerializeToString() for each in PIPELINES]
-READING = ("ServerLive", "ModelReady", "ModelMetadata", "ModelConfig", "ModelStatistics", "RepositoryIndex", "Nothing")
-DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
-NO_MESSAGE = ("INTERNAL", "UNIMPLEMENTED", "UNAVAILABLE", "NOT_FOUND")  # of methods that are asked nothing of a picture
+READING = (
+    "ServerLive",
+    "ModelReady",
+    "ModelMetadata",
+    "ModelConfig",
+    "ModelStatistics",
+    "RepositoryIndex",
+    "Nothing",
+)
+(
+    DATA,
+    HEADERS,
+    PRIORITY,
+    RST_STREAM,
+    SETTINGS,
+    PUSH_PROMISE,
+    PING,
+    GOAWAY,
+    WINDOW_UPDATE,
+    CONTINUATION,
+) = range(10)
+NO_MESSAGE = (
+    "INTERNAL",
+    "UNIMPLEMENTED",
+    "UNAVAILABLE",
+    "NOT_FOUND",
+)  # of methods that are asked nothing of an image
 # What Triton 2.51 says 500 to: bytes that are no JSON, and JSON of other types than it expects.
 OF_TRITON_OVER_HTTP = (
     b"the request JSON buffer",
@@ -44,12 +69,16 @@ OF_TRITON_OVER_HTTP = (
 @pytest.mark.timeout(0)
 def test_messages_that_are_not_of_protobuf(trial: Trial, target: Attacked, tmp_path: Path) -> None:
     def make(rng: random.Random) -> tuple[bytes, object]:
-        message = rng.choice((*GOOD_MESSAGES, *GOOD_MESSAGES, rng.randbytes(rng.choice((0, 1, 10, 1000)))))
-        # Where the names and shapes are; the picture's own bytes have a fuzzer of theirs.
+        message = rng.choice(
+            (*GOOD_MESSAGES, *GOOD_MESSAGES, rng.randbytes(rng.choice((0, 1, 10, 1000))))
+        )
+        # Where the names and shapes are; the image's own bytes have a fuzzer of theirs.
         head = message[:120]
         for _ in range(rng.choice((1, 1, 2, 4))):
             head = other_bytes(rng, head, GOOD_MESSAGES)
-        return head + message[120:], rng.choice((INFER, INFER, INFER, SERVICE + rng.choice(READING)))
+        return head + message[120:], rng.choice(
+            (INFER, INFER, INFER, SERVICE + rng.choice(READING))
+        )
 
     def send(channel: grpc.Channel, message: bytes, about: object) -> str:
         try:
@@ -88,7 +117,9 @@ def test_bytes_at_the_http_ports(trial: Trial, target: Attacked, tmp_path: Path)
         port = options.http_port if about else options.metrics_port
         what, reply = said(("127.0.0.1", port), case)
         status = reply[9:12].decode("latin-1") if reply.startswith(b"HTTP/1.") else ""
-        assert not status.startswith("5") or any(words in reply for words in OF_TRITON_OVER_HTTP), reply[:500]
+        assert not status.startswith("5") or any(words in reply for words in OF_TRITON_OVER_HTTP), (
+            reply[:500]
+        )
         return f"HTTP {status}" if status else what
 
     fuzz(
@@ -122,7 +153,9 @@ def said(address: tuple[str, int], case: bytes) -> tuple[str, bytes]:
     return "answered and closed" if reply else "closed", reply
 
 
-def conversation(message: bytes, *more: bytes, seconds: float = 2, body: bytes | None = None) -> bytes:
+def conversation(
+    message: bytes, *more: bytes, seconds: float = 2, body: bytes | None = None
+) -> bytes:
     """What a client sends for one call, all windows being wide enough."""
     http2 = Http2()
     headers = header_block(INFER, "localhost", "http") + timeout_header(seconds) + b"".join(more)
@@ -151,7 +184,11 @@ def any_frames(rng: random.Random) -> bytes:
         payload = rng.randbytes(rng.choice((0, 4, 5, 6, 8, 100)))
         lying = rng.choice((None, None, None, 0, 3, 16_385, 2**24 - 1))
         said += frame(
-            rng.randrange(12), rng.randrange(256), rng.choice((0, 1, 1, 2, 3, 2**31 - 1, 2**32 - 1)), payload, lying
+            rng.randrange(12),
+            rng.randrange(256),
+            rng.choice((0, 1, 1, 2, 3, 2**31 - 1, 2**32 - 1)),
+            payload,
+            lying,
         )
     return said
 
@@ -159,7 +196,13 @@ def any_frames(rng: random.Random) -> bytes:
 def many_frames(rng: random.Random) -> bytes:
     said, stream = conversation(GOOD_MESSAGES[0]), 3
     kind = rng.choice((PING, SETTINGS, RST_STREAM, WINDOW_UPDATE, CONTINUATION, DATA, PRIORITY))
-    payload = {PING: bytes(8), SETTINGS: b"", RST_STREAM: bytes(4), WINDOW_UPDATE: b"\0\0\0\1", PRIORITY: bytes(5)}
+    payload = {
+        PING: bytes(8),
+        SETTINGS: b"",
+        RST_STREAM: bytes(4),
+        WINDOW_UPDATE: b"\0\0\0\1",
+        PRIORITY: bytes(5),
+    }
     for _ in range(rng.choice((20, 500))):
         if kind == RST_STREAM:
             block = header_block(INFER, "localhost", "http")
@@ -170,11 +213,17 @@ def many_frames(rng: random.Random) -> bytes:
 
 
 def bodies(rng: random.Random) -> bytes:
-    """Lengths that never come, flags of compression, messages that are not compressed as they say."""
-    message = rng.choice((GOOD_MESSAGES[0], b"", rng.randbytes(50), zlib.compress(GOOD_MESSAGES[0])))
+    """Lengths that never come, flags of compression,
+    messages that are not compressed as they say.
+    """
+    message = rng.choice(
+        (GOOD_MESSAGES[0], b"", rng.randbytes(50), zlib.compress(GOOD_MESSAGES[0]))
+    )
     flag = rng.choice((0, 0, 1, 2, 255))
     length = rng.choice((len(message), len(message), len(message) + 1, 0, *ODD))
-    encoding = rng.choice((b"", header("grpc-encoding", rng.choice(("gzip", "deflate", "identity", "nonsense", "")))))
+    encoding = rng.choice(
+        (b"", header("grpc-encoding", rng.choice(("gzip", "deflate", "identity", "nonsense", ""))))
+    )
     times = rng.choice((1, 1, 2, 3))
     return conversation(b"", encoding, body=(struct.pack(">BI", flag, length) + message) * times)
 
@@ -192,8 +241,21 @@ def odd_headers(rng: random.Random) -> bytes:
         "",
         "grpc-encoding",
     )
-    values = ("", "1", "-1", "99999999H", "1n", "application/json", "é" * 20, "x" * 9000, "\0", "\r\n")
-    more = [header_unchecked(rng.choice(names), rng.choice(values)) for _ in range(rng.randint(1, 40))]
+    values = (
+        "",
+        "1",
+        "-1",
+        "99999999H",
+        "1n",
+        "application/json",
+        "é" * 20,
+        "x" * 9000,
+        "\0",
+        "\r\n",
+    )
+    more = [
+        header_unchecked(rng.choice(names), rng.choice(values)) for _ in range(rng.randint(1, 40))
+    ]
     return conversation(GOOD_MESSAGES[0], *more)
 
 
@@ -204,7 +266,16 @@ def header_unchecked(name: str, value: str) -> bytes:
     return b"\x10" + b"".join(bytes([len(each)]) + each for each in encoded)
 
 
-OF_HTTP2 = (any_bytes, changed_conversation, changed_conversation, any_frames, many_frames, bodies, bodies, odd_headers)
+OF_HTTP2 = (
+    any_bytes,
+    changed_conversation,
+    changed_conversation,
+    any_frames,
+    many_frames,
+    bodies,
+    bodies,
+    odd_headers,
+)
 
 
 def http1(rng: random.Random, path: str, body: bytes, *headers: str, method: str = "POST") -> bytes:
@@ -220,7 +291,9 @@ def infer_body(rng: random.Random) -> bytes:
     tensor = {"name": "image", "datatype": "UINT8", "shape": [len(GOOD)], "data": list(GOOD)}
     request: dict[str, object] = {"inputs": [tensor]}
     place = rng.choice((tensor, tensor, request))
-    place[rng.choice(("name", "datatype", "shape", "data", "parameters", "inputs", "outputs", "id"))] = odd
+    place[
+        rng.choice(("name", "datatype", "shape", "data", "parameters", "inputs", "outputs", "id"))
+    ] = odd
     text = json.dumps(request).encode()
     return other_bytes(rng, text, [text]) if rng.random() < 0.3 else text
 
@@ -231,14 +304,24 @@ def json_requests(rng: random.Random) -> bytes:
 
 
 def binary_requests(rng: random.Random) -> bytes:
-    text = json.dumps({
-        "inputs": [{
-            "name": "image", "datatype": "UINT8", "shape": [len(GOOD)],
-            "parameters": {"binary_data_size": rng.choice((len(GOOD), len(GOOD), *ODD, -1, "x"))},
-        }]
-    }).encode()  # fmt: skip
+    text = json.dumps(
+        {
+            "inputs": [
+                {
+                    "name": "image",
+                    "datatype": "UINT8",
+                    "shape": [len(GOOD)],
+                    "parameters": {
+                        "binary_data_size": rng.choice((len(GOOD), len(GOOD), *ODD, -1, "x"))
+                    },
+                }
+            ]
+        }
+    ).encode()
     length = rng.choice((len(text), len(text), len(text) + 1, -1, "x", "", *ODD))
-    return http1(rng, "/v2/models/dots/infer", text + GOOD, f"Inference-Header-Content-Length: {length}")
+    return http1(
+        rng, "/v2/models/dots/infer", text + GOOD, f"Inference-Header-Content-Length: {length}"
+    )
 
 
 def nested_requests(rng: random.Random) -> bytes:
@@ -249,10 +332,26 @@ def nested_requests(rng: random.Random) -> bytes:
 def other_requests(rng: random.Random) -> bytes:
     method = rng.choice(("GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD", "BREW", ""))
     path = rng.choice(
-        ("/", "/v2", "/v2/health/ready", "/metrics", "/v2/models/dots/config", "/v2/models//infer", "*", "", "/" * 5000)
+        (
+            "/",
+            "/v2",
+            "/v2/health/ready",
+            "/metrics",
+            "/v2/models/dots/config",
+            "/v2/models//infer",
+            "*",
+            "",
+            "/" * 5000,
+        )
     )
     odd = rng.choice(
-        ("Content-Encoding: gzip", "Content-Encoding: nonsense", "Expect: 100-continue", "X: " + "y" * 20_000, ":")
+        (
+            "Content-Encoding: gzip",
+            "Content-Encoding: nonsense",
+            "Expect: 100-continue",
+            "X: " + "y" * 20_000,
+            ":",
+        )
     )
     return http1(rng, path, rng.randbytes(rng.choice((0, 50))), odd, method=method)
 
@@ -270,5 +369,11 @@ def changed_requests(rng: random.Random) -> bytes:
 
 
 OF_HTTP1 = (
-    any_bytes, json_requests, binary_requests, nested_requests, other_requests, chunked_requests, changed_requests,
-)  # fmt: skip
+    any_bytes,
+    json_requests,
+    binary_requests,
+    nested_requests,
+    other_requests,
+    chunked_requests,
+    changed_requests,
+)

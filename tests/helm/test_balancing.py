@@ -1,4 +1,6 @@
-"""The headless Service: several servers behind one name, the SDK balances, and one is drained under load."""
+"""The headless Service: several servers behind one name, the SDK balances, and one is drained under
+load.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ ADDRESSES = ("127.0.0.2", "127.0.0.3", "127.0.0.4")
 
 
 class Headless:
-    """What a cluster's DNS says of the headless Service: the addresses of pods that are ready and not about to go."""
+    """What a cluster's DNS says of the headless Service: the addresses of pods that are ready and
+    not about to go.
+    """
 
     def __init__(self, name: str, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
         self.name, self.port = name, port
@@ -35,18 +39,31 @@ class Headless:
     def _look_up(self, host: Any, port: Any, *args: Any, **kwargs: Any) -> Any:
         if host != self.name:
             return self._real(host, port, *args, **kwargs)
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, int(port))) for address in self.ready]
+        return [
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, int(port)))
+            for address in self.ready
+        ]
 
 
 def answered(address: str, ports: Ports) -> int:
     said = scrape(f"http://{address}:{ports.metrics}/metrics")
-    mine = (each for each in said if each.name == "nv_inference_request_success" and each.labels["model"] == PIPELINE)
+    mine = (
+        each
+        for each in said
+        if each.name == "nv_inference_request_success" and each.labels["model"] == PIPELINE
+    )
     return sum(int(each.value) for each in mine)
 
 
 @pytest.mark.timeout(200)
-def test_a_server_that_is_drained_under_load_fails_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    repository, programs, ports = write_repository(tmp_path / "dots", PIPELINE), image(tmp_path / "image"), Ports.free()
+def test_a_server_that_is_drained_under_load_fails_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository, programs, ports = (
+        write_repository(tmp_path / "dots", PIPELINE),
+        image(tmp_path / "image"),
+        Ports.free(),
+    )
     pods = {}
     for address in ADDRESSES:
         values = {
@@ -78,7 +95,9 @@ def test_a_server_that_is_drained_under_load_fails_nobody(tmp_path: Path, monkey
             stack.enter_context(running(pod))
             assert pod.probe("readiness")
         dns.ready = list(ADDRESSES)
-        client = stack.enter_context(Client(f"dns:///{name}:{port}", pipeline=PIPELINE, timeout_s=30))
+        client = stack.enter_context(
+            Client(f"dns:///{name}:{port}", pipeline=PIPELINE, timeout_s=30)
+        )
         stack.callback(stop.set)
         with ThreadPoolExecutor(5) as threads:
             asking = [threads.submit(ask, client) for _ in range(4)]

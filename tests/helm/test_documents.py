@@ -9,7 +9,19 @@ import subprocess
 
 import pytest
 import yaml
-from helm_support.chart import CASES, CHART, NAMESPACE, NEWEST, RELEASE, ROOT, TOOLS, helm, of_kind, only, render
+from helm_support.chart import (
+    CASES,
+    CHART,
+    NAMESPACE,
+    NEWEST,
+    RELEASE,
+    ROOT,
+    TOOLS,
+    helm,
+    of_kind,
+    only,
+    render,
+)
 
 PAGES = (ROOT / "docs" / "kubernetes.md", CHART / "README.md")
 NOT_OF_TEMPLATE = ("--create-namespace",)
@@ -27,7 +39,9 @@ def test_it_renders(command: str) -> None:
     words = [word.replace("values.yaml", "helm/boxwise/examples/cpu.yaml") for word in words]
     arguments = [word for word in words if word not in NOT_OF_TEMPLATE]
     gateway = ["--set=grpcRoute.parentRefs[0].name=edge"] if "grpcRoute" in command else []
-    assert "kind: Deployment" in helm("helm4", "template", *arguments, *gateway, f"--kube-version={NEWEST}")
+    assert "kind: Deployment" in helm(
+        "helm4", "template", *arguments, *gateway, f"--kube-version={NEWEST}"
+    )
 
 
 def test_the_pod_that_fills_a_claim_holds_to_its_schema() -> None:
@@ -35,7 +49,11 @@ def test_the_pod_that_fills_a_claim_holds_to_its_schema() -> None:
     pod = yaml.safe_load(manifest)
     program = ROOT / "tests" / "helm" / "check_manifests.py"
     done = subprocess.run(
-        [TOOLS / "python", program], input=json.dumps([[NEWEST, pod]]), capture_output=True, text=True, check=True
+        [TOOLS / "python", program],
+        input=json.dumps([[NEWEST, pod]]),
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert json.loads(done.stdout) == []
     made = only(render({}), "PersistentVolumeClaim")["metadata"]["name"]
@@ -45,14 +63,23 @@ def test_the_pod_that_fills_a_claim_holds_to_its_schema() -> None:
 @pytest.mark.parametrize("name", ["default", "gpu", "cpu", "hardened", "kind", "names"])
 def test_notes_name_what_is_there(name: str) -> None:
     said = helm(
-        "helm4", "install", RELEASE, str(CHART), f"--namespace={NAMESPACE}", "--dry-run=client", values=CASES[name]
+        "helm4",
+        "install",
+        RELEASE,
+        str(CHART),
+        f"--namespace={NAMESPACE}",
+        "--dry-run=client",
+        values=CASES[name],
     )
     notes = said.partition("\nNOTES:\n")[2]
     manifests = render(CASES[name])
     assert "<no value>" not in notes
     assert f"deployment/{only(manifests, 'Deployment')['metadata']['name']}" in notes
     services = {each["metadata"]["name"] for each in of_kind(manifests, "Service")}
-    assert set(re.findall(r"service/(\S+)", notes)) | set(re.findall(r"dns:///([^.]+)", notes)) == services
+    assert (
+        set(re.findall(r"service/(\S+)", notes)) | set(re.findall(r"dns:///([^.]+)", notes))
+        == services
+    )
     asked = re.findall(r"get secret (\S+)", notes)
     used = str(only(manifests, "Deployment"))
     assert asked

@@ -32,7 +32,9 @@ def cpu(tmp_path_factory: pytest.TempPathFactory) -> Image:
 
 @pytest.fixture(scope="module")
 def gpu(tmp_path_factory: pytest.TempPathFactory) -> Image:
-    """deploy/Dockerfile, every step executed, beside a file that is called as NVIDIA's TensorRT is."""
+    """deploy/Dockerfile, every step executed, beside a file that is called as NVIDIA's
+    TensorRT is.
+    """
     root = tmp_path_factory.mktemp("gpu")
     nvidia = tmp_path_factory.mktemp("nvidia")
     libraries = nvidia / "usr" / "lib" / "x86_64-linux-gnu"
@@ -53,7 +55,11 @@ def test_hadolint_finds_nothing(name: str) -> None:
 
 @pytest.mark.parametrize("name", DOCKERFILES)
 def test_what_is_copied_is_there_and_let_through(name: str) -> None:
-    let_through = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    let_through = {
+        line[1:]
+        for line in (ROOT / ".dockerignore").read_text().splitlines()
+        if line.startswith("!")
+    }
     for step in read(DOCKERFILES[name]):
         if step.word == "COPY" and "--from" not in step.rest:
             for source in [word for word in step.rest.split() if not word.startswith("--")][:-1]:
@@ -64,7 +70,9 @@ def test_what_is_copied_is_there_and_let_through(name: str) -> None:
 @pytest.mark.parametrize("name", DOCKERFILES)
 def test_bases_are_pinned_and_the_user_is_a_number(name: str) -> None:
     steps = read(DOCKERFILES[name])
-    arguments = dict(step.rest.split("=") for step in steps if step.word == "ARG" and step.stage < 0)
+    arguments = dict(
+        step.rest.split("=") for step in steps if step.word == "ARG" and step.stage < 0
+    )
     bases = [step.rest.split()[0] for step in steps if step.word == "FROM"]
     assert len(bases) == 2
     assert len(set(bases)) == 1
@@ -74,13 +82,17 @@ def test_bases_are_pinned_and_the_user_is_a_number(name: str) -> None:
 
 
 def test_the_triton_is_the_charts() -> None:
-    (version,) = [step.rest for step in read(DOCKERFILES["gpu"]) if step.rest.startswith("TRITON_VERSION=")]
+    (version,) = [
+        step.rest for step in read(DOCKERFILES["gpu"]) if step.rest.startswith("TRITON_VERSION=")
+    ]
     values = yaml.safe_load((CHART / "values.yaml").read_text())
     assert version == f"TRITON_VERSION={values['triton']['version']}"
 
 
 def run(image: Image, *command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, env=image.environment, cwd=image.root, capture_output=True, text=True)
+    return subprocess.run(
+        command, env=image.environment, cwd=image.root, capture_output=True, text=True
+    )
 
 
 @pytest.fixture(params=["cpu", "gpu"])
@@ -111,7 +123,10 @@ def test_engines_can_be_built_where_there_is_a_gpu(gpu: Image) -> None:
     assert (
         "11.3.0"
         in run(
-            gpu, "python3", "-c", "import importlib.metadata as m; print(m.version('tensorrt_cu13_bindings'))"
+            gpu,
+            "python3",
+            "-c",
+            "import importlib.metadata as m; print(m.version('tensorrt_cu13_bindings'))",
         ).stdout
     )
     answer = run(gpu, "boxwise", "build-engines", "--help")
@@ -122,14 +137,18 @@ def test_engines_can_be_built_where_there_is_a_gpu(gpu: Image) -> None:
 
 def test_bindings_need_their_library(tmp_path: Path) -> None:
     done = subprocess.run(
-        ["sh", DEPLOY / "install-tensorrt-bindings", tmp_path, "python3"], capture_output=True, text=True
+        ["sh", DEPLOY / "install-tensorrt-bindings", tmp_path, "python3"],
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 1
     assert "no libnvinfer.so under" in done.stderr
 
 
 class TestCpuServer:
-    """The small image's entrypoint serves, and writes nothing where the chart's root is read only."""
+    """The small image's entrypoint serves, and writes nothing where the chart's root is read
+    only.
+    """
 
     @pytest.fixture
     def server(self, cpu: Image, tmp_path: Path) -> Iterator[tuple[Ports, dict[str, str]]]:
@@ -158,14 +177,25 @@ class TestCpuServer:
             guard.end(process.pid, prefix)
             process.wait()
 
-    def test_it_answers_its_own_probe(self, cpu: Image, server: tuple[Ports, dict[str, str]]) -> None:
+    def test_it_answers_its_own_probe(
+        self, cpu: Image, server: tuple[Ports, dict[str, str]]
+    ) -> None:
         ports, pid = server
         before = self.files(cpu)
         probe = ["python3", "-m", "boxwise_runtime.probe", "dots"]
-        options = ["--http-port", str(ports.http), "--metrics-port", str(ports.metrics), "--timeout", "5"]
+        options = [
+            "--http-port",
+            str(ports.http),
+            "--metrics-port",
+            str(ports.metrics),
+            "--timeout",
+            "5",
+        ]
         deadline = time.monotonic() + 60
         while True:
-            done = subprocess.run([*probe, *options], env=cpu.environment | pid, capture_output=True, text=True)
+            done = subprocess.run(
+                [*probe, *options], env=cpu.environment | pid, capture_output=True, text=True
+            )
             if done.returncode == 0:
                 break
             assert time.monotonic() < deadline, done.stdout + done.stderr
@@ -173,6 +203,12 @@ class TestCpuServer:
         assert self.files(cpu) == before
 
     def files(self, cpu: Image) -> dict[Path, int]:
-        """All but bytecode, which Python tries to keep (a stub hears no PYTHONDONTWRITEBYTECODE) and can do without."""
-        found = (path for path in (cpu.root / "opt").rglob("*") if path.is_file() and path.parent.name != "__pycache__")
+        """All but bytecode, which Python tries to keep (a stub hears no PYTHONDONTWRITEBYTECODE)
+        and can do without.
+        """
+        found = (
+            path
+            for path in (cpu.root / "opt").rglob("*")
+            if path.is_file() and path.parent.name != "__pycache__"
+        )
         return {path: path.lstat().st_mtime_ns for path in found}

@@ -1,4 +1,6 @@
-"""Every rule and every panel, asked of a real Prometheus that scrapes a real server while it serves the demo."""
+"""Every rule and every panel, asked of a real Prometheus that scrapes a real server while it serves
+the demo.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,18 @@ from typing import Any
 import pytest
 import requests
 import yaml
-from helm_support.chart import CASES, CHART, MONITORING, NAMESPACE, ROOT, TOOLS, Manifest, merged, only, render
+from helm_support.chart import (
+    CASES,
+    CHART,
+    MONITORING,
+    NAMESPACE,
+    ROOT,
+    TOOLS,
+    Manifest,
+    merged,
+    only,
+    render,
+)
 from helm_support.pod import Pod, Ports, image, running
 
 from boxwise import Client
@@ -29,13 +42,23 @@ from boxwise_runtime.launcher import free_ports
 from boxwise_runtime.stub_processes import stubs_of
 
 DASHBOARD = json.loads((CHART / "dashboards" / "boxwise.json").read_text())
-PANELS = [(panel["title"], target["expr"]) for panel in DASHBOARD["panels"] for target in panel["targets"]]
-NO_GPU = {"GPU", "GPU memory"}  # of which this machine has none: the queries are parsed, and find nothing
+PANELS = [
+    (panel["title"], target["expr"]) for panel in DASHBOARD["panels"] for target in panel["targets"]
+]
+# Of which this machine has none: the queries are parsed, and find nothing.
+NO_GPU = {
+    "GPU",
+    "GPU memory",
+}
 ONE_MODEL = "Stages inside one model"  # an ensemble has none
 
 
 def rules(manifests: list[Manifest]) -> list[dict[str, Any]]:
-    return [rule for group in only(manifests, "PrometheusRule")["spec"]["groups"] for rule in group["rules"]]
+    return [
+        rule
+        for group in only(manifests, "PrometheusRule")["spec"]["groups"]
+        for rule in group["rules"]
+    ]
 
 
 def write_rules(manifests: list[Manifest], folder: Path) -> Path:
@@ -46,20 +69,28 @@ def write_rules(manifests: list[Manifest], folder: Path) -> Path:
 
 
 class Prometheus:
-    """A Prometheus that scrapes one server, and labels what it says as the ServiceMonitor has it labelled."""
+    """A Prometheus that scrapes one server, and labels what it says as the ServiceMonitor has it
+    labelled.
+    """
 
     def __init__(self, manifests: list[Manifest], ports: Ports, folder: Path) -> None:
         (self._port,) = free_ports(1)
         monitor = only(manifests, "ServiceMonitor")
         (relabel,) = monitor["spec"]["endpoints"][0]["relabelings"]
-        labels = {"namespace": NAMESPACE, "pod": "street-boxwise-0", relabel["targetLabel"]: relabel["replacement"]}
+        labels = {
+            "namespace": NAMESPACE,
+            "pod": "street-boxwise-0",
+            relabel["targetLabel"]: relabel["replacement"],
+        }
         config = {
             "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
             "rule_files": [str(write_rules(manifests, folder))],
             "scrape_configs": [
                 {
                     "job_name": "boxwise",
-                    "static_configs": [{"targets": [f"127.0.0.1:{ports.metrics}"], "labels": labels}],
+                    "static_configs": [
+                        {"targets": [f"127.0.0.1:{ports.metrics}"], "labels": labels}
+                    ],
                 }
             ],
         }
@@ -76,7 +107,9 @@ class Prometheus:
         )
 
     def get(self, path: str, **params: str) -> Any:
-        reply = requests.get(f"http://127.0.0.1:{self._port}/api/v1/{path}", params=params, timeout=10).json()
+        reply = requests.get(
+            f"http://127.0.0.1:{self._port}/api/v1/{path}", params=params, timeout=10
+        ).json()
         assert reply["status"] == "success", reply
         return reply["data"]
 
@@ -103,8 +136,10 @@ class Served:
     def send(self, count: int) -> int:
         """Ask about the demo's photos; returns how many requests failed."""
         with Client(f"127.0.0.1:{self.ports.grpc}", retry=None) as client:
-            pictures = [self.photos[i % len(self.photos)] for i in range(count)]
-            return sum(outcome.error is not None for outcome in client.predict_many(pictures, concurrency=4))
+            images = [self.photos[i % len(self.photos)] for i in range(count)]
+            return sum(
+                outcome.error is not None for outcome in client.predict_many(images, concurrency=4)
+            )
 
 
 @pytest.fixture(scope="module")
@@ -163,8 +198,12 @@ def asked(expr: str) -> str:
     return filled
 
 
-@pytest.mark.parametrize(("panel", "expr"), PANELS, ids=[f"{title}-{i}" for i, (title, _) in enumerate(PANELS)])
-def test_every_query_of_the_dashboard_finds_something(served: Served, panel: str, expr: str) -> None:
+@pytest.mark.parametrize(
+    ("panel", "expr"), PANELS, ids=[f"{title}-{i}" for i, (title, _) in enumerate(PANELS)]
+)
+def test_every_query_of_the_dashboard_finds_something(
+    served: Served, panel: str, expr: str
+) -> None:
     found = served.prometheus.ask(asked(expr))
     assert bool(found) == (panel not in NO_GPU | {ONE_MODEL})
     assert all(each >= 0 and math.isfinite(each) for each in found)
@@ -173,12 +212,19 @@ def test_every_query_of_the_dashboard_finds_something(served: Served, panel: str
 def test_the_dashboard_shows_every_stage(served: Served) -> None:
     (latency,) = [expr for title, expr in PANELS if title == "Latency by stage"]
     found = served.prometheus.get("query", query=asked(latency))["result"]
-    stages = {"boxwise", "boxwise_preprocess", "boxwise_detector", "boxwise_nms", "boxwise_assemble"}
+    stages = {
+        "boxwise",
+        "boxwise_preprocess",
+        "boxwise_detector",
+        "boxwise_nms",
+        "boxwise_assemble",
+    }
     assert {each["metric"]["model"] for each in found} >= stages
-    boxes, asked_of = [expr for title, expr in PANELS if title == "Boxes per picture"]
-    (per_picture,) = served.prometheus.ask(asked(boxes))
+    boxes, asked_of = [expr for title, expr in PANELS if title == "Boxes per image"]
+    (per_image,) = served.prometheus.ask(asked(boxes))
     (per_classifier,) = served.prometheus.ask(asked(asked_of))
-    assert 0.5 < per_classifier < per_picture < 10  # a person, in one of the demo's four photos, goes to no classifier
+    # A person, in one of the demo's four photos, goes to no classifier.
+    assert 0.5 < per_classifier < per_image < 10
 
 
 def test_a_pipeline_that_is_one_model_is_seen_as_well(tmp_path: Path) -> None:
@@ -195,7 +241,11 @@ def test_a_pipeline_that_is_one_model_is_seen_as_well(tmp_path: Path) -> None:
 
 def test_the_dashboards_variables_find_release_and_pipeline(served: Served) -> None:
     variables = {each["name"]: each for each in DASHBOARD["templating"]["list"]}
-    for name, expected in {"namespace": NAMESPACE, "job": "street-boxwise", "pipeline": "boxwise_info"}.items():
+    for name, expected in {
+        "namespace": NAMESPACE,
+        "job": "street-boxwise",
+        "pipeline": "boxwise_info",
+    }.items():
         query = variables[name]["query"]["query"]
         series, _, label = query.removeprefix("label_values(").removesuffix(")").rpartition(", ")
         found = served.prometheus.get("series", **{"match[]": asked(series)})
@@ -214,13 +264,21 @@ def test_every_rule_is_evaluated_and_none_is_active(served: Served) -> None:
 def test_what_scaling_reads_is_recorded(served: Served) -> None:
     for name in ("boxwise_pending_requests", "boxwise_queue_milliseconds"):
         (series,) = served.prometheus.get("query", query=name)["result"]
-        assert series["metric"] == {"__name__": name, "namespace": NAMESPACE, "pod": "street-boxwise-0"}
+        assert series["metric"] == {
+            "__name__": name,
+            "namespace": NAMESPACE,
+            "pod": "street-boxwise-0",
+        }
     # A queue is seen while there is one.
     with Client(f"127.0.0.1:{served.ports.grpc}") as client:
         deadline = time.monotonic() + 30
-        while not any(each > 2 for each in served.prometheus.ask("max_over_time(boxwise_pending_requests[10s])")):
+        while not any(
+            each > 2
+            for each in served.prometheus.ask("max_over_time(boxwise_pending_requests[10s])")
+        ):
             assert time.monotonic() < deadline
-            for each in [client.submit(photo) for photo in served.photos * 4]:  # soon enough on a slow machine too
+            # Soon enough on a slow machine too.
+            for each in [client.submit(photo) for photo in served.photos * 4]:
                 each.result()
 
 
@@ -271,12 +329,19 @@ FIRES = {
         f'nv_inference_request_failure{{{POD},model="boxwise_nms",reason="BACKEND"}}': "0+1x30",
     },
     "BoxwiseTurnsAway": {
-        f'boxwise_overload_refusals_total{{{POD},model="boxwise_detector",reason="queue"}}': "0+5x30",
-        f'nv_inference_request_failure{{{POD},model="boxwise_detector",reason="BACKEND"}}': "0+5x30",
+        f'boxwise_overload_refusals_total{{{POD},model="boxwise_detector",reason="queue"}}': (
+            "0+5x30"
+        ),
+        f'nv_inference_request_failure{{{POD},model="boxwise_detector",reason="BACKEND"}}': (
+            "0+5x30"
+        ),
     },
     "BoxwiseQueueing": {
         f'nv_inference_request_success{{{POD},model="boxwise"}}': "0+100x30",
-        f'nv_inference_queue_duration_us{{{POD},model="boxwise_detector",version="1"}}': "0+15000000x30",  # 150 ms
+        # 150 ms
+        f'nv_inference_queue_duration_us{{{POD},model="boxwise_detector",version="1"}}': (
+            "0+15000000x30"
+        ),
         f'boxwise_queue_seconds_total{{{POD},model="boxwise_detector"}}': "0+10x30",  # 100 ms
     },
     "BoxwiseSlow": {
@@ -289,12 +354,15 @@ QUIET = {
     f'nv_inference_request_success{{{POD},model="boxwise"}}': "0+100x30",
     f'nv_inference_request_success{{{POD},model="boxwise_raw"}}': "0x30",
     f'nv_inference_request_duration_us{{{POD},model="boxwise"}}': "0+50000000x30",  # 0.5 s
-    f'nv_inference_queue_duration_us{{{POD},model="boxwise_detector",version="1"}}': "0+1000000x30",  # 10 ms
+    # 10 ms
+    f'nv_inference_queue_duration_us{{{POD},model="boxwise_detector",version="1"}}': "0+1000000x30",
     # An ensemble's own queue is wrong, and left out.
     f'nv_inference_queue_duration_us{{{POD},model="boxwise"}}': "0+900000000x30",
-    # Refused pictures, at half a percent; callers who left.
+    # Refused images, at half a percent; callers who left.
     f'nv_inference_request_failure{{{POD},model="boxwise",reason="BACKEND"}}': "0+0.5x30",
-    f'nv_inference_request_failure{{{POD},model="boxwise_preprocess",reason="BACKEND"}}': "0+0.5x30",
+    f'nv_inference_request_failure{{{POD},model="boxwise_preprocess",reason="BACKEND"}}': (
+        "0+0.5x30"
+    ),
     f'nv_inference_request_failure{{{POD},model="boxwise",reason="CANCELED"}}': "0+50x30",
     f'nv_inference_request_failure{{{POD},model="boxwise_nms",reason="CANCELED"}}': "0+50x30",
 }
@@ -317,7 +385,8 @@ def test_each_alert_fires_on_what_it_is_for_and_on_nothing_else(tmp_path: Path) 
                 "input_series": [{"series": key, "values": value} for key, value in series.items()],
                 "promql_expr_test": [
                     {
-                        "expr": f'count by (alertname) (ALERTS{{alertstate="firing",alertname="{alert}"}})',
+                        "expr": "count by (alertname) "
+                        f'(ALERTS{{alertstate="firing",alertname="{alert}"}})',
                         "eval_time": "25m",
                         "exp_samples": [{"labels": f'{{alertname="{alert}"}}', "value": 1}]
                         if alert in expected
@@ -329,11 +398,17 @@ def test_each_alert_fires_on_what_it_is_for_and_on_nothing_else(tmp_path: Path) 
         )
     (tmp_path / "tests.yaml").write_text(
         yaml.safe_dump(
-            {"rule_files": [str(write_rules(manifests, tmp_path))], "evaluation_interval": "1m", "tests": tests}
+            {
+                "rule_files": [str(write_rules(manifests, tmp_path))],
+                "evaluation_interval": "1m",
+                "tests": tests,
+            }
         )
     )
     done = subprocess.run(
-        [TOOLS / "promtool", "test", "rules", tmp_path / "tests.yaml"], capture_output=True, text=True
+        [TOOLS / "promtool", "test", "rules", tmp_path / "tests.yaml"],
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -341,7 +416,9 @@ def test_each_alert_fires_on_what_it_is_for_and_on_nothing_else(tmp_path: Path) 
 def test_every_alert_has_its_runbook() -> None:
     page = (ROOT / "docs" / "kubernetes.md").read_text()
     anchors = {
-        line.lstrip("# ").strip().lower().replace(" ", "-") for line in page.splitlines() if line.startswith("#")
+        line.lstrip("# ").strip().lower().replace(" ", "-")
+        for line in page.splitlines()
+        if line.startswith("#")
     }
     for rule in rules(render(CASES["hpa"])):
         if "alert" in rule:

@@ -56,8 +56,14 @@ def test_selectors_match_the_server_and_nothing_else(manifests: list[Manifest]) 
     selectors = [
         only(manifests, "Deployment")["spec"]["selector"]["matchLabels"],
         *(each["spec"]["selector"] for each in of_kind(manifests, "Service")),
-        *(each["spec"]["selector"]["matchLabels"] for each in of_kind(manifests, "PodDisruptionBudget")),
-        *(each["spec"]["podSelector"]["matchLabels"] for each in of_kind(manifests, "NetworkPolicy")),
+        *(
+            each["spec"]["selector"]["matchLabels"]
+            for each in of_kind(manifests, "PodDisruptionBudget")
+        ),
+        *(
+            each["spec"]["podSelector"]["matchLabels"]
+            for each in of_kind(manifests, "NetworkPolicy")
+        ),
     ]
     for selector in selectors:
         assert selects(selector, server["metadata"]["labels"])
@@ -139,7 +145,9 @@ def test_secrets_hold_the_keys_that_are_asked_of_them() -> None:
 def test_every_mount_has_its_volume_and_every_volume_its_mount(manifests: list[Manifest]) -> None:
     for pod in pods(manifests):
         volumes = {each["name"] for each in pod["spec"].get("volumes", [])}
-        mounted = {mount["name"] for each in containers(pod) for mount in each.get("volumeMounts", [])}
+        mounted = {
+            mount["name"] for each in containers(pod) for mount in each.get("volumeMounts", [])
+        }
         assert mounted == volumes
         for each in containers(pod):
             paths = [mount["mountPath"] for mount in each["volumeMounts"]]
@@ -178,7 +186,10 @@ def test_budget_and_scaler_aim_at_the_deployment(manifests: list[Manifest]) -> N
 
 
 def test_scaling_never_asks_how_busy_a_gpu_is(manifests: list[Manifest]) -> None:
-    for each in (*of_kind(manifests, "HorizontalPodAutoscaler"), *of_kind(manifests, "ScaledObject")):
+    for each in (
+        *of_kind(manifests, "HorizontalPodAutoscaler"),
+        *of_kind(manifests, "ScaledObject"),
+    ):
         text = str(each["spec"])
         assert "pending" in text
         assert "queue" in text
@@ -188,9 +199,14 @@ def test_scaling_never_asks_how_busy_a_gpu_is(manifests: list[Manifest]) -> None
 def test_the_hpa_reads_what_is_recorded() -> None:
     rendered = render(CASES["hpa"])
     recorded = {
-        rule.get("record") for group in only(rendered, "PrometheusRule")["spec"]["groups"] for rule in group["rules"]
+        rule.get("record")
+        for group in only(rendered, "PrometheusRule")["spec"]["groups"]
+        for rule in group["rules"]
     }
-    asked = {each["pods"]["metric"]["name"] for each in only(rendered, "HorizontalPodAutoscaler")["spec"]["metrics"]}
+    asked = {
+        each["pods"]["metric"]["name"]
+        for each in only(rendered, "HorizontalPodAutoscaler")["spec"]["metrics"]
+    }
     assert asked <= recorded
 
 
@@ -198,8 +214,14 @@ def test_the_monitor_scrapes_each_pod_once(manifests: list[Manifest]) -> None:
     for monitor in of_kind(manifests, "ServiceMonitor"):
         wanted = monitor["spec"]["selector"]["matchLabels"]
         (port,) = [each["port"] for each in monitor["spec"]["endpoints"]]
-        services = [each for each in of_kind(manifests, "Service") if selects(wanted, each["metadata"]["labels"])]
-        with_port = [each for each in services if port in {one["name"] for one in each["spec"]["ports"]}]
+        services = [
+            each
+            for each in of_kind(manifests, "Service")
+            if selects(wanted, each["metadata"]["labels"])
+        ]
+        with_port = [
+            each for each in services if port in {one["name"] for one in each["spec"]["ports"]}
+        ]
         assert len(with_port) == 1
 
 
@@ -211,7 +233,10 @@ def test_routes_lead_to_the_service() -> None:
     assert own["name"] == service["metadata"]["name"]
     assert own["port"] in {each["port"] for each in service["spec"]["ports"]}
     assert (own["weight"], canary["weight"]) == (95, 5)
-    assert not {each["method"]["method"] for each in rule["matches"]} & {"RepositoryModelLoad", "ModelConfig"}
+    assert not {each["method"]["method"] for each in rule["matches"]} & {
+        "RepositoryModelLoad",
+        "ModelConfig",
+    }
 
 
 def test_pods_keep_to_restricted_security(manifests: list[Manifest]) -> None:
@@ -222,7 +247,8 @@ def test_pods_keep_to_restricted_security(manifests: list[Manifest]) -> None:
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys()
         for volume in spec["volumes"]:
-            # (An OCI image as a volume is read only, and newer than the list that the standard's page has.)
+            # (An OCI image as a volume is read only, and newer than the list that the standard's
+            # page has.)
             assert volume.keys() - {"name"} <= RESTRICTED_VOLUMES | {"image"}
         for each in containers(pod):
             assert each["securityContext"]["allowPrivilegeEscalation"] is False
@@ -250,7 +276,12 @@ def test_no_volume_of_the_node_is_without_a_limit(manifests: list[Manifest]) -> 
 
 
 def test_pods_reach_names_and_what_they_fetch_from_alone() -> None:
-    for name, ports in {"default": {53}, "s3": {53, 443, 80, 988}, "init": {53, 443, 80, 988}, "nfs": {53}}.items():
+    for name, ports in {
+        "default": {53},
+        "s3": {53, 443, 80, 988},
+        "init": {53, 443, 80, 988},
+        "nfs": {53},
+    }.items():
         rules = only(render(CASES[name]), "NetworkPolicy")["spec"]["egress"]
         assert {port["port"] for rule in rules for port in rule["ports"]} == ports
         for rule in rules:
@@ -272,7 +303,8 @@ def test_a_gpu_is_asked_for_when_there_is_one(manifests: list[Manifest]) -> None
     (server,) = spec["containers"]
     devices = [name for name in server["resources"]["limits"] if "/" in name]
     assert bool(devices) == (
-        "--model-config-name=onnxruntime" in server["args"] or "--model-config-name=tensorrt" in server["args"]
+        "--model-config-name=onnxruntime" in server["args"]
+        or "--model-config-name=tensorrt" in server["args"]
     )
     assert bool(devices) == ("tolerations" in spec)
     assert not [name for name in server["resources"]["requests"] if "/" in name]
@@ -280,7 +312,11 @@ def test_a_gpu_is_asked_for_when_there_is_one(manifests: list[Manifest]) -> None
 
 def test_without_a_gpu_nothing_of_gpus_is_left() -> None:
     spec = str(
-        pod_of(only(render(merged(CASES["cpu"], {"gpu": {"runtimeClassName": "nvidia"}})), "Deployment"))["spec"]
+        pod_of(
+            only(
+                render(merged(CASES["cpu"], {"gpu": {"runtimeClassName": "nvidia"}})), "Deployment"
+            )
+        )["spec"]
     )
     assert "nvidia" not in spec
     assert "model-config-name" not in spec
@@ -291,7 +327,11 @@ def test_grace_holds_its_parts(drain: int) -> None:
     spec = pod_of(only(render({"drain": drain}), "Deployment"))["spec"]
     (server,) = spec["containers"]
     sleep = int(server["lifecycle"]["preStop"]["exec"]["command"][1])
-    (timeout,) = [int(each.partition("=")[2]) for each in server["args"] if each.startswith("--exit-timeout-secs")]
+    (timeout,) = [
+        int(each.partition("=")[2])
+        for each in server["args"]
+        if each.startswith("--exit-timeout-secs")
+    ]
     assert sleep >= timeout > 0
     assert sleep + timeout == drain
     assert spec["terminationGracePeriodSeconds"] == drain + 25
@@ -320,7 +360,9 @@ def test_plans_are_built_before_the_server_starts() -> None:
 
 
 def test_the_image_follows_the_triton() -> None:
-    image = pod_of(only(render({"triton": {"version": "26.07"}}), "Deployment"))["spec"]["containers"][0]["image"]
+    image = pod_of(only(render({"triton": {"version": "26.07"}}), "Deployment"))["spec"][
+        "containers"
+    ][0]["image"]
     assert image == "boxwise:0.1.0-triton26.07"
     image = pod_of(only(render(CASES["hardened"]), "Deployment"))["spec"]["containers"][0]["image"]
     assert "@sha256:" in image

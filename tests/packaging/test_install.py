@@ -9,7 +9,16 @@ import pytest
 from boxwise_release import lock
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = {"onnx", "onnxruntime", "opencv-python-headless", "torch", "nvidia-pytriton", "pydantic", "typer", "psutil"}
+HEAVY = {
+    "onnx",
+    "onnxruntime",
+    "opencv-python-headless",
+    "torch",
+    "nvidia-pytriton",
+    "pydantic",
+    "typer",
+    "psutil",
+}
 MOST_MEGABYTES = 220  # numpy, grpcio, tritonclient and what it asks for, Pillow, pip itself
 
 
@@ -18,9 +27,18 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A virtual environment with the wheel of this checkout and nothing else."""
     folder = tmp_path_factory.mktemp("bare")
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    constraints = folder / "constraints.txt"  # no hashes, which would ask for one of what pip builds
+    # No hashes, which would ask for one of what pip builds.
+    constraints = folder / "constraints.txt"
     constraints.write_text("\n".join(f"{name}=={version}" for name, version in lock.read("demo")))
-    command = [folder / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", "-c", constraints, ROOT]
+    command = [
+        folder / "bin" / "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "-c",
+        constraints,
+        ROOT,
+    ]
     subprocess.run(command, check=True, timeout=280)
     return folder
 
@@ -28,7 +46,11 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(environment: Path, *command: str) -> subprocess.CompletedProcess[str]:
     program, *arguments = command
     return subprocess.run(
-        [environment / "bin" / program, *arguments], capture_output=True, text=True, check=False, cwd=environment
+        [environment / "bin" / program, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=environment,
     )
 
 

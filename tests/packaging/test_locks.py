@@ -19,7 +19,17 @@ ASKED = {
     "dev": ["dev"],
     "server": ["cli", "server"],
     "container": ["container"],
-    "frameworks": ["cli", "export", "eval", "torchvision", "timm", "ultralytics", "transformers", "trt-check", "test"],
+    "frameworks": [
+        "cli",
+        "export",
+        "eval",
+        "torchvision",
+        "timm",
+        "ultralytics",
+        "transformers",
+        "trt-check",
+        "test",
+    ],
 }
 
 

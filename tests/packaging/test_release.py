@@ -15,7 +15,17 @@ from boxwise_release import ROOT, Refused, audit, licences, lock
 TOOLS = ROOT / ".venv-release" / "bin" / "python"
 # They ask for their text beside what is passed on; MPL-2.0 for the sources of its own files too.
 ACCEPTED = {
-    *("Apache-2.0", "BSD", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0", "ISC", "LLVM-exception", "MIT", "MIT-CMU"),
+    *(
+        "Apache-2.0",
+        "BSD",
+        "BSD-2-Clause",
+        "BSD-3-Clause",
+        "BSL-1.0",
+        "ISC",
+        "LLVM-exception",
+        "MIT",
+        "MIT-CMU",
+    ),
     *("MPL-2.0", "PSF-2.0", "Python-2.0", "ZPL-2.1"),
 }
 
@@ -23,7 +33,9 @@ ACCEPTED = {
 def tool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     assert TOOLS.exists(), "the tools of a release are missing: make .venv-release/.dev"
     environment = os.environ | {"SOURCE_DATE_EPOCH": "1700000000"}
-    return subprocess.run([TOOLS, *arguments], capture_output=True, text=True, cwd=ROOT, env=environment)
+    return subprocess.run(
+        [TOOLS, *arguments], capture_output=True, text=True, cwd=ROOT, env=environment
+    )
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +58,15 @@ def test_the_bill_names_all_that_is_served(bill: dict[str, Any]) -> None:
 
 
 def test_the_bill_names_no_tool_of_the_tests(bill: dict[str, Any]) -> None:
-    assert not {"pytest", "ruff", "mypy", "pip"} & {lock.key(each)[0] for each in bill["components"]}
+    assert not {"pytest", "ruff", "mypy", "pip"} & {
+        lock.key(each)[0] for each in bill["components"]
+    }
     assert bill["metadata"]["component"]["name"] == "boxwise"
     assert bill["metadata"]["timestamp"].startswith("2023-11-14")
 
 
 def test_the_licences_are_listed_as_they_are(bill: dict[str, Any]) -> None:
-    assert licences.PAGE.read_text() == licences.page(bill), "mend: make licences"
+    assert licences.PAGE.read_text() == licences.page(bill), "fix: make licences"
 
 
 def test_what_is_installed_has_licences_that_were_accepted(bill: dict[str, Any]) -> None:
@@ -67,7 +81,9 @@ def test_a_commit_builds_to_the_same_bytes(tmp_path: Path) -> None:
     for folder in (tmp_path / "one", tmp_path / "two"):
         done = tool("-c", code, folder)
         assert done.returncode == 0, done.stderr
-        digests.append({path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()})
+        digests.append(
+            {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+        )
     assert digests[0] == digests[1]
     assert {Path(name).suffix for name in digests[0]} == {".whl", ".gz"}
 
@@ -80,7 +96,9 @@ class TestAudit:
         monkeypatch.setattr(audit.subprocess, "run", lambda *given, **options: done)
 
     def package(self, **more: object) -> str:
-        return json.dumps({"dependencies": [{"name": "pillow", "version": "1.0", "vulns": [], **more}]})
+        return json.dumps(
+            {"dependencies": [{"name": "pillow", "version": "1.0", "vulns": [], **more}]}
+        )
 
     def test_what_was_looked_up_and_has_no_hole_passes(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -95,11 +113,15 @@ class TestAudit:
         self.answer(monkeypatch, self.package(vulns=[{"id": "CVE-1", "fix_versions": ["1.1"]}]))
         with pytest.raises(Refused, match="known vulnerabilities"):
             audit.audit()
-        assert "demo.txt: pillow 1.0: CVE-1, mended in 1.1" in capsys.readouterr().out
+        assert "demo.txt: pillow 1.0: CVE-1, fixed in 1.1" in capsys.readouterr().out
 
-    def test_what_nobody_looked_up_is_not_called_clean(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_what_nobody_looked_up_is_not_called_clean(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         self.answer(monkeypatch, self.package(skip_reason="not found"))
-        with pytest.raises(Refused, match=r"1 of 1 packages of build\.txt could not be looked up, as pillow"):
+        with pytest.raises(
+            Refused, match=r"1 of 1 packages of build\.txt could not be looked up, as pillow"
+        ):
             audit.audit()
 
     def test_a_service_that_is_not_reached_is_said(self, monkeypatch: pytest.MonkeyPatch) -> None:

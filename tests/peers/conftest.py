@@ -1,4 +1,4 @@
-"""The demo, real and with null models, and the pictures that all peers are asked about."""
+"""The demo, real and with null models, and the images that all peers are asked about."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ def case(request: pytest.FixtureRequest, cases: dict[str, PeerCase]) -> PeerCase
 
 
 @pytest.fixture(scope="session")
-def pictures() -> list[bytes]:
+def images() -> list[bytes]:
     return jpegs()

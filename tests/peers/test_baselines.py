@@ -1,4 +1,6 @@
-"""Peers answer the same question: each finds what our served pipeline finds, in photos and with null models."""
+"""Peers answer the same question: each finds what our served pipeline finds, in photos and with
+null models.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +27,9 @@ PEERS: dict[str, Callable[[PeerCase], Peer]] = {
 
 
 @pytest.fixture(scope="module")
-def ours(case: PeerCase, pictures: list[bytes]) -> list[Found]:
+def ours(case: PeerCase, images: list[bytes]) -> list[Found]:
     with Served(case.repository, case.recipe) as served:
-        return [served.call(picture) for picture in pictures]
+        return [served.call(image) for image in images]
 
 
 def test_ours_finds_something(case: PeerCase, ours: list[Found]) -> None:
@@ -37,9 +39,11 @@ def test_ours_finds_something(case: PeerCase, ours: list[Found]) -> None:
 
 
 @pytest.mark.parametrize("name", PEERS)
-def test_every_peer_finds_what_ours_finds(name: str, case: PeerCase, ours: list[Found], pictures: list[bytes]) -> None:
+def test_every_peer_finds_what_ours_finds(
+    name: str, case: PeerCase, ours: list[Found], images: list[bytes]
+) -> None:
     with PEERS[name](case) as peer:
-        for found, picture in zip(ours, pictures, strict=True):
-            assert disagreement(found, peer.call(picture)) is None
-        run = peer.run(pictures, 2, 0.2)
+        for found, image in zip(ours, images, strict=True):
+            assert disagreement(found, peer.call(image)) is None
+        run = peer.run(images, 2, 0.2)
     assert len(run.latencies) > 0

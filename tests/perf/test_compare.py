@@ -1,4 +1,6 @@
-"""Comparisons: a planted slowdown is found, A/A does not cry wolf, at the promised rate, over simulated machines."""
+"""Comparisons: a planted slowdown is found, A/A does not cry wolf, at the promised rate, over
+simulated machines.
+"""
 
 import itertools
 
@@ -34,7 +36,9 @@ def test_at_the_rates_that_the_interval_promises() -> None:
 
 
 def test_what_starts_differ_by_is_in_the_interval_of_several_starts_alone() -> None:
-    """Servers that keep an offset of 3 % from their start on: pairs of one start cry wolf, several starts do not."""
+    """Servers that keep an offset of 3 % from their start on: pairs of one start cry wolf, several
+    starts do not.
+    """
     random = np.random.default_rng(7)
 
     def one_start(pairs: int) -> list[tuple[Block, Block]]:
@@ -45,7 +49,9 @@ def test_what_starts_differ_by_is_in_the_interval_of_several_starts_alone() -> N
     alone = [ratios(one_start(20))[0] for _ in range(COMPARES)]
     several = [ratios([pooled(one_start(4)) for _ in range(8)])[0] for _ in range(COMPARES)]
     assert judge(alone, []).chance < 1e-9
-    assert judge(several, []).chance > 0.01, f"{judge(several, []).false_alarms} of {COMPARES} cry wolf"
+    assert judge(several, []).chance > 0.01, (
+        f"{judge(several, []).false_alarms} of {COMPARES} cry wolf"
+    )
 
 
 def test_a_start_s_pairs_are_their_geometric_means() -> None:
@@ -82,13 +88,23 @@ def test_blocks_come_in_pairs_of_a_drawn_and_seeded_order() -> None:
     asked = order(1)
     assert asked == order(1) != order(2)
     assert [number for number, _ in asked] == [number for number in range(12) for _ in range(2)]
-    assert {tuple(side for _, side in asked[at : at + 2]) for at in range(0, 24, 2)} == {(0, 1), (1, 0)}
+    assert {tuple(side for _, side in asked[at : at + 2]) for at in range(0, 24, 2)} == {
+        (0, 1),
+        (1, 0),
+    }
 
 
 def steady(rate: float, seconds: float, latency: float = 0.01, error: str = "") -> Samples:
     done = np.arange(latency, seconds + 0.5, 1 / rate)
     ones = np.ones(len(done), np.int64)
-    return Samples(done - latency, done - latency, done, ones, (error,) * len(done), {"Overloaded": "queue full"})
+    return Samples(
+        done - latency,
+        done - latency,
+        done,
+        ones,
+        (error,) * len(done),
+        {"Overloaded": "queue full"},
+    )
 
 
 def test_a_block_s_figures() -> None:
@@ -103,7 +119,11 @@ def test_a_block_whose_requests_fail() -> None:
 
 
 def test_ratios_of_pairs() -> None:
-    pairs = [(Block(100, 10), Block(110, 8)), (Block(200, 20), Block(220, 16)), (Block(50, 5), Block(55, 4))]
+    pairs = [
+        (Block(100, 10), Block(110, 8)),
+        (Block(200, 20), Block(220, 16)),
+        (Block(50, 5), Block(55, 4)),
+    ]
     throughput, p50 = ratios(pairs)
     assert throughput.value == pytest.approx(1.1)
     assert p50.value == pytest.approx(0.8)
@@ -123,6 +143,8 @@ def test_results_that_were_measured_apart() -> None:
     with pytest.raises(ResultError, match="A holds no trials"):
         unpaired(result(), result(100))
     one, other = result(100, 200), result(100, 200)
-    for pair in itertools.permutations((one, Result(**vars(other) | {"trials": (trial(Closed(9), 1),)}))):
+    for pair in itertools.permutations(
+        (one, Result(**vars(other) | {"trials": (trial(Closed(9), 1),)}))
+    ):
         with pytest.raises(ResultError, match="no load in common"):
             unpaired(*pair)

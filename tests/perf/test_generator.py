@@ -8,8 +8,8 @@ import pytest
 from boxwise import Overloaded
 from boxwise.testing import FakeServer
 from boxwise_perf.generator import Generator, Job
+from boxwise_perf.images import requests, synthetic
 from boxwise_perf.load import Closed, LoadError, Open
-from boxwise_perf.pictures import requests, synthetic
 
 REQUESTS = requests(synthetic(32, 24, seed=0)[1])
 
@@ -45,7 +45,10 @@ def test_a_request_has_the_time_that_it_is_given() -> None:
         server.delay_s = 0.3
         with Generator(REQUESTS) as generator:
             assert generator.run(Job(server.url, "boxwise", Closed(1), 0.5)).samples.answered.all()
-        with Generator(REQUESTS, timeout_s=0.05) as generator, pytest.raises(LoadError, match=r"within 0\.05 s"):
+        with (
+            Generator(REQUESTS, timeout_s=0.05) as generator,
+            pytest.raises(LoadError, match=r"within 0\.05 s"),
+        ):
             generator.run(Job(server.url, "boxwise", Closed(1), 0.5))
 
 

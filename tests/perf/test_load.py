@@ -1,4 +1,6 @@
-"""Load is what it says: when requests are sent, what is counted, and when a run is void. No server here."""
+"""Load is what it says: when requests are sent, what is counted, and when a run is void. No server
+here.
+"""
 
 import threading
 import time
@@ -8,12 +10,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boxwise_perf.load import SENDERS, Closed, LoadError, Open, Samples, arrivals, drive, void_reason
+from boxwise_perf.load import (
+    SENDERS,
+    Closed,
+    LoadError,
+    Open,
+    Samples,
+    arrivals,
+    drive,
+    void_reason,
+)
 
 
-def samples(scheduled: list[float], sent: list[float], done: list[float], unsent: int = 0) -> Samples:
+def samples(
+    scheduled: list[float], sent: list[float], done: list[float], unsent: int = 0
+) -> Samples:
     n = len(sent)
-    return Samples(np.array(scheduled), np.array(sent), np.array(done), np.ones(n, np.int64), ("",) * n, {}, unsent)
+    return Samples(
+        np.array(scheduled),
+        np.array(sent),
+        np.array(done),
+        np.ones(n, np.int64),
+        ("",) * n,
+        {},
+        unsent,
+    )
 
 
 def test_fixed_arrivals() -> None:
@@ -37,10 +58,10 @@ def test_poisson_arrivals_have_their_rate_and_its_spread() -> None:
 def test_a_closed_loop_keeps_so_many_in_flight_and_takes_turns() -> None:
     sent, in_flight, most, lock = [], 0, 0, threading.Lock()
 
-    def call(picture: bytes) -> int:
+    def call(image: bytes) -> int:
         nonlocal in_flight, most
         with lock:
-            sent.append(picture)
+            sent.append(image)
             in_flight += 1
             most = max(most, in_flight)
         time.sleep(0.002)
@@ -110,7 +131,9 @@ def test_where_every_request_fails_the_run_ends_with_the_error(load: Closed | Op
 
 
 def test_what_no_sender_was_free_for_is_counted() -> None:
-    """More arrive at once than there are senders, and none of those is free again within the grace."""
+    """More arrive at once than there are senders,
+    and none of those is free again within the grace.
+    """
 
     def call(_: bytes) -> int:
         time.sleep(1.2)
@@ -135,7 +158,13 @@ def test_what_is_left_after_the_warm_up() -> None:
 
 @pytest.mark.parametrize(
     ("sent", "done", "expected"),
-    [([], [], 0), ([0], [1], 1), ([0, 1], [1, 2], 1), ([0, 0.5], [1, 2], 2), ([0, 0, 0], [1, 1, 1], 3)],
+    [
+        ([], [], 0),
+        ([0], [1], 1),
+        ([0, 1], [1, 2], 1),
+        ([0, 0.5], [1, 2], 2),
+        ([0, 0, 0], [1, 1, 1], 3),
+    ],
 )
 def test_most_in_flight(sent: list[float], done: list[float], expected: int) -> None:
     assert samples(sent, sent, done).most_in_flight == expected
@@ -155,9 +184,16 @@ LATE = samples(SECOND, [s + 0.008 for s in SECOND], [s + 0.02 for s in SECOND])
         (GOOD, Closed(1), 0.95, "one core"),
         (LATE, Open(1), 0.1, "late, by 8.0 ms"),
         (samples([0], [0], [1], unsent=5), Open(1), 0.1, "5 requests were never sent"),
-        (samples([0.0] * SENDERS, [0.0] * SENDERS, [1.0] * SENDERS), Open(1), 0.1, "senders were busy"),
+        (
+            samples([0.0] * SENDERS, [0.0] * SENDERS, [1.0] * SENDERS),
+            Open(1),
+            0.1,
+            "senders were busy",
+        ),
     ],
 )
-def test_when_a_run_is_void(found: Samples, load: Closed | Open, cpu: float, word: str | None) -> None:
+def test_when_a_run_is_void(
+    found: Samples, load: Closed | Open, cpu: float, word: str | None
+) -> None:
     reason = void_reason(found, load, cpu)
     assert reason is None if word is None else word in (reason or "")

@@ -13,7 +13,10 @@ def signature(
     inputs: dict[str, tuple[int, list[int | str]]], outputs: dict[str, tuple[int, list[int | str]]]
 ) -> onnx.ModelProto:
     def infos(tensors: dict[str, tuple[int, list[int | str]]]) -> list[onnx.ValueInfoProto]:
-        return [helper.make_tensor_value_info(name, kind, shape) for name, (kind, shape) in tensors.items()]
+        return [
+            helper.make_tensor_value_info(name, kind, shape)
+            for name, (kind, shape) in tensors.items()
+        ]
 
     return helper.make_model(helper.make_graph([], "signature", infos(inputs), infos(outputs)))
 
@@ -41,6 +44,9 @@ def test_a_detector_of_some_objects(batch: int) -> None:
 
 
 def test_an_unknown_output_is_refused() -> None:
-    model = signature({"canvas": (TensorProto.UINT8, ["batch", 8, 8, 3])}, {"masks": (TensorProto.FLOAT, ["batch", 2])})
+    model = signature(
+        {"canvas": (TensorProto.UINT8, ["batch", 8, 8, 3])},
+        {"masks": (TensorProto.FLOAT, ["batch", 2])},
+    )
     with pytest.raises(ValueError, match="masks: not an output of a detector or a classifier"):
         constant_graph(model, objects=1, class_id=0)

@@ -58,27 +58,53 @@ def test_the_page() -> None:
 
 
 def test_what_could_not_be_seen_is_said_once() -> None:
-    results = [replace(EMPTY, trials=tuple(replace(trial(Closed(n)), notes=("no GPU & no <b>",)) for n in (1, 2)))]
+    results = [
+        replace(
+            EMPTY,
+            trials=tuple(replace(trial(Closed(n)), notes=("no GPU & no <b>",)) for n in (1, 2)),
+        )
+    ]
     assert render(results, []).count('<p class="small">no GPU &amp; no &lt;b&gt;.</p>') == 1
 
 
 def test_a_search_is_its_table_and_what_won() -> None:
     fused = ServingConfig("fused", {"fused": 2}, threads=1)
     tried = Tried(fused, "layout fused", 700.0, Estimate(1.55, 1.5, 1.6), taken=True)
-    found = Tuning("the most images/s", ServingConfig(), fused, Estimate(1.54, 1.51, 1.57), (tried,), complete=True)
+    found = Tuning(
+        "the most images/s",
+        ServingConfig(),
+        fused,
+        Estimate(1.54, 1.51, 1.57),
+        (tried,),
+        complete=True,
+    )
     page = render([replace(EMPTY, tuning=found)], [])
-    for words in ("layout fused", "1.550\n[1.500, 1.600]", "taken", "best: fused (2 fused; 1 threads), 1.54 times"):
+    for words in (
+        "layout fused",
+        "1.550\n[1.500, 1.600]",
+        "taken",
+        "best: fused (2 fused; 1 threads), 1.54 times",
+    ):
         assert words in page
     unchanged = replace(found, best=found.first, tried=())
     assert "nothing is surely better" in render([replace(EMPTY, tuning=unchanged)], [])
 
 
 def test_a_search_survives_its_file(tmp_path: Path) -> None:
-    found = Tuning("lowest", ServingConfig(), ServingConfig("glued", {"glued": 3}), Estimate(2.0), (), complete=False)
+    found = Tuning(
+        "lowest",
+        ServingConfig(),
+        ServingConfig("glued", {"glued": 3}),
+        Estimate(2.0),
+        (),
+        complete=False,
+    )
     result = replace(EMPTY, tuning=found)
     (tmp_path / "tuned.json").write_text(text(result))
     assert load(tmp_path / "tuned.json") == result
 
 
 def test_what_comes_from_a_file_is_escaped() -> None:
-    assert "<script>" not in render([replace(COMPARED, comparisons=(replace(COMPARISON, verdict="<script>"),))], [])
+    assert "<script>" not in render(
+        [replace(COMPARED, comparisons=(replace(COMPARISON, verdict="<script>"),))], []
+    )

@@ -10,7 +10,9 @@ from contract_support.perf_results import COMPARISON, EMPTY, RUN, SLO, machine
 from boxwise_perf.result import FORMAT, Result, ResultError, check_one_machine, document, load, text
 
 
-@pytest.mark.parametrize("result", [EMPTY, RUN, SLO, replace(EMPTY, target=None, comparisons=(COMPARISON,))])
+@pytest.mark.parametrize(
+    "result", [EMPTY, RUN, SLO, replace(EMPTY, target=None, comparisons=(COMPARISON,))]
+)
 def test_there_and_back(tmp_path: Path, result: Result) -> None:
     file = tmp_path / "result.json"
     file.write_text(text(result))
@@ -28,7 +30,10 @@ def test_the_document_of_the_terminal_has_no_single_requests() -> None:
     [
         ("", "cannot be read as a result"),
         ("[]", f"expected a result of format {FORMAT}, got None"),
-        ('{"format": "boxwise-perf/2"}', "got boxwise-perf/2: read it with the boxwise that wrote it"),
+        (
+            '{"format": "boxwise-perf/2"}',
+            "got boxwise-perf/2: read it with the boxwise that wrote it",
+        ),
         (json.dumps({"format": FORMAT}), "created: Field required: the file is damaged"),
     ],
 )

@@ -58,11 +58,18 @@ def test_a_void_try_is_measured_once_more() -> None:
     voids = iter([True])
 
     def measure(rate: float, confirming: bool) -> Trial:
-        return trial(Open(rate), rate, void="late: stop what else runs" if next(voids, False) else None)
+        return trial(
+            Open(rate), rate, void="late: stop what else runs" if next(voids, False) else None
+        )
 
     found = search(measure, 100, 1e9)
     assert found.rate == 100
-    assert [(each.rate, each.held) for each in found.tries] == [(50, False), (50, True), (100, True), (100, True)]
+    assert [(each.rate, each.held) for each in found.tries] == [
+        (50, False),
+        (50, True),
+        (100, True),
+        (100, True),
+    ]
 
 
 @pytest.mark.parametrize(

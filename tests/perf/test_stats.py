@@ -1,4 +1,6 @@
-"""Figures and their intervals: the empty sample first, then what can be computed by hand, then the promised rates."""
+"""Figures and their intervals: the empty sample first, then what can be computed by hand, then the
+promised rates.
+"""
 
 import math
 
@@ -19,7 +21,9 @@ def test_too_few_for_a_percentile(count: int, percent: float) -> None:
 
 
 def test_a_median_of_ten_has_the_ranks_of_the_tables() -> None:
-    """Order statistics 2 and 9 of 10 hold the median with a confidence of 97.9 % (Hahn & Meeker, table A.15)."""
+    """Order statistics 2 and 9 of 10 hold the median with a confidence of 97.9 % (Hahn & Meeker,
+    table A.15).
+    """
     assert percentile(np.arange(1, 11), 50) == Estimate(5, 2, 9)
 
 
@@ -32,7 +36,9 @@ def test_the_upper_bound_of_a_p99_needs_368_values(count: int, bounded: bool) ->
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=10, max_size=300), st.sampled_from([50.0, 90.0]))
-def test_a_percentile_lies_in_its_interval_and_does_not_mind_the_order(values: list[float], percent: float) -> None:
+def test_a_percentile_lies_in_its_interval_and_does_not_mind_the_order(
+    values: list[float], percent: float
+) -> None:
     found = percentile(values, percent)
     assert found is not None
     assert found.value in values
@@ -69,7 +75,9 @@ def test_a_mean_s_interval_covers_as_often_as_promised(count: int, skewed: bool)
 
 @pytest.mark.parametrize("count", [6, 8, 12, 20])
 @pytest.mark.parametrize("tails", ["normal", "heavy", "spikes"])
-def test_paired_differences_cover_as_often_as_promised_whatever_disturbs_them(count: int, tails: str) -> None:
+def test_paired_differences_cover_as_often_as_promised_whatever_disturbs_them(
+    count: int, tails: str
+) -> None:
     random = np.random.default_rng(3)
     draw = {
         "normal": lambda: random.normal(size=count),
@@ -87,7 +95,8 @@ def test_paired_differences_cover_as_often_as_promised_whatever_disturbs_them(co
 
 def test_few_or_equal_pairs() -> None:
     assert paired_mean([1.0]) == Estimate(1.0)
-    assert paired_mean([1.0, 2.0, 3.0, 4.0, 5.0]) == Estimate(3.0)  # 31 subsamples: the outermost is not rare enough
+    # 31 subsamples: the outermost is not rare enough.
+    assert paired_mean([1.0, 2.0, 3.0, 4.0, 5.0]) == Estimate(3.0)
     assert paired_mean([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]) == Estimate(3.5, 1.0, 6.0)
     equal = paired_mean([3.0] * 12)
     assert (equal.low, equal.high) == pytest.approx((3.0, 3.0))

@@ -10,12 +10,16 @@ from boxwise_perf.trial import Plan, summarize
 PLAN = Plan(warm_up_s=1, seconds=10)
 
 
-def requests(rate: float, latency: float, errors: dict[int, str] | None = None, boxes: int = 5) -> Outcome:
+def requests(
+    rate: float, latency: float, errors: dict[int, str] | None = None, boxes: int = 5
+) -> Outcome:
     scheduled = np.arange(0, 11, 1 / rate)
     said = tuple((errors or {}).get(number, "") for number in range(len(scheduled)))
     counts = np.array([0 if error else boxes for error in said], np.int64)
     messages = dict.fromkeys((errors or {}).values(), "queue full")
-    return Outcome(Samples(scheduled, scheduled + 0.0005, scheduled + latency, counts, said, messages), 0.1)
+    return Outcome(
+        Samples(scheduled, scheduled + 0.0005, scheduled + latency, counts, said, messages), 0.1
+    )
 
 
 def test_figures_are_without_the_warm_up() -> None:
@@ -42,13 +46,19 @@ def test_figures_are_without_the_warm_up() -> None:
     ("latency", "errors", "kept_up", "late", "held"),
     [(0.02, {}, 3, 0.0, 3), (0.04, {}, 3, 1.0, 0), (0.02, {500: "Overloaded"}, 0, 0.0, 0)],
 )
-def test_streams(latency: float, errors: dict[int, str], kept_up: int, late: float, held: int) -> None:
+def test_streams(
+    latency: float, errors: dict[int, str], kept_up: int, late: float, held: int
+) -> None:
     streams = summarize(requests(95, latency, errors), Open(95), PLAN).streams
     assert (streams.kept_up, streams.late_share, streams.held) == (kept_up, late, held)
 
 
 def test_failures_by_cause_and_those_of_the_warm_up_not() -> None:
-    found = summarize(requests(100, 0.02, {50: "Unavailable", 500: "Overloaded", 501: "Overloaded"}), Closed(2), PLAN)
+    found = summarize(
+        requests(100, 0.02, {50: "Unavailable", 500: "Overloaded", 501: "Overloaded"}),
+        Closed(2),
+        PLAN,
+    )
     assert found.failed == {"Overloaded": 2}
     assert found.messages == {"Overloaded": "queue full"}
     assert found.send_lag_ms is None

@@ -6,7 +6,9 @@ from boxwise_perf.prometheus import parse
 from boxwise_perf.triton_statistics import PARTS, Counters, stages, stages_inside, with_lines
 
 
-def counters(requests: int, rows: int, executions: int, ms: float, batches: dict[int, int], most: int = 0) -> Counters:
+def counters(
+    requests: int, rows: int, executions: int, ms: float, batches: dict[int, int], most: int = 0
+) -> Counters:
     ns = {part: int(ms * 1e6 * requests) for part in PARTS}
     return Counters(requests, rows, executions, ns | {"total": sum(ns.values())}, batches, most)
 
@@ -26,7 +28,10 @@ def test_the_stages_inside_one_model_are_read_from_its_metrics() -> None:
     assert stages_inside("street", []) == {}
     found = stages_inside("street", parse(METRICS))
     assert list(found) == ["street_nms", "street_detector"]
-    assert [(each.requests, each.ns["total"]) for each in found.values()] == [(4, 2_000_000), (4, 160_000_000)]
+    assert [(each.requests, each.ns["total"]) for each in found.values()] == [
+        (4, 2_000_000),
+        (4, 160_000_000),
+    ]
     assert [(each.name, each.infer_ms, each.queue_ms) for each in stages("street", {}, found)] == [
         ("detector", 40, 0),
         ("nms", 0.5, 0),
@@ -53,7 +58,10 @@ def test_no_models() -> None:
 
 
 def test_only_what_happened_in_between_counts() -> None:
-    before = {"street_detector": counters(10, 10, 10, 1, {1: 10}, 8), "street_raw": counters(3, 3, 3, 1, {1: 3})}
+    before = {
+        "street_detector": counters(10, 10, 10, 1, {1: 10}, 8),
+        "street_raw": counters(3, 3, 3, 1, {1: 3}),
+    }
     after = {
         "street_assemble": counters(20, 20, 20, 0.5, {1: 20}),
         "street_detector": counters(30, 30, 15, 1, {1: 10, 4: 5}, 8),
@@ -63,9 +71,20 @@ def test_only_what_happened_in_between_counts() -> None:
         "street_classifier_kind": counters(20, 100, 20, 1, {5: 20}, 100),
     }
     found = stages("street", before, after)
-    assert [stage.name for stage in found] == ["", "preprocess", "detector", "classifier_kind", "assemble"]
+    assert [stage.name for stage in found] == [
+        "",
+        "preprocess",
+        "detector",
+        "classifier_kind",
+        "assemble",
+    ]
     detector = found[2]
-    assert (detector.requests, detector.executions, detector.mean_batch, detector.batches) == (20, 5, 4, {4: 5})
+    assert (detector.requests, detector.executions, detector.mean_batch, detector.batches) == (
+        20,
+        5,
+        4,
+        {4: 5},
+    )
     assert detector.fill == 0.5
     assert detector.infer_ms == pytest.approx(1)
     assert detector.total_ms == pytest.approx(4)

@@ -45,14 +45,18 @@ def missing() -> None:
     raise ModuleNotFoundError("pynvml")
 
 
-@pytest.mark.parametrize("load", [missing, lambda: nvml(nvmlInit=refuse), lambda: nvml(nvmlDeviceGetCount=lambda: 0)])
+@pytest.mark.parametrize(
+    "load", [missing, lambda: nvml(nvmlInit=refuse), lambda: nvml(nvmlDeviceGetCount=lambda: 0)]
+)
 def test_no_gpu_is_no_error(load: Any) -> None:
     start = time.perf_counter()
     assert Gpus(load).watch_until(start + 0.02) == ()
     assert time.perf_counter() >= start + 0.02, "the moment is waited for all the same"
 
 
-@pytest.mark.parametrize(("changes", "watts"), [({}, 70.0), ({"nvmlDeviceGetPowerUsage": refuse}, None)])
+@pytest.mark.parametrize(
+    ("changes", "watts"), [({}, 70.0), ({"nvmlDeviceGetPowerUsage": refuse}, None)]
+)
 def test_a_gpu(changes: dict[str, Any], watts: float | None) -> None:
     (gpu,) = Gpus(lambda: nvml(**changes)).watch_until(time.perf_counter() + 0.02)
     assert (gpu.name, gpu.utilization, gpu.memory_mib, gpu.power_w) == ("a GPU", 40, 512, watts)

@@ -1,4 +1,6 @@
-"""200 calls at once: on a new client, on a warm one, and on one whose connections have just been lost."""
+"""200 calls at once: on a new client, on a warm one, and on one whose connections have just been
+lost.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from proxies_support.proxies import COMMANDS, Proxy, running
 
 @pytest.mark.parametrize("limit", [1, 16, 32, 100])
 @pytest.mark.parametrize("kind", COMMANDS)
-def test_no_call_of_a_burst_is_lost(kind: str, limit: int, backend: Proxy, tmp_path: Path, figures: list[str]) -> None:
+def test_no_call_of_a_burst_is_lost(
+    kind: str, limit: int, backend: Proxy, tmp_path: Path, figures: list[str]
+) -> None:
     with running(kind, limit, backend.port, tmp_path) as proxy, ExitStack() as stack:
         ours = [stack.enter_context(closing(client(proxy.url))) for client in (Threads, Asyncio)]
         oracle = stack.enter_context(closing(Grpcio(proxy.url)))
@@ -26,7 +30,9 @@ def test_no_call_of_a_burst_is_lost(kind: str, limit: int, backend: Proxy, tmp_p
                 proxy.restart()
             lost, lost_by_grpcio = [client.burst() for client in ours], len(oracle.burst())
             if lost_by_grpcio:
-                figures.append(f"{kind}, {limit} streams, {state}: grpcio lost {lost_by_grpcio} of {CALLS}")
+                figures.append(
+                    f"{kind}, {limit} streams, {state}: grpcio lost {lost_by_grpcio} of {CALLS}"
+                )
             assert lost == [[], []], f"{state}; grpcio lost {lost_by_grpcio}"
         assert [client.complaints for client in ours] == [[], []]
 

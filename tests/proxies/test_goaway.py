@@ -29,7 +29,8 @@ def client(request: pytest.FixtureRequest) -> Any:
 
 
 @pytest.mark.parametrize("limit", [1, 32])
-@pytest.mark.parametrize("kind", sorted(COMMANDS.keys() - {"haproxy"}))  # whose 2.6 ends no connection by its calls
+# Whose 2.6 ends no connection by its calls.
+@pytest.mark.parametrize("kind", sorted(COMMANDS.keys() - {"haproxy"}))
 def test_connections_that_end_after_50_calls_lose_none(
     kind: str, limit: int, backend: Proxy, tmp_path: Path, figures: list[str]
 ) -> None:
@@ -41,11 +42,15 @@ def test_connections_that_end_after_50_calls_lose_none(
                     assert lost == []
                     assert bursts.complaints == []
                 elif lost:
-                    figures.append(f"{kind}, {limit} streams, 50 calls: grpcio lost {len(lost)} of {3 * CALLS}")
+                    figures.append(
+                        f"{kind}, {limit} streams, 50 calls: grpcio lost {len(lost)} of {3 * CALLS}"
+                    )
 
 
 @pytest.mark.parametrize("kind", RELOADS)
-def test_a_reload_under_load_loses_no_call(kind: str, client: Any, backend: Proxy, tmp_path: Path) -> None:
+def test_a_reload_under_load_loses_no_call(
+    kind: str, client: Any, backend: Proxy, tmp_path: Path
+) -> None:
     with running(kind, 16, backend.port, tmp_path) as proxy, closing(client(proxy.url)) as bursts:
         reloads = meanwhile(proxy.reload, times=3)
         while any(each.is_alive() for each in reloads):
@@ -64,6 +69,8 @@ def test_a_restart_under_load_loses_only_what_no_server_took(
         lost = []
         while restart.is_alive():
             lost += bursts.burst()
-        assert [each for each in lost if f"the server at {proxy.url} is not available" not in each] == []
+        assert [
+            each for each in lost if f"the server at {proxy.url} is not available" not in each
+        ] == []
         assert bursts.burst() == []
         assert bursts.complaints == []

@@ -18,8 +18,13 @@ def connect(request: pytest.FixtureRequest) -> Any:
     return CLIENTS[request.param]
 
 
-def test_an_image_above_nginx_s_limit_is_an_error_with_its_page(connect: Any, backend: Proxy, tmp_path: Path) -> None:
-    with running("nginx", 16, backend.port, tmp_path) as proxy, connect(proxy.url, timeout_s=20) as client:
+def test_an_image_above_nginx_s_limit_is_an_error_with_its_page(
+    connect: Any, backend: Proxy, tmp_path: Path
+) -> None:
+    with (
+        running("nginx", 16, backend.port, tmp_path) as proxy,
+        connect(proxy.url, timeout_s=20) as client,
+    ):
         assert len(client.predict(bytes(1000))) > 0
         with pytest.raises(ServerError, match="HTTP status 413: 413 Request Entity Too Large"):
             client.predict(bytes(65 << 20))
@@ -34,7 +39,9 @@ def test_an_image_above_nginx_s_limit_is_an_error_with_its_page(connect: Any, ba
         ("envoy", "upstream connect error"),
     ],
 )
-def test_a_proxy_without_its_server_is_unavailable(connect: Any, kind: str, said: str, tmp_path: Path) -> None:
+def test_a_proxy_without_its_server_is_unavailable(
+    connect: Any, kind: str, said: str, tmp_path: Path
+) -> None:
     with (
         running(kind, 16, free_ports(1)[0], tmp_path) as proxy,
         connect(proxy.url, retry=None, timeout_s=10) as client,

@@ -1,4 +1,5 @@
-"""Put Debian's nginx and HAProxy beside the Envoy of .venv-front: run by its Python, without arguments.
+"""Put Debian's nginx and HAProxy beside the Envoy of .venv-front: run by its Python, without
+arguments.
 
 Programs of these names on PATH are taken instead.
 """
@@ -15,7 +16,14 @@ from contract_support import debian
 BIN = Path(sys.prefix) / "bin"
 LIBRARIES = Path(sys.prefix) / "lib" / "debian"
 PROGRAMS = ("nginx", "haproxy")
-PACKAGES = ("nginx", "haproxy", "liblua5.3-0", "libopentracing-c-wrapper0", "libopentracing1", "libpcre2-8-0")
+PACKAGES = (
+    "nginx",
+    "haproxy",
+    "liblua5.3-0",
+    "libopentracing-c-wrapper0",
+    "libopentracing1",
+    "libpcre2-8-0",
+)
 
 
 def install() -> None:

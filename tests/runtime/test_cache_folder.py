@@ -21,7 +21,9 @@ def location(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ({"BOXWISE_CACHE": "~/own"}, "/home/me/own"),
     ],
 )
-def test_where_it_is(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], expected: str) -> None:
+def test_where_it_is(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], expected: str
+) -> None:
     for name in ("BOXWISE_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     for name, value in {"HOME": "/home/me", **environment}.items():
@@ -56,7 +58,9 @@ def test_an_empty_folder_may_be_taken_and_a_full_one_not(location: Path) -> None
     cache_folder()
     (location / TAG).unlink()
     (location / "letters").write_text("not ours")
-    with pytest.raises(CacheError, match=r"cache holds files that are not boxwise's: set BOXWISE_CACHE"):
+    with pytest.raises(
+        CacheError, match=r"cache holds files that are not boxwise's: set BOXWISE_CACHE"
+    ):
         cache_folder()
     with pytest.raises(CacheError, match=r"was not made by boxwise .*: nothing was deleted"):
         clear(location)
@@ -70,7 +74,9 @@ def test_another_programs_tag_is_not_ours(location: Path) -> None:
         clear(location)
 
 
-def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_made_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("BOXWISE_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(CacheError, match=r"cannot be used \(Not a directory\): set BOXWISE_CACHE"):

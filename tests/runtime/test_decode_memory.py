@@ -1,4 +1,6 @@
-"""What decoding takes is bounded in every format and mode: DECODING_BYTES a pixel, the frame itself included."""
+"""What decoding takes is bounded in every format and mode: DECODING_BYTES a pixel, the frame itself
+included.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ _SPARE = 12 << 20  # of a heap, and of strips
 _CHILD = """
 import os, resource, sys
 import numpy as np
-from boxwise_runtime.decode import PictureLimits, decode
+from boxwise_runtime.decode import ImageLimits, decode
 
 def rss():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
@@ -30,7 +32,7 @@ for name in sys.argv[1:]:
     read, write = os.pipe()
     if (child := os.fork()) == 0:
         before = rss()
-        decode(file, PictureLimits(max_pixels=10**9))
+        decode(file, ImageLimits(max_pixels=10**9))
         os.write(write, f"{name} {rss() - before}\\n".encode())
         os._exit(0)
     os.close(write)
@@ -65,7 +67,9 @@ def files() -> dict[str, bytes]:
         "rgb.webp": save(color, "WEBP"),
         "rgba-lossless.webp": save(alpha, "WEBP", lossless=True),
         "turned.webp": save(alpha, "WEBP", lossless=True, exif=turned),
-        "animated.webp": save(alpha, "WEBP", lossless=True, save_all=True, append_images=[color.convert("RGBA")]),
+        "animated.webp": save(
+            alpha, "WEBP", lossless=True, save_all=True, append_images=[color.convert("RGBA")]
+        ),
         "rgb.bmp": save(color, "BMP"),
         "rgba.bmp": save(alpha, "BMP"),
     }
@@ -79,7 +83,9 @@ def taken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
         (folder / name).write_bytes(content)
     program = [sys.executable, "-c", _CHILD, *map(str, sorted(folder.iterdir()))]
     lines = subprocess.run(program, check=True, capture_output=True, text=True).stdout.splitlines()
-    return {Path(name).name: int(size) for name, _, size in (line.rpartition(" ") for line in lines)}
+    return {
+        Path(name).name: int(size) for name, _, size in (line.rpartition(" ") for line in lines)
+    }
 
 
 def test_every_format_and_mode_keeps_to_the_bound(taken: dict[str, int]) -> None:

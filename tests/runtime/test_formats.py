@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from boxwise_runtime.decode import PictureLimits, decode
+from boxwise_runtime.decode import ImageLimits, decode
 from boxwise_runtime.errors import InvalidInput
 from boxwise_runtime.formats import described, served_format
 
-LIMIT = PictureLimits(max_pixels=25_000_000)
+LIMIT = ImageLimits(max_pixels=25_000_000)
 
 
 def file(kind: str) -> bytes:
@@ -75,7 +75,9 @@ def test_what_is_no_served_file_is_named(content: bytes, name: str) -> None:
     assert refusal(content).reason == "format"
 
 
-@pytest.mark.parametrize("content", [b"hello world", b"BMW and Audi", b"a" * 400, b"caf\xe9", bytes(30), b"\xff\xd8"])
+@pytest.mark.parametrize(
+    "content", [b"hello world", b"BMW and Audi", b"a" * 400, b"caf\xe9", bytes(30), b"\xff\xd8"]
+)
 def test_what_is_not_known_is_described_by_its_first_bytes(content: bytes) -> None:
     assert described(content) is None
     assert f"({len(content)} bytes, starting with {content[:8].hex(' ')})" in str(refusal(content))
@@ -112,7 +114,9 @@ def test_a_file_that_ends_in_its_header_is_truncated(kind: str) -> None:
 
 @given(
     st.one_of(st.binary(max_size=6000), st.text(max_size=2000).map(str.encode)),
-    st.sampled_from([b"", b"data:", b"<svg", b"\0\0\0\x20ftyp", b"RIFF", b"BM", b"\xff\xd8\xff", b"{", b"<?xml"]),
+    st.sampled_from(
+        [b"", b"data:", b"<svg", b"\0\0\0\x20ftyp", b"RIFF", b"BM", b"\xff\xd8\xff", b"{", b"<?xml"]
+    ),
 )
 def test_anything_gets_a_short_sentence(rest: bytes, start: bytes) -> None:
     content = start + rest
@@ -133,4 +137,6 @@ def test_16_bit_grey_of_fewer_bits_is_refused(brightest: int) -> None:
 def test_16_bit_grey_that_is_black_or_is_not(value: int, seen: int) -> None:
     content = io.BytesIO()
     Image.fromarray(np.array([[0, value]], np.uint16)).save(content, "PNG")
-    assert decode(np.frombuffer(content.getvalue(), np.uint8), LIMIT).tolist() == [[[0] * 3, [seen] * 3]]
+    assert decode(np.frombuffer(content.getvalue(), np.uint8), LIMIT).tolist() == [
+        [[0] * 3, [seen] * 3]
+    ]

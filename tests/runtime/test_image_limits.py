@@ -1,4 +1,6 @@
-"""What a few bytes can make a decoder do is bounded, and pictures with odd parts are seen all the same."""
+"""What a few bytes can make a decoder do is bounded, and images with odd parts are seen all the
+same.
+"""
 
 import io
 
@@ -9,11 +11,11 @@ from contract_support.bombs import chunk, jpeg, png, saved, scans, segment
 from PIL import Image
 
 from boxwise_runtime import image_limits
-from boxwise_runtime.decode import PictureLimits, decode
+from boxwise_runtime.decode import ImageLimits, decode
 from boxwise_runtime.errors import InvalidInput
 from boxwise_runtime.image_limits import skim
 
-LIMIT = PictureLimits(max_pixels=25_000_000)
+LIMIT = ImageLimits(max_pixels=25_000_000)
 NOISE = np.random.default_rng(7).integers(0, 256, 3_000_000).astype(np.uint8).tobytes()
 
 
@@ -43,7 +45,15 @@ def test_what_nobody_reads_is_not_inflated(what: str) -> None:
         jpeg(after=b"\xff\xda" * 30_000, progressive=True),
         jpeg(after=NOISE, progressive=True),
     ],
-    ids=["comments", "EXIF", "fill bytes", "a profile", "a profile, progressive", "what follows", "a video behind it"],
+    ids=[
+        "comments",
+        "EXIF",
+        "fill bytes",
+        "a profile",
+        "a profile, progressive",
+        "what follows",
+        "a video behind it",
+    ],
 )
 def test_a_jpeg_with_odd_parts_is_seen(file: bytes) -> None:
     assert np.array_equal(pixels(file), pixels(saved("JPEG", progressive=b"\xff\xc2" in file)))
@@ -70,14 +80,15 @@ def test_a_large_text_or_profile_is_no_reason_to_refuse_a_png() -> None:
 
 
 def test_a_png_keeps_what_shows() -> None:
-    picture = Image.new("P", (4, 2))
-    picture.putpalette([255, 0, 0, 0, 255, 0])
+    image = Image.new("P", (4, 2))
+    image.putpalette([255, 0, 0, 0, 255, 0])
     exif = Image.Exif()
     exif[0x0112] = 6
     file = io.BytesIO()
-    picture.save(file, "PNG", transparency=0, exif=exif, icc_profile=b"profile")
+    image.save(file, "PNG", transparency=0, exif=exif, icc_profile=b"profile")
     assert b"iCCP" in file.getvalue()
-    assert pixels(file.getvalue()).tolist() == [[[255] * 3] * 2] * 4  # see-through on white, and turned
+    # See-through on white, and turned.
+    assert pixels(file.getvalue()).tolist() == [[[255] * 3] * 2] * 4
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP"])

@@ -37,7 +37,9 @@ def test_who_takes_the_next_one(own: Load, others: list[Load], takes: bool) -> N
 
 @given(st.lists(LOADS, min_size=1, max_size=8))
 def test_somebody_always_takes_it_and_the_idle_before_all_others(loads: list[Load]) -> None:
-    taking = [own for place, own in enumerate(loads) if may_take(own, loads[:place] + loads[place + 1 :])]
+    taking = [
+        own for place, own in enumerate(loads) if may_take(own, loads[:place] + loads[place + 1 :])
+    ]
     busy = [each.since_ns for each in loads if each.since_ns and not each.waiting]
     if IDLE in loads:
         assert set(taking) == {IDLE}
@@ -72,10 +74,14 @@ def test_processes_see_each_other(tmp_path: Path) -> None:
         ({"other_p_detector-1": [LATE], "p_detector_x-1": [LATE], "p_nms-1": [LATE]}, False),
     ],
 )
-def test_those_who_work_next_are_busy(tmp_path: Path, loads: dict[str, list[Load]], busy: bool) -> None:
+def test_those_who_work_next_are_busy(
+    tmp_path: Path, loads: dict[str, list[Load]], busy: bool
+) -> None:
     for name, each in loads.items():
         for place, load in enumerate(each):
-            LoadBoard(load_file("s-", *name.split("-"), folder=tmp_path), place, len(each)).say(load)
+            LoadBoard(load_file("s-", *name.split("-"), folder=tmp_path), place, len(each)).say(
+                load
+            )
     assert Downstream("s-", ["p_detector", "p_classifier_kind"], tmp_path).busy == busy
     assert not Downstream("s-", [], tmp_path).busy
     assert not Downstream("another-", ["p_detector"], tmp_path).busy
@@ -83,7 +89,10 @@ def test_those_who_work_next_are_busy(tmp_path: Path, loads: dict[str, list[Load
 
 def test_those_who_work_next_come_and_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load_board, "_LIST_EVERY_S", 0)
-    downstream, file = Downstream("", ["p_detector"], tmp_path), load_file("", "p_detector", "1", tmp_path)
+    downstream, file = (
+        Downstream("", ["p_detector"], tmp_path),
+        load_file("", "p_detector", "1", tmp_path),
+    )
     file.touch()  # it is made, and then as long as it is to be
     assert not downstream.busy
     one = LoadBoard(file, 0, 1)

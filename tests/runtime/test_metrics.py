@@ -39,7 +39,9 @@ def test_a_stage_counts_what_it_knows() -> None:
 
 def test_what_can_refuse_says_so_before_it_does() -> None:
     tally = Tally(refuses=True)
-    assert tally.take() == {Series("boxwise_refusals_total", "reason", reason): 0 for reason in REASONS}
+    assert tally.take() == {
+        Series("boxwise_refusals_total", "reason", reason): 0 for reason in REASONS
+    }
     assert tally.take() == {}
 
 

@@ -16,7 +16,9 @@ def overlap(a: np.ndarray, b: np.ndarray) -> float:
     return shared / union if union > 0 else 0.0
 
 
-def by_definition(boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, threshold: float) -> list[int]:
+def by_definition(
+    boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, threshold: float
+) -> list[int]:
     kept: list[int] = []
     for i in sorted(range(len(boxes)), key=lambda i: -scores[i]):
         if all(classes[i] != classes[j] or overlap(boxes[i], boxes[j]) <= threshold for j in kept):
@@ -29,7 +31,12 @@ def candidates(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Boxes on a coarse grid, so that equal scores, touching and equal boxes are common."""
     rows = draw(
         st.lists(
-            st.tuples(*[st.integers(-4, 8)] * 2, *[st.integers(1, 6)] * 2, st.integers(1, 8), st.integers(0, 2)),
+            st.tuples(
+                *[st.integers(-4, 8)] * 2,
+                *[st.integers(1, 6)] * 2,
+                st.integers(1, 8),
+                st.integers(0, 2),
+            ),
             max_size=30,
         )
     )
@@ -39,7 +46,9 @@ def candidates(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 @given(candidates(), st.sampled_from([0.0, 0.31, 0.5, 0.77, 1.0]))
-def test_equals_the_definition(given_candidates: tuple[np.ndarray, np.ndarray, np.ndarray], threshold: float) -> None:
+def test_equals_the_definition(
+    given_candidates: tuple[np.ndarray, np.ndarray, np.ndarray], threshold: float
+) -> None:
     boxes, scores, classes = given_candidates
     kept = suppress(boxes, scores, classes, threshold)
     assert kept.tolist() == by_definition(boxes, scores, classes, threshold)
@@ -47,7 +56,10 @@ def test_equals_the_definition(given_candidates: tuple[np.ndarray, np.ndarray, n
 
 def test_nothing_in_nothing_out() -> None:
     nothing = np.zeros(0, np.float32)
-    assert suppress(np.zeros((0, 4), np.float32), nothing, nothing.astype(np.int32), 0.5).tolist() == []
+    assert (
+        suppress(np.zeros((0, 4), np.float32), nothing, nothing.astype(np.int32), 0.5).tolist()
+        == []
+    )
 
 
 def test_negative_coordinates_do_not_mix_classes() -> None:

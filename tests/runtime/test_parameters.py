@@ -19,7 +19,9 @@ from boxwise_runtime.stages import Crop, Suppress
     st.sampled_from(["nearest", "linear"]),
     st.lists(st.integers(0, 100)).map(tuple),
 )
-def test_there_and_back(size: int, padding: float, keep: bool, interpolation: str, only: tuple[int, ...]) -> None:
+def test_there_and_back(
+    size: int, padding: float, keep: bool, interpolation: str, only: tuple[int, ...]
+) -> None:
     spec = CropSpec(size, size + 1, padding=padding, keep_aspect=keep, interpolation=interpolation)  # type: ignore[arg-type]
     strings = to_parameters({**asdict(spec), "only": only})
     assert all(isinstance(text, str) for text in strings.values())

@@ -39,7 +39,8 @@ class Handler(BaseHTTPRequestHandler):
         self.server.successes += self.server.busy
         lines = [
             "# HELP nv_inference_request_success x",
-            f'nv_inference_request_success{{model="{PIPELINE}",version="1"}} {self.server.successes}',
+            f'nv_inference_request_success{{model="{PIPELINE}",version="1"}} '
+            f"{self.server.successes}",
             'nv_inference_request_success{model="street_nms",version="1"} 7',
             f'nv_inference_request_success{{model="{PIPELINE}_raw",version="1"}} 0',
         ]
@@ -77,11 +78,11 @@ def test_an_answer_passes(server: Server) -> None:
     assert ask(server) is None
     ((path, body),) = server.asked
     assert path == f"/v2/models/{PIPELINE}/infer"
-    assert body.endswith(probe.PICTURE)
+    assert body.endswith(probe.IMAGE)
 
 
-def test_its_picture_is_one() -> None:
-    frame = cv2.imdecode(np.frombuffer(probe.PICTURE, np.uint8), cv2.IMREAD_COLOR)
+def test_its_image_is_one() -> None:
+    frame = cv2.imdecode(np.frombuffer(probe.IMAGE, np.uint8), cv2.IMREAD_COLOR)
     assert frame is not None
     assert frame.shape == (1, 1, 3)
 
@@ -112,7 +113,10 @@ def test_nobody_there_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    assert probe.probe(PIPELINE, "127.0.0.1", port, port, 1) == "the server does not answer: Connection refused"
+    assert (
+        probe.probe(PIPELINE, "127.0.0.1", port, port, 1)
+        == "the server does not answer: Connection refused"
+    )
 
 
 def test_what_speaks_no_http_fails(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,14 +134,18 @@ def test_what_speaks_no_http_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     assert failure.startswith("the server does not answer")
 
 
-def test_a_dead_stage_fails_before_anything_is_sent(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dead_stage_fails_before_anything_is_sent(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(probe, "stubs_of", lambda _: [Stub(7, "", dead=True)])
     monkeypatch.setattr(probe, "REAPED_S", 0)
     assert ask(server) == "a stage died (its process 7 crashed or was killed; out of memory?)"
     assert not server.asked
 
 
-def test_a_stage_that_triton_ended_itself_is_not_dead(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stage_that_triton_ended_itself_is_not_dead(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     looks = iter([[Stub(7, "", dead=True)], []])
     monkeypatch.setattr(probe, "stubs_of", lambda _: next(looks))
     monkeypatch.setattr(probe, "REAPED_S", 0)
@@ -145,12 +153,33 @@ def test_a_stage_that_triton_ended_itself_is_not_dead(server: Server, monkeypatc
 
 
 def test_the_program_exits_with_one_and_says_why() -> None:
-    command = [sys.executable, "-m", "boxwise_runtime.probe", PIPELINE, "--http-port", "1", "--timeout", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "boxwise_runtime.probe",
+        PIPELINE,
+        "--http-port",
+        "1",
+        "--timeout",
+        "1",
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "the server does not answer: Connection refused\n")
 
 
 def test_it_imports_nothing_slow() -> None:
     code = "import boxwise_runtime.probe, sys; print(*sys.modules)"
-    loaded = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.split())
-    assert not loaded & {"numpy", "http.client", "json", "argparse", "email", "ssl", "subprocess", "grpc", "cv2"}
+    loaded = set(
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.split()
+    )
+    assert not loaded & {
+        "numpy",
+        "http.client",
+        "json",
+        "argparse",
+        "email",
+        "ssl",
+        "subprocess",
+        "grpc",
+        "cv2",
+    }

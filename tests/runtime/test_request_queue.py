@@ -28,7 +28,11 @@ class Counter:
     refused: list[tuple[str, Overload]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.begun, self.gate, self.ahead_busy = threading.Semaphore(0), threading.Semaphore(0), threading.Event()
+        self.begun, self.gate, self.ahead_busy = (
+            threading.Semaphore(0),
+            threading.Semaphore(0),
+            threading.Event(),
+        )
         self.line = RequestQueue(
             self._work,
             lambda one, why: self.refused.append((one, why)),
@@ -63,7 +67,9 @@ def open_line(tmp_path: Path) -> Iterator[Callable[..., Counter]]:
     lines: list[Counter] = []
 
     def make(workers: int = 1, place: int = 0, count: int = 1, **limits: int) -> Counter:
-        lines.append(Counter(QueueLimits(**limits), workers, LoadBoard(tmp_path / "turns", place, count)))
+        lines.append(
+            Counter(QueueLimits(**limits), workers, LoadBoard(tmp_path / "turns", place, count))
+        )
         return lines[-1]
 
     yield make
@@ -78,7 +84,9 @@ def test_nobody_in_it(open_line: Callable[..., Counter]) -> None:
     assert (counter.answered, counter.refused) == ([], [])
 
 
-def test_first_come_first_served_and_the_rest_is_refused_at_once(open_line: Callable[..., Counter]) -> None:
+def test_first_come_first_served_and_the_rest_is_refused_at_once(
+    open_line: Callable[..., Counter],
+) -> None:
     counter = open_line(max_queue=2)
     counter.begin("a")
     counter.join("b", "c", "d", "e")
@@ -97,7 +105,9 @@ def test_nobody_may_wait_and_each_worker_is_found(open_line: Callable[..., Count
     assert counter.refused == [("c", "queue")]
 
 
-def test_who_would_wait_too_long_is_refused_by_what_requests_took(open_line: Callable[..., Counter]) -> None:
+def test_who_would_wait_too_long_is_refused_by_what_requests_took(
+    open_line: Callable[..., Counter],
+) -> None:
     counter = open_line(max_wait_ms=100)
     counter.begin("slow")
     time.sleep(0.3)  # of which a fifth counts
@@ -119,7 +129,9 @@ def test_who_has_waited_too_long_is_refused_late(open_line: Callable[..., Counte
     assert (counter.answered, counter.refused) == (["a"], [("b", "wait")])
 
 
-def test_large_ones_fill_it_sooner_but_one_always_may_wait(open_line: Callable[..., Counter]) -> None:
+def test_large_ones_fill_it_sooner_but_one_always_may_wait(
+    open_line: Callable[..., Counter],
+) -> None:
     counter = open_line()
     counter.begin("a")
     counter.join("huge", size=MAX_BYTES + 1)
@@ -127,7 +139,9 @@ def test_large_ones_fill_it_sooner_but_one_always_may_wait(open_line: Callable[.
     assert counter.refused == [("small", "queue")]
 
 
-def test_a_worker_survives_what_its_work_raises(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_worker_survives_what_its_work_raises(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     answered = threading.Event()
 
     def work(one: str) -> None:
@@ -135,7 +149,9 @@ def test_a_worker_survives_what_its_work_raises(tmp_path: Path, capfd: pytest.Ca
             raise ValueError("of a bad one")
         answered.set()
 
-    line = RequestQueue(work, lambda *_: None, QueueLimits(), 1, LoadBoard(tmp_path / "turns", 0, 1))
+    line = RequestQueue(
+        work, lambda *_: None, QueueLimits(), 1, LoadBoard(tmp_path / "turns", 0, 1)
+    )
     line.join("bad", 1)
     line.join("good", 1)
     assert answered.wait(5)
@@ -182,7 +198,9 @@ def test_a_busy_process_waits_for_its_turn_while_another_is_idle(
     assert counter.answered == ["a"]
 
 
-def test_nobody_is_worked_on_while_those_who_work_next_have_no_time(open_line: Callable[..., Counter]) -> None:
+def test_nobody_is_worked_on_while_those_who_work_next_have_no_time(
+    open_line: Callable[..., Counter],
+) -> None:
     counter = open_line(count=2, max_queue=1)
     counter.ahead_busy.set()
     with counter.line.here() as here:
@@ -199,7 +217,9 @@ def test_nobody_is_worked_on_while_those_who_work_next_have_no_time(open_line: C
     assert counter.line.worked_s < counter.line.waited_s
 
 
-def test_who_waits_for_those_who_work_next_counts_in_what_requests_take(open_line: Callable[..., Counter]) -> None:
+def test_who_waits_for_those_who_work_next_counts_in_what_requests_take(
+    open_line: Callable[..., Counter],
+) -> None:
     counter = open_line(max_wait_ms=100)
     counter.ahead_busy.set()
     counter.join("slow")
@@ -213,7 +233,9 @@ def test_who_waits_for_those_who_work_next_counts_in_what_requests_take(open_lin
     assert {why for _, why in counter.refused} == {"wait"}
 
 
-def test_who_has_waited_too_long_for_those_who_work_next_is_refused(open_line: Callable[..., Counter]) -> None:
+def test_who_has_waited_too_long_for_those_who_work_next_is_refused(
+    open_line: Callable[..., Counter],
+) -> None:
     counter = open_line(max_wait_ms=20)
     counter.ahead_busy.set()
     counter.join("a")

@@ -24,15 +24,30 @@ def lay(folder: Path, process: str, files: dict[str, str]) -> tuple[Path, Path]:
 @pytest.mark.parametrize(
     ("process", "files", "cores", "memory"),
     [
-        ("0::/\n", {"cpu.max": "100000 100000", "memory.max": str(512 * MIB)}, 1, 512),  # in a container
-        ("0::/\n", {"cpu.max": "50000 100000", "memory.max": str(64 * MIB)}, 1, 64),  # half a core is one to plan for
+        (
+            "0::/\n",
+            {"cpu.max": "100000 100000", "memory.max": str(512 * MIB)},
+            1,
+            512,
+        ),  # in a container
+        (
+            "0::/\n",
+            {"cpu.max": "50000 100000", "memory.max": str(64 * MIB)},
+            1,
+            64,
+        ),  # half a core is one to plan for
         (
             "0::/a/b\n",
             {"a/memory.max": str(300 * MIB), "a/b/memory.max": "max", "a/b/cpu.max": "max 100000"},
             MACHINE,
             300,
         ),
-        ("0::/a/b\n", {"a/memory.max": str(300 * MIB), "a/b/memory.max": str(200 * MIB)}, MACHINE, 200),
+        (
+            "0::/a/b\n",
+            {"a/memory.max": str(300 * MIB), "a/b/memory.max": str(200 * MIB)},
+            MACHINE,
+            200,
+        ),
         (
             "4:memory:/\n3:cpu,cpuacct:/\n",
             {
@@ -45,7 +60,9 @@ def lay(folder: Path, process: str, files: dict[str, str]) -> tuple[Path, Path]:
         ),
     ],
 )
-def test_what_a_cgroup_leaves(tmp_path: Path, process: str, files: dict[str, str], cores: int, memory: int) -> None:
+def test_what_a_cgroup_leaves(
+    tmp_path: Path, process: str, files: dict[str, str], cores: int, memory: int
+) -> None:
     found = available(*lay(tmp_path, process, files))
     assert (found.cores, found.memory) == (cores, memory * MIB)
 
@@ -61,7 +78,9 @@ def test_what_a_cgroup_leaves(tmp_path: Path, process: str, files: dict[str, str
         ("1:memory:/\n", {"memory/memory.limit_in_bytes": "9223372036854771712"}),
     ],
 )
-def test_where_nothing_limits_it_is_the_machine(tmp_path: Path, process: str, files: dict[str, str]) -> None:
+def test_where_nothing_limits_it_is_the_machine(
+    tmp_path: Path, process: str, files: dict[str, str]
+) -> None:
     found = available(*lay(tmp_path, process, files))
     assert found.cores == MACHINE
     assert found.memory == os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

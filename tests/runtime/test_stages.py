@@ -38,17 +38,17 @@ def test_preprocess_of_a_frame() -> None:
 
 
 def test_a_large_jpeg_is_decoded_smaller_where_that_is_asked_for() -> None:
-    """The boxes and the size of the reply are those of the whole picture all the same."""
-    picture = np.zeros((80, 121, 3), np.uint8)
-    picture[:, 60:] = 200
+    """The boxes and the size of the reply are those of the whole image all the same."""
+    image = np.zeros((80, 121, 3), np.uint8)
+    image[:, 60:] = 200
     whole = replace(PREPROCESS, canvas_height=20, canvas_width=30)
     scaled = replace(whole, scaled_decoding=True)
-    file = cv2.imencode(".jpg", picture)[1].ravel()
+    file = cv2.imencode(".jpg", image)[1].ravel()
     one, other = whole({"image": file}), scaled({"image": file})
     assert (one["frame"].shape, other["frame"].shape) == ((80, 121, 3), (20, 31, 3))
     assert one["geometry"].tolist() == other["geometry"].tolist()
     assert np.abs(one["canvas"].astype(int) - other["canvas"]).mean() < 4
-    for inputs in ({"image": cv2.imencode(".png", picture)[1].ravel()}, {"raw_frame": picture}):
+    for inputs in ({"image": cv2.imencode(".png", image)[1].ravel()}, {"raw_frame": image}):
         assert scaled(inputs)["frame"].shape == (80, 121, 3)
     with pytest.raises(InvalidInput, match="image: empty"):
         scaled({"image": file[:0]})
@@ -80,12 +80,15 @@ def suppressed(
 
 
 @pytest.mark.parametrize(("class_agnostic", "kept"), [(False, [0.9, 0.8, 0.7]), (True, [0.9, 0.7])])
-def test_class_agnostic_nms_suppresses_boxes_of_every_class(class_agnostic: bool, kept: list[float]) -> None:
+def test_class_agnostic_nms_suppresses_boxes_of_every_class(
+    class_agnostic: bool, kept: list[float]
+) -> None:
     stage = Suppress(nms=True, class_agnostic=class_agnostic)
     boxes = [[0, 0, 10, 10], [0, 0, 10, 11], [50, 50, 60, 60]]
     outputs = suppressed(boxes, [0.9, 0.8, 0.7], [1, 2, 1], stage)
     assert outputs["scores"] == pytest.approx(kept)
-    assert outputs["class_ids"].tolist() == ([1, 1] if class_agnostic else [1, 2, 1])  # ids stay the detector's
+    # Ids stay the detector's.
+    assert outputs["class_ids"].tolist() == ([1, 1] if class_agnostic else [1, 2, 1])
 
 
 def test_no_candidates_give_a_well_formed_reply() -> None:
@@ -128,7 +131,10 @@ def test_a_detector_without_nms_keeps_every_box() -> None:
 
 
 def test_crop_routes_by_class() -> None:
-    frame, boxes = np.zeros((20, 20, 3), np.uint8), np.float32([[0, 0, 5, 5], [5, 5, 9, 9], [1, 1, 4, 4]])
+    frame, boxes = (
+        np.zeros((20, 20, 3), np.uint8),
+        np.float32([[0, 0, 5, 5], [5, 5, 9, 9], [1, 1, 4, 4]]),
+    )
     class_ids = np.int32([7, 2, 7])
     assert Crop(8, 8, only=(7,))(frame, boxes, class_ids)[1].tolist() == [0, 2]
     assert Crop(8, 8)(frame, boxes, class_ids)[1].tolist() == [0, 1, 2]
@@ -142,7 +148,10 @@ def test_a_classifier_asked_about_no_box_gets_one_blank_crop() -> None:
 
 
 def test_every_classifier_gets_its_crops() -> None:
-    stage = Suppress(nms=True, crops={"all": {"height": 4, "width": 4}, "few": {"height": 2, "width": 3, "only": (1,)}})
+    stage = Suppress(
+        nms=True,
+        crops={"all": {"height": 4, "width": 4}, "few": {"height": 2, "width": 3, "only": (1,)}},
+    )
     inputs = {
         "candidate_boxes": np.float32([[[0, 0, 10, 10], [20, 0, 30, 10]]]),
         "candidate_scores": np.float32([[0.9, 0.8]]),

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from contract_support.synthetic import write_mean_classifier
 
-from boxwise_runtime.decode import PictureLimits, decode
+from boxwise_runtime.decode import ImageLimits, decode
 from boxwise_runtime.stages import OnnxStage, Suppress, WholePicture
-from boxwise_runtime.warmup import PICTURE, encode, warm_up
+from boxwise_runtime.warmup import IMAGE, encode, warm_up
 
 CROP = {
     "height": 8,
@@ -38,31 +38,33 @@ CROP = {
         ((480, 640), {"max_aspect": 1.2}, (480, 480)),
     ],
 )
-def test_the_picture_is_moderate_and_within_what_the_pipeline_accepts(
+def test_the_image_is_moderate_and_within_what_the_pipeline_accepts(
     size: tuple[int, int], limits: dict[str, float], expected: tuple[int, int]
 ) -> None:
-    held_to = PictureLimits(**{"max_pixels": 10**8, **limits})  # type: ignore[arg-type]
+    held_to = ImageLimits(**{"max_pixels": 10**8, **limits})  # type: ignore[arg-type]
     frame = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
     assert decode(np.frombuffer(encode(frame, held_to), np.uint8), held_to).shape[:2] == expected
 
 
-def test_a_picture_keeps_its_colours() -> None:
-    file = encode(np.full((10, 10, 3), (250, 120, 10), np.uint8), PictureLimits(max_pixels=100))
-    seen = decode(np.frombuffer(file, np.uint8), PictureLimits(max_pixels=100))
+def test_a_image_keeps_its_colours() -> None:
+    file = encode(np.full((10, 10, 3), (250, 120, 10), np.uint8), ImageLimits(max_pixels=100))
+    seen = decode(np.frombuffer(file, np.uint8), ImageLimits(max_pixels=100))
     assert seen[5, 5] == pytest.approx((250, 120, 10), abs=3)
 
 
-def test_a_pipeline_that_accepts_no_jpeg_has_no_picture() -> None:
-    assert encode(np.zeros((9, 9, 3), np.uint8), PictureLimits(max_pixels=100, max_bytes=10)) == b""
+def test_a_pipeline_that_accepts_no_jpeg_has_no_image() -> None:
+    assert encode(np.zeros((9, 9, 3), np.uint8), ImageLimits(max_pixels=100, max_bytes=10)) == b""
 
 
-def test_a_stage_that_decodes_is_asked_about_its_picture(tmp_path: Path) -> None:
+def test_a_stage_that_decodes_is_asked_about_its_image(tmp_path: Path) -> None:
     stage = WholePicture(crops={"shade": CROP}, max_pixels=100)
     warm_up(stage, tmp_path)  # an older boxwise published none
-    (tmp_path / PICTURE).write_bytes(encode(np.zeros((9, 9, 3), np.uint8), stage))
+    (tmp_path / IMAGE).write_bytes(encode(np.zeros((9, 9, 3), np.uint8), stage))
     warm_up(stage, tmp_path)
-    (tmp_path / PICTURE).write_bytes(b"no picture")
-    with pytest.raises(RuntimeError, match=r"cannot answer its warm-up.*InvalidInput: image: not a JPEG.*rollback"):
+    (tmp_path / IMAGE).write_bytes(b"no image")
+    with pytest.raises(
+        RuntimeError, match=r"cannot answer its warm-up.*InvalidInput: image: not a JPEG.*rollback"
+    ):
         warm_up(stage, tmp_path)
 
 
@@ -77,4 +79,6 @@ def test_a_graph_that_cannot_run_is_refused(tmp_path: Path) -> None:
 def test_nms_cuts_out_crops(only: tuple[int, ...], tmp_path: Path) -> None:
     warm_up(Suppress(nms=True, crops={"shade": CROP | {"only": only}}), tmp_path)
     with pytest.raises(RuntimeError, match="cannot answer its warm-up"):
-        warm_up(Suppress(nms=True, crops={"shade": CROP | {"only": only, "height": math.nan}}), tmp_path)
+        warm_up(
+            Suppress(nms=True, crops={"shade": CROP | {"only": only, "height": math.nan}}), tmp_path
+        )

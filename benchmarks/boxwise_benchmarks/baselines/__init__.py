@@ -1,1 +1,3 @@
-"""The peers that boxwise is measured beside: other ways to serve the same pipeline, each a small honest program."""
+"""The peers that boxwise is measured beside: other ways to serve the same pipeline, each a small
+honest program.
+"""

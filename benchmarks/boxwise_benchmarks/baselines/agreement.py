@@ -1,4 +1,6 @@
-"""Whether two ways to serve a pipeline find the same: without that, their rates are not to be compared."""
+"""Whether two ways to serve a pipeline find the same: without that, their rates are not to be
+compared.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,9 @@ _SCORE = 0.001
 def disagreement(ours: Found, theirs: Found) -> str | None:
     """What differs first, as a sentence; None where both found the same.
 
-    The same is: as many boxes, each within a pixel or of IoU 0.99, of one class, and scores within 0.001; the same
-    best label and, within 0.001, its score. Boxes of equal scores may come in any order.
+    The same is: as many boxes, each within a pixel or of IoU 0.99, of one class, and scores within
+    0.001; the same best label and, within 0.001, its score. Boxes of equal scores may come in any
+    order.
     """
     if len(ours.boxes) != len(theirs.boxes):
         return f"{len(theirs.boxes)} boxes, where ours has {len(ours.boxes)}"
@@ -33,10 +36,13 @@ def disagreement(ours: Found, theirs: Found) -> str | None:
         if abs(float(ours.scores[row] - theirs.scores[other])) > _SCORE:
             return f"{where} scores {theirs.scores[other]:.4f}, ours {ours.scores[row]:.4f}"
         if ours.label_ids[row, 0] != theirs.label_ids[other, 0]:
-            return f"{where} is labelled {theirs.label_ids[other, 0]}, ours {ours.label_ids[row, 0]}"
+            return (
+                f"{where} is labelled {theirs.label_ids[other, 0]}, ours {ours.label_ids[row, 0]}"
+            )
         if abs(float(ours.label_scores[row, 0] - theirs.label_scores[other, 0])) > _SCORE:
             return (
-                f"{where}: its label scores {theirs.label_scores[other, 0]:.4f}, ours {ours.label_scores[row, 0]:.4f}"
+                f"{where}: its label scores {theirs.label_scores[other, 0]:.4f}, ours "
+                f"{ours.label_scores[row, 0]:.4f}"
             )
     return None
 

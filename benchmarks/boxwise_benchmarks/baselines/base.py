@@ -1,6 +1,7 @@
-"""What every peer is: started for a repository, asked about a picture, measured, stopped.
+"""What every peer is: started for a repository, asked about an image, measured, stopped.
 
-This page imports nothing heavy: the frameworks' servers, in an environment of their own, answer with its `Found`.
+This page imports nothing heavy: the frameworks' servers, in an environment of their own, answer
+with its `Found`.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ from boxwise_runtime.launcher.command import ALLOCATOR
 
 @dataclass(frozen=True)
 class Found:
-    """Every object in one picture, best score first, and what the one classifier says of it.
+    """Every object in one image, best score first, and what the one classifier says of it.
 
     Attributes:
-        boxes: float32 [n, 4], xyxy, pixels of the picture as shown.
+        boxes: float32 [n, 4], xyxy, pixels of the image as shown.
         scores: float32 [n], 0 to 1.
         class_ids: int32 [n].
         label_ids: int32 [n, k], best first; -1 where the classifier is not asked about that class.
@@ -78,8 +79,8 @@ class Peer(ABC):
     def __enter__(self) -> Self:
         """Start what it needs; return when it is ready to answer.
 
-        Its processes have the settings of the allocator that our launcher gives Triton, which save each of them page
-        faults.
+        Its processes have the settings of the allocator that our launcher gives Triton, which save
+        each of them page faults.
         """
         os.environ |= ALLOCATOR
         with ExitStack() as stack:
@@ -88,7 +89,10 @@ class Peer(ABC):
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         """Stop all of it."""
         self._running.close()
@@ -98,9 +102,9 @@ class Peer(ABC):
         """Start servers and clients, each put on the stack that ends it."""
 
     @abstractmethod
-    def call(self, picture: bytes) -> Found:
-        """Ask about one encoded picture; any number of threads at once."""
+    def call(self, image: bytes) -> Found:
+        """Ask about one encoded image; any number of threads at once."""
 
-    def run(self, pictures: Sequence[bytes], concurrency: int, seconds: float) -> Run:
+    def run(self, images: Sequence[bytes], concurrency: int, seconds: float) -> Run:
         """Keep so many requests in flight for so long."""
-        return closed_loop(self.call, pictures, concurrency, seconds=seconds)
+        return closed_loop(self.call, images, concurrency, seconds=seconds)

@@ -1,8 +1,10 @@
-"""The pipeline in BentoML: `python -m boxwise_benchmarks.baselines.bentoml_app RECIPE PORT`, in .venv-peers.
+"""The pipeline in BentoML: `python -m boxwise_benchmarks.baselines.bentoml_app RECIPE PORT`, in
+.venv-peers.
 
-As its documentation has it: a class with `@bentoml.service` whose constructor loads and whose `@bentoml.api` answers,
-served by `bentoml serve`, several workers of one thread. The body is the picture as it is (a positional-only argument);
-what its documentation lets one switch off, access log, metrics and usage statistics, is off.
+As its documentation has it: a class with `@bentoml.service` whose constructor loads and whose
+`@bentoml.api` answers, served by `bentoml serve`, several workers of one thread. The body is the
+image as it is (a positional-only argument); what its documentation lets one switch off, access log,
+metrics and usage statistics, is off.
 """
 
 # No `from __future__ import annotations`: BentoML reads the annotations of these methods.
@@ -16,7 +18,8 @@ import numpy as np
 from boxwise_benchmarks.baselines.base import Found
 from boxwise_benchmarks.baselines.recipe import Recipe, end_with_parent
 
-# BentoML's workers are processes that import this module by its name: the environment is what reaches them.
+# BentoML's workers are processes that import this module by its name: the environment is what
+# reaches them.
 _RECIPE = "BOXWISE_PEERS_RECIPE"
 
 
@@ -25,7 +28,17 @@ def main() -> None:
     end_with_parent()  # holds beyond execve
     recipe, port = sys.argv[1:]
     service = "boxwise_benchmarks.baselines.bentoml_app:Pipeline"
-    command = [sys.executable, "-m", "bentoml", "serve", service, "--host", "127.0.0.1", "--port", port]
+    command = [
+        sys.executable,
+        "-m",
+        "bentoml",
+        "serve",
+        service,
+        "--host",
+        "127.0.0.1",
+        "--port",
+        port,
+    ]
     environment = {**os.environ, _RECIPE: recipe, "BENTOML_DO_NOT_TRACK": "True"}
     os.execve(sys.executable, command, environment)  # noqa: S606 - no shell is wanted
 
@@ -42,7 +55,7 @@ else:
         logging={"access": {"enabled": False}},
     )
     class Pipeline:
-        """Encoded picture in, `Found` as JSON out."""
+        """Encoded image in, `Found` as JSON out."""
 
         def __init__(self) -> None:
             self._chain = recipe.chain()

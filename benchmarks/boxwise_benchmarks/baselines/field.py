@@ -31,7 +31,9 @@ def lay_out(repository: Path) -> dict[Layout, Path]:
     return repositories
 
 
-def peers_of(repositories: Mapping[Layout, Path], recipe: Recipe, raw: RawPipeline, *, frameworks: bool) -> list[Peer]:
+def peers_of(
+    repositories: Mapping[Layout, Path], recipe: Recipe, raw: RawPipeline, *, frameworks: bool
+) -> list[Peer]:
     """Every peer, not yet started.
 
     Args:

@@ -1,6 +1,8 @@
-"""Serving frameworks from PyPI, each in processes of an environment of their own, asked over HTTP on loopback.
+"""Serving frameworks from PyPI, each in processes of an environment of their own, asked over HTTP
+on loopback.
 
-They run the same graphs by the same ONNX Runtime with the same stage functions, so that what differs is the serving.
+They run the same graphs by the same ONNX Runtime with the same stage functions, so that what
+differs is the serving.
 """
 
 from __future__ import annotations
@@ -31,11 +33,11 @@ _LAST_LINES = 15
 
 
 class FrameworkError(RuntimeError):
-    """A framework's server is not to be had; the message says why, and the mend."""
+    """A framework's server is not to be had; the message says why, and the fix."""
 
 
 class Framework(Peer):
-    """One POST a picture, its bytes the body, over a connection that each thread keeps.
+    """One POST an image, its bytes the body, over a connection that each thread keeps.
 
     Args:
         recipe: of the pipeline.
@@ -44,7 +46,7 @@ class Framework(Peer):
     Attributes:
         package: of the framework, on PyPI.
         module: that serves RECIPE on PORT.
-        ready: path that answers 200 once a picture would be answered.
+        ready: path that answers 200 once an image would be answered.
     """
 
     package: ClassVar[str]
@@ -74,13 +76,14 @@ class Framework(Peer):
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C reaches the benchmark alone, which then ends its servers
+                # Ctrl-C reaches the benchmark alone, which then ends its servers
+                start_new_session=True,
                 env=os.environ | {"PYTHONUNBUFFERED": "1"},
             )
         stack.callback(_end, server)
         self._wait_until_ready(server, log)
 
-    def call(self, picture: bytes) -> Found:
+    def call(self, image: bytes) -> Found:
         """Post it.
 
         Raises:
@@ -90,12 +93,13 @@ class Framework(Peer):
         if connection is None:
             connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_CALL_S)
             self._own.connection = connection
-        connection.request("POST", "/predict", picture, {"Content-Type": "image/jpeg"})
+        connection.request("POST", "/predict", image, {"Content-Type": "image/jpeg"})
         reply = connection.getresponse()
         body = reply.read()
         if reply.status != 200:
             raise FrameworkError(
-                f"{self.name}: expected 200, got {reply.status}: {body[:300].decode(errors='replace')}"
+                f"{self.name}: expected 200, got {reply.status}: "
+                f"{body[:300].decode(errors='replace')}"
             )
         return Found.from_json(body, self._recipe.top_k)
 
@@ -106,8 +110,14 @@ class Framework(Peer):
             if code is None and time.monotonic() < deadline:
                 time.sleep(_POLL_S)
                 continue
-            why = f"ended with exit code {code}" if code is not None else f"was not ready after {_READY_S} s"
-            last = "\n  ".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:])
+            why = (
+                f"ended with exit code {code}"
+                if code is not None
+                else f"was not ready after {_READY_S} s"
+            )
+            last = "\n  ".join(
+                log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:]
+            )
             raise FrameworkError(f"the server of {self.name} {why}; the end of its log:\n  {last}")
 
     def _answers(self) -> bool:
@@ -151,7 +161,8 @@ def installed(environment: Path = ENVIRONMENT) -> Path:
     python = environment / "bin" / "python"
     if not python.exists():
         raise FrameworkError(
-            f"{' and '.join(each.name for each in FRAMEWORKS)} are not installed: {environment.name} is missing; "
+            f"{' and '.join(each.name for each in FRAMEWORKS)} are not installed: "
+            f"{environment.name} is missing; "
             "make it with `make .venv-peers/.dev`, or leave them out with --without-frameworks"
         )
     return python
@@ -160,7 +171,15 @@ def installed(environment: Path = ENVIRONMENT) -> Path:
 def versions(environment: Path = ENVIRONMENT) -> dict[str, str]:
     """Of what decides the frameworks' figures, by package."""
     (packages,) = environment.glob("lib/python*/site-packages")
-    wanted = {"bentoml", "fastapi", "litserve", "numpy", "onnxruntime", "opencv-python-headless", "uvicorn"}
+    wanted = {
+        "bentoml",
+        "fastapi",
+        "litserve",
+        "numpy",
+        "onnxruntime",
+        "opencv-python-headless",
+        "uvicorn",
+    }
     found = {each.metadata["Name"]: each.version for each in distributions(path=[str(packages)])}
     return {name: found[name] for name in sorted(wanted & found.keys())}
 

@@ -19,7 +19,8 @@ BARE = "in_process"  # its row's name
 
 
 class InProcess(Peer):
-    """Worker processes that each run the whole pipeline, image by image, on their own share of the cores.
+    """Worker processes that each run the whole pipeline, image by image, on their own share of the
+    cores.
 
     Args:
         recipe: of the pipeline.
@@ -32,7 +33,9 @@ class InProcess(Peer):
 
     name = BARE
 
-    def __init__(self, recipe: Recipe, workers: int | None = None, threads: int | None = None) -> None:
+    def __init__(
+        self, recipe: Recipe, workers: int | None = None, threads: int | None = None
+    ) -> None:
         self._recipe = recipe
         self.workers = self.most_in_flight = workers or recipe.instances
         self._threads = threads or recipe.threads
@@ -44,7 +47,9 @@ class InProcess(Peer):
         context = multiprocessing.get_context("spawn")
         for _ in range(self.workers):
             ours, theirs = context.Pipe()
-            process = context.Process(target=_work, args=(theirs, self._recipe, self._threads), daemon=True)
+            process = context.Process(
+                target=_work, args=(theirs, self._recipe, self._threads), daemon=True
+            )
             process.start()
             theirs.close()  # so that the end of a worker is the end of the link
             stack.callback(process.join)
@@ -53,27 +58,33 @@ class InProcess(Peer):
         for link in self._links:
             link.recv()  # ready
 
-    def call(self, picture: bytes) -> Found:
+    def call(self, image: bytes) -> Found:
         """Let the first worker answer."""
         with self._turn:
-            self._links[0].send(picture)
+            self._links[0].send(image)
             found: Found = self._links[0].recv()
         return found
 
-    def run(self, pictures: Sequence[bytes], concurrency: int, seconds: float) -> Run:
-        """Let so many workers loop at once, all of them at most; the pictures are theirs before their clocks start."""
+    def run(self, images: Sequence[bytes], concurrency: int, seconds: float) -> Run:
+        """Let so many workers loop at once, all of them at most; the images are theirs before their
+        clocks start.
+        """
         links = self._links[:concurrency]
         for number, link in enumerate(links):
-            link.send(([*pictures[number:], *pictures[:number]], seconds))
+            link.send(([*images[number:], *images[:number]], seconds))
         runs: list[Run] = [link.recv() for link in links]
-        return Run(max(run.seconds for run in runs), [latency for run in runs for latency in run.latencies])
+        return Run(
+            max(run.seconds for run in runs), [latency for run in runs for latency in run.latencies]
+        )
 
 
 def _work(link: Connection, recipe: Recipe, threads: int) -> None:
     chain = recipe.chain(threads)
 
-    def predict(picture: bytes) -> Found:
-        return Found.from_tensors(chain({"image": np.frombuffer(picture, np.uint8)}), recipe.classifier)
+    def predict(image: bytes) -> Found:
+        return Found.from_tensors(
+            chain({"image": np.frombuffer(image, np.uint8)}), recipe.classifier
+        )
 
     link.send("ready")
     try:
@@ -84,11 +95,11 @@ def _work(link: Connection, recipe: Recipe, threads: int) -> None:
         return
 
 
-def _loop(predict: Callable[[bytes], object], pictures: Sequence[bytes], seconds: float) -> Run:
+def _loop(predict: Callable[[bytes], object], images: Sequence[bytes], seconds: float) -> Run:
     latencies: list[float] = []
     start = now = time.perf_counter()
     while now - start < seconds:
-        predict(pictures[len(latencies) % len(pictures)])
+        predict(images[len(latencies) % len(images)])
         before, now = now, time.perf_counter()
         latencies.append(now - before)
     return Run(now - start, latencies)

@@ -1,11 +1,14 @@
-"""The pipeline in LitServe: `python -m boxwise_benchmarks.baselines.litserve_app RECIPE PORT`, in .venv-peers.
+"""The pipeline in LitServe: `python -m boxwise_benchmarks.baselines.litserve_app RECIPE PORT`, in
+.venv-peers.
 
-As its documentation has it: a LitAPI whose `setup` loads and whose `predict` answers, several workers a device. What
-its documentation counsels for speed is on: picture bytes as the body and not base64, one API server a worker (the
-default), ZeroMQ between them (`fast_queue`), a reply that is written by the worker.
+As its documentation has it: a LitAPI whose `setup` loads and whose `predict` answers, several
+workers a device. What its documentation counsels for speed is on: image bytes as the body and not
+base64, one API server a worker (the default), ZeroMQ between them (`fast_queue`), a reply that is
+written by the worker.
 """
 
-# No `from __future__ import annotations`: LitServe and FastAPI read the annotations of these methods.
+# No `from __future__ import annotations`: LitServe and FastAPI read the annotations of these
+# methods.
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -19,7 +22,7 @@ from boxwise_benchmarks.baselines.recipe import Recipe, end_with_parent
 
 
 class Pipeline(litserve.LitAPI):  # type: ignore[misc] # it is installed in .venv-peers alone
-    """Encoded picture in, `Found` as JSON out."""
+    """Encoded image in, `Found` as JSON out."""
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
@@ -35,7 +38,9 @@ class Pipeline(litserve.LitAPI):  # type: ignore[misc] # it is installed in .ven
 
     def predict(self, x: bytes) -> Found:
         """Answer."""
-        return Found.from_tensors(self._chain({"image": np.frombuffer(x, np.uint8)}), self._recipe.classifier)
+        return Found.from_tensors(
+            self._chain({"image": np.frombuffer(x, np.uint8)}), self._recipe.classifier
+        )
 
     def encode_response(self, output: Found) -> Response:
         """Written here, in the worker: FastAPI's own encoder walks through every number."""
@@ -47,9 +52,19 @@ def main() -> None:
     end_with_parent()
     recipe, port = Recipe.load(Path(sys.argv[1])), int(sys.argv[2])
     server = litserve.LitServer(
-        Pipeline(recipe), accelerator="cpu", devices=1, workers_per_device=recipe.instances, fast_queue=True
+        Pipeline(recipe),
+        accelerator="cpu",
+        devices=1,
+        workers_per_device=recipe.instances,
+        fast_queue=True,
     )
-    server.run(host="127.0.0.1", port=port, log_level="warning", access_log=False, generate_client_file=False)
+    server.run(
+        host="127.0.0.1",
+        port=port,
+        log_level="warning",
+        access_log=False,
+        generate_client_file=False,
+    )
 
 
 if __name__ == "__main__":

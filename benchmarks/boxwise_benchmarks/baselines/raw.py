@@ -1,4 +1,6 @@
-"""A pipeline's networks as they were before `boxwise export` wrote normalisation, decoding and top-k into them."""
+"""A pipeline's networks as they were before `boxwise export` wrote normalisation, decoding and
+top-k into them.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +28,10 @@ class RawNetwork:
     """One network.
 
     Attributes:
-        graph: float32 pictures in, raw float32 outputs out.
+        graph: float32 images in, raw float32 outputs out.
         input: the name of its one input.
-        input_shape: of one picture, the batch first.
-        outputs: name -> shape for one picture, the batch first.
+        input_shape: of one image, the batch first.
+        outputs: name -> shape for one image, the batch first.
         preprocessing: `mean`, `std` (units of 0 to 255) and `layout`, NCHW or NHWC.
     """
 
@@ -41,23 +43,33 @@ class RawNetwork:
 
     @classmethod
     def of(cls, network: Network, normalize: Normalize) -> RawNetwork:
-        """What was read, for pictures normalised so."""
+        """What was read, for images normalised so."""
         if network.input.element_type != TensorProto.FLOAT:
             kind = TensorProto.DataType.Name(network.input.element_type)
-            raise ValueError(f"input {network.input.name} is {kind}; the tutorials' ensemble feeds FLOAT")
+            raise ValueError(
+                f"input {network.input.name} is {kind}; the tutorials' ensemble feeds FLOAT"
+            )
         return cls(
             network.model,
             network.input.name,
             network.input.shape(1, network.height, network.width),
             {name: values.shape for name, values in network.outputs.items()},
-            {"mean": list(normalize.mean), "std": list(normalize.std), "layout": network.input.layout},
+            {
+                "mean": list(normalize.mean),
+                "std": list(normalize.std),
+                "layout": network.input.layout,
+            },
         )
 
     def answering(self, rows: Mapping[str, NDArray[np.float32]]) -> RawNetwork:
-        """The same with a graph that answers each picture with these rows, without the batch."""
-        values = {name: onnx.helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in rows}
-        picture = onnx.helper.make_tensor_value_info(self.input, TensorProto.FLOAT, ["batch", *self.input_shape[1:]])
-        return replace(self, graph=answering(picture, list(values.values()), rows))
+        """The same with a graph that answers each image with these rows, without the batch."""
+        values = {
+            name: onnx.helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in rows
+        }
+        image = onnx.helper.make_tensor_value_info(
+            self.input, TensorProto.FLOAT, ["batch", *self.input_shape[1:]]
+        )
+        return replace(self, graph=answering(image, list(values.values()), rows))
 
 
 @dataclass(frozen=True)
@@ -68,7 +80,8 @@ class RawPipeline:
         recipe: of what `boxwise export` made of the same pipeline.
         detector: its outputs are a heat map [1, h, w, C] and distances [1, h, w, 4].
         classifier: its output is logits.
-        heads: `heat` and `distances`, the names of the detector's outputs, and `stride`, canvas pixels of a cell.
+        heads: `heat` and `distances`, the names of the detector's outputs, and `stride`, canvas
+            pixels of a cell.
     """
 
     recipe: Recipe
@@ -79,7 +92,10 @@ class RawPipeline:
     def digests(self) -> dict[str, str]:
         """SHA-256 of each graph, by a name for the table."""
         graphs = {"raw detector": self.detector.graph, "raw classifier": self.classifier.graph}
-        return {name: hashlib.sha256(graph.SerializeToString()).hexdigest() for name, graph in graphs.items()}
+        return {
+            name: hashlib.sha256(graph.SerializeToString()).hexdigest()
+            for name, graph in graphs.items()
+        }
 
 
 def read_raw(pipeline_file: Path, recipe: Recipe, report: Report = lambda _: None) -> RawPipeline:
@@ -98,10 +114,15 @@ def read_raw(pipeline_file: Path, recipe: Recipe, report: Report = lambda _: Non
     plan = make_plan(pipeline, report=report)
     if plan.detector is None or plan.detector.family != "centernet" or pipeline.detector is None:
         family = plan.detector.family if plan.detector else "no detector"
-        raise ValueError(f"{pipeline_file}: {family}; the tutorials' ensemble decodes heads of CenterNet")
+        raise ValueError(
+            f"{pipeline_file}: {family}; the tutorials' ensemble decodes heads of CenterNet"
+        )
     spec = pipeline.classifiers[0]
     if plan.classifiers[0].activation != "softmax" or spec.threshold is not None or spec.prototypes:
-        raise ValueError(f"{pipeline_file}: classifiers.{spec.name}: the tutorials' ensemble knows plain softmax only")
+        raise ValueError(
+            f"{pipeline_file}: classifiers.{spec.name}: the tutorials' ensemble knows plain "
+            "softmax only"
+        )
     networks = [
         read_network(weights.weights, size, key, f"{key}.size", report)
         for weights, size, key in (
@@ -115,25 +136,38 @@ def read_raw(pipeline_file: Path, recipe: Recipe, report: Report = lambda _: Non
     (heat,) = sizes.keys() - {distances}
     if sizes[distances] != 4:
         raise ValueError(
-            f"{pipeline_file}: heads {dict(detector.outputs)}; expected channels last, 4 of them distances"
+            f"{pipeline_file}: heads {dict(detector.outputs)}; expected channels last, 4 of "
+            "them distances"
         )
-    heads = {"heat": heat, "distances": distances, "stride": networks[0].width / detector.outputs[heat][2]}
-    return RawPipeline(recipe, detector, RawNetwork.of(networks[1], plan.classifiers[0].normalize), heads)
+    heads = {
+        "heat": heat,
+        "distances": distances,
+        "stride": networks[0].width / detector.outputs[heat][2],
+    }
+    return RawPipeline(
+        recipe, detector, RawNetwork.of(networks[1], plan.classifiers[0].normalize), heads
+    )
 
 
 def nullify_raw(raw: RawPipeline, recipe: Recipe) -> RawPipeline:
-    """The same with graphs that answer constants, of which the ensemble finds what a null repository finds.
+    """The same with graphs that answer constants, of which the ensemble finds what a null
+    repository finds.
 
     Args:
         raw: the real pipeline.
         recipe: of the repository that `null.nullify` wrote.
     """
-    canvas = np.zeros((1, recipe.preprocess["canvas_height"], recipe.preprocess["canvas_width"], 3), np.uint8)
+    canvas = np.zeros(
+        (1, recipe.preprocess["canvas_height"], recipe.preprocess["canvas_width"], 3), np.uint8
+    )
     found = OnnxGraph(Path(recipe.graphs["detector"]))({"canvas": canvas})
     shown = found["candidate_scores"][0] > 0
-    boxes, scores, class_ids = (found[f"candidate_{part}"][0][shown] for part in ("boxes", "scores", "classes"))
+    boxes, scores, class_ids = (
+        found[f"candidate_{part}"][0][shown] for part in ("boxes", "scores", "classes")
+    )
     heat, distances = (
-        np.zeros(raw.detector.outputs[raw.heads[name]][1:], np.float32) for name in ("heat", "distances")
+        np.zeros(raw.detector.outputs[raw.heads[name]][1:], np.float32)
+        for name in ("heat", "distances")
     )
     stride = raw.heads["stride"]
     for box, score, class_id in zip(boxes, scores, class_ids, strict=True):
@@ -145,13 +179,16 @@ def nullify_raw(raw: RawPipeline, recipe: Recipe) -> RawPipeline:
     said = OnnxGraph(Path(recipe.graphs[f"classifier_{recipe.classifier}"]))({"crops": crops})
     ids, shares = said["label_ids"][0], said["label_scores"][0]
     ((logits, shape),) = raw.classifier.outputs.items()
-    # The softmax of logarithms of shares is the shares: these labels', and what is left in equal parts.
+    # The softmax of logarithms of shares is the shares: these labels', and what is left in equal
+    # parts.
     probabilities = np.full(shape[1:], (1 - shares.sum()) / (shape[-1] - len(ids)), np.float32)
     probabilities[ids] = shares
     return replace(
         raw,
         recipe=recipe,
-        detector=raw.detector.answering({raw.heads["heat"]: heat, raw.heads["distances"]: distances}),
+        detector=raw.detector.answering(
+            {raw.heads["heat"]: heat, raw.heads["distances"]: distances}
+        ),
         classifier=raw.classifier.answering({logits: np.log(probabilities)}),
     )
 

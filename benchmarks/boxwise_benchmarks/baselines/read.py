@@ -1,4 +1,6 @@
-"""A repository becomes a recipe: the one place where peers look into what `boxwise export` writes."""
+"""A repository becomes a recipe: the one place where peers look into what `boxwise export`
+writes.
+"""
 
 from __future__ import annotations
 
@@ -19,21 +21,28 @@ def read_recipe(repository: Path) -> Recipe:
     """The recipe of a repository's one pipeline.
 
     Raises:
-        ValueError: it holds another number of pipelines, or one that is not a detector and one classifier.
+        ValueError: it holds another number of pipelines, or one that is not a detector and one
+            classifier.
     """
     found = pipelines(repository)
     if len(found) != 1:
-        raise ValueError(f"{repository} holds {len(found)} pipelines ({', '.join(found)}); peers are measured on one")
+        raise ValueError(
+            f"{repository} holds {len(found)} pipelines ({', '.join(found)}); peers are "
+            "measured on one"
+        )
     (pipeline,) = found
     chain = load_chain(repository, pipeline)
     if chain.preprocess is None or len(chain.classifiers) != 1:
         raise ValueError(
-            f"{pipeline} has {'a' if chain.preprocess else 'no'} detector and {len(chain.classifiers)} classifiers; "
+            f"{pipeline} has {'a' if chain.preprocess else 'no'} detector and "
+            f"{len(chain.classifiers)} classifiers; "
             "peers serve one detector and one classifier, as the demo has"
         )
     ((classifier, top_k),) = chain.top_k.items()
-    folders = stage_folders(repository, pipeline, find_manifest(repository, pipeline).revision().models)
-    # The classifier's: a detector takes one picture at a time, so its chunk says nothing.
+    folders = stage_folders(
+        repository, pipeline, find_manifest(repository, pipeline).revision().models
+    )
+    # The classifier's: a detector takes one image at a time, so its chunk says nothing.
     config = read_config(folders[f"classifier_{classifier}"] / "config.pbtxt")
     return Recipe(
         pipeline=pipeline,
@@ -41,7 +50,10 @@ def read_recipe(repository: Path) -> Recipe:
         objects=asdict(chain.objects),
         classifier=classifier,
         top_k=top_k,
-        graphs={name: str(folders[name] / "model.onnx") for name in ("detector", f"classifier_{classifier}")},
+        graphs={
+            name: str(folders[name] / "model.onnx")
+            for name in ("detector", f"classifier_{classifier}")
+        },
         instances=config.instance_group[0].count,
         threads=int(config.parameters["threads"].string_value),
         chunk=int(config.parameters["chunk"].string_value),
@@ -50,4 +62,6 @@ def read_recipe(repository: Path) -> Recipe:
 
 def digests(graphs: Mapping[str, str | Path]) -> dict[str, str]:
     """SHA-256 of each graph, by its name."""
-    return {name: hashlib.sha256(Path(path).read_bytes()).hexdigest() for name, path in graphs.items()}
+    return {
+        name: hashlib.sha256(Path(path).read_bytes()).hexdigest() for name, path in graphs.items()
+    }

@@ -1,6 +1,8 @@
-"""A pipeline without its repository: the fields of its stages and the paths of its graphs, as one JSON document.
+"""A pipeline without its repository: the fields of its stages and the paths of its graphs, as one
+JSON document.
 
-The frameworks' servers build the same stages and sessions of it in an environment that can read no repository.
+The frameworks' servers build the same stages and sessions of it in an environment that can read no
+repository.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def end_with_parent() -> None:
-    """Have the kernel press Ctrl-C when the benchmark that started this process dies, kill -9 included.
+    """Have the kernel press Ctrl-C when the benchmark that started this process dies, kill -9
+    included.
 
     On SIGTERM, LitServe ends without its workers.
     """
@@ -56,13 +59,17 @@ class Recipe:
     chunk: int
 
     def chain(self, threads: int | None = None) -> Chain:
-        """The stages and graphs, loaded into this process; OpenCV keeps to one thread, as it does when we serve."""
+        """The stages and graphs, loaded into this process; OpenCV keeps to one thread, as it does
+        when we serve.
+        """
         cv2.setNumThreads(1)
         return Chain.build(
             self.preprocess,
             self.objects,
             {self.classifier: self.top_k},
-            lambda name: OnnxGraph(Path(self.graphs[name]), threads=threads or self.threads, chunk=self.chunk),
+            lambda name: OnnxGraph(
+                Path(self.graphs[name]), threads=threads or self.threads, chunk=self.chunk
+            ),
         )
 
     def write(self, path: Path) -> None:

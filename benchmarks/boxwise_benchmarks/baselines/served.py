@@ -14,7 +14,7 @@ OURS = "boxwise"  # what the names of our rows begin with
 
 
 class Served(Peer):
-    """One request a picture: the contract.
+    """One request an image: the contract.
 
     Args:
         repository: exported, in any layout.
@@ -33,7 +33,13 @@ class Served(Peer):
         stack.enter_context(TritonProcess.start(options))
         self._client = stack.enter_context(Client(options.grpc_url, pipeline=self._recipe.pipeline))
 
-    def call(self, picture: bytes) -> Found:
+    def call(self, image: bytes) -> Found:
         """Ask the ensemble."""
-        result, name = self._client.predict(picture), self._recipe.classifier
-        return Found(result.xyxy, result.confidence, result.class_id, result.label_ids[name], result.label_scores[name])
+        result, name = self._client.predict(image), self._recipe.classifier
+        return Found(
+            result.xyxy,
+            result.confidence,
+            result.class_id,
+            result.label_ids[name],
+            result.label_scores[name],
+        )

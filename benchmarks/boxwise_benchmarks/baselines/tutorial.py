@@ -1,9 +1,12 @@
-"""An ensemble as Triton's tutorials build it: float32 between the models, raw heads, decoding and NMS in numpy.
+"""An ensemble as Triton's tutorials build it: float32 between the models, raw heads, decoding and
+NMS in numpy.
 
-    image -> preprocess -> float32 canvas, frame -> detector -> raw heads -> postprocess -> boxes, float32 crops
+    image -> preprocess -> float32 canvas, frame -> detector -> raw heads -> postprocess -> boxes,
+    float32 crops
           -> classifier -> logits -> labels
 
-Its networks are the pipeline's own, before our decoding is written into them; instances and threads are as ours.
+Its networks are the pipeline's own, before our decoding is written into them; instances and threads
+are as ours.
 """
 
 from __future__ import annotations
@@ -45,7 +48,7 @@ class _Model:
 
 
 class Tutorial(Peer):
-    """One request a picture.
+    """One request an image.
 
     Args:
         raw: the pipeline's networks as they were before we exported them.
@@ -58,7 +61,9 @@ class Tutorial(Peer):
 
     def start(self, stack: ExitStack) -> None:
         """Write the repository, start the server and a client of it."""
-        repository = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="boxwise-tutorial-")))
+        repository = Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="boxwise-tutorial-"))
+        )
         write_tutorial(self._raw, repository)
         options = ServerOptions.on_free_ports(repository)
         stack.enter_context(TritonProcess.start(options))
@@ -66,9 +71,9 @@ class Tutorial(Peer):
         stack.callback(client.close)
         self._ensemble = RemoteGraph(client, _PIPELINE, _OUTPUTS)
 
-    def call(self, picture: bytes) -> Found:
+    def call(self, image: bytes) -> Found:
         """Ask the ensemble."""
-        return Found(**self._ensemble({"image": np.frombuffer(picture, np.uint8)}))
+        return Found(**self._ensemble({"image": np.frombuffer(image, np.uint8)}))
 
 
 def write_tutorial(raw: RawPipeline, repository: Path) -> None:
@@ -77,7 +82,9 @@ def write_tutorial(raw: RawPipeline, repository: Path) -> None:
     for model in models:
         config = _config(model.name, model.inputs, model.outputs)
         config.backend = "python"
-        config.instance_group.add(count=raw.recipe.instances, kind=model_config_pb2.ModelInstanceGroup.KIND_CPU)
+        config.instance_group.add(
+            count=raw.recipe.instances, kind=model_config_pb2.ModelInstanceGroup.KIND_CPU
+        )
         config.parameters["settings"].string_value = json.dumps(model.settings)
         _write(repository, config)
         version = repository / model.name / "1"
@@ -85,7 +92,12 @@ def write_tutorial(raw: RawPipeline, repository: Path) -> None:
         (version / "model.py").write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
         if model.graph is not None:
             onnx.save(model.graph, version / "model.onnx")
-    public = {name: tensor for model in models for name, tensor in model.outputs.items() if name in _OUTPUTS}
+    public = {
+        name: tensor
+        for model in models
+        for name, tensor in model.outputs.items()
+        if name in _OUTPUTS
+    }
     ensemble = _config(_PIPELINE, {"image": ("UINT8", [-1])}, public)
     ensemble.platform = "ensemble"
     for model in models:
@@ -105,11 +117,22 @@ def _models(raw: RawPipeline) -> list[_Model]:
     canvas: Tensors = {detector.input: ("FP32", detector.input_shape)}
     heads: Tensors = {name: ("FP32", shape) for name, shape in detector.outputs.items()}
     crops: Tensors = {classifier.input: ("FP32", [-1, *classifier.input_shape[1:]])}
-    logits: Tensors = {name: ("FP32", [-1, *shape[1:]]) for name, shape in classifier.outputs.items()}
+    logits: Tensors = {
+        name: ("FP32", [-1, *shape[1:]]) for name, shape in classifier.outputs.items()
+    }
     frame: Tensors = {"frame": ("UINT8", [-1, -1, 3]), "geometry": ("FP32", [6])}
-    boxes: Tensors = {"boxes": ("FP32", [-1, 4]), "scores": ("FP32", [-1]), "class_ids": ("INT32", [-1])}
-    labels: Tensors = {"label_ids": ("INT32", [-1, recipe.top_k]), "label_scores": ("FP32", [-1, recipe.top_k])}
-    suppress = {name: fields[name] for name in ("score_threshold", "iou_threshold", "max_detections")}
+    boxes: Tensors = {
+        "boxes": ("FP32", [-1, 4]),
+        "scores": ("FP32", [-1]),
+        "class_ids": ("INT32", [-1]),
+    }
+    labels: Tensors = {
+        "label_ids": ("INT32", [-1, recipe.top_k]),
+        "label_scores": ("FP32", [-1, recipe.top_k]),
+    }
+    suppress = {
+        name: fields[name] for name in ("score_threshold", "iou_threshold", "max_detections")
+    }
     return [
         _Model(
             "preprocess",
@@ -118,7 +141,9 @@ def _models(raw: RawPipeline) -> list[_Model]:
             canvas | frame,
             {**fields, **detector.preprocessing, "input": detector.input},
         ),
-        _Model("detector", "network", canvas, heads, {**run, "input": detector.input}, detector.graph),
+        _Model(
+            "detector", "network", canvas, heads, {**run, "input": detector.input}, detector.graph
+        ),
         _Model(
             "postprocess",
             "postprocess",
@@ -133,7 +158,14 @@ def _models(raw: RawPipeline) -> list[_Model]:
                 "input": classifier.input,
             },
         ),
-        _Model("classifier", "network", crops, logits, {**run, "input": classifier.input}, classifier.graph),
+        _Model(
+            "classifier",
+            "network",
+            crops,
+            logits,
+            {**run, "input": classifier.input},
+            classifier.graph,
+        ),
         _Model(
             "labels",
             "labels",

@@ -1,7 +1,8 @@
 """What most teams do: the client orchestrates, and the server only runs networks.
 
-The client decodes, letterboxes, calls the detector, does NMS and crops, and calls the classifier with all crops in one
-batch. It does so with the same functions that we serve, and the server is ours, so that what differs is who does it.
+The client decodes, letterboxes, calls the detector, does NMS and crops, and calls the classifier
+with all crops in one batch. It does so with the same functions that we serve, and the server is
+ours, so that what differs is who does it.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class RemoteGraph:
 
 
 class TwoCalls(Peer):
-    """Two requests a picture.
+    """Two requests an image.
 
     Args:
         repository: exported in the layout `ensemble`, where the networks are models of their own.
@@ -77,15 +78,21 @@ class TwoCalls(Peer):
         recipe = self._recipe
 
         def remote(name: str) -> Graph:
-            graph = RemoteGraph(client, f"{recipe.pipeline}_{name}", _CANDIDATES if name == "detector" else _LABELS)
+            graph = RemoteGraph(
+                client, f"{recipe.pipeline}_{name}", _CANDIDATES if name == "detector" else _LABELS
+            )
             return graph if name == "detector" else self.classifier(graph)
 
-        self._chain = Chain.build(recipe.preprocess, recipe.objects, {recipe.classifier: recipe.top_k}, remote)
+        self._chain = Chain.build(
+            recipe.preprocess, recipe.objects, {recipe.classifier: recipe.top_k}, remote
+        )
 
     def classifier(self, graph: Graph) -> Graph:
-        """How crops are sent: all of a picture in one batch."""
+        """How crops are sent: all of an image in one batch."""
         return graph
 
-    def call(self, picture: bytes) -> Found:
+    def call(self, image: bytes) -> Found:
         """Orchestrate."""
-        return Found.from_tensors(self._chain({"image": np.frombuffer(picture, np.uint8)}), self._recipe.classifier)
+        return Found.from_tensors(
+            self._chain({"image": np.frombuffer(image, np.uint8)}), self._recipe.classifier
+        )

@@ -6,23 +6,23 @@ from dataclasses import replace
 from pathlib import Path
 
 from boxwise_eval.datasets import coco, data_yaml, folders, splits, voc, yolo
-from boxwise_eval.datasets.base import Dataset, Picture
+from boxwise_eval.datasets.base import Dataset, LabelledImage
 from boxwise_eval.errors import EvalError
 
-__all__ = ["Dataset", "Picture", "load"]
+__all__ = ["Dataset", "LabelledImage", "load"]
 
 
 def load(data: Path, split: str | None = None) -> Dataset:
     """Read a labelled set, or a split of one; several are never mixed.
 
     Args:
-        data: COCO json (the file, or its folder), a `data.yaml` or its folder, a YOLO folder, a Pascal VOC folder, a
-            folder a class, or a folder with one of these for each split.
+        data: COCO json (the file, or its folder), a `data.yaml` or its folder, a YOLO folder, a
+            Pascal VOC folder, a folder a class, or a folder with one of these for each split.
         split: train, val or test; None for `val` of a `data.yaml`, and elsewhere the only one.
 
     Raises:
-        EvalError: it is none of these, a file of it is wrong, the split is not there, or several are and none was
-            named.
+        EvalError: it is none of these, a file of it is wrong, the split is not there, or several
+            are and none was named.
     """
     split = None if split is None else splits.wanted(split)
     if not data.exists():
@@ -41,15 +41,21 @@ def load(data: Path, split: str | None = None) -> Dataset:
         if parts := splits.folders(data):
             split = splits.chosen(data, parts, split)
             return replace(load(parts[split]), split=split)
-        if inner := [each.name for each in sorted(data.iterdir()) if each.is_dir() and _is_boxed(each)]:
-            raise EvalError(f"{data}: the sets are in its folders {', '.join(inner)[:200]}: name one with --data")
+        if inner := [
+            each.name for each in sorted(data.iterdir()) if each.is_dir() and _is_boxed(each)
+        ]:
+            raise EvalError(
+                f"{data}: the sets are in its folders {', '.join(inner)[:200]}: name one "
+                "with --data"
+            )
         if folders.is_one(data):
             if split is not None:
                 raise EvalError(f"{data}: has no folder for a split: leave --split out")
             return folders.read(data)
     raise EvalError(
-        f"{data}: not a labelled set; expected COCO json (annotations/*.json), YOLO (data.yaml, or images/ and "
-        "labels/), Pascal VOC (Annotations/ and JPEGImages/), or a folder of pictures for each class"
+        f"{data}: not a labelled set; expected COCO json (annotations/*.json), YOLO "
+        "(data.yaml, or images/ and "
+        "labels/), Pascal VOC (Annotations/ and JPEGImages/), or a folder of images for each class"
     )
 
 

@@ -9,13 +9,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from boxwise_eval.datasets.base import Dataset, Picture, boxed_picture
+from boxwise_eval.datasets.base import Dataset, LabelledImage, labelled_image
 from boxwise_eval.datasets.splits import split_of
 from boxwise_eval.errors import EvalError
 
 
 def find(data: Path, split: str | None = None) -> Path | None:
-    """The annotations: the file itself, or the only JSON of instances in the folder or its `annotations/`.
+    """The annotations: the file itself, or the only JSON of instances in the folder or its
+    `annotations/`.
 
     Args:
         data: a file, or a folder.
@@ -28,24 +29,34 @@ def find(data: Path, split: str | None = None) -> Path | None:
         return data if data.suffix.lower() == ".json" else None
     files = (*sorted(data.glob("*.json")), *sorted(data.glob("annotations/*.json")))
     found = [path for path in files if not path.name.startswith(".") and _is_coco(path)]
-    named = [path for path in found if split is not None and split in map(split_of, re.split(r"[_.\-]", path.stem))]
+    named = [
+        path
+        for path in found
+        if split is not None and split in map(split_of, re.split(r"[_.\-]", path.stem))
+    ]
     if len(named) == 1:
         return named[0]
     names = ", ".join(str(path.relative_to(data)) for path in found)
     if len(found) > 1:
-        raise EvalError(f"{data}: holds several sets ({names}); name one of the files with --data, or one with --split")
+        raise EvalError(
+            f"{data}: holds several sets ({names}); name one of the files with --data, or "
+            "one with --split"
+        )
     if found and split is not None:
-        raise EvalError(f"{data}: holds one set ({names}), which is not called {split}: leave --split out")
+        raise EvalError(
+            f"{data}: holds one set ({names}), which is not called {split}: leave --split out"
+        )
     return found[0] if found else None
 
 
 def read(file: Path) -> Dataset:
-    """Read the annotations, and find the pictures beside them.
+    """Read the annotations, and find the images beside them.
 
-    A box's attributes (CVAT's `attributes: {classifier: label}`) say what a classifier should say of it.
+    A box's attributes (CVAT's `attributes: {classifier: label}`) say what a classifier should say
+    of it.
 
     Raises:
-        EvalError: it is not such a file, or a picture is missing.
+        EvalError: it is not such a file, or an image is missing.
     """
     document = _load(file)
     try:
@@ -55,15 +66,21 @@ def read(file: Path) -> Dataset:
         for each in document["annotations"]:
             annotations[int(each["image_id"])].append(each)
     except (KeyError, TypeError, ValueError) as error:
-        raise EvalError(f"{file}: not COCO's format of instances ({type(error).__name__}: {error})") from error
+        raise EvalError(
+            f"{file}: not COCO's format of instances ({type(error).__name__}: {error})"
+        ) from error
     order = {category: i for i, category in enumerate(categories)}
-    pictures = tuple(_picture(file, _find_picture(file, name), annotations[number], order) for number, name in images)
-    if not pictures:
+    labelled = tuple(
+        _image(file, _find_image(file, name), annotations[number], order) for number, name in images
+    )
+    if not labelled:
         raise EvalError(f"{file}: has no images")
-    return Dataset("COCO", tuple(categories.values()), pictures)
+    return Dataset("COCO", tuple(categories.values()), labelled)
 
 
-def _picture(file: Path, path: Path, annotations: Sequence[Mapping[str, Any]], order: Mapping[int, int]) -> Picture:
+def _image(
+    file: Path, path: Path, annotations: Sequence[Mapping[str, Any]], order: Mapping[int, int]
+) -> LabelledImage:
     try:
         boxes = [[float(side) for side in each["bbox"]] for each in annotations]
         class_ids = [order[int(each["category_id"])] for each in annotations]
@@ -77,14 +94,16 @@ def _picture(file: Path, path: Path, annotations: Sequence[Mapping[str, Any]], o
     classifiers = {str(name) for each in attributes for name in each}
     labels = {name: [_text(each.get(name)) for each in attributes] for name in sorted(classifiers)}
     crowd = [bool(each.get("iscrowd")) for each in annotations]
-    return boxed_picture(path, corners, class_ids, crowd, [each.get("area") for each in annotations], labels)
+    return labelled_image(
+        path, corners, class_ids, crowd, [each.get("area") for each in annotations], labels
+    )
 
 
 def _text(value: object) -> str | None:
     return None if value is None else str(value)
 
 
-def _find_picture(file: Path, name: str) -> Path:
+def _find_image(file: Path, name: str) -> Path:
     folder = file.parent
     around = [
         folder,
@@ -96,7 +115,9 @@ def _find_picture(file: Path, name: str) -> Path:
     for place in around:
         if (place / name).is_file():
             return place / name
-    raise EvalError(f"{file}: {name} is not there; looked in {', '.join(str(place) for place in around)}")
+    raise EvalError(
+        f"{file}: {name} is not there; looked in {', '.join(str(place) for place in around)}"
+    )
 
 
 def _is_coco(path: Path) -> bool:

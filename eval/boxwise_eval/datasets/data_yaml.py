@@ -1,7 +1,8 @@
-"""`data.yaml` as ultralytics and Roboflow write it: names of classes, and where the images of each split are.
+"""`data.yaml` as ultralytics and Roboflow write it: names of classes, and where the images of each
+split are.
 
-docs.ultralytics.com/datasets/detect: `path`, `train`, `val`, `test` (a folder, a list of files in a .txt, or several of
-these) and `names` (a list, or numbers with names).
+docs.ultralytics.com/datasets/detect: `path`, `train`, `val`, `test` (a folder, a list of files in a
+.txt, or several of these) and `names` (a list, or numbers with names).
 """
 
 from __future__ import annotations
@@ -49,7 +50,12 @@ class Description:
         """Whether one of its splits is this folder, as far as they exist."""
         bases = [self.file.parent / (self.root or ""), self.file.parent]
         entries = [entry for entries in self.splits.values() for entry in entries]
-        return any(each.resolve() == folder for base in bases for entry in entries for each in _readings(base, entry))
+        return any(
+            each.resolve() == folder
+            for base in bases
+            for entry in entries
+            for each in _readings(base, entry)
+        )
 
     def _place(self, split: str, entry: str) -> Path:
         folder = self.file.parent
@@ -59,16 +65,22 @@ class Description:
             found = {each.resolve(): each for each in _readings(base, entry) if each.exists()}
             if len(found) > 1:
                 raise EvalError(
-                    f"{self.file}: {split}: {entry} may be {' or '.join(map(str, found))}: write it as an absolute path"
+                    f"{self.file}: {split}: {entry} may be {' or '.join(map(str, found))}: "
+                    "write it as an absolute path"
                 )
             if found:
                 return next(iter(found.values()))
             looked += [str(each) for each in _readings(base, entry)]
-        raise EvalError(f"{self.file}: {split}: {entry} does not exist; looked for {', '.join(dict.fromkeys(looked))}")
+        raise EvalError(
+            f"{self.file}: {split}: {entry} does not exist; looked for "
+            f"{', '.join(dict.fromkeys(looked))}"
+        )
 
 
 def _readings(base: Path, entry: str) -> list[Path]:
-    """Roboflow writes `../valid/images` for a folder beside the file, and ultralytics reads it so."""
+    """Roboflow writes `../valid/images` for a folder beside the file,
+    and ultralytics reads it so.
+    """
     return [base / entry, *([base / entry.removeprefix("../")] if entry.startswith("../") else [])]
 
 
@@ -78,14 +90,20 @@ def find(folder: Path) -> Description | None:
     Raises:
         EvalError: two have, or one cannot be read.
     """
-    files = [each for suffix in SUFFIXES for each in sorted(folder.glob(f"*{suffix}")) if not each.name.startswith(".")]
+    files = [
+        each
+        for suffix in SUFFIXES
+        for each in sorted(folder.glob(f"*{suffix}"))
+        if not each.name.startswith(".")
+    ]
     found = [each for each in map(_description, files) if each is not None]
     for each in found:
         if each.file.stem == "data":
             return each
     if len(found) > 1:
         raise EvalError(
-            f"{folder}: {found[0].file.name} and {found[1].file.name} both describe a set: name one with --data"
+            f"{folder}: {found[0].file.name} and {found[1].file.name} both describe a set: "
+            "name one with --data"
         )
     return found[0] if found else None
 
@@ -98,7 +116,10 @@ def read(file: Path) -> Description:
     """
     description = _description(file)
     if description is None:
-        raise EvalError(f"{file}: expected `names:`, and `val:`, `train:` or `test:`, as ultralytics writes them")
+        raise EvalError(
+            f"{file}: expected `names:`, and `val:`, `train:` or `test:`, as ultralytics "
+            "writes them"
+        )
     return description
 
 
@@ -106,7 +127,9 @@ def _description(file: Path) -> Description | None:
     try:
         document: Any = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
     except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
-        raise EvalError(f"{file}: not YAML that can be read ({' '.join(str(error).split())[:200]})") from error
+        raise EvalError(
+            f"{file}: not YAML that can be read ({' '.join(str(error).split())[:200]})"
+        ) from error
     if not isinstance(document, dict):
         return None
     splits = {}
@@ -130,7 +153,9 @@ def _names(file: Path, names: object) -> tuple[str, ...]:
         try:
             numbered = {int(number): name for number, name in names.items()}
         except (TypeError, ValueError):
-            raise EvalError(f"{expected}, got the number {str(next(iter(names)))[:200]!r}") from None
+            raise EvalError(
+                f"{expected}, got the number {str(next(iter(names)))[:200]!r}"
+            ) from None
         if sorted(numbered) != list(range(len(names))):
             missing = next(number for number in range(len(names)) if number not in numbered)
             raise EvalError(f"{expected}; {missing} is missing")
@@ -139,5 +164,7 @@ def _names(file: Path, names: object) -> tuple[str, ...]:
         raise EvalError(f"{expected}, got {str(names)[:200]!r}")
     for number, name in enumerate(names):
         if name is None or isinstance(name, (bool, list, dict)):
-            raise EvalError(f"{expected}; name {number} is {str(name)[:200]} to YAML: put it in quotes")
+            raise EvalError(
+                f"{expected}; name {number} is {str(name)[:200]} to YAML: put it in quotes"
+            )
     return tuple(str(name) for name in names)

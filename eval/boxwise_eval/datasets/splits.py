@@ -1,4 +1,6 @@
-"""The parts of a labelled set, which are never mixed: figures over what a model was trained on are not figures."""
+"""The parts of a labelled set, which are never mixed: figures over what a model was trained on are
+not figures.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,8 @@ def folders(data: Path) -> dict[str, Path]:
         if folder.is_dir() and not folder.name.startswith(".") and (split := split_of(folder.name)):
             if split in found:
                 raise EvalError(
-                    f"{data}: {found[split].name} and {folder.name} are both the split {split}: move one away"
+                    f"{data}: {found[split].name} and {folder.name} are both the split "
+                    f"{split}: move one away"
                 )
             found[split] = folder
     return found

@@ -1,4 +1,6 @@
-"""Pascal VOC: `Annotations/*.xml` and `JPEGImages/` (host.robots.ox.ac.uk/pascal/VOC/voc2012/htmldoc)."""
+"""Pascal VOC: `Annotations/*.xml` and `JPEGImages/`
+(host.robots.ox.ac.uk/pascal/VOC/voc2012/htmldoc).
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from boxwise._image import IMAGE_SUFFIXES
-from boxwise_eval.datasets.base import Dataset, Picture, boxed_picture
+from boxwise_eval.datasets.base import Dataset, LabelledImage, labelled_image
 from boxwise_eval.datasets.splits import SPLITS, chosen
 from boxwise_eval.errors import EvalError
 
@@ -24,34 +26,54 @@ def read(data: Path, split: str | None = None) -> Dataset:
         split: one of those that `ImageSets/Main/` lists, where it is there.
 
     Raises:
-        EvalError: there is no annotation, one is wrong, its picture is missing, or there are several splits.
+        EvalError: there is no annotation, one is wrong, its image is missing, or there are several
+            splits.
     """
-    files = sorted(path for path in (data / "Annotations").glob("*.xml") if not path.name.startswith("."))
+    files = sorted(
+        path for path in (data / "Annotations").glob("*.xml") if not path.name.startswith(".")
+    )
     if not files:
         raise EvalError(f"{data / 'Annotations'}: holds no .xml file")
-    lists = {name: file for name in SPLITS if (file := data / "ImageSets" / "Main" / f"{name}.txt").is_file()}
+    lists = {
+        name: file
+        for name in SPLITS
+        if (file := data / "ImageSets" / "Main" / f"{name}.txt").is_file()
+    }
     if lists:
         split = chosen(data / "ImageSets" / "Main", lists, split)
-        listed = {line.split()[0] for line in lists[split].read_text(encoding="utf-8").splitlines() if line.strip()}
+        listed = {
+            line.split()[0]
+            for line in lists[split].read_text(encoding="utf-8").splitlines()
+            if line.strip()
+        }
         if missing := sorted(listed - {file.stem for file in files}):
-            raise EvalError(f"{lists[split]}: {missing[0]} has no annotation in {data / 'Annotations'}")
+            raise EvalError(
+                f"{lists[split]}: {missing[0]} has no annotation in {data / 'Annotations'}"
+            )
         files = [file for file in files if file.stem in listed]
     elif split is not None:
         raise EvalError(f"{data}: has no ImageSets/Main/{split}.txt: leave --split out")
     roots = [_parse(file) for file in files]
     names = sorted(
-        {_text(file, each, "name") for file, root in zip(files, roots, strict=True) for each in _objects(root)}
+        {
+            _text(file, each, "name")
+            for file, root in zip(files, roots, strict=True)
+            for each in _objects(root)
+        }
     )
-    pictures = tuple(_picture(data, file, root, names) for file, root in zip(files, roots, strict=True))
-    return Dataset("Pascal VOC", tuple(names), pictures, split=split)
+    images = tuple(_image(data, file, root, names) for file, root in zip(files, roots, strict=True))
+    return Dataset("Pascal VOC", tuple(names), images, split=split)
 
 
-def _picture(data: Path, file: Path, root: ElementTree.Element, names: list[str]) -> Picture:
+def _image(data: Path, file: Path, root: ElementTree.Element, names: list[str]) -> LabelledImage:
     objects = _objects(root)
     try:
         # Pixels count from 1, and a box holds its last one.
         boxes = [
-            [float(_text(file, each, f"bndbox/{side}")) for side in ("xmin", "ymin", "xmax", "ymax")]
+            [
+                float(_text(file, each, f"bndbox/{side}"))
+                for side in ("xmin", "ymin", "xmax", "ymax")
+            ]
             for each in objects
         ]
     except ValueError as error:
@@ -59,16 +81,16 @@ def _picture(data: Path, file: Path, root: ElementTree.Element, names: list[str]
     corners = [[x1 - 1, y1 - 1, x2, y2] for x1, y1, x2, y2 in boxes]
     class_ids = [names.index(_text(file, each, "name")) for each in objects]
     difficult = [each.findtext("difficult", "0").strip() == "1" for each in objects]
-    return boxed_picture(_find_picture(data, file, root), corners, class_ids, difficult)
+    return labelled_image(_find_image(data, file, root), corners, class_ids, difficult)
 
 
-def _find_picture(data: Path, file: Path, root: ElementTree.Element) -> Path:
+def _find_image(data: Path, file: Path, root: ElementTree.Element) -> Path:
     named = root.findtext("filename", "").strip()
     for name in filter(None, (named, *(file.stem + suffix for suffix in IMAGE_SUFFIXES))):
         for place in (data / "JPEGImages", data / "images", data):
             if (place / name).is_file():
                 return place / name
-    raise EvalError(f"{file}: its picture {named or file.stem} is not in {data / 'JPEGImages'}")
+    raise EvalError(f"{file}: its image {named or file.stem} is not in {data / 'JPEGImages'}")
 
 
 def _parse(file: Path) -> ElementTree.Element:

@@ -3,8 +3,9 @@
     class cx cy w h            a box
     class x1 y1 x2 y2 x3 y3 …  a polygon, of which the box around it is taken
 
-docs.ultralytics.com/datasets/detect and /segment. The file of `.../images/a.jpg` is `.../labels/a.txt`, or lies beside
-the image where no folder is called images. Names come from `classes.txt` or `data.yaml`.
+docs.ultralytics.com/datasets/detect and /segment. The file of `.../images/a.jpg` is
+`.../labels/a.txt`, or lies beside the image where no folder is called images. Names come from
+`classes.txt` or `data.yaml`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from boxwise_eval.datasets import data_yaml, splits
-from boxwise_eval.datasets.base import Dataset, Picture, boxed_picture, is_picture, picture_files, size_as_shown
+from boxwise_eval.datasets.base import (
+    Dataset,
+    LabelledImage,
+    image_files,
+    is_image,
+    labelled_image,
+    size_as_shown,
+)
 from boxwise_eval.datasets.data_yaml import Description
 from boxwise_eval.errors import EvalError
 
@@ -23,10 +31,12 @@ _NUMBERS = "numbers without names (data.yaml, classes.txt) are taken for the pip
 
 
 def is_one(data: Path) -> bool:
-    """Whether the folder looks like one: images/ and labels/, or images whose labels are where they belong."""
+    """Whether the folder looks like one: images/ and labels/, or images whose labels are where they
+    belong.
+    """
     if (data / "images").is_dir() and (data / "labels").is_dir():
         return True
-    return any(_label_file(path).is_file() for path in data.iterdir() if is_picture(path))
+    return any(_label_file(path).is_file() for path in data.iterdir() if is_image(path))
 
 
 def read(data: Path, split: str | None) -> Dataset:
@@ -37,7 +47,8 @@ def read(data: Path, split: str | None) -> Dataset:
         split: one of `splits.SPLITS`, where the images lie in a folder for each.
 
     Raises:
-        EvalError: there is no image or no label, a label line is wrong, or there are several splits.
+        EvalError: there is no image or no label, a label line is wrong, or there are several
+            splits.
     """
     images = data / "images" if (data / "images").is_dir() else data
     parts = splits.folders(images)
@@ -50,7 +61,9 @@ def read(data: Path, split: str | None) -> Dataset:
     above = None if own else _above(data)
     names = _names([data, data / "labels", _labels_of(images)], own or above)
     notes = [f"the names of the classes are those of {above.file}"] if above and names else []
-    return _dataset(picture_files(images), images, names, split, keypoints=_keypoints(own or above), notes=notes)
+    return _dataset(
+        image_files(images), images, names, split, keypoints=_keypoints(own or above), notes=notes
+    )
 
 
 def read_split(description: Description, split: str | None) -> Dataset:
@@ -62,7 +75,10 @@ def read_split(description: Description, split: str | None) -> Dataset:
     split = splits.chosen(description.file, description.splits, split, "val")
     places = description.places(split)
     files = list(dict.fromkeys(path for place in places for path in _files(place)))
-    names = _names([description.file.parent, *(_labels_of(place) for place in places if place.is_dir())], description)
+    names = _names(
+        [description.file.parent, *(_labels_of(place) for place in places if place.is_dir())],
+        description,
+    )
     return _dataset(files, places[0], names, split, keypoints=description.keypoints)
 
 
@@ -76,29 +92,36 @@ def _dataset(
     notes: Sequence[str] = (),
 ) -> Dataset:
     if not files:
-        raise EvalError(f"{images}: holds no picture")
+        raise EvalError(f"{images}: holds no image")
     bare = [path for path in files if not _label_file(path).is_file()]
     if len(bare) == len(files):
         raise EvalError(
-            f"{images}: no image has a label file; looked for {_label_file(files[0])}: expected one for each "
+            f"{images}: no image has a label file; looked for {_label_file(files[0])}: "
+            "expected one for each "
             "image, of the same name, in labels/ beside images/"
         )
     notes = list(notes)
     if bare:
-        notes.append(f"{len(bare)} of {len(files)} images have no label file, and count as images without objects")
+        notes.append(
+            f"{len(bare)} of {len(files)} images have no label file, and count as images "
+            "without objects"
+        )
     if names is None:
         notes.append(_NUMBERS)
     count = None if names is None else len(names)
-    pictures = tuple(_picture(path, count, keypoints=keypoints) for path in files)
-    return Dataset("YOLO", names, pictures, split=split, notes=tuple(notes))
+    labelled = tuple(_image(path, count, keypoints=keypoints) for path in files)
+    return Dataset("YOLO", names, labelled, split=split, notes=tuple(notes))
 
 
 def _files(place: Path) -> list[Path]:
     """The images of a folder, or of a list of files."""
     if place.is_dir():
         if len(parts := splits.folders(place)) > 1:
-            raise EvalError(f"{place}: has the splits {', '.join(parts)} in it, which would be mixed: name one of them")
-        return picture_files(place)
+            raise EvalError(
+                f"{place}: has the splits {', '.join(parts)} in it, which would be mixed: "
+                "name one of them"
+            )
+        return image_files(place)
     lines = place.read_text(encoding="utf-8-sig").splitlines()
     files = [place.parent / line.strip() for line in lines if line.strip()]
     if missing := [path for path in files if not path.is_file()]:
@@ -119,7 +142,7 @@ def _label_file(path: Path) -> Path:
     return _labels_of(path.parent) / f"{path.stem}.txt"
 
 
-def _picture(path: Path, count: int | None, *, keypoints: bool) -> Picture:
+def _image(path: Path, count: int | None, *, keypoints: bool) -> LabelledImage:
     file = _label_file(path)
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines() if file.is_file() else []
@@ -132,21 +155,33 @@ def _picture(path: Path, count: int | None, *, keypoints: bool) -> Picture:
             continue
         class_id, (x1, y1, x2, y2) = _object(f"{file}, line {number}", line, keypoints=keypoints)
         if count is not None and class_id >= count:
-            raise EvalError(f"{file}, line {number}: class {class_id}, but there are names for 0 to {count - 1} only")
+            raise EvalError(
+                f"{file}, line {number}: class {class_id}, but there are names for 0 to "
+                f"{count - 1} only"
+            )
         class_ids.append(class_id)
         boxes.append([x1 * width, y1 * height, x2 * width, y2 * height])
-    return boxed_picture(path, boxes, class_ids)
+    return labelled_image(path, boxes, class_ids)
 
 
-def _object(where: str, line: str, *, keypoints: bool) -> tuple[int, tuple[float, float, float, float]]:
+def _object(
+    where: str, line: str, *, keypoints: bool
+) -> tuple[int, tuple[float, float, float, float]]:
     """A line's class, and its box as x1, y1, x2, y2 in fractions."""
-    expected = f"{where}: expected `class cx cy w h` in fractions, or a polygon `class x1 y1 x2 y2 x3 y3 ...`"
+    expected = (
+        f"{where}: expected `class cx cy w h` in fractions, or a polygon `class x1 y1 x2 y2 x3 "
+        "y3 ...`"
+    )
     try:
         number, *values = map(float, line.split())
     except ValueError:
         raise EvalError(f"{expected}, got {line[:200]!r}") from None
     polygon = not keypoints and len(values) >= 6 and len(values) % 2 == 0
-    if number < 0 or number % 1 or not (len(values) == 4 or polygon or (keypoints and len(values) > 4)):
+    if (
+        number < 0
+        or number % 1
+        or not (len(values) == 4 or polygon or (keypoints and len(values) > 4))
+    ):
         raise EvalError(f"{expected}, got {line[:200]!r}")
     used = values if polygon else values[:4]
     if not all(-_OUTSIDE <= value <= 1 + _OUTSIDE for value in used):
@@ -158,11 +193,15 @@ def _object(where: str, line: str, *, keypoints: bool) -> tuple[int, tuple[float
 
 
 def _above(data: Path) -> Description | None:
-    """What describes the set from above: Roboflow's file is one folder above a split, ultralytics' two."""
+    """What describes the set from above: Roboflow's file is one folder above a split, ultralytics'
+    two.
+    """
     data = data.resolve()
     for folder in list(data.parents)[:2]:
         for file in (folder / f"data{suffix}" for suffix in data_yaml.SUFFIXES):
-            if file.is_file() and (folder == data.parent or data_yaml.read(file).names_folder(data)):
+            if file.is_file() and (
+                folder == data.parent or data_yaml.read(file).names_folder(data)
+            ):
                 return data_yaml.read(file)
     return None
 
@@ -172,14 +211,19 @@ def _keypoints(description: Description | None) -> bool:
 
 
 def _names(folders: Iterable[Path], description: Description | None) -> tuple[str, ...] | None:
-    """The names of the classes, from a list of names or the description; None where neither has any."""
+    """The names of the classes, from a list of names or the description; None where neither has
+    any.
+    """
     files = [folder / name for folder in dict.fromkeys(folders) for name in _NAME_FILES]
     listed = [(file, _lines(file)) for file in files if file.is_file()]
     if description is not None and description.names is not None:
         listed.append((description.file, description.names))
     for file, names in listed[1:]:
         if names != listed[0][1]:
-            raise EvalError(f"{listed[0][0]} and {file} name the classes differently: remove the one that is wrong")
+            raise EvalError(
+                f"{listed[0][0]} and {file} name the classes differently: remove the one "
+                "that is wrong"
+            )
     return listed[0][1] if listed else None
 
 
@@ -188,5 +232,8 @@ def _lines(file: Path) -> tuple[str, ...]:
     while lines and not lines[-1]:
         lines.pop()
     if "" in lines:
-        raise EvalError(f"{file}, line {lines.index('') + 1}: empty, and each line is a class: remove it or name it")
+        raise EvalError(
+            f"{file}, line {lines.index('') + 1}: empty, and each line is a class: remove "
+            "it or name it"
+        )
     return tuple(lines)

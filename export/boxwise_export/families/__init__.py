@@ -1,4 +1,5 @@
-"""Detector families: what a head gives, and how it becomes boxes and scores, written into the graph.
+"""Detector families: what a head gives, and how it becomes boxes and scores, written into the
+graph.
 
 A family is a module with one `Family`; it is recognised from the outputs of the graph itself.
 """
@@ -62,7 +63,8 @@ FAMILIES: dict[str, Family] = {
 
 # The way forward for a graph that no family recognises.
 BY_NAME = (
-    "`family: generic` with `tensors:` reads boxes and scores that the graph gives decoded, in outputs of their own or "
+    "`family: generic` with `tensors:` reads boxes and scores that the graph gives decoded, "
+    "in outputs of their own or "
     "in the columns of one"
 )
 
@@ -79,7 +81,11 @@ def recognise(results: Mapping[str, Result], names: int | None) -> dict[str, Rea
     """
     known = {name: each for name, each in results.items() if not isinstance(each, Mismatch)}
     fitting = {name: each for name, each in known.items() if _fits(each, names)}
-    return fitting or {name: each for name, each in known.items() if isinstance(each, Reading)} or known
+    return (
+        fitting
+        or {name: each for name, each in known.items() if isinstance(each, Reading)}
+        or known
+    )
 
 
 def _fits(result: Reading | Question, names: int | None) -> bool:
@@ -96,14 +102,16 @@ def find_family(name: str | None, head: Head) -> tuple[Family, Reading]:
         head: what the graph gives.
 
     Raises:
-        GraphError: no such family; none that reads this head, with the shapes found, the nearest family and the missing
-            piece; or more than one reading, with the keys that choose.
+        GraphError: no such family; none that reads this head, with the shapes found, the nearest
+            family and the missing piece; or more than one reading, with the keys that choose.
     """
     found = f"detector: the graph gives {shapes(head.outputs)}"
     if name is None and head.tensors is not None:
         name = generic.FAMILY.name
     if name not in (None, *FAMILIES):
-        raise GraphError(f"detector.family: {name!r} is not known; expected one of {', '.join(FAMILIES)}")
+        raise GraphError(
+            f"detector.family: {name!r} is not known; expected one of {', '.join(FAMILIES)}"
+        )
     if name != generic.FAMILY.name and (what := describe(head)):
         raise GraphError(f"{found}: {what}")
     if name is not None:
@@ -114,13 +122,18 @@ def find_family(name: str | None, head: Head) -> tuple[Family, Reading]:
     results = read_head(head)
     recognised = recognise(results, head.classes)
     if len(recognised) > 1:
-        ways = "; ".join(f"`family: {each}` ({_reason(result)})" for each, result in recognised.items())
-        raise GraphError(f"{found}, which more than one family reads. Choose in the pipeline file: {ways}")
+        ways = "; ".join(
+            f"`family: {each}` ({_reason(result)})" for each, result in recognised.items()
+        )
+        raise GraphError(
+            f"{found}, which more than one family reads. Choose in the pipeline file: {ways}"
+        )
     for each, result in recognised.items():
         return _settled(each, result, head)
     nearest, missing = nearest_family(results)
     raise GraphError(
-        f"{found}, and no family reads that; the nearest is {nearest}, which needs {missing}; `family:` overrules, and "
+        f"{found}, and no family reads that; the nearest is {nearest}, which needs "
+        f"{missing}; `family:` overrules, and "
         f"{BY_NAME}"
     )
 
@@ -131,7 +144,10 @@ def _settled(name: str, result: Reading | Question, head: Head) -> tuple[Family,
     family = FAMILIES[name]
     if not family.chooses and (head.activation or head.background):
         key = "activation" if head.activation else "background"
-        raise GraphError(f"detector.{key}: family {name} gives scores of its classes, and no background; leave it out")
+        raise GraphError(
+            f"detector.{key}: family {name} gives scores of its classes, and no background; "
+            "leave it out"
+        )
     return family, result
 
 
@@ -140,7 +156,9 @@ def _reason(result: Reading | Question) -> str:
 
 
 def nearest_family(results: Mapping[str, Result]) -> tuple[str, str]:
-    """Of families that cannot read a head, the one that comes nearest, and the piece that it misses."""
+    """Of families that cannot read a head, the one that comes nearest, and the piece that it
+    misses.
+    """
     misses = {name: result for name, result in results.items() if isinstance(result, Mismatch)}
     name = max(misses, key=lambda each: misses[each].met)
     return name, misses[name].missing

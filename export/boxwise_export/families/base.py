@@ -17,7 +17,9 @@ Outputs = Mapping[str, NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class CanvasDefaults:
-    """How the family's authors lay a picture on the canvas; metadata and the pipeline file may say otherwise."""
+    """How the family's authors lay an image on the canvas; metadata and the pipeline file may say
+    otherwise.
+    """
 
     resize: Resize
     pad_value: int = 114
@@ -26,10 +28,11 @@ class CanvasDefaults:
     normalize: Normalize = field(default_factory=Normalize)
 
 
-# Of the pictures of ImageNet, which nearly every backbone was trained on: torchvision's 0.485, 0.456, 0.406 and
-# 0.229, 0.224, 0.225, of 255.
+# Of the images of ImageNet, which nearly every backbone was trained on: torchvision's 0.485, 0.456,
+# 0.406 and 0.229, 0.224, 0.225, of 255.
 IMAGENET = Normalize(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
-# torchvision's and Detectron2's detectors pad at the right and the bottom, with what is 0 after the normalisation.
+# torchvision's and Detectron2's detectors pad at the right and the bottom, with what is 0 after the
+# normalisation.
 IMAGENET_CANVAS = CanvasDefaults(resize="letterbox_top_left", pad_value=115, normalize=IMAGENET)
 
 
@@ -38,13 +41,16 @@ class Head:
     """What a detector's graph gives, and all else that a family needs to read it.
 
     Attributes:
-        outputs: name -> what it held for one image of noise, float32, the batch of 1 first where there is one.
+        outputs: name -> what it held for one image of noise, float32, the batch of 1 first where
+            there is one.
         height: of the canvas, pixels.
         width: of the canvas, pixels.
         names: of the classes; None where they are not known yet.
-        anchors: float32 [N, 4], xyxy in canvas pixels, where the source or the pipeline file has them.
+        anchors: float32 [N, 4], xyxy in canvas pixels, where the source or the pipeline file has
+            them.
         tensors: the outputs by their roles, where the pipeline file names them (family `generic`).
-        activation: what makes scores of the class columns, where the source or the pipeline file names it.
+        activation: what makes scores of the class columns, where the source or the pipeline file
+            names it.
         background: which class column is no object, likewise.
         task: of the checkpoint's metadata, as "detect" or "pose"; None where it has none.
     """
@@ -71,9 +77,10 @@ class Decoded:
 
     Attributes:
         boxes: tensor, float32 [B, count, 4], xyxy in canvas pixels.
-        scores: tensor, 0 to 1: float32 [B, count, classes], or [B, count] where each box comes with its one class.
+        scores: tensor, 0 to 1: float32 [B, count, classes], or [B, count] where each box comes with
+            its one class.
         class_ids: tensor, int32 [B, count], in the second case; None in the first.
-        count: the boxes of one picture; None where their number varies from picture to picture.
+        count: the boxes of one image; None where their number varies from image to image.
     """
 
     boxes: str
@@ -90,9 +97,11 @@ class Reading:
         why: what it was recognised by, as "one output [1, 3549, 85]: ...".
         classes: how many there are; None where the graph gives ids, whose largest is not known.
         nms: whether several boxes may be of one object.
-        decode: writes the decoding of the graph's outputs (name -> tensor, cast to float32) into the graph.
+        decode: writes the decoding of the graph's outputs (name -> tensor, cast to float32) into
+            the graph.
         assumed: what was concluded and not said, each a sentence with its reason.
-        unnamed: which of the names given is the background's, and so no class: "first", "last" or "none".
+        unnamed: which of the names given is the background's, and so no class: "first", "last" or
+            "none".
     """
 
     why: str
@@ -113,7 +122,8 @@ class Mismatch:
 
     Attributes:
         missing: what it needs, as "two maps of one size, ...".
-        met: 0 to 1, how much of what it needs is there; the nearest family is the one with the most.
+        met: 0 to 1, how much of what it needs is there; the nearest family is the one with the
+            most.
     """
 
     missing: str
@@ -151,8 +161,8 @@ class Family:
         name: as `family:` names it.
         canvas: how its authors lay an image on the canvas.
         read: recognises a head, by its outputs and the settings beside them.
-        multi_label: whether the authors' predict gives a box for every class of a cell above the threshold, or
-            (False) for its best class alone.
+        multi_label: whether the authors' predict gives a box for every class of a cell above the
+            threshold, or (False) for its best class alone.
         chooses: whether `activation:` and `background:` have a meaning for it.
     """
 

@@ -1,7 +1,8 @@
 """Which columns of a head's scores are classes, and what makes scores of them.
 
-A head with C classes has C columns, or C + 1 where one is the background ("no object"). Its values are logits, or
-scores already. What neither the values nor the names settle is a question to the pipeline file, never a guess.
+A head with C classes has C columns, or C + 1 where one is the background ("no object"). Its values
+are logits, or scores already. What neither the values nor the names settle is a question to the
+pipeline file, never a guess.
 """
 
 from __future__ import annotations
@@ -16,14 +17,18 @@ from boxwise_export.families.base import Head, Question, are_probabilities
 from boxwise_export.graph.builder import GraphBuilder
 from boxwise_export.pipeline import Activation, Background
 
-# How scores come about, whether or not the graph has done it: by a softmax or a sigmoid; and the background's place.
+# How scores come about, whether or not the graph has done it: by a softmax or a sigmoid; and the
+# background's place.
 Choice = tuple[Activation, Background]
 _MEANINGS: dict[Choice, str] = {
     ("softmax", "last"): "a softmax whose last column is no object, as in DETR",
     ("softmax", "first"): "a softmax whose first column is the background, as in SSD",
     ("softmax", "none"): "a softmax over the classes alone",
     ("sigmoid", "none"): "a sigmoid for each class",
-    ("sigmoid", "first"): "a sigmoid for each class, the first column unused, as where columns are COCO ids",
+    (
+        "sigmoid",
+        "first",
+    ): "a sigmoid for each class, the first column unused, as where columns are COCO ids",
     ("sigmoid", "last"): "a sigmoid for each class, the last column unused",
 }
 _BACKGROUND_NAMES = ("background", "bg", "no object", "noobject")
@@ -58,7 +63,9 @@ class Columns:
         return self.count - (self.background != "none")
 
     def scores(self, graph: GraphBuilder, tensor: str) -> str:
-        """Scores of the classes, float32 [..., classes], from the head's own tensor [..., count]."""
+        """Scores of the classes, float32 [..., classes], from the head's own tensor [...,
+        count].
+        """
         if self.activation == "softmax":
             tensor = graph.op("Softmax", tensor, axis=-1)
         elif self.activation == "sigmoid":
@@ -95,7 +102,9 @@ def is_distribution(values: NDArray[np.float32]) -> bool:
     return bool(np.allclose(values.sum(axis=-1, dtype=np.float64), 1, atol=_SUM_TOLERANCE))
 
 
-def read_columns(head: Head, name: str, values: NDArray[np.float32], usual: Sequence[Choice]) -> Columns | Question:
+def read_columns(
+    head: Head, name: str, values: NDArray[np.float32], usual: Sequence[Choice]
+) -> Columns | Question:
     """Settle the columns of a head's scores.
 
     Args:
@@ -105,38 +114,58 @@ def read_columns(head: Head, name: str, values: NDArray[np.float32], usual: Sequ
         usual: how the detectors of this family come to their scores.
 
     Returns:
-        The columns; where the number of names fits no reading, those of the first one, whose number of classes then
-        shows the mismatch.
+        The columns; where the number of names fits no reading, those of the first one, whose number
+        of classes then shows the mismatch.
     """
     count, applied = values.shape[-1], are_probabilities(values)
-    found = f"{name} has {count} columns" + ("" if head.names is None else f" for {head.classes} names")
+    found = f"{name} has {count} columns" + (
+        "" if head.names is None else f" for {head.classes} names"
+    )
     if question := _contradiction(head, found, values):
         return question
     choices = _choices(head, values, usual)
     if not choices:
         readings = tuple((_keys(choice, applied), _MEANINGS[choice]) for choice in usual)
-        return Question(f"{found}, and its values are of no reading of this family", readings, fits=False)
-    fitting = [choice for choice in choices if head.names is None or head.classes in _names_for(count, choice, head)]
+        return Question(
+            f"{found}, and its values are of no reading of this family", readings, fits=False
+        )
+    fitting = [
+        choice
+        for choice in choices
+        if head.names is None or head.classes in _names_for(count, choice, head)
+    ]
     near = head.classes in (None, count, count - 1)
     if near and len(fitting) != 1:
-        readings = tuple((_keys(choice, applied), _MEANINGS[choice]) for choice in fitting or choices)
+        readings = tuple(
+            (_keys(choice, applied), _MEANINGS[choice]) for choice in fitting or choices
+        )
         return Question(found, readings, fits=bool(fitting))
     kind, background = (fitting or choices)[0]
     activation: Activation = "none" if applied else kind
     reasons = []
     if head.activation is None:
-        shown = "the values are scores of 0 to 1" if applied else f"the values are logits, and {found}"
+        shown = (
+            "the values are scores of 0 to 1" if applied else f"the values are logits, and {found}"
+        )
         reasons.append(f"activation: {activation}, since {shown}")
     if head.background is None and background != "none":
         reasons.append(f"background: {background}, by the names")
     unnamed: Background = background if head.classes == count else "none"
     return Columns(
-        count, activation, background, kind == "softmax", _MEANINGS[kind, background], tuple(reasons), unnamed
+        count,
+        activation,
+        background,
+        kind == "softmax",
+        _MEANINGS[kind, background],
+        tuple(reasons),
+        unnamed,
     )
 
 
 def _choices(head: Head, values: NDArray[np.float32], usual: Sequence[Choice]) -> list[Choice]:
-    """What the values and the settings allow: of it the usual, or all where the pipeline file asks for another."""
+    """What the values and the settings allow: of it the usual, or all where the pipeline file asks
+    for another.
+    """
     kinds: Sequence[Activation] = ("softmax", "sigmoid")
     if is_distribution(values):
         kinds = ("softmax",)
@@ -144,15 +173,22 @@ def _choices(head: Head, values: NDArray[np.float32], usual: Sequence[Choice]) -
         kinds = ("sigmoid",)
     elif head.activation is not None:
         kinds = (head.activation,)
-    background = head.background or (named_background(head.names) if head.classes == values.shape[-1] else None)
-    allowed = [(kind, place) for kind, place in _MEANINGS if kind in kinds and background in (None, place)]
-    if is_distribution(values) and background is None:  # every row has its share of "no object" somewhere
+    background = head.background or (
+        named_background(head.names) if head.classes == values.shape[-1] else None
+    )
+    allowed = [
+        (kind, place) for kind, place in _MEANINGS if kind in kinds and background in (None, place)
+    ]
+    # Every row has its share of "no object" somewhere.
+    if is_distribution(values) and background is None:
         allowed.remove(("softmax", "none"))
     return [choice for choice in allowed if choice in usual] or (allowed if head.activation else [])
 
 
 def _names_for(count: int, choice: Choice, head: Head) -> tuple[int, ...]:
-    """How many names there may be: one a class, or one a column where it is known which is the background's."""
+    """How many names there may be: one a class, or one a column where it is known which is the
+    background's.
+    """
     _, background = choice
     if background == "none":
         return (count,)
@@ -169,14 +205,19 @@ def _contradiction(head: Head, found: str, values: NDArray[np.float32]) -> Quest
     """Why the activation that the pipeline file asks for cannot be right."""
     applied = are_probabilities(values)
     if head.activation in ("softmax", "sigmoid") and applied:
-        shown = "each row sums to 1, as after a softmax" if is_distribution(values) else "all are scores of 0 to 1"
+        shown = (
+            "each row sums to 1, as after a softmax"
+            if is_distribution(values)
+            else "all are scores of 0 to 1"
+        )
         return Question(
             f"{found}, and {shown}: `activation: {head.activation}` would be applied a second time",
             (("activation: none", "the graph's own scores"),),
         )
     if head.activation == "none" and not applied:
         return Question(
-            f"{found}, and its values go from {values.min():.3g} to {values.max():.3g}: they are no scores yet",
+            f"{found}, and its values go from {values.min():.3g} to {values.max():.3g}: "
+            "they are no scores yet",
             (
                 ("activation: softmax", "where one class excludes the others"),
                 ("activation: sigmoid", "where each class is scored by itself"),

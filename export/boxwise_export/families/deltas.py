@@ -15,7 +15,8 @@ from boxwise_export.graph.builder import GraphBuilder
 
 # The feature pyramid of RetinaNet and FCOS, P3 to P7 (Lin et al., arXiv:1708.02002, section 4).
 PYRAMID = (8, 16, 32, 64, 128)
-# torchvision's BoxCoder and Detectron2's Box2BoxTransform let no side grow more than 1000 / 16 times.
+# torchvision's BoxCoder and Detectron2's Box2BoxTransform let no side grow more than 1000 / 16
+# times.
 _MOST_GROWTH = math.log(1000 / 16)
 
 
@@ -28,7 +29,9 @@ class Pair(NamedTuple):
 
 def find_pair(outputs: Outputs, rows: int) -> Pair | None:
     """The two outputs of a head on `rows` anchors, or None."""
-    if len(outputs) != 2 or any(values.ndim != 3 or values.shape[1] != rows for values in outputs.values()):
+    if len(outputs) != 2 or any(
+        values.ndim != 3 or values.shape[1] != rows for values in outputs.values()
+    ):
         return None
     first, second = outputs
     for deltas, scores in ((first, second), (second, first)):
@@ -37,8 +40,11 @@ def find_pair(outputs: Outputs, rows: int) -> Pair | None:
     return None
 
 
-def decode_deltas(graph: GraphBuilder, deltas: str, anchors: NDArray[np.float32], weights: Sequence[float]) -> str:
-    """Boxes [B, N, 4] from deltas to anchors; Ren et al., "Faster R-CNN" (arXiv:1506.01497), equation 2.
+def decode_deltas(
+    graph: GraphBuilder, deltas: str, anchors: NDArray[np.float32], weights: Sequence[float]
+) -> str:
+    """Boxes [B, N, 4] from deltas to anchors; Ren et al., "Faster R-CNN" (arXiv:1506.01497),
+    equation 2.
 
     Args:
         graph: to write into.
@@ -56,36 +62,50 @@ def decode_deltas(graph: GraphBuilder, deltas: str, anchors: NDArray[np.float32]
     return xyxy(graph, centre, graph.op("Mul", grown, graph.constant(sides, np.float32)))
 
 
-def pyramid_levels(outputs: Outputs, height: int, width: int, columns: Sequence[int]) -> list[list[str]] | None:
+def pyramid_levels(
+    outputs: Outputs, height: int, width: int, columns: Sequence[int]
+) -> list[list[str]] | None:
     """The outputs of a head that gives maps [B, channels, h, w] level by level, or None.
 
     Args:
         outputs: of the graph.
         height: of the canvas, pixels.
         width: of the canvas, pixels.
-        columns: the channels of the maps of each role but the class scores, whose channels are any other number.
+        columns: the channels of the maps of each role but the class scores, whose channels are any
+            other number.
 
     Returns:
-        The names of each role, class scores first, then as in `columns`; each from the largest map to the smallest.
+        The names of each role, class scores first, then as in `columns`; each from the largest map
+        to the smallest.
     """
     sizes = [(-(-height // stride), -(-width // stride)) for stride in PYRAMID]
-    if any(values.ndim != 4 for values in outputs.values()) or len(outputs) != len(PYRAMID) * (1 + len(columns)):
+    if any(values.ndim != 4 for values in outputs.values()) or len(outputs) != len(PYRAMID) * (
+        1 + len(columns)
+    ):
         return None
     roles: list[list[str]] = []
     left = dict(outputs)
     for channels in columns:
-        roles.append([name for name, values in left.items() if values.shape[1] == channels][: len(PYRAMID)])
+        roles.append(
+            [name for name, values in left.items() if values.shape[1] == channels][: len(PYRAMID)]
+        )
         left = {name: values for name, values in left.items() if name not in roles[-1]}
     roles.insert(0, list(left))
     for names in roles:
         names.sort(key=lambda name: -outputs[name].shape[2] * outputs[name].shape[3])
-        if [outputs[name].shape[2:] for name in names] != sizes or len({outputs[n].shape[1] for n in names}) != 1:
+        if [outputs[name].shape[2:] for name in names] != sizes or len(
+            {outputs[n].shape[1] for n in names}
+        ) != 1:
             return None
     return roles
 
 
-def joined_levels(graph: GraphBuilder, tensors: Mapping[str, str], names: Sequence[str], columns: int) -> str:
-    """Maps [B, A * columns, h, w], level by level, as rows [B, N, columns]: cell by cell, its anchors in order."""
+def joined_levels(
+    graph: GraphBuilder, tensors: Mapping[str, str], names: Sequence[str], columns: int
+) -> str:
+    """Maps [B, A * columns, h, w], level by level, as rows [B, N, columns]: cell by cell, its
+    anchors in order.
+    """
     rows = []
     for name in names:
         moved = graph.op("Transpose", tensors[name], perm=[0, 2, 3, 1])
@@ -94,7 +114,8 @@ def joined_levels(graph: GraphBuilder, tensors: Mapping[str, str], names: Sequen
 
 
 def pyramid_anchors(height: int, width: int) -> NDArray[np.float32]:
-    """RetinaNet's nine anchors a cell, [N, 4] xyxy: three sizes from four strides up, each in three aspect ratios.
+    """RetinaNet's nine anchors a cell, [N, 4] xyxy: three sizes from four strides up, each in three
+    aspect ratios.
 
     Section 4 of the paper; in the order and with the whole pixels of torchvision's AnchorGenerator.
     """

@@ -1,9 +1,11 @@
-"""DETR and its kin (RT-DETR, D-FINE, RF-DETR, YOLOS): a fixed number of queries, each at most one object, no NMS.
+"""DETR and its kin (RT-DETR, D-FINE, RF-DETR, YOLOS): a fixed number of queries, each at most one
+object, no NMS.
 
-Carion et al., "End-to-End Object Detection with Transformers" (arXiv:2005.12872): boxes are cx, cy, w, h in 0 to 1;
-classes by a softmax whose last is "no object", the best one being the query's. Zhao et al., "DETRs Beat YOLOs on
-Real-time Object Detection" (arXiv:2304.08069) and those after Deformable DETR (arXiv:2010.04159): a sigmoid for each
-class, the best (query, class) pairs being the objects.
+Carion et al., "End-to-End Object Detection with Transformers" (arXiv:2005.12872): boxes are cx, cy,
+w, h in 0 to 1; classes by a softmax whose last is "no object", the best one being the query's. Zhao
+et al., "DETRs Beat YOLOs on Real-time Object Detection" (arXiv:2304.08069) and those after
+Deformable DETR (arXiv:2010.04159): a sigmoid for each class, the best (query, class) pairs being
+the objects.
 """
 
 from __future__ import annotations
@@ -50,7 +52,11 @@ def _read(head: Head) -> Result:
         return Mismatch(_NEED, 0.5)
     box_name, logit_name = names[0]
     if are_corners(head.outputs[box_name]):
-        return Mismatch(f"{_NEED}; {box_name} holds corners, x1, y1, x2, y2: see family generic, with `tensors:`", 0.8)
+        return Mismatch(
+            f"{_NEED}; {box_name} holds corners, x1, y1, x2, y2: see family generic, with "
+            "`tensors:`",
+            0.8,
+        )
     columns = read_columns(head, logit_name, head.outputs[logit_name], _USUAL)
     if isinstance(columns, Question):
         return columns
@@ -58,7 +64,9 @@ def _read(head: Head) -> Result:
 
     def decode(graph: GraphBuilder, tensors: Mapping[str, str]) -> Decoded:
         """A query's best class where one excludes the others, or all its classes."""
-        centred = graph.op("Mul", tensors[box_name], graph.constant([head.width, head.height] * 2, np.float32))
+        centred = graph.op(
+            "Mul", tensors[box_name], graph.constant([head.width, head.height] * 2, np.float32)
+        )
         boxes = xyxy(graph, graph.slice_last(centred, 0, 2), graph.slice_last(centred, 2, 4))
         scores = columns.scores(graph, tensors[logit_name])
         if not columns.exclusive:
@@ -67,7 +75,9 @@ def _read(head: Head) -> Result:
         return Decoded(boxes, best, class_ids, count=count)
 
     why = f"{shapes(head.outputs)}: {count} queries, {columns.classes} classes by {columns.meaning}"
-    return Reading(why, columns.classes, decode, nms=False, assumed=columns.assumed, unnamed=columns.unnamed)
+    return Reading(
+        why, columns.classes, decode, nms=False, assumed=columns.assumed, unnamed=columns.unnamed
+    )
 
 
 def are_corners(boxes: NDArray[np.float32]) -> bool:

@@ -1,8 +1,10 @@
-"""Heads of distributions (GFL): class scores, and for each side of the box a distribution of its distance.
+"""Heads of distributions (GFL): class scores, and for each side of the box a distribution of its
+distance.
 
-Li et al., "Generalized Focal Loss" (arXiv:2006.04388): a cell of stride s gives, for left, top, right and bottom,
-M + 1 logits; the distance is the mean of 0 to M under their softmax, times s, from the cell's centre. NanoDet and
-PicoDet share this: their heads differ in where that centre is, which no output shows.
+Li et al., "Generalized Focal Loss" (arXiv:2006.04388): a cell of stride s gives, for left, top,
+right and bottom, M + 1 logits; the distance is the mean of 0 to M under their softmax, times s,
+from the cell's centre. NanoDet and PicoDet share this: their heads differ in where that centre is,
+which no output shows.
 """
 
 from __future__ import annotations
@@ -12,14 +14,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from boxwise_export.families.base import Decoded, Head, Mismatch, Outputs, Reading, are_probabilities, shapes
+from boxwise_export.families.base import (
+    Decoded,
+    Head,
+    Mismatch,
+    Outputs,
+    Reading,
+    are_probabilities,
+    shapes,
+)
 from boxwise_export.families.grid import cells, strides_of
 from boxwise_export.graph.builder import GraphBuilder
 
 _BINS = 8  # M + 1 of every published model: reg_max 7
 _SIDES = 4 * _BINS
 _NEED = (
-    f"class scores [batch, cells, classes] and distributions [batch, cells, {_SIDES}] for each of the strides "
+    f"class scores [batch, cells, classes] and distributions [batch, cells, {_SIDES}] for "
+    "each of the strides "
     f"8, 16, 32, or both in one output [batch, cells, classes + {_SIDES}]"
 )
 
@@ -29,7 +40,8 @@ class DistributionHead:
     """A head of distributions, found among the outputs.
 
     Attributes:
-        levels: (scores, distributions) of each level, largest grid first; of one joined output, that one twice.
+        levels: (scores, distributions) of each level, largest grid first; of one joined output,
+            that one twice.
         strides: of the grids.
         classes: how many there are.
     """
@@ -69,9 +81,14 @@ class DistributionHead:
             signs = graph.constant(grid[:, 2:] * [-1, -1, 1, 1], np.float32)
             signed = graph.op("Mul", graph.reshape(mean, 0, -1, 4), signs)
             boxes = graph.op("Add", signed, graph.constant(centre, np.float32))
-            return Decoded(graph.clip_boxes(boxes, head.height, head.width), scores, count=len(grid))
+            return Decoded(
+                graph.clip_boxes(boxes, head.height, head.width), scores, count=len(grid)
+            )
 
-        why = f"{shapes(head.outputs)}: {len(grid)} cells of strides {', '.join(map(str, self.strides))}"
+        why = (
+            f"{shapes(head.outputs)}: {len(grid)} cells of strides "
+            f"{', '.join(map(str, self.strides))}"
+        )
         why += f", {self.classes} classes, {_BINS} bins a side ({kind}: centres at x + {offset:g})"
         return Reading(why, self.classes, decode, assumed=assumed)
 
@@ -80,7 +97,9 @@ def find_distributions(head: Head) -> DistributionHead | Mismatch:
     """Scores after the sigmoid and distributions, level by level or joined."""
     levels = _levels(head.outputs)
     if levels is None:
-        some = any(values.ndim == 3 and values.shape[2] == _SIDES for values in head.outputs.values())
+        some = any(
+            values.ndim == 3 and values.shape[2] == _SIDES for values in head.outputs.values()
+        )
         return Mismatch(_NEED, 0.5 if some else 0.0)
     first = head.outputs[levels[0][0]]
     classes = first.shape[2] - (_SIDES if len(head.outputs) == 1 else 0)
@@ -88,7 +107,9 @@ def find_distributions(head: Head) -> DistributionHead | Mismatch:
     strides = strides_of(count, head.height, head.width)
     if strides is None or len(levels) not in (1, len(strides)):
         met = 0.7 if len(levels) > 1 else 0.4
-        return Mismatch(f"{_NEED}; {count} is not the number of cells of {head.height} x {head.width}", met)
+        return Mismatch(
+            f"{_NEED}; {count} is not the number of cells of {head.height} x {head.width}", met
+        )
     if not all(are_probabilities(head.outputs[name][..., :classes]) for name, _ in levels):
         return Mismatch(f"{_NEED}, class scores after the sigmoid", 0.8)
     if len(levels) == 1 and are_probabilities(first[..., -_SIDES:]):
@@ -97,7 +118,9 @@ def find_distributions(head: Head) -> DistributionHead | Mismatch:
 
 
 def _levels(outputs: Outputs) -> list[tuple[str, str]] | None:
-    """(scores, distributions) of each level, largest grid first; of a concatenated output, that one twice."""
+    """(scores, distributions) of each level, largest grid first; of a concatenated output, that one
+    twice.
+    """
     if any(values.ndim != 3 for values in outputs.values()):
         return None
     if len(outputs) == 1:
@@ -107,7 +130,11 @@ def _levels(outputs: Outputs) -> list[tuple[str, str]] | None:
     scores = [name for name in outputs if name not in distributions]
     cells_of = {name: values.shape[1] for name, values in outputs.items()}
     levels = list(
-        zip(sorted(scores, key=lambda n: -cells_of[n]), sorted(distributions, key=lambda n: -cells_of[n]), strict=False)
+        zip(
+            sorted(scores, key=lambda n: -cells_of[n]),
+            sorted(distributions, key=lambda n: -cells_of[n]),
+            strict=False,
+        )
     )
     whole = len(scores) == len(distributions) and all(cells_of[a] == cells_of[b] for a, b in levels)
     same = len({outputs[name].shape[2] for name in scores}) == 1

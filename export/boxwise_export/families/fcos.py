@@ -1,7 +1,9 @@
-"""FCOS: a point a cell, its distances to the four sides, a class score by sigmoid and how central the point is.
+"""FCOS: a point a cell, its distances to the four sides, a class score by sigmoid and how central
+the point is.
 
-Tian et al., "FCOS: Fully Convolutional One-Stage Object Detection" (arXiv:1904.01355); a score is the root of class
-score * centerness, as in the authors' inference since their version 2 and in torchvision. Distances are in strides.
+Tian et al., "FCOS: Fully Convolutional One-Stage Object Detection" (arXiv:1904.01355); a score is
+the root of class score * centerness, as in the authors' inference since their version 2 and in
+torchvision. Distances are in strides.
 """
 
 from __future__ import annotations
@@ -30,8 +32,10 @@ from boxwise_export.families.retinanet import USUAL
 from boxwise_export.graph.builder import GraphBuilder
 
 _NEED = (
-    "class scores, distances and centerness of strides 8 to 128, [batch, classes, h, w], [batch, 4, h, w] and "
-    "[batch, 1, h, w], or all levels joined, [batch, cells, classes], [batch, cells, 4] and [batch, cells, 1]"
+    "class scores, distances and centerness of strides 8 to 128, [batch, classes, h, w], "
+    "[batch, 4, h, w] and "
+    "[batch, 1, h, w], or all levels joined, [batch, cells, classes], [batch, cells, 4] and "
+    "[batch, cells, 1]"
 )
 
 
@@ -56,7 +60,9 @@ def _read(head: Head) -> Result:
         """Box = point -+ distance * stride."""
         if roles:
             widths = (columns.count, 4, 1)
-            scores, sides, central = (joined_levels(graph, tensors, n, c) for n, c in zip(roles, widths, strict=True))
+            scores, sides, central = (
+                joined_levels(graph, tensors, n, c) for n, c in zip(roles, widths, strict=True)
+            )
         else:
             scores, sides, central = (tensors[each] for (each,) in names)
         both = graph.op("Mul", columns.scores(graph, scores), graph.op("Sigmoid", central))
@@ -66,7 +72,10 @@ def _read(head: Head) -> Result:
         return Decoded(boxes, graph.op("Sqrt", both), count=len(points))
 
     classes = f"{columns.classes} classes by {columns.meaning}"
-    why = f"{shapes(head.outputs)}: {len(points)} cells of strides 8 to 128, {classes}, distances, centerness"
+    why = (
+        f"{shapes(head.outputs)}: {len(points)} cells of strides 8 to 128, {classes}, "
+        "distances, centerness"
+    )
     return Reading(why, columns.classes, decode, assumed=columns.assumed, unnamed=columns.unnamed)
 
 
@@ -74,10 +83,14 @@ FAMILY = Family("fcos", IMAGENET_CANVAS, _read, chooses=True)
 
 
 def _points(head: Head) -> NDArray[np.float32]:
-    """x, y in pixels and the stride of each cell, [N, 3]: its middle, or that of its anchor where there are anchors."""
+    """x, y in pixels and the stride of each cell, [N, 3]: its middle, or that of its anchor where
+    there are anchors.
+    """
     if head.anchors is None:
         grid = cells(head.height, head.width, PYRAMID)
-        middle: NDArray[np.float32] = np.concatenate([(grid[:, :2] + 0.5) * grid[:, 2:], grid[:, 2:]], axis=1)
+        middle: NDArray[np.float32] = np.concatenate(
+            [(grid[:, :2] + 0.5) * grid[:, 2:], grid[:, 2:]], axis=1
+        )
         return middle
     sides = head.anchors[:, 2:] - head.anchors[:, :2]
     return np.concatenate([head.anchors[:, :2] + sides / 2, sides[:, :1]], axis=1)

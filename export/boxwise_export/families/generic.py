@@ -1,4 +1,6 @@
-"""Any detector that gives its boxes decoded: the pipeline file says which output holds what (`tensors:`)."""
+"""Any detector that gives its boxes decoded: the pipeline file says which output holds what
+(`tensors:`).
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,12 @@ from boxwise_export.families.grid import xyxy
 from boxwise_export.graph.builder import GraphBuilder
 from boxwise_export.pipeline import BoxFormat, Tensors
 
-_USUAL: tuple[Choice, ...] = (("softmax", "first"), ("softmax", "last"), ("softmax", "none"), ("sigmoid", "none"))
+_USUAL: tuple[Choice, ...] = (
+    ("softmax", "first"),
+    ("softmax", "last"),
+    ("softmax", "none"),
+    ("sigmoid", "none"),
+)
 
 
 def _read(head: Head) -> Result:
@@ -42,7 +49,9 @@ FAMILY = Family("generic", CanvasDefaults(resize="letterbox"), _read, chooses=Tr
 
 
 def _read_outputs(head: Head, said: Tensors) -> Result:
-    """Boxes [B, N, 4], scores [B, N, C] or [B, N], and, with the latter, classes [B, N]; or all of them without B."""
+    """Boxes [B, N, 4], scores [B, N, C] or [B, N], and, with the latter, classes [B, N]; or all of
+    them without B.
+    """
     box_name, score_name = str(said.boxes), str(said.scores)
     boxes, scores = head.outputs[box_name], head.outputs[score_name]
     batched = boxes.ndim == 3
@@ -51,7 +60,10 @@ def _read_outputs(head: Head, said: Tensors) -> Result:
     ids = None if said.classes is None else head.outputs[said.classes]
     expected = boxes.shape[:-1]
     if scores.shape[: len(expected)] != expected or scores.ndim > len(expected) + 1:
-        return Mismatch(f"{score_name} of [batch, boxes] or [batch, boxes, classes], as {box_name} has boxes", 0.8)
+        return Mismatch(
+            f"{score_name} of [batch, boxes] or [batch, boxes, classes], as {box_name} has boxes",
+            0.8,
+        )
     single = scores.ndim == len(expected) or scores.shape[-1] == 1
     if ids is not None and (not single or ids.size != np.prod(expected)):
         return Mismatch(f"{said.classes} and {score_name} of [batch, boxes]", 0.8)
@@ -66,14 +78,24 @@ def _read_outputs(head: Head, said: Tensors) -> Result:
         """Corners in pixels, whatever the format and the units."""
         # Without a batch, the one image's boxes become a batch of one, as many as come.
         batch = 0 if batched else 1
-        decoded = _corners(graph, graph.reshape(tensors[box_name], batch, -1, 4), said.box_format, said, head)
+        decoded = _corners(
+            graph, graph.reshape(tensors[box_name], batch, -1, 4), said.box_format, said, head
+        )
         if ids is None and batched:
             scores = columns.scores(graph, graph.reshape(tensors[score_name], 0, -1, columns.count))
             return Decoded(decoded, scores, count=count)
         score = columns.scores(graph, graph.reshape(tensors[score_name], batch, -1))
-        return Decoded(decoded, score, _class_ids(graph, head, score, said.classes and tensors[said.classes]), count)
+        return Decoded(
+            decoded,
+            score,
+            _class_ids(graph, head, score, said.classes and tensors[said.classes]),
+            count,
+        )
 
-    why = f"{shapes(head.outputs)}: `tensors:` says {box_name} holds boxes ({said.box_format}, {said.units})"
+    why = (
+        f"{shapes(head.outputs)}: `tensors:` says {box_name} holds boxes ({said.box_format}, "
+        f"{said.units})"
+    )
     if ids is None:
         return Reading(why, columns.classes, decode, said.nms, columns.assumed, columns.unnamed)
     return _of_ids(head, Reading(why, None, decode, said.nms, columns.assumed))
@@ -84,13 +106,17 @@ def _read_rows(head: Head, said: Tensors) -> Result:
     name, words = str(said.rows), said.columns or []
     rows = head.outputs[name]
     if rows.shape[-1] != len(words):
-        found = f"{name} of [..., {len(words)}], as `tensors.columns` has so many names; it is {list(rows.shape)}"
+        found = (
+            f"{name} of [..., {len(words)}], as `tensors.columns` has so many names; it is "
+            f"{list(rows.shape)}"
+        )
         return Mismatch(found, 0.7)
     batched = rows.ndim == 3 and "batch" not in words
     scores = rows[..., words.index("score")]
     if rows.size and (scores.min() < 0 or scores.max() > 1):
         return Question(
-            f"the column score of {name} goes from {scores.min():.3g} to {scores.max():.3g}, and scores from 0 to 1",
+            f"the column score of {name} goes from {scores.min():.3g} to "
+            f"{scores.max():.3g}, and scores from 0 to 1",
             (("tensors.columns", "another order"),),
         )
 
@@ -105,7 +131,9 @@ def _read_rows(head: Head, said: Tensors) -> Result:
         score = graph.reshape(column("score"), 0, -1)
         class_ids = _class_ids(graph, head, score, column("class") if "class" in words else None)
         count = rows.shape[1] if batched else None
-        return Decoded(_corners(graph, boxes, said.column_format, said, head), score, class_ids, count)
+        return Decoded(
+            _corners(graph, boxes, said.column_format, said, head), score, class_ids, count
+        )
 
     why = f"{shapes(head.outputs)}: `tensors:` says {name} has the columns {', '.join(words)}"
     return _of_ids(head, Reading(why, None if "class" in words else 1, decode, said.nms))
@@ -115,9 +143,15 @@ def _of_ids(head: Head, reading: Reading) -> Reading:
     """A reading whose classes are numbers: from 0, or from 1 where the background is the first."""
     if reading.classes is not None:
         return reading
-    assumed = () if head.background else ("background: none, so class ids count from 0; `first` if they count from 1",)
+    assumed = (
+        ()
+        if head.background
+        else ("background: none, so class ids count from 0; `first` if they count from 1",)
+    )
     named = head.background == "first" and named_background(head.names) == "first"
-    return replace(reading, assumed=(*reading.assumed, *assumed), unnamed="first" if named else "none")
+    return replace(
+        reading, assumed=(*reading.assumed, *assumed), unnamed="first" if named else "none"
+    )
 
 
 def _class_ids(graph: GraphBuilder, head: Head, score: str, ids: str | None) -> str:
@@ -131,7 +165,9 @@ def _class_ids(graph: GraphBuilder, head: Head, score: str, ids: str | None) -> 
     return str(graph.op("Cast", given, to=TensorProto.INT32))
 
 
-def _corners(graph: GraphBuilder, boxes: str, box_format: BoxFormat, said: Tensors, head: Head) -> str:
+def _corners(
+    graph: GraphBuilder, boxes: str, box_format: BoxFormat, said: Tensors, head: Head
+) -> str:
     """Boxes [B, N, 4] of any format and units as xyxy in pixels of the canvas."""
     first, second = graph.slice_last(boxes, 0, 2), graph.slice_last(boxes, 2, 4)
     match box_format:

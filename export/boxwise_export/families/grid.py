@@ -9,14 +9,16 @@ from numpy.typing import NDArray
 
 from boxwise_export.graph.builder import GraphBuilder
 
-# The levels of every one-stage family here; those with four are for canvases of 1280 (P6), or NanoDet-Plus.
+# The levels of every one-stage family here; those with four are for canvases of 1280 (P6), or
+# NanoDet-Plus.
 STRIDES = ((8, 16, 32), (8, 16, 32, 64))
 
 
 def cells(height: int, width: int, strides: Sequence[int]) -> NDArray[np.float32]:
     """[cells, 3]: x and y of each cell in its own grid, and its stride; grid by grid, row by row.
 
-    A canvas that a stride does not divide has a cell for the rest, as a convolution with padding gives it.
+    A canvas that a stride does not divide has a cell for the rest, as a convolution with padding
+    gives it.
     """
     levels = []
     for stride in strides:
@@ -40,4 +42,6 @@ def expected_rows(height: int, width: int, per_cell: int = 1) -> str:
 def xyxy(graph: GraphBuilder, centre: str, sides: str) -> str:
     """Boxes [..., 4] from centres and sides, [..., 2] each."""
     half = graph.op("Mul", sides, graph.constant(0.5, np.float32))
-    return str(graph.op("Concat", graph.op("Sub", centre, half), graph.op("Add", centre, half), axis=-1))
+    return str(
+        graph.op("Concat", graph.op("Sub", centre, half), graph.op("Add", centre, half), axis=-1)
+    )

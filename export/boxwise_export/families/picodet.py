@@ -1,8 +1,9 @@
 """PicoDet: a head of distributions on grids of four strides, with centres in the middle of a cell.
 
-Yu et al., "PP-PicoDet" (arXiv:2111.00902) and PaddleDetection's `PicoHeadV2`: strides 8 to 64, a cell's centre is
-(x + 0.5) s, class scores after the sigmoid, exported level by level without its own post-processing
-(`export.post_process=False`). Images are stretched, RGB, cubic (`interp: 2`), by ImageNet's statistics.
+Yu et al., "PP-PicoDet" (arXiv:2111.00902) and PaddleDetection's `PicoHeadV2`: strides 8 to 64, a
+cell's centre is (x + 0.5) s, class scores after the sigmoid, exported level by level without its
+own post-processing (`export.post_process=False`). Images are stretched, RGB, cubic (`interp: 2`),
+by ImageNet's statistics.
 
 NanoDet-Plus gives the same outputs with centres half a stride away: see nanodet.
 """
@@ -24,7 +25,9 @@ def _read(head: Head) -> Result:
     if isinstance(found, Mismatch):
         return found
     if len(found.strides) != 4 or found.joined:
-        return Mismatch("class scores and distributions level by level, of the strides 8, 16, 32 and 64", 0.8)
+        return Mismatch(
+            "class scores and distributions level by level, of the strides 8, 16, 32 and 64", 0.8
+        )
     assumed = f"family: picodet, since PaddlePaddle named the outputs ({found.levels[0][0]})"
     return found.read(head, 0.5, "PicoDet", (assumed,) if is_paddle(head) else ())
 
@@ -34,4 +37,6 @@ def is_paddle(head: Head) -> bool:
     return all(PADDLE.search(name) for name in head.outputs)
 
 
-FAMILY = Family("picodet", CanvasDefaults(resize="stretch", interpolation="cubic", normalize=IMAGENET), _read)
+FAMILY = Family(
+    "picodet", CanvasDefaults(resize="stretch", interpolation="cubic", normalize=IMAGENET), _read
+)

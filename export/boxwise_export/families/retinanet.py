@@ -1,7 +1,9 @@
-"""RetinaNet: boxes as deltas to nine anchors a cell of a feature pyramid, each class by a sigmoid of its own.
+"""RetinaNet: boxes as deltas to nine anchors a cell of a feature pyramid, each class by a sigmoid
+of its own.
 
-Lin et al., "Focal Loss for Dense Object Detection" (arXiv:1708.02002). Level by level as its authors and Detectron2
-give them, [B, 9 * C, h, w] and [B, 36, h, w]; or joined, as torchvision does, [B, N, C] and [B, N, 4].
+Lin et al., "Focal Loss for Dense Object Detection" (arXiv:1708.02002). Level by level as its
+authors and Detectron2 give them, [B, 9 * C, h, w] and [B, 36, h, w]; or joined, as torchvision
+does, [B, N, C] and [B, N, 4].
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ from boxwise_export.families.faster_rcnn import read_finished
 from boxwise_export.graph.builder import GraphBuilder
 
 _NEED = (
-    "class scores [batch, 9 * classes, h, w] and deltas [batch, 36, h, w] of strides 8 to 128, or all levels joined, "
+    "class scores [batch, 9 * classes, h, w] and deltas [batch, 36, h, w] of strides 8 to "
+    "128, or all levels joined, "
     "[batch, anchors, classes] and [batch, anchors, 4]"
 )
 _PER_CELL = 9
@@ -43,7 +46,9 @@ USUAL: tuple[Choice, ...] = (("sigmoid", "none"), ("sigmoid", "first"))
 
 
 def _read(head: Head) -> Result:
-    """Levels or joined, logits or after the sigmoid; or boxes, scores and labels as torchvision's own model ends."""
+    """Levels or joined, logits or after the sigmoid; or boxes, scores and labels as torchvision's
+    own model ends.
+    """
     finished = read_finished(head, first_label=0)
     if finished:
         return finished
@@ -51,7 +56,10 @@ def _read(head: Head) -> Result:
     found = _levels(head) or _joined(head, len(anchors))
     if found is None:
         some = sum(values.ndim == 4 for values in head.outputs.values()) == len(head.outputs) > 2
-        return Mismatch(f"{_NEED}, for {len(anchors)} anchors", 0.5 if some else 0.2 * (head.anchors is not None))
+        return Mismatch(
+            f"{_NEED}, for {len(anchors)} anchors",
+            0.5 if some else 0.2 * (head.anchors is not None),
+        )
     name, values, gather = found
     columns = read_columns(head, name, values, USUAL)
     if isinstance(columns, Question):
@@ -64,14 +72,20 @@ def _read(head: Head) -> Result:
         boxes = graph.clip_boxes(boxes, head.height, head.width)
         return Decoded(boxes, columns.scores(graph, scores), count=len(anchors))
 
-    why = f"{shapes(head.outputs)}: deltas to {len(anchors)} anchors, {columns.classes} classes by {columns.meaning}"
+    why = (
+        f"{shapes(head.outputs)}: deltas to {len(anchors)} anchors, {columns.classes} classes "
+        f"by {columns.meaning}"
+    )
     return Reading(why, columns.classes, decode, assumed=columns.assumed, unnamed=columns.unnamed)
 
 
 FAMILY = Family("retinanet", IMAGENET_CANVAS, _read, chooses=True)
 
-# An output of class scores, its values as rows [..., C], and what makes [B, N, C] and [B, N, 4] of all outputs.
-_Found = tuple[str, NDArray[np.float32], Callable[[GraphBuilder, Mapping[str, str]], tuple[str, str]]]
+# An output of class scores, its values as rows [..., C], and what makes [B, N, C] and [B, N, 4] of
+# all outputs.
+_Found = tuple[
+    str, NDArray[np.float32], Callable[[GraphBuilder, Mapping[str, str]], tuple[str, str]]
+]
 
 
 def _levels(head: Head) -> _Found | None:
@@ -82,7 +96,9 @@ def _levels(head: Head) -> _Found | None:
     values = np.concatenate([class_rows(head.outputs[name], _PER_CELL) for name in scores])
 
     def gather(graph: GraphBuilder, tensors: Mapping[str, str]) -> tuple[str, str]:
-        return joined_levels(graph, tensors, scores, values.shape[1]), joined_levels(graph, tensors, deltas, 4)
+        return joined_levels(graph, tensors, scores, values.shape[1]), joined_levels(
+            graph, tensors, deltas, 4
+        )
 
     return scores[0], values, gather
 

@@ -1,7 +1,7 @@
 """YOLOv10 and YOLO26: end to end, the best boxes themselves, one an object.
 
-Wang et al., "YOLOv10: Real-Time End-to-End Object Detection" (arXiv:2405.14458) and ultralytics' `Detect.postprocess`:
-[B, N, 6], x1, y1, x2, y2 in pixels of the canvas, score, class.
+Wang et al., "YOLOv10: Real-Time End-to-End Object Detection" (arXiv:2405.14458) and ultralytics'
+`Detect.postprocess`: [B, N, 6], x1, y1, x2, y2 in pixels of the canvas, score, class.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from boxwise_export.graph.builder import GraphBuilder
 
 
 def _read(head: Head) -> Result:
-    """[B, N, 6], whose last column are whole numbers, best score first; behind them columns of masks or keypoints."""
+    """[B, N, 6], whose last column are whole numbers, best score first; behind them columns of
+    masks or keypoints.
+    """
     need = "one output [batch, boxes, 6]: x1, y1, x2, y2, score, class, best score first"
     found = split_masks(head)
     if found is None:

@@ -1,8 +1,9 @@
 """YOLOv8, 9, 11 and 12: no anchors and no objectness; a column a cell, a row a coordinate or class.
 
-Jocher et al., "Ultralytics YOLO" (ultralytics/ultralytics, `Detect._inference`): [B, 4 + C, N], cx, cy, w, h in pixels
-of the canvas, then class scores after the sigmoid. Segmentation (`Segment`: 32 mask coefficients, and prototypes in a
-second output) and pose heads (`Pose`: keypoints in pixels) have further rows behind the classes, which are left out.
+Jocher et al., "Ultralytics YOLO" (ultralytics/ultralytics, `Detect._inference`): [B, 4 + C, N], cx,
+cy, w, h in pixels of the canvas, then class scores after the sigmoid. Segmentation (`Segment`: 32
+mask coefficients, and prototypes in a second output) and pose heads (`Pose`: keypoints in pixels)
+have further rows behind the classes, which are left out.
 """
 
 from __future__ import annotations
@@ -12,16 +13,28 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from boxwise_export.families.base import Decoded, Family, Head, Mismatch, Reading, Result, are_probabilities, shapes
+from boxwise_export.families.base import (
+    Decoded,
+    Family,
+    Head,
+    Mismatch,
+    Reading,
+    Result,
+    are_probabilities,
+    shapes,
+)
 from boxwise_export.families.grid import expected_rows, strides_of, xyxy
 from boxwise_export.families.yolov5 import CANVAS
 from boxwise_export.graph.builder import GraphBuilder
 
 
 def _read(head: Head) -> Result:
-    """[B, 4 + C, N], of as many columns as the grids have cells; behind them rows of masks or keypoints."""
+    """[B, 4 + C, N], of as many columns as the grids have cells; behind them rows of masks or
+    keypoints.
+    """
     need = (
-        f"one output [batch, 4 + classes, {expected_rows(head.height, head.width)}], the cells of strides 8, 16 and 32 "
+        f"one output [batch, 4 + classes, {expected_rows(head.height, head.width)}], the "
+        "cells of strides 8, 16 and 32 "
         f"of {head.height} x {head.width}"
     )
     found = split_masks(head)
@@ -38,7 +51,11 @@ def _read(head: Head) -> Result:
         classes, left_out = rows - 4 - points, keypoints_left_out(points)
     if classes < 1 or not are_probabilities(values[:, 4 : 4 + classes]):
         oriented = are_probabilities(values[:, 4:-1]) and np.abs(values[:, -1]).max() < np.pi
-        angle = "; the last row could be the angle of oriented boxes (OBB), which are not served" if oriented else ""
+        angle = (
+            "; the last row could be the angle of oriented boxes (OBB), which are not served"
+            if oriented
+            else ""
+        )
         return Mismatch(f"{need}, with class scores after the sigmoid{angle}", 0.8)
 
     def decode(graph: GraphBuilder, tensors: Mapping[str, str]) -> Decoded:
@@ -55,7 +72,8 @@ FAMILY = Family("yolov8", CANVAS, _read, multi_label=False)
 
 
 def split_masks(head: Head) -> tuple[str, NDArray[np.float32], int] | None:
-    """The output of boxes [1, a, b], and how many mask coefficients it holds; None where there is no such output.
+    """The output of boxes [1, a, b], and how many mask coefficients it holds; None where there is
+    no such output.
 
     A segmentation head has a second output, the prototypes of masks [1, coefficients, h, w].
     """
@@ -68,16 +86,22 @@ def split_masks(head: Head) -> tuple[str, NDArray[np.float32], int] | None:
 
 def masks_left_out(coefficients: int) -> tuple[str, ...]:
     """What is said of a segmentation head."""
-    return ("masks are left out: boxes, classes and scores alone are served",) if coefficients else ()
+    return (
+        ("masks are left out: boxes, classes and scores alone are served",) if coefficients else ()
+    )
 
 
 def keypoints_left_out(rows: int) -> tuple[str, ...]:
     """What is said of a pose head of so many rows of keypoints."""
-    return (f"keypoints ({rows} values a box) are left out: boxes, classes and scores alone are served",)
+    return (
+        f"keypoints ({rows} values a box) are left out: boxes, classes and scores alone are served",
+    )
 
 
 def _keypoints(head: Head, rows: NDArray[np.float32]) -> int:
-    """How many of the rows [R, N] after the box are coordinates of keypoints: x, y, or x, y, visibility, in pixels."""
+    """How many of the rows [R, N] after the box are coordinates of keypoints: x, y, or x, y,
+    visibility, in pixels.
+    """
     scores = [are_probabilities(row) for row in rows]
     classes = scores.index(False) if False in scores else len(rows)
     points = len(rows) - (classes if head.classes is None else head.classes)

@@ -1,9 +1,9 @@
 """YOLOX: one row a cell of three grids, with a box, an objectness and class scores.
 
-Ge et al., "YOLOX: Exceeding YOLO Series in 2021" (arXiv:2107.08430) and the authors' `demo_postprocess`: rows are
-ordered by stride 8, 16, 32, each grid row by row; x, y are offsets from the cell in strides, w, h logarithms of
-strides. An export with `--decode_in_inference` has done that: x, y, w, h are pixels. Objectness and class scores are
-after the sigmoid.
+Ge et al., "YOLOX: Exceeding YOLO Series in 2021" (arXiv:2107.08430) and the authors'
+`demo_postprocess`: rows are ordered by stride 8, 16, 32, each grid row by row; x, y are offsets
+from the cell in strides, w, h logarithms of strides. An export with `--decode_in_inference` has
+done that: x, y, w, h are pixels. Objectness and class scores are after the sigmoid.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from boxwise_export.graph.builder import GraphBuilder
 def _read(head: Head) -> Result:
     """[B, N, 5 + C], of as many rows as the grids have cells."""
     need = (
-        f"one output [batch, {expected_rows(head.height, head.width)}, 5 + classes], the cells of strides 8, 16 and 32 "
+        f"one output [batch, {expected_rows(head.height, head.width)}, 5 + classes], the "
+        "cells of strides 8, 16 and 32 "
         f"of {head.height} x {head.width}"
     )
     if len(head.outputs) != 1:
@@ -49,28 +50,43 @@ def _read(head: Head) -> Result:
     on_grid = _is_on_grid(rows[0, :, :4], grid)
 
     def decode(graph: GraphBuilder, tensors: Mapping[str, str]) -> Decoded:
-        """On the grid: centre = (cell + offset) * stride, side = exp(log) * stride; score = objectness * class."""
+        """On the grid: centre = (cell + offset) * stride, side = exp(log) * stride; score =
+        objectness * class.
+        """
         tensor = tensors[name]
         centre, sides = graph.slice_last(tensor, 0, 2), graph.slice_last(tensor, 2, 4)
         if on_grid:
             stride = graph.constant(grid[:, 2:], np.float32)
-            centre = graph.op("Mul", graph.op("Add", centre, graph.constant(grid[:, :2], np.float32)), stride)
+            centre = graph.op(
+                "Mul", graph.op("Add", centre, graph.constant(grid[:, :2], np.float32)), stride
+            )
             sides = graph.op("Mul", graph.op("Exp", sides), stride)
-        scores = graph.op("Mul", graph.slice_last(tensor, 4, 5), graph.slice_last(tensor, 5, 5 + classes))
+        scores = graph.op(
+            "Mul", graph.slice_last(tensor, 4, 5), graph.slice_last(tensor, 5, 5 + classes)
+        )
         return Decoded(xyxy(graph, centre, sides), scores, count=len(grid))
 
     where = "boxes on the grid" if on_grid else "boxes in pixels"
-    why = f"{shapes(head.outputs)}: {len(grid)} cells of strides {', '.join(map(str, strides))}, 5 + {classes} columns"
+    why = (
+        f"{shapes(head.outputs)}: {len(grid)} cells of strides {', '.join(map(str, strides))}, "
+        f"5 + {classes} columns"
+    )
     return Reading(f"{why}, {where}", classes, decode)
 
 
-FAMILY = Family("yolox", CanvasDefaults(resize="letterbox_top_left", color_order="bgr"), _read, multi_label=False)
+FAMILY = Family(
+    "yolox",
+    CanvasDefaults(resize="letterbox_top_left", color_order="bgr"),
+    _read,
+    multi_label=False,
+)
 
 
 def _is_on_grid(boxes: NDArray[np.float32], grid: NDArray[np.float32]) -> bool:
     """Whether x, y [N, 2] are offsets from the cell, in strides, and not pixels.
 
-    In pixels, centres lie near those of their cells and so follow the grid over the canvas; offsets do not.
+    In pixels, centres lie near those of their cells and so follow the grid over the canvas; offsets
+    do not.
     """
     centres = (grid[:, :2] + 0.5) * grid[:, 2:]
     as_offsets = np.abs(boxes[:, :2]).mean()

@@ -15,8 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 from boxwise_export.errors import GraphError
 from boxwise_export.graph.large_models import check_graph, is_large, without_weights
 
-# Axes are inputs of Squeeze and ReduceSum, and Softmax works on one axis, from 13 on. 17 is what we write ourselves,
-# and what every runtime we serve with reads.
+# Axes are inputs of Squeeze and ReduceSum, and Softmax works on one axis, from 13 on. 17 is what we
+# write ourselves, and what every runtime we serve with reads.
 OLDEST_OPSET, OPSET = 13, 17
 IR_VERSION = 8  # of the file format, that of opset 17
 SOURCE_PREFIX = "source/"  # of all that was in the source's own graph
@@ -25,8 +25,8 @@ SOURCE_PREFIX = "source/"  # of all that was in the source's own graph
 class GraphBuilder:
     """Nodes before and after a source's graph.
 
-    Tensors are strings, the names that ONNX knows them by. The source's own names are prefixed, so that none of them
-    meets one of ours.
+    Tensors are strings, the names that ONNX knows them by. The source's own names are prefixed, so
+    that none of them meets one of ours.
 
     Args:
         source: the graph to build around.
@@ -35,12 +35,15 @@ class GraphBuilder:
     def __init__(self, source: onnx.ModelProto) -> None:
         source = _modern(source)
         self._source = onnx.compose.add_prefix(without_weights(source), SOURCE_PREFIX)
-        self._weights = [each for each in source.graph.initializer if is_large(each)]  # copied once, by `finish`
+        # Copied once, by `finish`.
+        self._weights = [each for each in source.graph.initializer if is_large(each)]
         self._nodes: list[onnx.NodeProto] = []
         self._initializers: list[TensorProto] = []
         self._numbers = count()
 
-    def op(self, kind: str, *inputs: str, outputs: int = 1, name: str | None = None, **attributes: Any) -> Any:
+    def op(
+        self, kind: str, *inputs: str, outputs: int = 1, name: str | None = None, **attributes: Any
+    ) -> Any:
         """Add a node; returns its output's name, or their tuple where there are several."""
         stem = name or f"{kind.lower()}_{next(self._numbers)}"
         names = [stem] if outputs == 1 else [f"{stem}_{i}" for i in range(outputs)]
@@ -79,7 +82,9 @@ class GraphBuilder:
         return str(self.op("Min", self.op("Max", boxes, low), high))
 
     def run_source(self, inputs: Mapping[str, str]) -> dict[str, str]:
-        """Add the source's nodes, fed with tensors of ours; returns its outputs' names here, by their own names."""
+        """Add the source's nodes, fed with tensors of ours; returns its outputs' names here, by
+        their own names.
+        """
         graph = self._source.graph
         for name, tensor in inputs.items():
             self.op("Identity", tensor, name=SOURCE_PREFIX + name)
@@ -103,8 +108,14 @@ class GraphBuilder:
         graph = helper.make_graph(
             self._nodes,
             "boxwise",
-            [helper.make_tensor_value_info(name, kind, shape) for name, (kind, shape) in inputs.items()],
-            [helper.make_tensor_value_info(name, kind, shape) for name, (_, kind, shape) in outputs.items()],
+            [
+                helper.make_tensor_value_info(name, kind, shape)
+                for name, (kind, shape) in inputs.items()
+            ],
+            [
+                helper.make_tensor_value_info(name, kind, shape)
+                for name, (_, kind, shape) in outputs.items()
+            ],
             self._initializers,
         )
         model = helper.make_model(
@@ -120,7 +131,9 @@ class GraphBuilder:
         try:
             check_graph(model)
         except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-            raise GraphError(f"the graph does not hold together: {' '.join(str(error).split())}") from error
+            raise GraphError(
+                f"the graph does not hold together: {' '.join(str(error).split())}"
+            ) from error
         return model
 
 

@@ -42,11 +42,12 @@ def build_classifier(
         activation: what makes scores of logits; `none` where the source does.
         threshold: labels that score less are -1 with score 0; None keeps all.
         top_k: how many labels leave.
-        similarity: float32 [C, D], a unit vector for each label times the scale of the logits, where the output is an
-            embedding.
+        similarity: float32 [C, D], a unit vector for each label times the scale of the logits,
+            where the output is an embedding.
 
     Returns:
-        The graph `crops` uint8 [B, height, width, 3] -> `label_ids` int32 [B, k], `label_scores` float32 [B, k].
+        The graph `crops` uint8 [B, height, width, 3] -> `label_ids` int32 [B, k], `label_scores`
+        float32 [B, k].
     """
     graph = GraphBuilder(model)
     logits = graph.run_source({source.name: normalized(graph, "crops", normalize, source)})[output]
@@ -84,4 +85,8 @@ def _similarities(graph: GraphBuilder, embedding: str, similarity: NDArray[np.fl
     last = graph.constant([-1], np.int64)
     squares = graph.op("ReduceSum", graph.op("Mul", embedding, embedding), last, keepdims=1)
     length = graph.op("Max", graph.op("Sqrt", squares), graph.constant(_LEAST_LENGTH, np.float32))
-    return str(graph.op("MatMul", graph.op("Div", embedding, length), graph.constant(similarity.T, np.float32)))
+    return str(
+        graph.op(
+            "MatMul", graph.op("Div", embedding, length), graph.constant(similarity.T, np.float32)
+        )
+    )

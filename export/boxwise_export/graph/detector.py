@@ -40,12 +40,15 @@ def build_detector(
         multi_label: whether a box may be a candidate of several classes, or of its best one alone.
 
     Returns:
-        The graph `canvas` uint8 [B, height, width, 3] -> `candidate_boxes` float32 [B, K, 4] (xyxy, canvas pixels),
-        `candidate_scores` float32 [B, K] (best first), `candidate_classes` int32 [B, K]; and K.
+        The graph `canvas` uint8 [B, height, width, 3] -> `candidate_boxes` float32 [B, K, 4] (xyxy,
+        canvas pixels), `candidate_scores` float32 [B, K] (best first), `candidate_classes` int32
+        [B, K]; and K.
     """
     graph = GraphBuilder(model)
     tensors = graph.run_source({source.name: normalized(graph, "canvas", normalize, source)})
-    tensors = {name: graph.op("Cast", tensor, to=TensorProto.FLOAT) for name, tensor in tensors.items()}
+    tensors = {
+        name: graph.op("Cast", tensor, to=TensorProto.FLOAT) for name, tensor in tensors.items()
+    }
     batch = "batch" if source.batch is None else source.batch
     outputs, count = _candidates(graph, reading, tensors, candidates, batch, multi_label)
     return graph.finish({"canvas": (TensorProto.UINT8, (batch, height, width, 3))}, outputs), count
@@ -54,7 +57,8 @@ def build_detector(
 def build_decoder(
     reading: Reading, ranks: Mapping[str, int], candidates: int, multi_label: bool = True
 ) -> onnx.ModelProto:
-    """The decoding alone: a source's outputs in, float32 and by their names, and `build_detector`'s candidates out.
+    """The decoding alone: a source's outputs in, float32 and by their names, and `build_detector`'s
+    candidates out.
 
     Args:
         reading: how they are read.
@@ -68,15 +72,23 @@ def build_decoder(
         helper.make_graph(
             [helper.make_node("Identity", [given[name]], [name]) for name in ranks],
             "raw",
-            [helper.make_tensor_value_info(given[name], TensorProto.FLOAT, shapes[name]) for name in ranks],
-            [helper.make_tensor_value_info(name, TensorProto.FLOAT, shapes[name]) for name in ranks],
+            [
+                helper.make_tensor_value_info(given[name], TensorProto.FLOAT, shapes[name])
+                for name in ranks
+            ],
+            [
+                helper.make_tensor_value_info(name, TensorProto.FLOAT, shapes[name])
+                for name in ranks
+            ],
         ),
         opset_imports=[helper.make_opsetid("", OPSET)],
     )
     graph = GraphBuilder(source)
     raw = graph.run_source({given[name]: name for name in ranks})
     decoded, _ = _candidates(graph, reading, raw, candidates, "batch", multi_label)
-    return graph.finish({name: (TensorProto.FLOAT, shape) for name, shape in shapes.items()}, decoded)
+    return graph.finish(
+        {name: (TensorProto.FLOAT, shape) for name, shape in shapes.items()}, decoded
+    )
 
 
 def _candidates(
@@ -102,11 +114,14 @@ def _candidates(
     }, count
 
 
-def _best(graph: GraphBuilder, decoded: Decoded, classes: int | None, count: int) -> tuple[str, str, str]:
-    """The best `count` of all boxes, or of all (box, class) pairs where a box has a score for each class.
+def _best(
+    graph: GraphBuilder, decoded: Decoded, classes: int | None, count: int
+) -> tuple[str, str, str]:
+    """The best `count` of all boxes, or of all (box, class) pairs where a box has a score for each
+    class.
 
-    One search over all N x C values: finding the best cells first was measured to gain nothing, even over CenterNet's
-    1.3 million.
+    One search over all N x C values: finding the best cells first was measured to gain nothing,
+    even over CenterNet's 1.3 million.
     """
     boxes, scores, class_ids = decoded.boxes, decoded.scores, decoded.class_ids
     k = graph.constant([count], np.int64)
@@ -114,10 +129,17 @@ def _best(graph: GraphBuilder, decoded: Decoded, classes: int | None, count: int
         class_count = graph.constant(classes or 1, np.int64)
         best_scores, pairs = graph.op("TopK", graph.reshape(scores, 0, -1), k, outputs=2)
         best_classes = graph.op("Cast", graph.op("Mod", pairs, class_count), to=TensorProto.INT32)
-        return graph.gather_rows(boxes, graph.op("Div", pairs, class_count)), best_scores, best_classes
-    if decoded.count is None:  # there may be fewer than K: boxes without area, which nothing keeps, fill up
+        return (
+            graph.gather_rows(boxes, graph.op("Div", pairs, class_count)),
+            best_scores,
+            best_classes,
+        )
+    # There may be fewer than K: boxes without area, which nothing keeps, fill up.
+    if decoded.count is None:
         boxes = _padded(graph, boxes, [0, 0, 0, 0, count, 0])
-        scores, class_ids = (_padded(graph, tensor, [0, 0, 0, count]) for tensor in (scores, class_ids))
+        scores, class_ids = (
+            _padded(graph, tensor, [0, 0, 0, count]) for tensor in (scores, class_ids)
+        )
     best_scores, rows = graph.op("TopK", scores, k, outputs=2)
     return graph.gather_rows(boxes, rows), best_scores, graph.gather_rows(class_ids, rows)
 

@@ -25,25 +25,35 @@ def check_graph(model: onnx.ModelProto, *, shapes: bool = True) -> None:
     """Check a model, and all its shapes, with inputs in place of its large weights.
 
     Raises:
-        onnx.checker.ValidationError, onnx.shape_inference.InferenceError: it does not hold together.
+        onnx.checker.ValidationError, onnx.shape_inference.InferenceError: it does not hold
+            together.
     """
     onnx.checker.check_model(without_weights(model), full_check=shapes)
 
 
 def open_graph(model: onnx.ModelProto) -> OnnxGraph:
-    """A session of a graph, whose weights ONNX Runtime maps from a file instead of parsing and copying them."""
+    """A session of a graph, whose weights ONNX Runtime maps from a file instead of parsing and
+    copying them.
+    """
     light = _without_large(model)
     with tempfile.TemporaryDirectory(prefix="boxwise-") as folder:
         with Path(folder, _WEIGHTS).open("wb") as file:
             for tensor in filter(is_large, model.graph.initializer):
                 file.seek(-(-file.tell() // _PAGE) * _PAGE)
-                place = {"location": _WEIGHTS, "offset": str(file.tell()), "length": str(len(tensor.raw_data))}
+                place = {
+                    "location": _WEIGHTS,
+                    "offset": str(file.tell()),
+                    "length": str(len(tensor.raw_data)),
+                }
                 light.graph.initializer.add(
                     name=tensor.name,
                     dims=tensor.dims,
                     data_type=tensor.data_type,
                     data_location=onnx.TensorProto.EXTERNAL,
-                    external_data=[onnx.StringStringEntryProto(key=key, value=value) for key, value in place.items()],
+                    external_data=[
+                        onnx.StringStringEntryProto(key=key, value=value)
+                        for key, value in place.items()
+                    ],
                 )
                 file.write(tensor.raw_data)
         graph = Path(folder, "model.onnx")
@@ -54,8 +64,8 @@ def open_graph(model: onnx.ModelProto) -> OnnxGraph:
 def serialized(model: onnx.ModelProto) -> bytes:
     """The model as a file holds it: what SerializeToString gives, the large weights last.
 
-    protobuf doubles its buffer while it writes, and then copies it: 3.5 times the model at once, where tensor by tensor
-    it is 2.
+    protobuf doubles its buffer while it writes, and then copies it: 3.5 times the model at once,
+    where tensor by tensor it is 2.
     """
     light = _without_large(model)
     parts = [light.graph.SerializeToString()]

@@ -22,13 +22,16 @@ def normalized(graph: GraphBuilder, pixels: str, normalize: Normalize, source: S
     Args:
         graph: being built.
         pixels: uint8 [B, H, W, 3]; RGB where the source takes grey.
-        normalize: mean and std in units of 0 to 255; their first number where the source takes grey.
+        normalize: mean and std in units of 0 to 255; their first number where the source takes
+            grey.
         source: what takes the result.
     """
     mean, std = _statistics(normalize, source)
     tensor = graph.op("Cast", pixels, to=TensorProto.FLOAT)
     if source.channels == 1:
-        tensor = graph.op("Round", graph.op("MatMul", tensor, graph.constant(_LUMA[:, None], np.float32)))
+        tensor = graph.op(
+            "Round", graph.op("MatMul", tensor, graph.constant(_LUMA[:, None], np.float32))
+        )
     if mean.any():
         tensor = graph.op("Sub", tensor, graph.constant(mean, np.float32))
     if (std != 1).any():
@@ -40,8 +43,12 @@ def normalized(graph: GraphBuilder, pixels: str, normalize: Normalize, source: S
     return str(tensor)
 
 
-def normalized_pixels(pixels: NDArray[np.uint8], normalize: Normalize, source: SourceInput) -> Floats:
-    """The same in numpy, bit for bit: uint8 [B, H, W, 3] -> float32 in the source's layout and channels."""
+def normalized_pixels(
+    pixels: NDArray[np.uint8], normalize: Normalize, source: SourceInput
+) -> Floats:
+    """The same in numpy, bit for bit: uint8 [B, H, W, 3] -> float32 in the source's layout and
+    channels.
+    """
     mean, std = _statistics(normalize, source)
     values = pixels.astype(np.float32)
     if source.channels == 1:

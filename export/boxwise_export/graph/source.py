@@ -70,7 +70,8 @@ def read_input(model: onnx.ModelProto) -> SourceInput:
         names = ", ".join(tensor.name for tensor in inputs)
         raise GraphError(f"the graph takes {len(inputs)} inputs ({names}); expected one, the image")
     tensor_type = inputs[0].type.tensor_type
-    shape = [dim.dim_value or None for dim in tensor_type.shape.dim]  # 0 where it is symbolic or unknown
+    # 0 where it is symbolic or unknown.
+    shape = [dim.dim_value or None for dim in tensor_type.shape.dim]
     for channels in (3, 1):
         for layout, axis in (("NCHW", 1), ("NHWC", 3)):
             if len(shape) == 4 and shape[axis] == channels:
@@ -79,21 +80,27 @@ def read_input(model: onnx.ModelProto) -> SourceInput:
                 return SourceInput(inputs[0].name, layout, height, width, kind, shape[0], channels)  # type: ignore[arg-type]
     found = " x ".join("?" if side is None else str(side) for side in shape)
     raise GraphError(
-        f"input {inputs[0].name} is {found}; expected batch x 3 x height x width (1 for grey), or channels last"
+        f"input {inputs[0].name} is {found}; expected batch x 3 x height x width (1 for "
+        "grey), or channels last"
     )
 
 
 def probe(
-    model: onnx.ModelProto, source: SourceInput, height: int, width: int, batch: int = 1, only: int | None = None
+    model: onnx.ModelProto,
+    source: SourceInput,
+    height: int,
+    width: int,
+    batch: int = 1,
+    only: int | None = None,
 ) -> dict[str, NDArray[np.float32]]:
     """Run the graph once on seeded noise of 0 to 255; every output by name, as float32.
 
     Args:
         model: the graph.
         source: its input.
-        height: of the pictures, pixels.
-        width: of the pictures, pixels.
-        batch: how many different pictures.
+        height: of the images, pixels.
+        width: of the images, pixels.
+        batch: how many different images.
         only: run this one of them, alone.
 
     Raises:
@@ -106,8 +113,11 @@ def probe(
     return outputs
 
 
-def probe_unlike(model: onnx.ModelProto, source: SourceInput, height: int, width: int, output: str) -> Floats:
-    """What one output gives for images that are unlike: noise of 0 to 255 and of -2 to 2, and a flat one of each.
+def probe_unlike(
+    model: onnx.ModelProto, source: SourceInput, height: int, width: int, output: str
+) -> Floats:
+    """What one output gives for images that are unlike: noise of 0 to 255 and of -2 to 2, and a
+    flat one of each.
 
     Returns:
         float32 [4, values], a row an image.
@@ -127,9 +137,13 @@ def _run(
     try:
         graph = open_graph(model)
         for batch in batches:
-            outputs: Mapping[str, NDArray[np.generic]] = graph({source.name: source.as_input(batch)})
+            outputs: Mapping[str, NDArray[np.generic]] = graph(
+                {source.name: source.as_input(batch)}
+            )
             yield {name: np.asarray(value, np.float32) for name, value in outputs.items()}
     except Exception as error:
         sides = " x ".join(map(str, batches[0].shape))
         reason = " ".join(str(error).split())
-        raise GraphError(f"ONNX Runtime cannot run the graph on an input of {sides}: {reason}") from error
+        raise GraphError(
+            f"ONNX Runtime cannot run the graph on an input of {sides}: {reason}"
+        ) from error

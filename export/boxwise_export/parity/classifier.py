@@ -17,13 +17,13 @@ from boxwise_export.plan import ClassifierPlan
 from boxwise_runtime.chain import Chain, Graph
 from boxwise_runtime.crop import crop
 
-_MOST_CROPS = 16  # of a picture
+_MOST_CROPS = 16  # of an image
 
 
 def check_classifier(
     plan: ClassifierPlan, chain: Chain, frames: Sequence[NDArray[np.uint8]], limits: Limits
 ) -> Iterator[Step]:
-    """Compare on the boxes that the detector finds, and on every picture as a whole.
+    """Compare on the boxes that the detector finds, and on every image as a whole.
 
     Args:
         plan: with the source.
@@ -44,17 +44,24 @@ def check_classifier(
             outputs = plan.source.run(given[row : row + 1])
             raw.add(outputs, crops[row : row + 1])
             asked += 1
-            agreed += _agrees(plan, outputs[plan.raw_output][0], graph, crops[row : row + 1], limits.score)
+            agreed += _agrees(
+                plan, outputs[plan.raw_output][0], graph, crops[row : row + 1], limits.score
+            )
     yield pixels.step(name, limits.pixels)
     yield raw.step(name, limits.outputs)
     share = agreed / asked
-    sentence = f"{agreed} of {asked} pictures and boxes have the source's best label, its score within {limits.score:g}"
+    sentence = (
+        f"{agreed} of {asked} images and boxes have the source's best label, its score within "
+        f"{limits.score:g}"
+    )
     figures = {"compared": float(asked), "agreed": float(agreed), "agreement": share}
     yield Step(name, "top-1", share >= limits.agreement, sentence, figures)
 
 
 def crops_of(plan: ClassifierPlan, chain: Chain, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """uint8 [m, h, w, 3]: the picture as a whole, and the boxes that the pipeline asks this classifier about."""
+    """uint8 [m, h, w, 3]: the image as a whole, and the boxes that the pipeline asks this
+    classifier about.
+    """
     height, width = frame.shape[:2]
     whole = crop(frame, np.array([[0, 0, width, height]], np.float32), plan.crop)
     if chain.detector is None:
@@ -66,7 +73,11 @@ def crops_of(plan: ClassifierPlan, chain: Chain, frame: NDArray[np.uint8]) -> ND
 
 
 def _agrees(
-    plan: ClassifierPlan, output: NDArray[np.float32], graph: Graph, pixels: NDArray[np.uint8], allowed: float
+    plan: ClassifierPlan,
+    output: NDArray[np.float32],
+    graph: Graph,
+    pixels: NDArray[np.uint8],
+    allowed: float,
 ) -> bool:
     """Whether the graph's best label is the source's, or one that scores as much there."""
     scores = _scores(output.ravel().astype(np.float64), plan)
@@ -75,7 +86,10 @@ def _agrees(
     threshold = plan.spec.threshold
     if best < 0:  # below the threshold
         return threshold is not None and float(scores.max()) < threshold + allowed
-    return float(scores.max()) - float(scores[best]) <= allowed and abs(float(scores[best]) - score) <= allowed
+    return (
+        float(scores.max()) - float(scores[best]) <= allowed
+        and abs(float(scores[best]) - score) <= allowed
+    )
 
 
 def _scores(output: NDArray[np.float64], plan: ClassifierPlan) -> NDArray[np.float64]:

@@ -10,18 +10,20 @@ from numpy.typing import NDArray
 
 from boxwise_export.sources.base import Floats, Found
 
-# At least so many detections of a picture are compared, those below the pipeline's threshold too: parity over nothing
-# proves nothing.
+# At least so many detections of an image are compared, those below the pipeline's threshold too:
+# parity over nothing proves nothing.
 LEAST_DETECTIONS = 20
 
 
 @dataclass(frozen=True)
 class DetectionDifference:
-    """What became of the expected detections of one picture or, added up, of several.
+    """What became of the expected detections of one image or, added up, of several.
 
     Attributes:
-        expected: how many there were, those left out that are too near the score threshold to be sure of.
-        matched: of them, how many have a partner: of the same class, near enough in place and in score.
+        expected: how many there were, those left out that are too near the score threshold to be
+            sure of.
+        matched: of them, how many have a partner: of the same class, near enough in place and in
+            score.
         extra: detections that nobody expected.
         worst_iou: the least IoU of a pair.
         worst_score: the largest difference of scores of a pair.
@@ -53,14 +55,16 @@ class DetectionDifference:
 def compare_detections(
     expected: Found, got: Found, *, iou: float, score: float, threshold: float
 ) -> DetectionDifference:
-    """Pair detections greedily, best expected score first, each with the free one of its class that overlaps most.
+    """Pair detections greedily, best expected score first, each with the free one of its class that
+    overlaps most.
 
     Args:
         expected: of the source.
         got: of what is to be published.
         iou: the least IoU of a pair.
         score: the largest difference of scores of a pair.
-        threshold: the score that both were cut at. What lies within `score` of it may be in one and not in the other.
+        threshold: the score that both were cut at. What lies within `score` of it may be in one and
+            not in the other.
 
     Example:
         >>> one = Found(np.float32([[0, 0, 10, 10]]), np.float32([0.9]), np.int64([2]))
@@ -69,7 +73,11 @@ def compare_detections(
     """
     overlaps = box_iou(expected.boxes, got.boxes)
     distances = np.abs(expected.scores[:, None] - got.scores[None])
-    fits = (overlaps >= iou) & (distances <= score) & (expected.class_ids[:, None] == got.class_ids[None])
+    fits = (
+        (overlaps >= iou)
+        & (distances <= score)
+        & (expected.class_ids[:, None] == got.class_ids[None])
+    )
     free = np.ones(len(got.scores), bool)
     sure = expected.scores > threshold + score
     matched, unsure, worst_iou, worst_score = 0, 0, 1.0, 0.0
@@ -84,16 +92,22 @@ def compare_detections(
         worst_iou = min(worst_iou, float(overlaps[row, best]))
         worst_score = max(worst_score, float(distances[row, best]))
     extra = int((free & (got.scores > threshold + score)).sum())
-    return DetectionDifference(len(expected.scores) - unsure, matched, extra, worst_iou, worst_score)
+    return DetectionDifference(
+        len(expected.scores) - unsure, matched, extra, worst_iou, worst_score
+    )
 
 
 def box_iou(a: Floats, b: Floats) -> NDArray[np.float64]:
-    """Intersection over union of every pair: [n, 4] and [m, 4] xyxy -> [n, m]; 0 where a box has no area."""
+    """Intersection over union of every pair: [n, 4] and [m, 4] xyxy -> [n, m]; 0 where a box has no
+    area.
+    """
     one, other = a.astype(np.float64).reshape(-1, 1, 4), b.astype(np.float64).reshape(1, -1, 4)
     sides = np.minimum(one[..., 2:], other[..., 2:]) - np.maximum(one[..., :2], other[..., :2])
     shared = sides.clip(0).prod(axis=-1)
     union = _area(one) + _area(other) - shared
-    overlaps: NDArray[np.float64] = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    overlaps: NDArray[np.float64] = np.divide(
+        shared, union, out=np.zeros_like(shared), where=union > 0
+    )
     return overlaps
 
 
@@ -103,13 +117,19 @@ def _area(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
     return areas
 
 
-def relative_difference(expected: Mapping[str, Floats], got: Mapping[str, Floats]) -> tuple[float, str]:
-    """|expected - got| as a fraction of |expected|, both as Euclidean norms, of the output where it is largest."""
+def relative_difference(
+    expected: Mapping[str, Floats], got: Mapping[str, Floats]
+) -> tuple[float, str]:
+    """|expected - got| as a fraction of |expected|, both as Euclidean norms, of the output where it
+    is largest.
+    """
     worst, where = 0.0, ""
     for name, values in expected.items():
         if values.shape != got[name].shape:
             return float("inf"), name
-        distance = float(np.linalg.norm(values - got[name])) / (float(np.linalg.norm(values)) or 1.0)
+        distance = float(np.linalg.norm(values - got[name])) / (
+            float(np.linalg.norm(values)) or 1.0
+        )
         if distance >= worst or not np.isfinite(distance):
             worst, where = distance, name
     return worst, where

@@ -19,7 +19,7 @@ from boxwise_export.parity.report import Step
 from boxwise_export.pipeline import MAX_CANDIDATES
 from boxwise_export.plan import DetectorPlan
 from boxwise_export.sources.base import Detect, Floats, Found, Selection
-from boxwise_runtime.canvas import Geometry, to_picture
+from boxwise_runtime.canvas import Geometry, to_image
 from boxwise_runtime.chain import Chain
 from boxwise_runtime.session import OnnxGraph
 from boxwise_runtime.stages import Suppress
@@ -30,7 +30,7 @@ _LEAST_SCORE = 1e-3  # what scores less is noise to every framework
 def check_detector(
     plan: DetectorPlan, chain: Chain, frames: Sequence[NDArray[np.uint8]], limits: Limits
 ) -> Iterator[Step]:
-    """Compare, picture by picture, and give the three steps at the end.
+    """Compare, image by image, and give the three steps at the end.
 
     Args:
         plan: with the source.
@@ -40,7 +40,7 @@ def check_detector(
     """
     check = _Check(plan, chain, limits)
     for frame in frames:
-        check.picture(frame)
+        check.image(frame)
     yield check.pixels.step("detector", limits.pixels)
     yield check.raw.step("detector", limits.outputs)
     yield check.step()
@@ -60,14 +60,16 @@ class _Check:
         self._decode = None if self._detect else OnnxGraph(_decoder(self.plan))
         self._suppress = Suppress(self.plan.reading.nms, self.plan.spec.nms.class_agnostic)
 
-    def picture(self, frame: NDArray[np.uint8]) -> None:
-        """One picture, through the source and through the stages."""
+    def image(self, frame: NDArray[np.uint8]) -> None:
+        """One image, through the source and through the stages."""
         assert self.chain.preprocess is not None  # noqa: S101 (there is a detector)
         request = self.chain.preprocess({"raw_frame": frame})
         canvas = request["canvas"]
         given = normalized_pixels(canvas, self.plan.normalize, self.plan.input)
         if self.plan.source.prepare:
-            self.pixels.add(self.plan.source.prepare(frame), given, self.plan.normalize, self.plan.input)
+            self.pixels.add(
+                self.plan.source.prepare(frame), given, self.plan.normalize, self.plan.input
+            )
         outputs = self.plan.source.run(given)
         self.raw.add(outputs, canvas)
 
@@ -88,7 +90,7 @@ class _Check:
         )
 
     def step(self) -> Step:
-        """The detections of all pictures."""
+        """The detections of all images."""
         found, limits = self.difference, self.limits
         figures = {
             "expected": float(found.expected),
@@ -98,22 +100,38 @@ class _Check:
             "worst_iou": found.worst_iou,
             "worst_score": found.worst_score,
         }
-        by = "its own post-processing" if self._detect else f"the {self.plan.family} decoding of its outputs"
-        if not found.expected + found.extra:
-            return Step("detector", "detections", None, f"{by} finds nothing on these pictures", figures)
-        sentence = (
-            f"{found.matched} of {found.expected} of {by} matched (IoU >= {limits.iou:g}, score within "
-            f"{limits.score:g}; worst {found.worst_iou:.4f} and {found.worst_score:.2g}), {found.extra} extra"
+        by = (
+            "its own post-processing"
+            if self._detect
+            else f"the {self.plan.family} decoding of its outputs"
         )
-        return Step("detector", "detections", found.agreement >= limits.agreement, sentence, figures)
+        if not found.expected + found.extra:
+            return Step(
+                "detector", "detections", None, f"{by} finds nothing on these images", figures
+            )
+        sentence = (
+            f"{found.matched} of {found.expected} of {by} matched (IoU >= {limits.iou:g}, "
+            "score within "
+            f"{limits.score:g}; worst {found.worst_iou:.4f} and {found.worst_score:.2g}), "
+            f"{found.extra} extra"
+        )
+        return Step(
+            "detector", "detections", found.agreement >= limits.agreement, sentence, figures
+        )
 
     def _expected(self, outputs: Mapping[str, Floats]) -> Found:
-        """Detections on the canvas, more than are served: those in the padding count for nothing."""
+        """Detections on the canvas, more than are served:
+        those in the padding count for nothing.
+        """
         spec, canvas = self.plan.spec, self.plan.canvas
         size = (canvas.height, canvas.width)
         if self._detect:
             selection = Selection(
-                _LEAST_SCORE, spec.iou_threshold, MAX_CANDIDATES, self.plan.multi_label, spec.nms.class_agnostic
+                _LEAST_SCORE,
+                spec.iou_threshold,
+                MAX_CANDIDATES,
+                self.plan.multi_label,
+                spec.nms.class_agnostic,
             )
             return self._detect(outputs, size, selection)
         assert self._decode is not None  # noqa: S101 (see __post_init__)
@@ -121,7 +139,9 @@ class _Check:
         found = self._suppress(
             {
                 **candidates,
-                "thresholds": np.array([_LEAST_SCORE, spec.iou_threshold, MAX_CANDIDATES], np.float32),
+                "thresholds": np.array(
+                    [_LEAST_SCORE, spec.iou_threshold, MAX_CANDIDATES], np.float32
+                ),
                 "geometry": np.array(Geometry(*size, 1, 1, 0, 0), np.float32),
                 "class_filter": np.empty(0, np.int32),
             }
@@ -151,8 +171,8 @@ def _decoder(plan: DetectorPlan) -> bytes:
 
 
 def _shown(found: Found, geometry: Geometry) -> Found:
-    """From the canvas to the picture; what lies wholly in the padding is gone."""
-    boxes = to_picture(found.boxes.reshape(-1, 4).astype(np.float32), geometry)
+    """From the canvas to the image; what lies wholly in the padding is gone."""
+    boxes = to_image(found.boxes.reshape(-1, 4).astype(np.float32), geometry)
     seen = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
     return Found(boxes[seen], found.scores[seen], found.class_ids[seen])
 

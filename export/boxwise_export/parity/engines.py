@@ -14,7 +14,9 @@ from boxwise_export.sources.base import Found
 from boxwise_runtime.chain import Chain, Tensors
 
 
-def check_engines(exact: Chain, planned: Chain, frames: Sequence[NDArray[np.uint8]], limits: Limits) -> list[Step]:
+def check_engines(
+    exact: Chain, planned: Chain, frames: Sequence[NDArray[np.uint8]], limits: Limits
+) -> list[Step]:
     """Final detections, and the best label of each classifier on the same boxes.
 
     Args:
@@ -33,7 +35,11 @@ def check_engines(exact: Chain, planned: Chain, frames: Sequence[NDArray[np.uint
             threshold = float(np.sort(least["scores"])[::-1][:LEAST_DETECTIONS].min(initial=1.0))
             cut = {**request, "score_threshold": np.array([threshold], np.float32)}
             difference += compare_detections(
-                _found(exact(cut)), _found(planned(cut)), iou=limits.iou, score=limits.score, threshold=threshold
+                _found(exact(cut)),
+                _found(planned(cut)),
+                iou=limits.iou,
+                score=limits.score,
+                threshold=threshold,
             )
         objects = exact(request)
         for name, graph in exact.classifiers.items():
@@ -42,7 +48,9 @@ def check_engines(exact: Chain, planned: Chain, frames: Sequence[NDArray[np.uint
             if rows:
                 one, other = graph(crops), planned.classifiers[name](crops)
                 same = one["label_ids"][:, 0] == other["label_ids"][:, 0]
-                near = np.abs(one["label_scores"][:, 0] - other["label_scores"][:, 0]) <= limits.score
+                near = (
+                    np.abs(one["label_scores"][:, 0] - other["label_scores"][:, 0]) <= limits.score
+                )
                 asked[name] += rows
                 agreed[name] += int((same & near)[:rows].sum())
     steps = [_detections(difference, limits)] if exact.detector else []
@@ -56,8 +64,10 @@ def _found(answer: Tensors) -> Found:
 def _detections(found: DetectionDifference, limits: Limits) -> Step:
     compared = found.expected + found.extra
     sentence = (
-        f"{found.matched} of {found.expected} detections matched (IoU >= {limits.iou:g}, score within "
-        f"{limits.score:g}; worst {found.worst_iou:.4f} and {found.worst_score:.2g}), {found.extra} extra"
+        f"{found.matched} of {found.expected} detections matched (IoU >= {limits.iou:g}, "
+        "score within "
+        f"{limits.score:g}; worst {found.worst_iou:.4f} and {found.worst_score:.2g}), "
+        f"{found.extra} extra"
     )
     passed = found.agreement >= limits.agreement if compared else None
     return Step("detector", "detections", passed, sentence, {"agreement": found.agreement})
@@ -65,5 +75,9 @@ def _detections(found: DetectionDifference, limits: Limits) -> Step:
 
 def _labels(name: str, agreed: int, asked: int, limits: Limits) -> Step:
     share = agreed / asked if asked else 1.0
-    sentence = f"{agreed} of {asked} boxes have the graph's best label, its score within {limits.score:g}"
-    return Step(name, "top-1", share >= limits.agreement if asked else None, sentence, {"agreement": share})
+    sentence = (
+        f"{agreed} of {asked} boxes have the graph's best label, its score within {limits.score:g}"
+    )
+    return Step(
+        name, "top-1", share >= limits.agreement if asked else None, sentence, {"agreement": share}
+    )

@@ -1,4 +1,4 @@
-"""The gate itself: every part of a pipeline, over real pictures."""
+"""The gate itself: every part of a pipeline, over real images."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ from boxwise_export.parity.report import ParityReport, Step
 from boxwise_export.plan import Plan
 from boxwise_runtime.canvas import resize_to
 from boxwise_runtime.chain import Chain
-from boxwise_runtime.decode import PictureLimits, decode
+from boxwise_runtime.decode import ImageLimits, decode
 from boxwise_runtime.errors import InvalidInput
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-MOST_PICTURES = 16
+MOST_IMAGES = 16
 _MOST_PIXELS = 200_000_000
 
 
-def check_parity(plan: Plan, chain: Chain, pictures: Sequence[Path], limits: Limits) -> ParityReport:
+def check_parity(plan: Plan, chain: Chain, images: Sequence[Path], limits: Limits) -> ParityReport:
     """Run the source and the exported stages side by side.
 
     Args:
         plan: what is to be published, with its sources.
         chain: the stages as they are to be published.
-        pictures: files; of many, 16 spread over all are taken.
+        images: files; of many, 16 spread over all are taken.
         limits: what is allowed.
 
     Raises:
-        ExportError: a picture cannot be read.
+        ExportError: an image cannot be read.
     """
-    chosen = spread(pictures, MOST_PICTURES)
-    frames = [read_picture(path, plan.limits.max_pixels) for path in chosen]
+    chosen = spread(images, MOST_IMAGES)
+    frames = [read_image(path, plan.limits.max_pixels) for path in chosen]
     steps: list[Step] = []
     if plan.detector:
         steps += check_detector(plan.detector, chain, frames, limits)
     for classifier in plan.classifiers:
         steps += check_classifier(classifier, chain, frames, limits)
-    title = f"{len(chosen)} pictures of {chosen[0].parent.name}"
+    title = f"{len(chosen)} images of {chosen[0].parent.name}"
     return ParityReport(plan.precision, title, tuple(steps))
 
 
@@ -56,25 +56,35 @@ def find_images(folder: Path, option: str = "--calibration") -> list[Path]:
     if not folder.is_dir():
         raise ExportError(f"{option}: no such folder: {folder}")
     found = sorted(
-        path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
     )
     if not found:
         raise ExportError(f"{option}: no images in {folder}; expected {', '.join(SUFFIXES)}")
     return found
 
 
-def spread(pictures: Sequence[Path], most: int) -> list[Path]:
+def spread(images: Sequence[Path], most: int) -> list[Path]:
     """At most so many, evenly spread over all."""
-    rows = np.linspace(0, len(pictures) - 1, min(most, len(pictures))).round().astype(int)
-    return [pictures[row] for row in rows]
+    rows = np.linspace(0, len(images) - 1, min(most, len(images))).round().astype(int)
+    return [images[row] for row in rows]
 
 
-def read_picture(path: Path, max_pixels: int) -> NDArray[np.uint8]:
-    """RGB uint8 [H, W, 3], decoded as the pipeline decodes a request, and shrunk to the largest that it takes."""
+def read_image(path: Path, max_pixels: int) -> NDArray[np.uint8]:
+    """RGB uint8 [H, W, 3], decoded as the pipeline decodes a request, and shrunk to the largest
+    that it takes.
+    """
     try:
-        frame = decode(np.fromfile(path, np.uint8), PictureLimits(max_pixels=_MOST_PIXELS))
+        frame = decode(np.fromfile(path, np.uint8), ImageLimits(max_pixels=_MOST_PIXELS))
     except (InvalidInput, OSError) as error:
-        raise ExportError(f"{path}: not a picture that the pipeline can read ({error}); take it out") from error
+        raise ExportError(
+            f"{path}: not an image that the pipeline can read ({error}); take it out"
+        ) from error
     height, width = frame.shape[:2]
     scale = (max_pixels / (height * width)) ** 0.5
-    return frame if scale >= 1 else resize_to(frame, max(1, int(height * scale)), max(1, int(width * scale)), "area")
+    return (
+        frame
+        if scale >= 1
+        else resize_to(frame, max(1, int(height * scale)), max(1, int(width * scale)), "area")
+    )

@@ -20,8 +20,9 @@ class Limits:
     accuracy: float
 
 
-# fp32: ONNX Runtime against another framework, or against itself with other fusions: 1e-6 to 1e-4 of the largest value
-# were measured. fp16 keeps 11 bits, int8 keeps 8 of a range that was seen on a few pictures.
+# fp32: ONNX Runtime against another framework, or against itself with other fusions: 1e-6 to 1e-4
+# of the largest value were measured. fp16 keeps 11 bits, int8 keeps 8 of a range that was seen on a
+# few images.
 _DEFAULTS: dict[Precision, Limits] = {
     "fp32": Limits(pixels=8.0, outputs=1e-3, iou=0.99, score=1e-3, agreement=0.99, accuracy=0.005),
     "fp16": Limits(pixels=8.0, outputs=0.05, iou=0.9, score=0.02, agreement=0.95, accuracy=0.002),

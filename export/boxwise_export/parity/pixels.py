@@ -1,4 +1,6 @@
-"""The first step: the network's input, as the source's own framework makes it and as the exported stages do."""
+"""The first step: the network's input, as the source's own framework makes it and as the exported
+stages do.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +16,13 @@ from boxwise_export.sources.base import Floats
 
 @dataclass
 class PixelDifference:
-    """The differences of all pictures, in units of 0 to 255.
+    """The differences of all images, in units of 0 to 255.
 
     Attributes:
-        compared: pictures.
+        compared: images.
         worst: the largest mean difference of one.
-        sizes: of a picture that the framework makes of another size, (its own, ours); it is not compared.
+        sizes: of an image that the framework makes of another size, (its own, ours); it is not
+            compared.
     """
 
     compared: int = 0
@@ -27,7 +30,7 @@ class PixelDifference:
     sizes: tuple[tuple[int, ...], tuple[int, ...]] | None = None
 
     def add(self, own: Floats, ours: Floats, normalize: Normalize, source: SourceInput) -> None:
-        """Compare one picture: the framework's own input and ours, both normalised."""
+        """Compare one image: the framework's own input and ours, both normalised."""
         if own.shape != ours.shape:
             self.sizes = own.shape, ours.shape
             return
@@ -37,13 +40,24 @@ class PixelDifference:
         self.worst = max(self.worst, float(np.abs((own - ours) * std).mean()))
 
     def step(self, part: str, limit: float) -> Step:
-        """All pictures."""
+        """All images."""
         if self.compared:
             sentence = (
-                f"{self.compared} pictures, a mean difference of at most {self.worst:.2f} of 255 (allowed {limit:g})"
+                f"{self.compared} images, a mean difference of at most {self.worst:.2f} of 255 "
+                f"(allowed {limit:g})"
             )
-            return Step(part, "pixels", self.worst <= limit, sentence, {"mean_difference": self.worst})
+            return Step(
+                part, "pixels", self.worst <= limit, sentence, {"mean_difference": self.worst}
+            )
         if self.sizes:
             own, ours = (" x ".join(map(str, shape)) for shape in self.sizes)
-            return Step(part, "pixels", None, f"the framework makes {own} of a picture, the canvas is {ours}", {})
-        return Step(part, "pixels", None, "the source has no preprocessing of its own to compare with", {})
+            return Step(
+                part,
+                "pixels",
+                None,
+                f"the framework makes {own} of an image, the canvas is {ours}",
+                {},
+            )
+        return Step(
+            part, "pixels", None, "the source has no preprocessing of its own to compare with", {}
+        )

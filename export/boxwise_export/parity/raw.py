@@ -42,14 +42,21 @@ class RawOutputs:
             self._worst, self._where = worst, where
 
     def step(self, part: str, limit: float) -> Step:
-        """All pictures."""
-        sentence = f"{self._where}: a distance of at most {self._worst:.2g} of its length (allowed {limit:g})"
-        return Step(part, "outputs", self._worst <= limit, sentence, {"relative_difference": self._worst})
+        """All images."""
+        sentence = (
+            f"{self._where}: a distance of at most {self._worst:.2g} of its length (allowed "
+            f"{limit:g})"
+        )
+        return Step(
+            part, "outputs", self._worst <= limit, sentence, {"relative_difference": self._worst}
+        )
 
 
 @contextmanager
 def _with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> Iterator[None]:
-    """Further tensors among the model's outputs, for as long as this lasts; ONNX Runtime finds their types."""
+    """Further tensors among the model's outputs, for as long as this lasts; ONNX Runtime finds
+    their types.
+    """
     outputs = model.graph.output
     count = len(outputs)
     outputs.extend(onnx.ValueInfoProto(name=name) for name in names)

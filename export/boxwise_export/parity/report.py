@@ -38,16 +38,16 @@ class Step:
 
 @dataclass(frozen=True)
 class ParityReport:
-    """Every comparison, in the order in which a picture meets the steps.
+    """Every comparison, in the order in which an image meets the steps.
 
     Attributes:
         precision: of the exported graphs.
-        pictures: how many were compared on, and which.
+        images: how many were compared on, and which.
         steps: the comparisons.
     """
 
     precision: str
-    pictures: str
+    images: str
     steps: tuple[Step, ...]
 
     @property
@@ -57,7 +57,10 @@ class ParityReport:
 
     def lines(self) -> list[str]:
         """The report to read."""
-        return [f"parity of {self.precision} with the source, over {self.pictures}:", *(f"  {s}" for s in self.steps)]
+        return [
+            f"parity of {self.precision} with the source, over {self.images}:",
+            *(f"  {s}" for s in self.steps),
+        ]
 
     def document(self) -> dict[str, Any]:
         """The report as JSON; it stands in the manifest."""
@@ -67,6 +70,8 @@ class ParityReport:
         """Raise ParityError where a step differs."""
         if step := self.first_difference:
             raise ParityError(
-                f"{step.part}: the exported stages differ from their source, first in the {step.name}: "
-                f"{step.sentence}; nothing was published. Correct the step, or allow more under `tolerances:`"
+                f"{step.part}: the exported stages differ from their source, first in the "
+                f"{step.name}: "
+                f"{step.sentence}; nothing was published. Correct the step, or allow more "
+                "under `tolerances:`"
             )

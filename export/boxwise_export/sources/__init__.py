@@ -1,4 +1,6 @@
-"""Where weights come from: each source reads one kind of checkpoint into ONNX, with all that is known of it."""
+"""Where weights come from: each source reads one kind of checkpoint into ONNX, with all that is
+known of it.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,12 @@ from boxwise_export.pipeline import Weights
 from boxwise_export.sources.base import Found, Preprocessing, Source, file_digest, onnx_run
 from boxwise_export.sources.errors import SourceError
 from boxwise_export.sources.onnx_file import read_onnx
-from boxwise_export.sources.onnx_metadata import read_licence, read_metadata, read_names, read_preprocessing
+from boxwise_export.sources.onnx_metadata import (
+    read_licence,
+    read_metadata,
+    read_names,
+    read_preprocessing,
+)
 
 __all__ = ["Found", "Preprocessing", "Source", "SourceError", "read_source"]
 
@@ -21,7 +28,7 @@ def read_source(weights: Weights, key: str, size: tuple[int, int] | None) -> Sou
     Args:
         weights: from the pipeline file.
         key: where they stand in it, for errors.
-        size: height and width of the pictures, where the file says so; a PyTorch checkpoint needs it.
+        size: height and width of the images, where the file says so; a PyTorch checkpoint needs it.
 
     Raises:
         SourceError: an unknown kind, or a file that cannot be read.
@@ -35,7 +42,11 @@ def read_source(weights: Weights, key: str, size: tuple[int, int] | None) -> Sou
     if file.is_dir() and (file / "args.yaml").is_file():
         source = read_source(weights.model_copy(update={"file": _trained_weights(file)}), key, size)
         data = file / "data.yaml"
-        return replace(source, labels=read_labels(str(data), key)) if not source.labels and data.is_file() else source
+        return (
+            replace(source, labels=read_labels(str(data), key))
+            if not source.labels and data.is_file()
+            else source
+        )
     if file.is_dir():
         from boxwise_export.sources.transformers import read_transformers
 
@@ -64,11 +75,16 @@ def read_source(weights: Weights, key: str, size: tuple[int, int] | None) -> Sou
 
                 return read_ultralytics(None, file, size, trust_pickle=True)
             if weights.architecture is None or size is None:
-                needed = {"architecture (package.module:factory)": weights.architecture, "size of its input": size}
+                needed = {
+                    "architecture (package.module:factory)": weights.architecture,
+                    "size of its input": size,
+                }
                 missing = " and the ".join(what for what, said in needed.items() if said is None)
                 raise SourceError(
-                    f"{key}: a PyTorch checkpoint holds weights only; name the {missing} as well, or the "
-                    "`source:` that they belong to, as torchvision:resnet18. Of a model that ultralytics saved, say "
+                    f"{key}: a PyTorch checkpoint holds weights only; name the {missing} as "
+                    "well, or the "
+                    "`source:` that they belong to, as torchvision:resnet18. Of a model "
+                    "that ultralytics saved, say "
                     "`trust_pickle: true`"
                 )
             from boxwise_export.sources.pytorch import read_pytorch
@@ -76,19 +92,23 @@ def read_source(weights: Weights, key: str, size: tuple[int, int] | None) -> Sou
             return read_pytorch(file, weights.architecture, weights.arguments, *size)
         case ".tflite":
             raise SourceError(
-                f"{key}: {file.name} is a TensorFlow Lite file, which is not read; convert it to ONNX, with "
-                "`python -m tf2onnx.convert --tflite FILE --output model.onnx`, and look at the result with "
+                f"{key}: {file.name} is a TensorFlow Lite file, which is not read; convert "
+                "it to ONNX, with "
+                "`python -m tf2onnx.convert --tflite FILE --output model.onnx`, and look at "
+                "the result with "
                 "`boxwise inspect`"
             )
         case suffix:
             raise SourceError(
-                f"{key}: {file.name} ends in {suffix or 'nothing'}; expected .onnx, a TFJS model.json, "
+                f"{key}: {file.name} ends in {suffix or 'nothing'}; expected .onnx, a TFJS "
+                "model.json, "
                 "a PyTorch .pt or .pth, or a folder of transformers"
             )
 
 
 def _trained_weights(folder: Path) -> Path:
-    """The checkpoint of a folder that a training of ultralytics left: its export to ONNX, or else the best.
+    """The checkpoint of a folder that a training of ultralytics left: its export to ONNX, or else
+    the best.
 
     Raises:
         SourceError: there is none.
@@ -97,7 +117,8 @@ def _trained_weights(folder: Path) -> Path:
         if (folder / name).is_file():
             return folder / name
     raise SourceError(
-        f"{folder}: a folder of ultralytics, by its args.yaml, without weights/best.onnx or weights/best.pt"
+        f"{folder}: a folder of ultralytics, by its args.yaml, without weights/best.onnx or "
+        "weights/best.pt"
     )
 
 

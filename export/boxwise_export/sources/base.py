@@ -1,4 +1,6 @@
-"""What a source is: a checkpoint as an ONNX graph, and all that its own framework says and does about it."""
+"""What a source is: a checkpoint as an ONNX graph, and all that its own framework says and does
+about it.
+"""
 
 from __future__ import annotations
 
@@ -19,18 +21,21 @@ from boxwise_runtime.canvas import ColorOrder, Interpolation, Resize
 from boxwise_runtime.session import OnnxGraph
 
 Floats = NDArray[np.float32]
-# A batch of normalised pictures in the graph's own layout -> its outputs by the names that they have in ONNX.
+# A batch of normalised images in the graph's own layout -> its outputs by the names that they have
+# in ONNX.
 Run = Callable[[Floats], Mapping[str, Floats]]
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a picture becomes the graph's input, as the source's metadata has it; None where it does not say.
+    """How an image becomes the graph's input, as the source's metadata has it; None where it does
+    not say.
 
     Attributes:
         size: height and width of the input, pixels.
-        resize: how a picture is laid on it.
-        resize_shorter: of a classifier: the shorter side is resized to this, then the centre is cut.
+        resize: how an image is laid on it.
+        resize_shorter: of a classifier: the shorter side is resized to this, then the centre is
+            cut.
         pad_value: 0 to 255.
         interpolation: how pixels between pixels are found.
         color_order: of the channels.
@@ -47,7 +52,9 @@ class Preprocessing:
 
 
 class Found(NamedTuple):
-    """Detections of one picture: boxes float32 [n, 4] (xyxy, pixels of the picture), scores [n], class_ids int [n]."""
+    """Detections of one image: boxes float32 [n, 4] (xyxy, pixels of the image), scores [n],
+    class_ids int [n].
+    """
 
     boxes: Floats
     scores: Floats
@@ -57,7 +64,8 @@ class Found(NamedTuple):
 class Selection(NamedTuple):
     """Which of a detector's boxes are kept: what a framework's own post-processing is asked for.
 
-    `score` and `iou` are thresholds, `most` the number of detections at most; the others as in `pipeline.Nms`.
+    `score` and `iou` are thresholds, `most` the number of detections at most; the others as in
+    `pipeline.Nms`.
     """
 
     score: float
@@ -92,21 +100,25 @@ class Source:
     """A checkpoint, read.
 
     Attributes:
-        model: the graph; one input, pictures as its framework takes them after normalisation.
-        run: the same network in its own framework (ONNX Runtime on the untouched graph, where it came as one).
-        origin: what read it, with its version: "ONNX file", "torchvision 0.29.1 ssdlite320_mobilenet_v3_large".
+        model: the graph; one input, images as its framework takes them after normalisation.
+        run: the same network in its own framework (ONNX Runtime on the untouched graph, where it
+            came as one).
+        origin: what read it, with its version: "ONNX file", "torchvision 0.29.1
+            ssdlite320_mobilenet_v3_large".
         digest: SHA-256 of the weights, hex.
         licence: of the weights, where it is known; as a sentence.
         family: of the detector, where the framework says it; one of FAMILIES.
-        labels: names of the classes in the order of the ids that the decoded graph gives, where they are known.
+        labels: names of the classes in the order of the ids that the decoded graph gives, where
+            they are known.
         preprocessing: what the metadata says of it.
         anchors: float32 [N, 4], xyxy in pixels of the input, where the detector has them.
         activation: what makes scores of the class columns, where the framework says it.
         background: which class column is no object, likewise.
         metadata: what else the checkpoint says of itself.
-        prepare: the framework's own preprocessing, where it has one: RGB uint8 [H, W, 3] -> input of `run`, batch 1.
-        detect: the framework's own post-processing: (outputs of `run` for one image, height and width of that image,
-            which boxes are kept) -> Found; where it has one.
+        prepare: the framework's own preprocessing, where it has one: RGB uint8 [H, W, 3] -> input
+            of `run`, batch 1.
+        detect: the framework's own post-processing: (outputs of `run` for one image, height and
+            width of that image, which boxes are kept) -> Found; where it has one.
         selects: whether `detect` can do without multi_label and be class_agnostic.
     """
 
@@ -135,14 +147,16 @@ def from_unit(mean: Sequence[float], std: Sequence[float]) -> Normalize:
 
 
 def onnx_run(model: onnx.ModelProto) -> Run:
-    """Run a graph as it was read, in ONNX Runtime; the session is made at the first call, and the graph let go."""
+    """Run a graph as it was read, in ONNX Runtime; the session is made at the first call, and the
+    graph let go.
+    """
     waiting, sessions = [model], list[OnnxGraph]()
     source = read_input(model)
 
-    def run(pictures: Floats) -> Mapping[str, Floats]:
+    def run(images: Floats) -> Mapping[str, Floats]:
         if waiting:
             sessions.append(open_graph(waiting.pop()))
-        outputs = sessions[0]({source.name: source.as_input(pictures)})
+        outputs = sessions[0]({source.name: source.as_input(images)})
         return {key: np.asarray(value, np.float32) for key, value in outputs.items()}
 
     return run

@@ -4,4 +4,6 @@ from boxwise_export.errors import ExportError
 
 
 class SourceError(ExportError):
-    """A checkpoint that cannot be read; its text names the file or node, what was expected, and the mend."""
+    """A checkpoint that cannot be read; its text names the file or node, what was expected, and the
+    fix.
+    """

@@ -21,7 +21,9 @@ def read_metadata(model: onnx.ModelProto) -> Metadata:
 
 
 def read_names(model: onnx.ModelProto) -> tuple[str, ...] | None:
-    """`names`, a list or a map of ids to names, as JSON or as Python writes it; None where there are none to read."""
+    """`names`, a list or a map of ids to names, as JSON or as Python writes it; None where there
+    are none to read.
+    """
     document = _value(_properties(model).get("names"))
     try:
         return tuple(parse_names(document, "names")) or None
@@ -36,14 +38,21 @@ def read_licence(model: onnx.ModelProto) -> str | None:
 
 
 def read_preprocessing(model: onnx.ModelProto) -> Preprocessing:
-    """`imgsz`, [height, width] or one number; and how ultralytics prepares an image for its classifiers."""
+    """`imgsz`, [height, width] or one number; and how ultralytics prepares an image for its
+    classifiers.
+    """
     said = _properties(model)
     size = _sides(_value(said.get("imgsz")))
-    if said.get("task") == "classify" and "ultralytics" in f"{said.get('author')} {said.get('description')}".lower():
+    if (
+        said.get("task") == "classify"
+        and "ultralytics" in f"{said.get('author')} {said.get('description')}".lower()
+    ):
         # ultralytics' classify_transforms: the shorter side to imgsz, the centre of it, 0 to 1.
         unit = Normalize(std=(255.0, 255.0, 255.0))
         shorter = min(size) if size else None
-        return Preprocessing(size, resize_shorter=shorter, interpolation="area", color_order="rgb", normalize=unit)
+        return Preprocessing(
+            size, resize_shorter=shorter, interpolation="area", color_order="rgb", normalize=unit
+        )
     return Preprocessing(size)
 
 

@@ -14,18 +14,23 @@ from boxwise_export.sources.torch_module import load_strictly, needs, read_state
 _OUTPUTS = ("logits",)
 
 
-def read_pytorch(path: Path, architecture: str, arguments: Sequence[Any], height: int, width: int) -> Source:
-    """Build the architecture, load the weights strictly, and export both to ONNX with a batch of any size.
+def read_pytorch(
+    path: Path, architecture: str, arguments: Sequence[Any], height: int, width: int
+) -> Source:
+    """Build the architecture, load the weights strictly, and export both to ONNX with a batch of
+    any size.
 
     Args:
         path: a state dict, or a dict that holds one as `state_dict` or `model`.
-        architecture: "package.module:factory", what makes the module; the package must be installed.
+        architecture: "package.module:factory", what makes the module; the package must be
+            installed.
         arguments: of the factory.
-        height: of the pictures that the graph is traced with, pixels.
+        height: of the images that the graph is traced with, pixels.
         width: of the same.
 
     Raises:
-        SourceError: PyTorch or the package is missing, the file is not weights, or they are of another architecture.
+        SourceError: PyTorch or the package is missing, the file is not weights, or they are of
+            another architecture.
     """
     try:
         import torch
@@ -34,7 +39,12 @@ def read_pytorch(path: Path, architecture: str, arguments: Sequence[Any], height
 
     module = load_strictly(_build(architecture, arguments), read_state(path), path, architecture)
     model = trace(module, _OUTPUTS, height, width)
-    return Source(model, torch_run(module, _OUTPUTS), f"PyTorch {torch.__version__} {architecture}", file_digest(path))
+    return Source(
+        model,
+        torch_run(module, _OUTPUTS),
+        f"PyTorch {torch.__version__} {architecture}",
+        file_digest(path),
+    )
 
 
 def _build(architecture: str, arguments: Sequence[Any]) -> Any:
@@ -45,9 +55,12 @@ def _build(architecture: str, arguments: Sequence[Any]) -> Any:
             factory = getattr(factory, part)
     except (ImportError, AttributeError) as error:
         raise SourceError(
-            f"architecture {architecture!r}: {error}; install the package that defines it, or correct the name"
+            f"architecture {architecture!r}: {error}; install the package that defines it, "
+            "or correct the name"
         ) from error
     try:
         return factory(*arguments)
     except Exception as error:
-        raise SourceError(f"architecture {architecture!r} called with {list(arguments)!r} failed: {error}") from error
+        raise SourceError(
+            f"architecture {architecture!r} called with {list(arguments)!r} failed: {error}"
+        ) from error

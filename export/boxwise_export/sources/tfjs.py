@@ -1,4 +1,6 @@
-"""The TFJS source: a TensorFlow.js graph model (`model.json` and its weight shards) as a float32 ONNX model."""
+"""The TFJS source: a TensorFlow.js graph model (`model.json` and its weight shards) as a float32
+ONNX model.
+"""
 
 import difflib
 import json
@@ -18,25 +20,38 @@ from boxwise_export.sources.tfjs_graph import Array, Graph, Node
 from boxwise_export.sources.tfjs_ops import OPS
 
 # How the manifest's dtypes lie in a shard, all little-endian.
-_STORED = {"float32": "<f4", "float16": "<f2", "int32": "<i4", "uint16": "<u2", "uint8": "|u1", "bool": "|b1"}
+_STORED = {
+    "float32": "<f4",
+    "float16": "<f2",
+    "int32": "<i4",
+    "uint16": "<u2",
+    "uint8": "|u1",
+    "bool": "|b1",
+}
 
 
 def read_tfjs(model_json: Path, outputs: Sequence[str] | None = None) -> onnx.ModelProto:
-    """Read a TFJS graph model, with plain, float16, uint8 or uint16 weights, as an ONNX model (opset 17).
+    """Read a TFJS graph model, with plain, float16, uint8 or uint16 weights, as an ONNX model
+    (opset 17).
 
-    `outputs` names the nodes to keep (default: those of the model's signature); what they do not need is dropped.
-    Inputs and outputs are float32 and keep TensorFlow's names and layout (NHWC), with the symbolic batch dimension
-    "batch" whatever batch the graph was frozen with.
+    `outputs` names the nodes to keep (default: those of the model's signature); what they do not
+    need is dropped. Inputs and outputs are float32 and keep TensorFlow's names and layout (NHWC),
+    with the symbolic batch dimension "batch" whatever batch the graph was frozen with.
 
-    Raises SourceError for a file that is not a graph model, missing or short weights, or an op without a translation.
+    Raises SourceError for a file that is not a graph model, missing or short weights, or an op
+    without a translation.
     """
     document = _read_document(model_json)
     try:
         nodes = {node.name: node for node in map(Node.parse, document["modelTopology"]["node"])}
         graph = Graph(_read_weights(model_json, document.get("weightsManifest", [])))
     except (KeyError, TypeError, AttributeError) as error:
-        raise SourceError(f"{model_json.name} is malformed: a node or a weight lacks a field ({error!r})") from error
-    wanted = [name.removesuffix(":0") for name in outputs or _signature_outputs(document, model_json)]
+        raise SourceError(
+            f"{model_json.name} is malformed: a node or a weight lacks a field ({error!r})"
+        ) from error
+    wanted = [
+        name.removesuffix(":0") for name in outputs or _signature_outputs(document, model_json)
+    ]
     order = _needed(nodes, wanted)
     for node in order:
         if node.op not in OPS:
@@ -70,16 +85,23 @@ def _read_document(model_json: Path) -> dict[str, Any]:
     if isinstance(topology, dict) and ("model_config" in topology or "class_name" in topology):
         raise SourceError(
             f"{model_json} is a TFJS layers model; make a graph model of it with "
-            "`tensorflowjs_converter --input_format=tfjs_layers_model --output_format=tfjs_graph_model`"
+            "`tensorflowjs_converter --input_format=tfjs_layers_model "
+            "--output_format=tfjs_graph_model`"
         )
-    raise SourceError(f"{model_json} is not a TFJS graph model: it has no modelTopology with a list of nodes")
+    raise SourceError(
+        f"{model_json} is not a TFJS graph model: it has no modelTopology with a list of nodes"
+    )
 
 
 def _signature_outputs(document: Mapping[str, Any], model_json: Path) -> list[str]:
-    signature = document.get("signature") or document.get("userDefinedMetadata", {}).get("signature") or {}
+    signature = (
+        document.get("signature") or document.get("userDefinedMetadata", {}).get("signature") or {}
+    )
     names = [str(output["name"]) for output in signature.get("outputs", {}).values()]
     if not names:
-        raise SourceError(f"{model_json.name} has no signature that names its outputs: name the nodes to keep")
+        raise SourceError(
+            f"{model_json.name} has no signature that names its outputs: name the nodes to keep"
+        )
     return names
 
 
@@ -103,15 +125,21 @@ def _needed(nodes: Mapping[str, Node], outputs: Sequence[str]) -> list[Node]:
 
 
 def _read_weights(model_json: Path, manifest: Sequence[Mapping[str, Any]]) -> dict[str, Array]:
-    """Decode every weight of the manifest: in each group, the shards joined in order hold them back to back."""
+    """Decode every weight of the manifest: in each group, the shards joined in order hold them back
+    to back.
+    """
     weights: dict[str, Array] = {}
     for group in manifest:
         data = b"".join(_read_shard(model_json, path) for path in group["paths"])
         stored = [_stored_dtype(weight) for weight in group["weights"]]
-        sizes = [math.prod(w["shape"]) * dtype.itemsize for w, dtype in zip(group["weights"], stored, strict=True)]
+        sizes = [
+            math.prod(w["shape"]) * dtype.itemsize
+            for w, dtype in zip(group["weights"], stored, strict=True)
+        ]
         if sum(sizes) != len(data):
             raise SourceError(
-                f"{', '.join(group['paths'])}: {len(data)} bytes, where {model_json.name} describes {sum(sizes)}. "
+                f"{', '.join(group['paths'])}: {len(data)} bytes, where {model_json.name} "
+                f"describes {sum(sizes)}. "
                 "The file is cut short, or the two come from different exports: fetch both again"
             )
         offset = 0
@@ -125,7 +153,8 @@ def _read_weights(model_json: Path, manifest: Sequence[Mapping[str, Any]]) -> di
 def _read_shard(model_json: Path, path: str) -> bytes:
     if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
         raise SourceError(
-            f"{model_json.name} names the weight shard '{path}', which lies outside the model's own folder"
+            f"{model_json.name} names the weight shard '{path}', which lies outside the "
+            "model's own folder"
         )
     try:
         return (model_json.parent / path).read_bytes()
@@ -139,7 +168,9 @@ def _read_shard(model_json: Path, path: str) -> bytes:
 def _stored_dtype(weight: Mapping[str, Any]) -> np.dtype[Any]:
     dtype = weight.get("quantization", {}).get("dtype", weight["dtype"])
     if dtype not in _STORED:
-        raise SourceError(f"weight '{weight['name']}' is stored as {dtype}; expected one of {', '.join(_STORED)}")
+        raise SourceError(
+            f"weight '{weight['name']}' is stored as {dtype}; expected one of {', '.join(_STORED)}"
+        )
     return np.dtype(_STORED[dtype])
 
 

@@ -1,8 +1,8 @@
 """The nodes of a TFJS graph, and the ONNX graph that they are translated into.
 
-Tensors of rank 4 are NHWC in TensorFlow and NCHW in the ONNX graph, the layout that convolutions run in: one
-Transpose follows each input and precedes each output, and axes and constants are remapped on the way. Tensors of any
-other rank are as TensorFlow has them.
+Tensors of rank 4 are NHWC in TensorFlow and NCHW in the ONNX graph, the layout that convolutions
+run in: one Transpose follows each input and precedes each output, and axes and constants are
+remapped on the way. Tensors of any other rank are as TensorFlow has them.
 """
 
 import base64
@@ -26,7 +26,9 @@ Dim = int | str | None  # a size, a symbolic size ("batch"), or unknown
 
 @dataclass(frozen=True)
 class Node:
-    """One node of the TFJS graph, with typed access to its attributes as protobuf writes them in JSON."""
+    """One node of the TFJS graph, with typed access to its attributes as protobuf writes them in
+    JSON.
+    """
 
     name: str
     op: str
@@ -37,10 +39,13 @@ class Node:
     def parse(cls, node: Mapping[str, Any]) -> "Node":
         """Read a node of the topology.
 
-        Of an input "name:1" the name is kept: ops with a second output have no translation, and are refused as such.
-        "^name" is left out: a control input orders execution and carries no tensor.
+        Of an input "name:1" the name is kept: ops with a second output have no translation, and are
+        refused as such. "^name" is left out: a control input orders execution and carries no
+        tensor.
         """
-        inputs = tuple(name.split(":")[0] for name in node.get("input", []) if not name.startswith("^"))
+        inputs = tuple(
+            name.split(":")[0] for name in node.get("input", []) if not name.startswith("^")
+        )
         return cls(node["name"], node["op"], inputs, node.get("attr", {}))
 
     def flag(self, name: str) -> bool:
@@ -49,17 +54,31 @@ class Node:
 
     def text(self, name: str, default: str = "") -> str:
         """A string attribute."""
-        return base64.b64decode(self.attributes[name]["s"]).decode() if name in self.attributes else default
+        return (
+            base64.b64decode(self.attributes[name]["s"]).decode()
+            if name in self.attributes
+            else default
+        )
 
     def texts(self, name: str) -> list[str]:
         """A list of strings, empty where it is left out."""
-        return [base64.b64decode(text).decode() for text in self.attributes.get(name, {}).get("list", {}).get("s", [])]
+        return [
+            base64.b64decode(text).decode()
+            for text in self.attributes.get(name, {}).get("list", {}).get("s", [])
+        ]
 
     def spatial(self, name: str) -> list[int]:
-        """Height and width of an attribute that has one number for each of N, H, W, C; 1 where it is left out."""
+        """Height and width of an attribute that has one number for each of N, H, W, C; 1 where it
+        is left out.
+        """
         if (layout := self.text("data_format", "NHWC")) != "NHWC":
-            raise SourceError(f"{self.op} '{self.name}' works on {layout}; expected NHWC, as TFJS runs it")
-        return [int(size) for size in self.attributes.get(name, {}).get("list", {}).get("i", [1, 1, 1, 1])[1:3]]
+            raise SourceError(
+                f"{self.op} '{self.name}' works on {layout}; expected NHWC, as TFJS runs it"
+            )
+        return [
+            int(size)
+            for size in self.attributes.get(name, {}).get("list", {}).get("i", [1, 1, 1, 1])[1:3]
+        ]
 
 
 @dataclass(frozen=True)
@@ -98,7 +117,9 @@ class Graph:
     inputs: dict[str, onnx.ValueInfoProto] = field(default_factory=dict)
     outputs: dict[str, onnx.ValueInfoProto] = field(default_factory=dict)
 
-    def emit(self, op: str, inputs: Sequence[str], name: str, shape: Sequence[Dim], **attributes: Any) -> Tensor:
+    def emit(
+        self, op: str, inputs: Sequence[str], name: str, shape: Sequence[Dim], **attributes: Any
+    ) -> Tensor:
         """Add an ONNX node that computes the TFJS node `name`, or a step towards it."""
         tensor = Tensor(f"{name}/nchw" if len(shape) == 4 else name, tuple(shape))
         self.nodes.append(helper.make_node(op, inputs, [tensor.name], tensor.name, **attributes))
@@ -115,13 +136,16 @@ class Graph:
         value = self.values[node.inputs[index]]
         if isinstance(value, Tensor):
             raise SourceError(
-                f"{node.op} '{node.name}' takes '{node.inputs[index]}' from a computation; expected a constant. "
+                f"{node.op} '{node.name}' takes '{node.inputs[index]}' from a computation; "
+                "expected a constant. "
                 "Freeze the graph with a fixed input size"
             )
         return value.array
 
     def tensor(self, node: Node, index: int, rank: int = 0) -> Tensor:
-        """An input as an ONNX tensor; a constant is laid out to broadcast against a tensor of this rank."""
+        """An input as an ONNX tensor; a constant is laid out to broadcast against a tensor of this
+        rank.
+        """
         value = self.values[node.inputs[index]]
         if isinstance(value, Tensor):
             return value
@@ -142,13 +166,17 @@ class Graph:
         """Declare the value of the TFJS node `name` as an output in TensorFlow's layout."""
         value = self.values[name]
         if isinstance(value, Constant) or name in self.inputs:
-            raise SourceError(f"'{name}' is an input or a constant; expected an output that the graph computes")
+            raise SourceError(
+                f"'{name}' is an input or a constant; expected an output that the graph computes"
+            )
         if self.in_tf_layout(value, name) != name:
             self.nodes.append(helper.make_node("Identity", [value.name], [name], name))
         self.outputs[name] = helper.make_tensor_value_info(name, TensorProto.FLOAT, value.shape)
 
     def in_tf_layout(self, x: Tensor, name: str) -> str:
-        """The name under which `x` is found in TensorFlow's layout: `name` where it has to be transposed for it."""
+        """The name under which `x` is found in TensorFlow's layout: `name` where it has to be
+        transposed for it.
+        """
         if len(x.shape) != 4:
             return x.name
         self.nodes.append(helper.make_node("Transpose", [x.name], [name], name, perm=TO_NHWC))

@@ -1,4 +1,6 @@
-"""What each TFJS op is in ONNX: a table of short functions, from an op's name to its translation."""
+"""What each TFJS op is in ONNX: a table of short functions,
+from an op's name to its translation.
+"""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +20,10 @@ def _placeholder(graph: Graph, node: Node) -> Tensor:
         raise SourceError(f"the input '{node.name}' is {dtype}; expected DT_FLOAT")
     shape = node.attributes.get("shape", {}).get("shape", {})
     if not shape.get("dim"):
-        raise SourceError(f"the input '{node.name}' has no shape; freeze the graph with one, such as [-1, 512, 512, 3]")
+        raise SourceError(
+            f"the input '{node.name}' has no shape; freeze the graph with one, such as [-1, "
+            "512, 512, 3]"
+        )
     sizes = [int(dim.get("size", -1)) for dim in shape["dim"][1:]]
     return graph.input(node.name, ["batch", *(size if size > 0 else None for size in sizes)])
 
@@ -49,7 +54,8 @@ def _elementwise(op: str, graph: Graph, node: Node) -> Tensor:
     a, b = (graph.tensor(node, index, rank) for index in (0, 1))
     if rank == 4 and not {len(a.shape), len(b.shape)} <= {0, 4}:
         raise SourceError(
-            f"{node.op} '{node.name}' joins '{a.name}' {a.shape} and '{b.name}' {b.shape}; expected one rank"
+            f"{node.op} '{node.name}' joins '{a.name}' {a.shape} and '{b.name}' {b.shape}; "
+            "expected one rank"
         )
     shapes = ((1,) * (rank - len(x.shape)) + x.shape for x in (a, b))
     shape = [n if m == 1 else m for m, n in zip(*shapes, strict=True)]
@@ -61,11 +67,13 @@ def _conv(graph: Graph, node: Node, *, depthwise: bool) -> Tensor:
     height, width, channels, _ = kernel.shape
     if x.shape[3] not in (None, channels):
         raise SourceError(
-            f"{node.op} '{node.name}' has filters over {channels} channels of {x.shape[3]}; grouped ones are not read"
+            f"{node.op} '{node.name}' has filters over {channels} channels of {x.shape[3]}; "
+            "grouped ones are not read"
         )
     if fused not in ([], ["BiasAdd"], ["BiasAdd", "Relu"], ["BiasAdd", "Relu6"]):
         raise SourceError(
-            f"{node.op} '{node.name}' fuses {' + '.join(fused)}; expected BiasAdd, then Relu or Relu6 if any"
+            f"{node.op} '{node.name}' fuses {' + '.join(fused)}; expected BiasAdd, then "
+            "Relu or Relu6 if any"
         )
     size, window = _window(node, x, (height, width))
     if depthwise:  # HWCM, output channel c * M + m -> (C * M)1HW
@@ -91,10 +99,14 @@ def _max_pool(graph: Graph, node: Node) -> Tensor:
 def _window(node: Node, x: Tensor, kernel: Sequence[int]) -> tuple[list[Dim], dict[str, Any]]:
     """The output's height and width, and the ONNX attributes, of a window that slides over `x`.
 
-    The pads are explicit: ONNX Runtime refuses SAME_UPPER with dilations, and in a MaxPool with a stride over its
-    kernel (the 1x1, stride 2 shortcut of a ResNet).
+    The pads are explicit: ONNX Runtime refuses SAME_UPPER with dilations, and in a MaxPool with a
+    stride over its kernel (the 1x1, stride 2 shortcut of a ResNet).
     """
-    strides, dilations, padding = node.spatial("strides"), node.spatial("dilations"), node.text("padding")
+    strides, dilations, padding = (
+        node.spatial("strides"),
+        node.spatial("dilations"),
+        node.text("padding"),
+    )
     if padding not in ("SAME", "VALID"):
         raise SourceError(f"{node.op} '{node.name}' pads {padding}; expected SAME or VALID")
     size: list[Dim] = []
@@ -108,11 +120,19 @@ def _window(node: Node, x: Tensor, kernel: Sequence[int]) -> tuple[list[Dim], di
         elif s == 1:
             totals.append(reach - 1)
         else:
-            raise SourceError(f"{node.op} '{node.name}' pads an unknown size; freeze the graph with a fixed input size")
+            raise SourceError(
+                f"{node.op} '{node.name}' pads an unknown size; freeze the graph with a "
+                "fixed input size"
+            )
         size.append((n + totals[-1] - reach) // s + 1 if isinstance(n, int) else None)
     # TensorFlow halves what has to be padded; an odd pixel goes to the bottom or right.
     pads = [total // 2 for total in totals] + [total - total // 2 for total in totals]
-    return size, {"kernel_shape": list(kernel), "strides": strides, "dilations": dilations, "pads": pads}
+    return size, {
+        "kernel_shape": list(kernel),
+        "strides": strides,
+        "dilations": dilations,
+        "pads": pads,
+    }
 
 
 def _mean(graph: Graph, node: Node) -> Tensor:
@@ -124,8 +144,11 @@ def _mean(graph: Graph, node: Node) -> Tensor:
         return graph.emit("GlobalAveragePool", [x.name], node.name, shape)
     onnx_axes = [_axis(x, axis) for axis in axes]
     if keep or kept == sorted(kept, key=lambda axis: _axis(x, axis)):
-        return graph.emit("ReduceMean", [x.name], node.name, shape, axes=onnx_axes, keepdims=int(keep))
-    source = graph.in_tf_layout(x, f"{node.name}/nhwc")  # what is left would come out in NCHW's order
+        return graph.emit(
+            "ReduceMean", [x.name], node.name, shape, axes=onnx_axes, keepdims=int(keep)
+        )
+    # What is left would come out in NCHW's order.
+    source = graph.in_tf_layout(x, f"{node.name}/nhwc")
     return graph.emit("ReduceMean", [source], node.name, shape, axes=axes, keepdims=0)
 
 
@@ -135,7 +158,9 @@ def _concat(graph: Graph, node: Node) -> Tensor:
     sizes = [size for part in parts if isinstance(size := part.shape[axis], int)]
     shape = list(parts[0].shape)
     shape[axis] = sum(sizes) if len(sizes) == len(parts) else None
-    return graph.emit("Concat", [part.name for part in parts], node.name, shape, axis=_axis(parts[0], axis))
+    return graph.emit(
+        "Concat", [part.name for part in parts], node.name, shape, axis=_axis(parts[0], axis)
+    )
 
 
 def _resize_bilinear(graph: Graph, node: Node) -> Tensor:
@@ -143,15 +168,19 @@ def _resize_bilinear(graph: Graph, node: Node) -> Tensor:
     sizes = [size for size in x.shape[1:3] if isinstance(size, int)]
     if len(sizes) != 2:
         raise SourceError(
-            f"ResizeBilinear '{node.name}' enlarges an unknown size; freeze the graph with a fixed input size"
+            f"ResizeBilinear '{node.name}' enlarges an unknown size; freeze the graph with "
+            "a fixed input size"
         )
     mode = "align_corners" if node.flag("align_corners") else "asymmetric"
     mode = "half_pixel" if node.flag("half_pixel_centers") else mode
-    # Scales, since `sizes` would need the batch too, which is free; constant ones also let the runtime fuse layouts.
+    # Scales, since `sizes` would need the batch too, which is free; constant ones also let the
+    # runtime fuse layouts.
     scales = np.array([1, 1, *map(_scale, sizes, target)], np.float32)
     inputs = [x.name, "", graph.initializer(f"{node.name}/scales", scales)]
     shape = [x.shape[0], *target, x.shape[3]]
-    return graph.emit("Resize", inputs, node.name, shape, mode="linear", coordinate_transformation_mode=mode)
+    return graph.emit(
+        "Resize", inputs, node.name, shape, mode="linear", coordinate_transformation_mode=mode
+    )
 
 
 def _scale(size: int, target: int) -> np.float32:
@@ -168,14 +197,19 @@ def _reshape(graph: Graph, node: Node) -> Tensor:
         shape[shape.index(-1)] = math.prod(row) // -math.prod(shape)
     if not target or len(row) + 1 != len(x.shape) or math.prod(shape) != math.prod(row):
         raise SourceError(
-            f"Reshape '{node.name}' takes {x.shape} to {target}; expected one row for each picture of the batch"
+            f"Reshape '{node.name}' takes {x.shape} to {target}; expected one row for each "
+            "image of the batch"
         )
     source = graph.in_tf_layout(x, f"{node.name}/nhwc")
     inputs = [source, graph.initializer(f"{node.name}/shape", np.array([-1, *shape], np.int64))]
     if len(shape) < 3:
         return graph.emit("Reshape", inputs, node.name, [x.shape[0], *shape])
-    graph.nodes.append(helper.make_node("Reshape", inputs, [f"{node.name}/shaped"], f"{node.name}/shaped"))
-    return graph.emit("Transpose", [f"{node.name}/shaped"], node.name, [x.shape[0], *shape], perm=TO_NCHW)
+    graph.nodes.append(
+        helper.make_node("Reshape", inputs, [f"{node.name}/shaped"], f"{node.name}/shaped")
+    )
+    return graph.emit(
+        "Transpose", [f"{node.name}/shaped"], node.name, [x.shape[0], *shape], perm=TO_NCHW
+    )
 
 
 def _axis(x: Tensor, axis: int) -> int:

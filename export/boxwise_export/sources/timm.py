@@ -36,7 +36,8 @@ def read_timm(name: str, file: Path | None, size: tuple[int, int] | None) -> Sou
         size: height and width to trace it with; None for the model's own.
 
     Raises:
-        SourceError: timm is missing, does not know the name, or the weights cannot be had or are of another.
+        SourceError: timm is missing, does not know the name, or the weights cannot be had or are of
+            another.
     """
     try:
         import timm
@@ -44,7 +45,10 @@ def read_timm(name: str, file: Path | None, size: tuple[int, int] | None) -> Sou
         raise needs("timm", "timm", f"timm:{name}") from error
 
     if not timm.is_model(name):
-        raise SourceError(f"timm:{name}: timm {timm.__version__} has no such model; `timm.list_models()` lists them")
+        raise SourceError(
+            f"timm:{name}: timm {timm.__version__} has no such model; `timm.list_models()` "
+            "lists them"
+        )
     module = _with_weights(name, file)
     config = timm.data.resolve_model_data_config(module)
     side = tuple(config["input_size"][1:])
@@ -78,14 +82,18 @@ def _with_weights(name: str, file: Path | None) -> Any:
 
 
 def _labels(module: Any) -> tuple[str, ...] | None:
-    """The model's own, or those of the ImageNet that it was trained on, where it still has as many classes."""
+    """The model's own, or those of the ImageNet that it was trained on, where it still has as many
+    classes.
+    """
     from timm.data import ImageNetInfo, infer_imagenet_subset
 
     config = module.pretrained_cfg
     own = config.get("label_names")
     if own and len(own) == module.num_classes:
         return tuple(own)
-    subset = infer_imagenet_subset(module) if config.get("num_classes") == module.num_classes else None
+    subset = (
+        infer_imagenet_subset(module) if config.get("num_classes") == module.num_classes else None
+    )
     if subset is None:
         return None
     info = ImageNetInfo(subset)
@@ -93,12 +101,16 @@ def _labels(module: Any) -> tuple[str, ...] | None:
 
 
 def _preprocessing(config: Mapping[str, Any]) -> Preprocessing:
-    """`timm.data.create_transform`: the shorter side to size / crop_pct, then the centre; or squashed to the size."""
+    """`timm.data.create_transform`: the shorter side to size / crop_pct, then the centre; or
+    squashed to the size.
+    """
     size = tuple(config["input_size"][1:])
     centred = config["crop_mode"] == "center"
     return Preprocessing(
         size,
-        resize_shorter=math.floor(min(size) / config["crop_pct"]) if centred and size[0] == size[1] else None,
+        resize_shorter=math.floor(min(size) / config["crop_pct"])
+        if centred and size[0] == size[1]
+        else None,
         interpolation=ANTIALIASED.get(config["interpolation"], "area"),
         color_order="rgb",
         normalize=from_unit(config["mean"], config["std"]),

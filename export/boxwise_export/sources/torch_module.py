@@ -1,4 +1,6 @@
-"""A PyTorch module with its weights becomes a source: weights read without running code, loaded strictly, traced."""
+"""A PyTorch module with its weights becomes a source: weights read without running code, loaded
+strictly, traced.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +21,13 @@ from boxwise_export.sources.errors import SourceError
 from boxwise_runtime.canvas import Interpolation
 
 State = Mapping[str, Any]
-# Under which a training script keeps the weights in a checkpoint; the averaged ones are those that were evaluated.
+# Under which a training script keeps the weights in a checkpoint; the averaged ones are those that
+# were evaluated.
 _KEYS = ("state_dict_ema", "model_ema", "ema", "state_dict", "model")
 
 
-# Pillow smooths before it shrinks a picture, in every mode; of what OpenCV has, averages of areas come nearest.
+# Pillow smooths before it shrinks an image, in every mode; of what OpenCV has, averages of areas
+# come nearest.
 ANTIALIASED: dict[str, Interpolation] = {
     "nearest": "nearest",
     "bilinear": "area",
@@ -40,7 +44,9 @@ def needs(package: str, extra: str, what: str) -> SourceError:
 
 
 def not_downloaded(source: str, error: Exception, file: str) -> SourceError:
-    """The sentence for weights that a framework knows and cannot fetch; `file` is what they could be called."""
+    """The sentence for weights that a framework knows and cannot fetch; `file` is what they could
+    be called.
+    """
     return SourceError(
         f"{source}: its weights cannot be downloaded ({one_line(error)}); name a file of them: "
         f"`weights: {{source: {source}, file: {file}}}`"
@@ -90,7 +96,9 @@ def load_strictly(module: Any, state: State, path: Path, title: str) -> Any:
 
 
 def classes_in(state: State, module: Any, usual: int) -> int:
-    """How many classes the weights are for, by how much longer their last layers are than those of `usual` classes."""
+    """How many classes the weights are for, by how much longer their last layers are than those of
+    `usual` classes.
+    """
     for name, tensor in module.state_dict().items():
         rows = len(state[name]) if name in state and tensor.ndim else 0
         if rows and tensor.ndim and rows != len(tensor) and not rows * usual % len(tensor):
@@ -98,13 +106,15 @@ def classes_in(state: State, module: Any, usual: int) -> int:
     return usual
 
 
-def trace(module: Any, outputs: Sequence[str], height: int, width: int, *, batched: bool = True) -> onnx.ModelProto:
+def trace(
+    module: Any, outputs: Sequence[str], height: int, width: int, *, batched: bool = True
+) -> onnx.ModelProto:
     """Export `module(images [B, 3, height, width]) -> outputs` to ONNX.
 
     Args:
         module: in eval mode.
         outputs: the names that its outputs get, in order.
-        height: of the pictures, pixels.
+        height: of the images, pixels.
         width: of the same.
         batched: whether the outputs have a batch, of any size.
 
@@ -114,8 +124,13 @@ def trace(module: Any, outputs: Sequence[str], height: int, width: int, *, batch
     import torch
 
     axes = {name: {0: "batch" if batched else f"{name}_rows"} for name in outputs}
-    with tempfile.TemporaryDirectory(prefix="boxwise-") as folder, warnings.catch_warnings(), torch.no_grad():
-        # The tracing exporter is announced as legacy; the other needs onnxscript, and cannot export every model here.
+    with (
+        tempfile.TemporaryDirectory(prefix="boxwise-") as folder,
+        warnings.catch_warnings(),
+        torch.no_grad(),
+    ):
+        # The tracing exporter is announced as legacy; the other needs onnxscript, and cannot export
+        # every model here.
         warnings.simplefilter("ignore")
         file = Path(folder, "model.onnx")
         try:
@@ -131,7 +146,9 @@ def trace(module: Any, outputs: Sequence[str], height: int, width: int, *, batch
             )
         except Exception as error:
             title = type(module).__name__
-            raise SourceError(f"{title}: PyTorch cannot export it to ONNX ({one_line(error)})") from error
+            raise SourceError(
+                f"{title}: PyTorch cannot export it to ONNX ({one_line(error)})"
+            ) from error
         give_back_memory()  # of the exporter's own copies of the weights
         return onnx.load_model(str(file))
 
@@ -140,17 +157,22 @@ def torch_run(module: Any, outputs: Sequence[str]) -> Run:
     """The module as a function of arrays."""
     import torch
 
-    def run(pictures: Floats) -> dict[str, Floats]:
+    def run(batch: Floats) -> dict[str, Floats]:
         with torch.no_grad():
-            given = module(torch.from_numpy(np.ascontiguousarray(pictures)))
+            given = module(torch.from_numpy(np.ascontiguousarray(batch)))
         given = given if isinstance(given, tuple | list) else (given,)
-        return {name: np.asarray(values, np.float32) for name, values in zip(outputs, given, strict=True)}
+        return {
+            name: np.asarray(values, np.float32)
+            for name, values in zip(outputs, given, strict=True)
+        }
 
     return run
 
 
 def weights_digest(file: Path | None, module: Any) -> str:
-    """SHA-256 of the file, or, where the framework found the weights itself, of all of them with their names."""
+    """SHA-256 of the file, or, where the framework found the weights itself, of all of them with
+    their names.
+    """
     if file is not None:
         return file_digest(file)
     total = hashlib.sha256()
@@ -160,7 +182,9 @@ def weights_digest(file: Path | None, module: Any) -> str:
 
 
 def adapted(module: Any, forward: Callable[..., Any]) -> Any:
-    """A module whose `forward(images)` is the function given, and whose weights are those of `module`."""
+    """A module whose `forward(images)` is the function given, and whose weights are those of
+    `module`.
+    """
     import torch
 
     class Adapted(torch.nn.Module):

@@ -1,4 +1,6 @@
-"""torchvision: its detectors and classifiers, by the names of `torchvision.models.list_models()`."""
+"""torchvision: its detectors and classifiers,
+by the names of `torchvision.models.list_models()`.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from boxwise_export.sources.base import Detect, Floats, Found, Preprocessing, Selection, Source, from_unit
+from boxwise_export.sources.base import (
+    Detect,
+    Floats,
+    Found,
+    Preprocessing,
+    Selection,
+    Source,
+    from_unit,
+)
 from boxwise_export.sources.errors import SourceError
 from boxwise_export.sources.torch_module import (
     ANTIALIASED,
@@ -36,10 +46,12 @@ _FINISHED = ("boxes", "labels", "scores")
 
 
 def read_torchvision(name: str, file: Path | None, size: tuple[int, int] | None) -> Source:
-    """Build a model of torchvision with weights from a file, or with the best that torchvision has for it.
+    """Build a model of torchvision with weights from a file, or with the best that torchvision has
+    for it.
 
-    Detectors are cut before their NMS, so that thresholds stay those of the request. One-stage detectors take any
-    batch; Faster R-CNN (and the boxes of Mask and Keypoint R-CNN) takes one picture at a time.
+    Detectors are cut before their NMS, so that thresholds stay those of the request. One-stage
+    detectors take any batch; Faster R-CNN (and the boxes of Mask and Keypoint R-CNN) takes one
+    image at a time.
 
     Args:
         name: as "ssdlite320_mobilenet_v3_large" or "resnet18".
@@ -47,7 +59,8 @@ def read_torchvision(name: str, file: Path | None, size: tuple[int, int] | None)
         size: height and width to trace it with; None for the model's own.
 
     Raises:
-        SourceError: torchvision is missing, does not know the name, or the weights cannot be had or are of another.
+        SourceError: torchvision is missing, does not know the name, or the weights cannot be had or
+            are of another.
     """
     try:
         import torchvision
@@ -64,14 +77,18 @@ def read_torchvision(name: str, file: Path | None, size: tuple[int, int] | None)
     known = torchvision.models.get_model_weights(name).DEFAULT
     detects = builder.__module__.startswith(_DETECTORS)
     if not detects and type(known.transforms()).__name__ != "ImageClassification":
-        raise SourceError(f"torchvision:{name}: neither a detector nor a classifier of pictures")
+        raise SourceError(f"torchvision:{name}: neither a detector nor a classifier of images")
     module = _with_weights(name, file, known, detects)
     origin = f"torchvision {torchvision.__version__} {name}"
     licence = known.meta.get("license") if file is None else None
     names = tuple(known.meta["categories"])
     if detects:
-        return _detector(module, names, size, origin=origin, digest=weights_digest(file, module), licence=licence)
-    return _classifier(module, known, size, origin=origin, digest=weights_digest(file, module), licence=licence)
+        return _detector(
+            module, names, size, origin=origin, digest=weights_digest(file, module), licence=licence
+        )
+    return _classifier(
+        module, known, size, origin=origin, digest=weights_digest(file, module), licence=licence
+    )
 
 
 def _with_weights(name: str, file: Path | None, known: Any, detects: bool) -> Any:
@@ -89,7 +106,8 @@ def _with_weights(name: str, file: Path | None, known: Any, detects: bool) -> An
     classes = classes_in(state, module, usual)
     if classes != usual:
         module = torchvision.models.get_model(name, **options, num_classes=classes)
-    # Trained with frozen batch norms, a state has no counts of batches; nothing reads them in inference.
+    # Trained with frozen batch norms, a state has no counts of batches; nothing reads them in
+    # inference.
     for key, value in module.state_dict().items():
         if key.endswith("num_batches_tracked"):
             state.setdefault(key, value)
@@ -97,7 +115,13 @@ def _with_weights(name: str, file: Path | None, known: Any, detects: bool) -> An
 
 
 def _detector(
-    module: Any, names: tuple[str, ...], size: tuple[int, int] | None, *, origin: str, digest: str, licence: str | None
+    module: Any,
+    names: tuple[str, ...],
+    size: tuple[int, int] | None,
+    *,
+    origin: str,
+    digest: str,
+    licence: str | None,
 ) -> Source:
     preprocessing = _canvas_of(module.transform)
     height, width = size or preprocessing.size or (0, 0)
@@ -110,7 +134,9 @@ def _detector(
         family, outputs, anchors = "faster_rcnn", _FINISHED, None
         forward, detect = _proposals(module, height, width), _two_stage_detect
     else:
-        raise SourceError(f"{origin}: a {kind} is not known; expected {', '.join(_HEADS)} or an R-CNN")
+        raise SourceError(
+            f"{origin}: a {kind} is not known; expected {', '.join(_HEADS)} or an R-CNN"
+        )
     network = adapted(module, forward)
     names = names if family in ("retinanet", "fcos") else names[1:]  # the others give no background
     return Source(
@@ -125,7 +151,9 @@ def _detector(
         anchors=anchors,
         activation="softmax" if family == "ssd" else None if family == "faster_rcnn" else "sigmoid",
         background="none" if family in ("retinanet", "fcos") else "first",
-        prepare=_prepare(module) if preprocessing.size == (height, width) and module.transform.fixed_size else None,
+        prepare=_prepare(module)
+        if preprocessing.size == (height, width) and module.transform.fixed_size
+        else None,
         detect=detect,
     )
 
@@ -135,7 +163,13 @@ def _canvas_of(transform: Any) -> Preprocessing:
     normalize = from_unit(transform.image_mean, transform.image_std)
     if transform.fixed_size:
         width, height = transform.fixed_size
-        return Preprocessing((height, width), "stretch", interpolation="linear", color_order="rgb", normalize=normalize)
+        return Preprocessing(
+            (height, width),
+            "stretch",
+            interpolation="linear",
+            color_order="rgb",
+            normalize=normalize,
+        )
     divisor = transform.size_divisible
     longer = math.ceil(transform.max_size / divisor) * divisor
     shorter = math.ceil(transform.min_size[-1] / divisor) * divisor
@@ -153,8 +187,8 @@ def _prepare(module: Any) -> Callable[[NDArray[np.uint8]], Floats]:
     import torch
 
     def prepare(frame: NDArray[np.uint8]) -> Floats:
-        picture = torch.from_numpy(np.ascontiguousarray(frame.transpose(2, 0, 1))).float() / 255
-        images, _ = module.transform([picture])
+        image = torch.from_numpy(np.ascontiguousarray(frame.transpose(2, 0, 1))).float() / 255
+        images, _ = module.transform([image])
         return np.asarray(images.tensors, np.float32)
 
     return prepare
@@ -202,13 +236,17 @@ def _one_stage_detect(module: Any, anchors: Floats, levels: list[int]) -> Detect
             heads = {name: list(values.split(levels, dim=1)) for name, values in heads.items()}
             placed = list(placed.split(levels))
         (found,) = module.postprocess_detections(heads, [placed], [size])
-        return Found(found["boxes"].numpy(), found["scores"].numpy(), found["labels"].numpy() - first)
+        return Found(
+            found["boxes"].numpy(), found["scores"].numpy(), found["labels"].numpy() - first
+        )
 
     return detect
 
 
 def _proposals(module: Any, height: int, width: int) -> Callable[[Any], Any]:
-    """`GeneralizedRCNN.forward` as far as the NMS of its last stage: a box for each proposal and class."""
+    """`GeneralizedRCNN.forward` as far as the NMS of its last stage: a box for each proposal and
+    class.
+    """
     import torch
     from torchvision.models.detection.image_list import ImageList
     from torchvision.ops import clip_boxes_to_image
@@ -218,8 +256,11 @@ def _proposals(module: Any, height: int, width: int) -> Callable[[Any], Any]:
     def forward(images: Any) -> Any:
         features = module.backbone(images)
         proposals, _ = module.rpn(ImageList(images, [size]), features)
-        logits, deltas = roi.box_predictor(roi.box_head(roi.box_roi_pool(features, proposals, [size])))
-        # Of a picture without proposals too: with the number of classes said, a reshape of nothing is known.
+        logits, deltas = roi.box_predictor(
+            roi.box_head(roi.box_roi_pool(features, proposals, [size]))
+        )
+        # Of an image without proposals too: with the number of classes said, a reshape of nothing
+        # is known.
         boxes = roi.box_coder.decode_single(deltas, proposals[0]).reshape(-1, logits.shape[-1], 4)
         boxes = clip_boxes_to_image(boxes, size)[:, 1:]
         scores = torch.softmax(logits, -1)[:, 1:]
@@ -229,7 +270,9 @@ def _proposals(module: Any, height: int, width: int) -> Callable[[Any], Any]:
     return forward
 
 
-def _two_stage_detect(outputs: Mapping[str, Floats], _: tuple[int, int], selection: Selection) -> Found:
+def _two_stage_detect(
+    outputs: Mapping[str, Floats], _: tuple[int, int], selection: Selection
+) -> Found:
     """The end of torchvision's `RoIHeads.postprocess_detections`."""
     import torch
     from torchvision.ops import batched_nms, remove_small_boxes
@@ -237,8 +280,12 @@ def _two_stage_detect(outputs: Mapping[str, Floats], _: tuple[int, int], selecti
     boxes, labels, scores = (torch.from_numpy(outputs[name]) for name in _FINISHED)
     kept = torch.where(scores > selection.score)[0]
     kept = kept[remove_small_boxes(boxes[kept], min_size=1e-2)]
-    kept = kept[batched_nms(boxes[kept], scores[kept], labels[kept], selection.iou)][: selection.most]
-    return Found(boxes[kept].numpy(), scores[kept].numpy(), labels[kept].numpy().astype(np.int64) - 1)
+    kept = kept[batched_nms(boxes[kept], scores[kept], labels[kept], selection.iou)][
+        : selection.most
+    ]
+    return Found(
+        boxes[kept].numpy(), scores[kept].numpy(), labels[kept].numpy().astype(np.int64) - 1
+    )
 
 
 def _class_count(module: Any, family: str) -> int:
@@ -251,7 +298,13 @@ def _class_count(module: Any, family: str) -> int:
 
 
 def _classifier(
-    module: Any, known: Any, size: tuple[int, int] | None, *, origin: str, digest: str, licence: str | None
+    module: Any,
+    known: Any,
+    size: tuple[int, int] | None,
+    *,
+    origin: str,
+    digest: str,
+    licence: str | None,
 ) -> Source:
     from PIL import Image
 

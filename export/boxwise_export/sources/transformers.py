@@ -22,20 +22,29 @@ from boxwise_export.sources.base import (
     from_unit,
 )
 from boxwise_export.sources.errors import SourceError
-from boxwise_export.sources.torch_module import ANTIALIASED, adapted, needs, one_line, torch_run, trace
+from boxwise_export.sources.torch_module import (
+    ANTIALIASED,
+    adapted,
+    needs,
+    one_line,
+    torch_run,
+    trace,
+)
 
 _DETECTOR_OUTPUTS = ("logits", "pred_boxes")
 
 
 def read_transformers(folder: Path, size: tuple[int, int] | None) -> Source:
-    """Read a folder as `save_pretrained` writes it; nothing is downloaded, and no code of the folder is run.
+    """Read a folder as `save_pretrained` writes it; nothing is downloaded, and no code of the
+    folder is run.
 
     Args:
         folder: with config.json, the weights, and preprocessor_config.json.
         size: height and width to trace it with; None for what the preprocessor says.
 
     Raises:
-        SourceError: transformers is missing, the folder is not of such a model, or the weights are not all its own.
+        SourceError: transformers is missing, the folder is not of such a model, or the weights are
+            not all its own.
     """
     try:
         import transformers
@@ -43,12 +52,18 @@ def read_transformers(folder: Path, size: tuple[int, int] | None) -> Source:
         raise needs("transformers", "transformers", str(folder)) from error
 
     if not (folder / "config.json").is_file():
-        raise SourceError(f"{folder}: has no config.json; expected a folder as `save_pretrained` of transformers does")
+        raise SourceError(
+            f"{folder}: has no config.json; expected a folder as `save_pretrained` of "
+            "transformers does"
+        )
     module, detects = _read(folder)
     processor = _processor(folder)
     preprocessing = _preprocessing(processor, detects)
     if size is None and preprocessing.size is None:
-        raise SourceError(f"{folder}: its preprocessor_config.json does not say the size of a picture; say it yourself")
+        raise SourceError(
+            f"{folder}: its preprocessor_config.json does not say the size of an image; say "
+            "it yourself"
+        )
     height, width = size or preprocessing.size or (0, 0)
     outputs = _DETECTOR_OUTPUTS if detects else ("logits",)
 
@@ -71,7 +86,8 @@ def read_transformers(folder: Path, size: tuple[int, int] | None) -> Source:
         family="detr" if detects else None,
         labels=tuple(str(names[index]) for index in range(len(names))),
         preprocessing=preprocessing,
-        # DETR's own head has one column more than the configuration has names; those after it have a sigmoid each.
+        # DETR's own head has one column more than the configuration has names; those after it have
+        # a sigmoid each.
         activation="softmax" if exclusive else "sigmoid" if detects else None,
         background="last" if exclusive else "none" if detects else None,
         prepare=_prepare(processor) if processor is not None and own_size else None,
@@ -81,7 +97,11 @@ def read_transformers(folder: Path, size: tuple[int, int] | None) -> Source:
 
 def _read(folder: Path) -> tuple[Any, bool]:
     """The model with all its weights, and whether it is a detector."""
-    from transformers import AutoConfig, AutoModelForImageClassification, AutoModelForObjectDetection
+    from transformers import (
+        AutoConfig,
+        AutoModelForImageClassification,
+        AutoModelForObjectDetection,
+    )
 
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
@@ -89,18 +109,26 @@ def _read(folder: Path) -> tuple[Any, bool]:
         detects = made.endswith("ForObjectDetection")
         if not detects and not made.endswith("ForImageClassification"):
             raise SourceError(
-                f"{folder}: config.json says {made or 'no architecture'}; expected one that ends in ForObjectDetection "
+                f"{folder}: config.json says {made or 'no architecture'}; expected one that "
+                "ends in ForObjectDetection "
                 "or ForImageClassification"
             )
         factory = AutoModelForObjectDetection if detects else AutoModelForImageClassification
         module, found = factory.from_pretrained(
-            folder, config=config, local_files_only=True, output_loading_info=True, attn_implementation="eager"
+            folder,
+            config=config,
+            local_files_only=True,
+            output_loading_info=True,
+            attn_implementation="eager",
         )
     except (OSError, ValueError, RuntimeError, ImportError, KeyError) as error:
         raise SourceError(f"{folder}: transformers cannot read it ({one_line(error)})") from error
     for what in ("missing_keys", "mismatched_keys", "unexpected_keys"):
         if names := sorted(map(str, found.get(what, ()))):
-            raise SourceError(f"{folder}: not the weights of {made}: {what.replace('_', ' ')} {', '.join(names[:3])}")
+            raise SourceError(
+                f"{folder}: not the weights of {made}: {what.replace('_', ' ')} "
+                f"{', '.join(names[:3])}"
+            )
     return module.eval(), detects
 
 
@@ -112,7 +140,9 @@ def _processor(folder: Path) -> Any:
     try:
         return AutoImageProcessor.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, ImportError, KeyError) as error:
-        raise SourceError(f"{folder}: preprocessor_config.json cannot be read ({one_line(error)})") from error
+        raise SourceError(
+            f"{folder}: preprocessor_config.json cannot be read ({one_line(error)})"
+        ) from error
 
 
 def _preprocessing(processor: Any, detects: bool) -> Preprocessing:
@@ -146,7 +176,9 @@ def _sides(size: Any) -> tuple[int, int] | None:
     """Height and width; None where only one edge is said."""
     size = dict(size or {})
     return (
-        (int(size["height"]), int(size["width"])) if {"height", "width"} <= {k for k, v in size.items() if v} else None
+        (int(size["height"]), int(size["width"]))
+        if {"height", "width"} <= {k for k, v in size.items() if v}
+        else None
     )
 
 
@@ -161,8 +193,12 @@ def _detect(processor: Any) -> Detect:
     import torch
 
     def detect(outputs: Mapping[str, Floats], size: tuple[int, int], selection: Selection) -> Found:
-        given = SimpleNamespace(**{name: torch.from_numpy(values) for name, values in outputs.items()})
-        (found,) = processor.post_process_object_detection(given, threshold=selection.score, target_sizes=[size])
+        given = SimpleNamespace(
+            **{name: torch.from_numpy(values) for name, values in outputs.items()}
+        )
+        (found,) = processor.post_process_object_detection(
+            given, threshold=selection.score, target_sizes=[size]
+        )
         best = torch.argsort(found["scores"], descending=True)[: selection.most]
         return Found(*(found[name][best].numpy() for name in ("boxes", "scores", "labels")))
 

@@ -1,4 +1,6 @@
-"""ultralytics: YOLO detectors and classifiers, from a checkpoint (`.pt`) or from a model file and a state dict."""
+"""ultralytics: YOLO detectors and classifiers, from a checkpoint (`.pt`) or from a model file and a
+state dict.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ from boxwise_export.sources.torch_module import (
 )
 
 _LICENCE = (
-    "AGPL-3.0 (ultralytics): who offers a service with these weights over a network must offer its source under the "
+    "AGPL-3.0 (ultralytics): who offers a service with these weights over a network must "
+    "offer its source under the "
     "same licence, or have a licence from Ultralytics"
 )
 _UNIT = Normalize(std=(255.0, 255.0, 255.0))
@@ -41,15 +44,17 @@ def read_ultralytics(
     """Read a YOLO model.
 
     Args:
-        name: a model file that ultralytics knows, as "yolo11n.yaml", whose weights are in `file` (a state dict), or
-            random where there is none; a checkpoint to download, as "yolo11n.pt"; or None, where `file` is one.
+        name: a model file that ultralytics knows, as "yolo11n.yaml", whose weights are in `file` (a
+            state dict), or random where there is none; a checkpoint to download, as "yolo11n.pt";
+            or None, where `file` is one.
         file: see there.
         size: height and width to trace it with; None for the size that it was trained with.
-        trust_pickle: a checkpoint of ultralytics is a pickle, which can run code when it is read: whether it may.
+        trust_pickle: a checkpoint of ultralytics is a pickle, which can run code when it is read:
+            whether it may.
 
     Raises:
-        SourceError: ultralytics is missing or does not know the name, the weights are of another model, or the
-            checkpoint is not trusted.
+        SourceError: ultralytics is missing or does not know the name, the weights are of another
+            model, or the checkpoint is not trusted.
     """
     title = f"ultralytics:{name}" if name else str(file)
     try:
@@ -60,13 +65,16 @@ def read_ultralytics(
     described = name is not None and name.endswith((".yaml", ".yml"))
     if not described and not trust_pickle:
         raise SourceError(
-            f"{title}: a checkpoint of ultralytics is a pickle, which can run code when it is read; say "
-            "`trust_pickle: true` beside it if you trust where it comes from, or export it to ONNX where you trained it"
+            f"{title}: a checkpoint of ultralytics is a pickle, which can run code when it "
+            "is read; say "
+            "`trust_pickle: true` beside it if you trust where it comes from, or export it "
+            "to ONNX where you trained it"
         )
     yolo = _described(str(name), file) if described else _opened(str(file or name))
     if yolo.task not in _USUAL_SIDE:
         raise SourceError(
-            f"{title}: a model for the task {yolo.task!r}, which is not served; expected {', '.join(_USUAL_SIDE)}"
+            f"{title}: a model for the task {yolo.task!r}, which is not served; expected "
+            f"{', '.join(_USUAL_SIDE)}"
         )
     module = yolo.model.float().eval()
     side = _trained_side(yolo)
@@ -79,12 +87,21 @@ def read_ultralytics(
     make = _classifier if yolo.task == "classify" else _detector
     known = Metadata(task=yolo.task)
     return make(
-        module, (height, width), side, origin=origin, digest=digest, labels=labels, licence=_LICENCE, metadata=known
+        module,
+        (height, width),
+        side,
+        origin=origin,
+        digest=digest,
+        labels=labels,
+        licence=_LICENCE,
+        metadata=known,
     )
 
 
 def _described(name: str, file: Path | None) -> Any:
-    """A model from its description, with the weights of a state dict or with random ones, the same each time."""
+    """A model from its description, with the weights of a state dict or with random ones, the same
+    each time.
+    """
     import torch
 
     state = None if file is None else read_state(file)
@@ -92,7 +109,9 @@ def _described(name: str, file: Path | None) -> Any:
         torch.manual_seed(0)
         yolo = _opened(name)
         if state is not None and file is not None:
-            classes = next((len(tensor) for key, tensor in state.items() if _LAST_LAYER.search(key)), None)
+            classes = next(
+                (len(tensor) for key, tensor in state.items() if _LAST_LAYER.search(key)), None
+            )
             if classes not in (None, yolo.model.yaml["nc"]):
                 yolo.model = type(yolo.model)(yolo.model.yaml, nc=classes, verbose=False)
             load_strictly(yolo.model, state, file, f"ultralytics:{name}")
@@ -109,7 +128,9 @@ def _opened(path: str) -> Any:
 
 
 def _trained_side(yolo: Any) -> int:
-    """What a checkpoint says that it was trained with; a model that is only described has not been."""
+    """What a checkpoint says that it was trained with;
+    a model that is only described has not been.
+    """
     trained = (yolo.ckpt or {}).get("train_args") or {}
     return int(trained.get("imgsz") or _USUAL_SIDE[yolo.task])
 
@@ -119,13 +140,15 @@ def _detector(module: Any, size: tuple[int, int], side: int, **known: Any) -> So
     from ultralytics.utils.nms import non_max_suppression
 
     head = module.model[-1]
-    # YOLOv10 and YOLO26 have two heads, the second of which needs no NMS: it is what they are taken for.
+    # YOLOv10 and YOLO26 have two heads, the second of which needs no NMS: it is what they are taken
+    # for.
     end_to_end = getattr(head, "one2one_cv2", None) is not None
     if end_to_end:
         head.end2end = True
     module.fuse(verbose=False)
     head.export, head.format, head.dynamic = True, "onnx", False
-    outputs = ("output0", "output1") if known["metadata"].task == "segment" else ("output0",)  # the prototypes of masks
+    # The prototypes of masks.
+    outputs = ("output0", "output1") if known["metadata"].task == "segment" else ("output0",)
     classes = len(known["labels"])
 
     def detect(outputs: Mapping[str, Floats], _: tuple[int, int], selection: Selection) -> Found:
@@ -166,12 +189,17 @@ def _classifier(module: Any, size: tuple[int, int], side: int, **known: Any) -> 
     from ultralytics.data.augment import classify_transforms
 
     transform = classify_transforms(size[0])
-    network = adapted(module, lambda images: module(images)[1])  # its logits; the first are after the softmax
+    # Its logits; the first are after the softmax.
+    network = adapted(module, lambda images: module(images)[1])
     return Source(
         trace(network, ("logits",), *size),
         torch_run(network, ("logits",)),
         preprocessing=Preprocessing(
-            (side, side), resize_shorter=side, interpolation="area", color_order="rgb", normalize=_UNIT
+            (side, side),
+            resize_shorter=side,
+            interpolation="area",
+            color_order="rgb",
+            normalize=_UNIT,
         ),
         prepare=lambda frame: np.asarray(transform(Image.fromarray(frame))[None], np.float32),
         **known,

@@ -1,4 +1,6 @@
-"""A repository gets its plans: built or found in the cache, compared with their graphs, then put in place."""
+"""A repository gets its plans: built or found in the cache, compared with their graphs, then put in
+place.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ from boxwise_runtime.chain import Graph
 from boxwise_runtime.targets import config_path
 
 GRAPH, PLAN = "model.onnx", "model.plan"
-# What makes a plan runnable: serialised engine -> named tensors in, named tensors out, as a graph does it.
+# What makes a plan runnable: serialised engine -> named tensors in, named tensors out, as a graph
+# does it.
 Load = Callable[[bytes], Graph]
 
 
@@ -48,11 +51,15 @@ def graphs_of(repository: Path, revision: Revision) -> dict[str, Path]:
     Raises:
         EngineError: there is none.
     """
-    files = {model: repository / model / str(version) / GRAPH for model, version in revision.models.items()}
+    files = {
+        model: repository / model / str(version) / GRAPH
+        for model, version in revision.models.items()
+    }
     found = {model: file for model, file in files.items() if file.is_file()}
     if not found:
         raise EngineError(
-            f"{repository}: layout fused runs its graphs inside one model, on the CPU; for TensorRT: "
+            f"{repository}: layout fused runs its graphs inside one model, on the CPU; for "
+            "TensorRT: "
             f"`boxwise layout {repository} ensemble`"
         )
     return found
@@ -61,8 +68,8 @@ def graphs_of(repository: Path, revision: Revision) -> dict[str, Path]:
 def profile_of(graph: Path) -> Profile:
     """The shapes that a model's TensorRT configuration lets through."""
     config = read_config(graph.parent / config_path("tensorrt"))
-    (picture,) = config.input
-    return Profile(picture.name, tuple(picture.dims), max(1, config.max_batch_size))
+    (image,) = config.input
+    return Profile(image.name, tuple(image.dims), max(1, config.max_batch_size))
 
 
 def plan_key(graph: Path, trt_version: str, capability: str, profile: Profile) -> str:
@@ -93,8 +100,8 @@ def build_engines(
 ) -> list[BuiltEngine]:
     """Give every graph of the served revision its plan for this machine.
 
-    Plans are put in place when all of them are built and agree with their graphs; until then the repository is as it
-    was. A plan is replaced by a rename, so that nobody reads half of one.
+    Plans are put in place when all of them are built and agree with their graphs; until then the
+    repository is as it was. A plan is replaced by a rename, so that nobody reads half of one.
 
     Args:
         repository: what `boxwise export` wrote.
@@ -103,7 +110,7 @@ def build_engines(
         gpu: what the plans are for.
         cache: a folder of plans by their keys, and of timings.
         load: makes a plan runnable, to be compared with its graph; None to compare nothing.
-        frames: RGB uint8 [H, W, 3], real pictures.
+        frames: RGB uint8 [H, W, 3], real images.
         limits: what is allowed; None for those of the revision's precision.
         workspace: bytes of GPU memory for the builder.
         rebuild: whether to build what the cache has, too.
@@ -111,7 +118,8 @@ def build_engines(
         report: told each step.
 
     Raises:
-        ExportError: a graph that TensorRT cannot read or build, or a plan that differs from its graph.
+        ExportError: a graph that TensorRT cannot read or build, or a plan that differs from its
+            graph.
     """
     manifest = find_manifest(repository, pipeline)
     revision = manifest.revision()
@@ -125,16 +133,29 @@ def build_engines(
         if cached:
             report(f"{model}: built before, {_megabytes(kept.stat().st_size)}")
         else:
-            report(f"{model}: building for {gpu.name} ({gpu.capability}), batches of 1 to {profile.most}")
+            report(
+                f"{model}: building for {gpu.name} ({gpu.capability}), batches of 1 to "
+                f"{profile.most}"
+            )
             timings = cache / f"{trt.__version__}-{gpu.capability}.timings"
             known = timings.read_bytes() if timings.is_file() else b""
-            made = build(trt, graph, profile, timings=known, workspace=workspace, report=report, configure=configure)
+            made = build(
+                trt,
+                graph,
+                profile,
+                timings=known,
+                workspace=workspace,
+                report=report,
+                configure=configure,
+            )
             _replace(timings, made.timings)
             _replace(kept, made.plan)
         plans[model] = kept.read_bytes()
         built.append(BuiltEngine(model, revision.models[model], key, cached, len(plans[model])))
     if load is not None:
-        _compare(repository, manifest.pipeline, plans, load, frames, limits or _limits(revision), report)
+        _compare(
+            repository, manifest.pipeline, plans, load, frames, limits or _limits(revision), report
+        )
     for model, plan in plans.items():
         _replace(graphs[model].parent / PLAN, plan)
     return built
@@ -166,7 +187,8 @@ def _compare(
         report(f"  {step}")
     if wrong := next((step for step in steps if step.passed is False), None):
         raise EngineError(
-            f"{wrong.part}: the plan differs from its graph in the {wrong.name}: {wrong.sentence}; no plan was put in "
+            f"{wrong.part}: the plan differs from its graph in the {wrong.name}: "
+            f"{wrong.sentence}; no plan was put in "
             "place. Export in fp32, or allow more under `tolerances:`"
         )
 

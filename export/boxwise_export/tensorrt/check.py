@@ -1,8 +1,8 @@
 """Every graph of a repository, read by TensorRT-RTX, which needs no GPU for it.
 
-A graph that it reads has operators, types and shapes that TensorRT knows. It says nothing of numerics or speed, and
-Triton does not load what it builds. Reading ends at the first operator that is not there. What it cannot do and
-TensorRT can is listed here; any other failure is a defect.
+A graph that it reads has operators, types and shapes that TensorRT knows. It says nothing of
+numerics or speed, and Triton does not load what it builds. Reading ends at the first operator that
+is not there. What it cannot do and TensorRT can is listed here; any other failure is a defect.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from boxwise_export.tensorrt.engine import EngineError, build, make_log, parse
 
 # A pattern of what TensorRT-RTX says -> why it is no fault of the graph.
 KNOWN_LIMITS = {
-    r"NonMaxSuppression": "TensorRT-RTX has no NonMaxSuppression; TensorRT has (slow from 10.0 to 10.6)",
+    r"NonMaxSuppression": "TensorRT-RTX has no NonMaxSuppression; TensorRT has (slow from 10.0 to "
+    "10.6)",
     r"NonZero": "TensorRT-RTX has no NonZero; TensorRT has, as a layer of its own",
     r"RoiAlign": "TensorRT-RTX reads RoiAlign only where there is a GPU",
     r"antialias": "Resize with antialias is in neither",
@@ -30,7 +31,9 @@ KNOWN_LIMITS = {
 
 @dataclass(frozen=True)
 class Checked:
-    """A graph: `problem` is None where it was read, `known` says why a problem is none of the graph's."""
+    """A graph: `problem` is None where it was read, `known` says why a problem is none of the
+    graph's.
+    """
 
     model: str
     problem: str | None = None
@@ -52,7 +55,8 @@ def load_rtx() -> Any:
         return importlib.import_module("tensorrt_rtx")
     except ImportError as error:
         raise EngineError(
-            f'TensorRT-RTX is not here ({error}); it needs no GPU: pip install "boxwise[export,trt-check]"'
+            f"TensorRT-RTX is not here ({error}); it needs no GPU: pip install "
+            '"boxwise[export,trt-check]"'
         ) from error
 
 
@@ -64,7 +68,8 @@ def check_graphs(
     capability: str | None = None,
     report: Report = lambda _: None,
 ) -> list[Checked]:
-    """Read every graph of the served revision, and build it too where a compute capability is named.
+    """Read every graph of the served revision, and build it too where a compute capability is
+    named.
 
     Args:
         repository: what `boxwise export` wrote.
@@ -100,7 +105,9 @@ def for_capability(trt: Any, capability: str) -> Callable[[Any], None]:
     known = [each for each in dir(trt.ComputeCapability) if each.startswith("SM")]
     if name not in known:
         names = ", ".join(f"{each[2:-1]}.{each[-1]}" for each in known)
-        raise EngineError(f"--capability: {capability!r} is not known to TensorRT-RTX; expected one of {names}")
+        raise EngineError(
+            f"--capability: {capability!r} is not known to TensorRT-RTX; expected one of {names}"
+        )
 
     def configure(config: Any) -> None:
         config.num_compute_capabilities = 1
@@ -111,7 +118,10 @@ def for_capability(trt: Any, capability: str) -> Callable[[Any], None]:
 
 def _known(said: Sequence[str]) -> str | None:
     """Why none of the errors is the graph's own; None where one is."""
-    reasons = [next((why for limit, why in KNOWN_LIMITS.items() if re.search(limit, each)), None) for each in said]
+    reasons = [
+        next((why for limit, why in KNOWN_LIMITS.items() if re.search(limit, each)), None)
+        for each in said
+    ]
     known = dict.fromkeys(why for why in reasons if why is not None)
     return "; ".join(known) if reasons and None not in reasons else None
 

@@ -1,8 +1,8 @@
 """One ONNX graph becomes one serialised engine.
 
-Networks are strongly typed: what is computed in which precision stands in the graph (fp16, or Q/DQ for int8), as
-TensorRT 11 alone allows and TensorRT 10 does too. Names of TensorRT are those that 10.12 to 11.4 share; the tests hold
-every one of them against both APIs.
+Networks are strongly typed: what is computed in which precision stands in the graph (fp16, or Q/DQ
+for int8), as TensorRT 11 alone allows and TensorRT 10 does too. Names of TensorRT are those that
+10.12 to 11.4 share; the tests hold every one of them against both APIs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MOST_BEST = 8
 
 
 class EngineError(ExportError):
-    """A plan that cannot be built; its text names the graph, what TensorRT said, and the mend.
+    """A plan that cannot be built; its text names the graph, what TensorRT said, and the fix.
 
     Args:
         message: the text.
@@ -37,7 +37,7 @@ class EngineError(ExportError):
 
 @dataclass(frozen=True)
 class Profile:
-    """The shapes that an engine takes: one picture or crop up to `most`, fastest at `best`.
+    """The shapes that an engine takes: one image or crop up to `most`, fastest at `best`.
 
     Attributes:
         input: its name.
@@ -51,7 +51,9 @@ class Profile:
 
     @property
     def best(self) -> int:
-        """What is tuned for: what dynamic batching, or the boxes of a picture or two, usually fill."""
+        """What is tuned for: what dynamic batching, or the boxes of an image or two,
+        usually fill.
+        """
         return min(self.most, _MOST_BEST)
 
 

@@ -1,7 +1,7 @@
 """A plan, run on the GPU: what compares it with its graph.
 
-This is the one part of boxwise that no machine of its CI can run: it needs a GPU. Its names are checked against
-TensorRT's and CUDA's APIs; its behaviour is not.
+This is the one part of boxwise that no machine of its CI can run: it needs a GPU. Its names are
+checked against TensorRT's and CUDA's APIs; its behaviour is not.
 """
 
 from __future__ import annotations
@@ -34,10 +34,14 @@ class PlanGraph:
         self._runtime = trt.Runtime(self._log)
         engine = self._runtime.deserialize_cuda_engine(plan)
         if engine is None:
-            raise EngineError(f"TensorRT {trt.__version__} cannot load a plan: {'; '.join(self._log.errors)}")
+            raise EngineError(
+                f"TensorRT {trt.__version__} cannot load a plan: {'; '.join(self._log.errors)}"
+            )
         self._engine = engine
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
-        self._inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
+        self._inputs = [
+            name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
+        ]
         self.outputs = [name for name in names if name not in self._inputs]
         self._most = int(engine.get_tensor_profile_shape(self._inputs[0], 0)[2][0])
 
@@ -64,7 +68,9 @@ class PlanGraph:
                 self._checked(cuda.cudaMemcpy(held[-1], whole.ctypes.data, whole.nbytes, to_device))
                 context.set_tensor_address(name, held[-1])
             outputs = {
-                name: np.empty(tuple(context.get_tensor_shape(name)), trt.nptype(engine.get_tensor_dtype(name)))
+                name: np.empty(
+                    tuple(context.get_tensor_shape(name)), trt.nptype(engine.get_tensor_dtype(name))
+                )
                 for name in self.outputs
             }
             places = {}
@@ -77,7 +83,9 @@ class PlanGraph:
             self._checked(cuda.cudaStreamSynchronize(stream))
             for name, values in outputs.items():
                 to_host = cuda.cudaMemcpyKind.cudaMemcpyDeviceToHost
-                self._checked(cuda.cudaMemcpy(values.ctypes.data, places[name], values.nbytes, to_host))
+                self._checked(
+                    cuda.cudaMemcpy(values.ctypes.data, places[name], values.nbytes, to_host)
+                )
             return dict(outputs)
         finally:
             for address in held:

@@ -1,4 +1,6 @@
-"""The GPU that plans are built for, and the TensorRT that builds them; what is missing is said in a sentence."""
+"""The GPU that plans are built for, and the TensorRT that builds them; what is missing is said in a
+sentence.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,10 @@ def load_tensorrt() -> Any:
             'pip install "boxwise[export,gpu]"'
         ) from error
     if tuple(int(part) for part in trt.__version__.split(".")[:2]) < _OLDEST:
-        raise EngineError(f"TensorRT {trt.__version__} is too old: {'.'.join(map(str, _OLDEST))} or newer is needed")
+        raise EngineError(
+            f"TensorRT {trt.__version__} is too old: {'.'.join(map(str, _OLDEST))} or newer "
+            "is needed"
+        )
     return trt
 
 
@@ -51,7 +56,8 @@ def find_gpu(index: int = 0) -> Gpu:
         name = nvml.nvmlDeviceGetName(handle)
     except Exception as error:  # NVML's own, of many kinds
         raise EngineError(
-            f"no NVIDIA GPU is seen here ({error}); plans load only on the kind of GPU that built them: build them on "
+            f"no NVIDIA GPU is seen here ({error}); plans load only on the kind of GPU that "
+            "built them: build them on "
             "the machine that will serve, with its driver (in a container: --gpus all)"
         ) from error
     return Gpu(str(name), f"{major}.{minor}")

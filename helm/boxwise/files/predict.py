@@ -1,4 +1,6 @@
-"""What `helm test` runs: one picture, sent as any client would, and a look at every box that comes back."""
+"""What `helm test` runs: one picture, sent as any client would, and a look at every box that comes
+back.
+"""
 
 import argparse
 import io
@@ -11,7 +13,9 @@ from boxwise import TLS, Client
 
 
 def drawn() -> bytes:
-    """A picture of 320 x 240 with something to look at: coloured rectangles on a slope of grey, as JPEG."""
+    """A picture of 320 x 240 with something to look at: coloured rectangles on a slope of grey, as
+    JPEG.
+    """
     frame = np.repeat(np.linspace(40, 200, 320, dtype=np.uint8)[None, :, None], 240, 0).repeat(3, 2)
     frame[60:140, 40:120] = (220, 40, 40)
     frame[100:200, 180:280] = (40, 60, 220)
@@ -30,17 +34,28 @@ def main() -> None:
         parser.add_argument(f"--{name}")
     args = parser.parse_args()
 
-    tls = TLS(*(Path(each) if each else None for each in (args.authorities, args.certificate, args.key)))
-    with Client(args.target, pipeline=args.pipeline, tls=tls if args.authorities else False, timeout_s=60) as client:
+    tls = TLS(
+        *(Path(each) if each else None for each in (args.authorities, args.certificate, args.key))
+    )
+    with Client(
+        args.target, pipeline=args.pipeline, tls=tls if args.authorities else False, timeout_s=60
+    ) as client:
         result = client.predict(args.picture or drawn())
     height, width = result.image_size
     for classifier in result.info.classifiers:
         check(classifier.name in result.label_ids, f"no answer of the classifier {classifier.name}")
-    check(bool((result.xyxy >= 0).all() and (result.xyxy <= [width, height] * 2).all()), "a box leaves the picture")
+    check(
+        bool((result.xyxy >= 0).all() and (result.xyxy <= [width, height] * 2).all()),
+        "a box leaves the picture",
+    )
     check(bool((np.diff(result.confidence) <= 0).all()), "the best box is not the first")
-    check(len(result) >= args.min_boxes, f"{len(result)} boxes, where {args.min_boxes} are the least")
+    check(
+        len(result) >= args.min_boxes, f"{len(result)} boxes, where {args.min_boxes} are the least"
+    )
     for each in result:
-        print(f"{each.class_name} {each.confidence:.2f} {[round(float(side)) for side in each.xyxy]}")
+        print(
+            f"{each.class_name} {each.confidence:.2f} {[round(float(side)) for side in each.xyxy]}"
+        )
     print(f"{args.pipeline}: {len(result)} boxes in a picture of {width} x {height}")
 
 

@@ -1,9 +1,10 @@
-"""`tritonserver` in our images: this process becomes the one that BOXWISE_TRITONSERVER names, or else the bundled one.
+"""`tritonserver` in our images: this process becomes the one that BOXWISE_TRITONSERVER names, or
+else the bundled one.
 
     python -m boxwise_runtime.launcher.bundled --model-repository=/models ...
 
-Arguments are tritonserver's own, and go to it as they are, but for a repository that is fitted to the container's
-cores and memory (`fitting.py`). Nothing stays in between: signals reach the server.
+Arguments are tritonserver's own, and go to it as they are, but for a repository that is fitted to
+the container's cores and memory (`fitting.py`). Nothing stays in between: signals reach the server.
 """
 
 import os
@@ -31,12 +32,15 @@ def main(arguments: list[str]) -> None:
     except NotEnoughMemory as error:
         raise SystemExit(f"tritonserver: {error}") from error
     os.execve(  # noqa: S606 (what is run is ours)
-        binary.program, [str(binary.program), *binary.arguments, *arguments], dict(binary.environment)
+        binary.program,
+        [str(binary.program), *binary.arguments, *arguments],
+        dict(binary.environment),
     )
 
 
 def fit_repositories(arguments: list[str], folder: Path) -> list[str]:
-    """The arguments with model repositories as this machine can serve them, in a folder that may be replaced.
+    """The arguments with model repositories as this machine can serve them, in a folder that may be
+    replaced.
 
     Raises:
         NotEnoughMemory: what is to be served does not fit.
@@ -48,7 +52,10 @@ def fit_repositories(arguments: list[str], folder: Path) -> list[str]:
             try:
                 repository, said = fitted(Path(value), folder / str(number), available())
             except OSError as error:  # no folder to write into: then the numbers are the exporter's
-                repository, said = Path(value), f"served with the instances that it was exported with ({error})"
+                repository, said = (
+                    Path(value),
+                    f"served with the instances that it was exported with ({error})",
+                )
             argument = f"{name}={repository}"
             if said:
                 sys.stderr.write(f"tritonserver: {value}: {said}\n")

@@ -1,8 +1,9 @@
 """Ends a server whose launcher has gone without stopping it, kill -9 included.
 
-The launcher runs this file as a program beside the server: `python guard.py GROUP PREFIX`, with a pipe as its stdin
-that closes when the launcher dies. Having the kernel kill the server (PR_SET_PDEATHSIG) is not enough: a Python stage
-whose server is killed between its reply and the server's receipt waits forever. It imports the standard library only.
+The launcher runs this file as a program beside the server: `python guard.py GROUP PREFIX`, with a
+pipe as its stdin that closes when the launcher dies. Having the kernel kill the server
+(PR_SET_PDEATHSIG) is not enough: a Python stage whose server is killed between its reply and the
+server's receipt waits forever. It imports the standard library only.
 """
 
 import os
@@ -26,7 +27,11 @@ def end(group: int, prefix: str) -> None:
 
 def main(group: int, prefix: str) -> None:
     """Wait for the launcher to be done or dead, and in the latter case end its server."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # it ends when the launcher does, not before
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+        signal.SIGHUP,
+    ):  # it ends when the launcher does, not before
         signal.signal(number, signal.SIG_IGN)
     launcher = os.getppid()
     while os.getppid() == launcher:

@@ -18,12 +18,15 @@ ADMIN_HEADER = "boxwise-admin"  # as the chart has it
 
 
 class LaunchError(RuntimeError):
-    """The server cannot be started, or did not stay up; the message is one sentence with its mend."""
+    """The server cannot be started, or did not stay up;
+    the message is one sentence with its fix.
+    """
 
 
 @dataclass(frozen=True)
 class ServerTLS:
-    """How a server proves who it is, and whom it answers: PEM files, its certificate and that one's key.
+    """How a server proves who it is, and whom it answers: PEM files, its certificate and that one's
+    key.
 
     Attributes:
         client_ca: it answers only clients whose certificate is of this authority; None: all.
@@ -42,22 +45,29 @@ class ServerTLS:
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """One server: a model repository, the target it is served for, its three endpoints, and what it does for whom.
+    """One server: a model repository, the target it is served for, its three endpoints, and what it
+    does for whom.
 
     Attributes:
         repository: a folder of models, as `boxwise export` writes it.
-        target: which of each model's configurations: `embedded` is config.pbtxt, the others configs/<target>.pbtxt.
-        host: the address that gRPC listens on; the default answers this machine only, as HTTP and metrics always do.
-        server: a tritonserver of your own (a path or a name on PATH), such as the container's; None: the bundled one.
+        target: which of each model's configurations: `embedded` is config.pbtxt, the others
+            configs/<target>.pbtxt.
+        host: the address that gRPC listens on; the default answers this machine only, as HTTP and
+            metrics always do.
+        server: a tritonserver of your own (a path or a name on PATH), such as the container's;
+            None: the bundled one.
         extra_args: further arguments for tritonserver, as they are.
-        response_cache_mb: memory for replies to pictures that come again, of the pipelines exported with
-            `serving: {response_cache: true}`; 0 for none.
-        reload: whether models can be loaded and unloaded while it serves, by who sends `admin_headers`.
+        response_cache_mb: memory for replies to images that come again, of the pipelines exported
+            with `serving: {response_cache: true}`; 0 for none.
+        reload: whether models can be loaded and unloaded while it serves, by who sends
+            `admin_headers`.
         client_shm: whether clients may hand over frames in shared memory.
         public: whether other machines may call it; it then needs `tls` or `without_tls`.
         tls: of gRPC.
-        without_tls: that calls of other machines are to come in the clear, because something before it has TLS.
-        admin_key: what opens the protocols that are closed to others; one of its own for each server.
+        without_tls: that calls of other machines are to come in the clear, because something before
+            it has TLS.
+        admin_key: what opens the protocols that are closed to others; one of its own for each
+            server.
     """
 
     repository: Path
@@ -99,8 +109,13 @@ class ServerOptions:
 
     @property
     def admin_headers(self) -> dict[str, str]:
-        """The header that opens what is closed to others, by its names in HTTP and in gRPC: send both."""
-        return {ADMIN_HEADER: self.admin_key, f"triton-grpc-protocol-{ADMIN_HEADER}": self.admin_key}
+        """The header that opens what is closed to others, by its names in HTTP and in gRPC: send
+        both.
+        """
+        return {
+            ADMIN_HEADER: self.admin_key,
+            f"triton-grpc-protocol-{ADMIN_HEADER}": self.admin_key,
+        }
 
     @property
     def ports(self) -> dict[str, int]:
@@ -121,7 +136,9 @@ class ServerOptions:
 
     @property
     def reachable_host(self) -> str:
-        """The host as a client on this machine writes it in an address: wildcards become loopback, IPv6 gets []."""
+        """The host as a client on this machine writes it in an address: wildcards become loopback,
+        IPv6 gets [].
+        """
         return _in_url({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host))  # noqa: S104
 
     @property
@@ -153,16 +170,21 @@ def check_repository(repository: Path) -> None:
 
 
 def check_target(options: ServerOptions) -> None:
-    """Raise LaunchError where a pipeline has nothing for the target: fused, it runs its graphs itself, on the CPU."""
+    """Raise LaunchError where a pipeline has nothing for the target: fused, it runs its graphs
+    itself, on the CPU.
+    """
     if options.target == "embedded":
         return
     for pipeline in pipelines(options.repository):
         config = options.repository / pipeline / "config.pbtxt"
-        if config.is_file() and 'key: "chunk"' in config.read_text(encoding="utf-8"):  # of what runs graphs itself
+        # Of what runs graphs itself.
+        if config.is_file() and 'key: "chunk"' in config.read_text(encoding="utf-8"):
             raise LaunchError(
-                f"the pipeline {pipeline} is laid out for the CPU alone (fused), and has no models for --target "
+                f"the pipeline {pipeline} is laid out for the CPU alone (fused), and has no "
+                "models for --target "
                 f"{options.target}: "
-                f"`boxwise layout {shlex.quote(str(options.repository))} ensemble --pipeline {pipeline}`"
+                f"`boxwise layout {shlex.quote(str(options.repository))} ensemble "
+                f"--pipeline {pipeline}`"
             )
 
 
@@ -174,20 +196,29 @@ def models(repository: Path) -> list[str]:
 def pipelines(repository: Path) -> list[str]:
     """Names of the pipelines in a repository, sorted: a pipeline X brings a model X_info."""
     found = models(repository)
-    return [name.removesuffix("_info") for name in found if name.endswith("_info") and name.removesuffix("_info")]
+    return [
+        name.removesuffix("_info")
+        for name in found
+        if name.endswith("_info") and name.removesuffix("_info")
+    ]
 
 
 def check_exposure(options: ServerOptions) -> None:
-    """Raise LaunchError where other machines could call the server, and that was not asked for or is not encrypted."""
+    """Raise LaunchError where other machines could call the server, and that was not asked for or
+    is not encrypted.
+    """
     if not options.on_loopback and not options.public:
         raise LaunchError(
-            f"--host {options.host} can be reached from other machines: give --public, with --tls-cert and --tls-key, "
+            f"--host {options.host} can be reached from other machines: give --public, with "
+            "--tls-cert and --tls-key, "
             "or leave --host out and put a front before it (docs/front.md)"
         )
     if options.public and options.tls is None and not options.without_tls:
         raise LaunchError(
-            "--public needs --tls-cert and --tls-key, since pictures would cross the network in the clear; where "
-            "something before this server has TLS already, such as a front or a mesh, say so with --without-tls"
+            "--public needs --tls-cert and --tls-key, since images would cross the network "
+            "in the clear; where "
+            "something before this server has TLS already, such as a front or a mesh, say "
+            "so with --without-tls"
         )
     if options.tls:
         _check_tls(options.tls)
@@ -204,14 +235,17 @@ def _check_tls(tls: ServerTLS) -> None:
         context.load_cert_chain(tls.certificate, tls.key, password="")
     except ssl.SSLError as error:
         raise LaunchError(
-            f"--tls-cert {tls.certificate} and --tls-key {tls.key} are not a certificate and its own key: give two PEM "
+            f"--tls-cert {tls.certificate} and --tls-key {tls.key} are not a certificate "
+            "and its own key: give two PEM "
             "files, the key without a password"
         ) from error
     if tls.client_ca:
         try:
             context.load_verify_locations(tls.client_ca)
         except ssl.SSLError as error:
-            raise LaunchError(f"--tls-client-ca {tls.client_ca} holds no certificate: give a PEM file") from error
+            raise LaunchError(
+                f"--tls-client-ca {tls.client_ca} holds no certificate: give a PEM file"
+            ) from error
 
 
 def check_endpoints(options: ServerOptions) -> None:
@@ -221,7 +255,9 @@ def check_endpoints(options: ServerOptions) -> None:
         if not 0 < port < 65536:
             raise LaunchError(f"--{name}-port {port} is not a port: give one from 1 to 65535")
         if port in taken:
-            raise LaunchError(f"--{taken[port]}-port and --{name}-port are both {port}: give each its own")
+            raise LaunchError(
+                f"--{taken[port]}-port and --{name}-port are both {port}: give each its own"
+            )
         taken[port] = name
         _check_port(options.hosts[name], name, port)
 
@@ -230,9 +266,12 @@ def _check_port(host: str, name: str, port: int) -> None:
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except socket.gaierror as error:
-        raise LaunchError(f"--host {host} is not an address that can be resolved: {error.strerror}") from error
+        raise LaunchError(
+            f"--host {host} is not an address that can be resolved: {error.strerror}"
+        ) from error
     with socket.socket(family, kind) as probe:
-        # As servers do, so that connections of a server that has just gone (TIME_WAIT) don't count as taken.
+        # As servers do, so that connections of a server that has just gone (TIME_WAIT) don't count
+        # as taken.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(address)
@@ -241,13 +280,18 @@ def _check_port(host: str, name: str, port: int) -> None:
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 raise LaunchError(
-                    f"port {port} on {host} is taken by another program: stop it, or give another with --{name}-port"
+                    f"port {port} on {host} is taken by another program: stop it, or give "
+                    f"another with --{name}-port"
                 ) from error
-            raise LaunchError(f"cannot listen on {host} port {port}: {os.strerror(error.errno or 0)}") from error
+            raise LaunchError(
+                f"cannot listen on {host} port {port}: {os.strerror(error.errno or 0)}"
+            ) from error
 
 
 def find_server(server: Path) -> Path:
-    """The program behind --server: a path or a name on PATH. Raises LaunchError when it cannot be run."""
+    """The program behind --server: a path or a name on PATH. Raises LaunchError when it cannot be
+    run.
+    """
     found = shutil.which(server)
     if found is None:
         why = "cannot be executed" if server.exists() else "is not there, nor on PATH"
@@ -256,7 +300,9 @@ def find_server(server: Path) -> Path:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports on loopback that nobody listens on now, all different; another program may still take one before you do."""
+    """Ports on loopback that nobody listens on now, all different; another program may still take
+    one before you do.
+    """
     sockets = [socket.socket() for _ in range(count)]
     try:
         for each in sockets:

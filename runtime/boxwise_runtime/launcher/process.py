@@ -38,17 +38,23 @@ from boxwise_runtime.stub_processes import group_runs, stubs_of
 
 READY_POLL_S = 0.05
 LOG_LINES = 2000  # kept in memory; a start of a dozen models writes some hundred
-REAPED_S = 0.5  # what Triton gets to reap a stage that it unloads itself; one that died stays a zombie
-DEAD_STAGE_S = 2  # what Triton gets to say why a stage died while it loaded; it does not always notice
-FLUSH_S = 1  # what a stop gives after Triton says it has drained: it counts ensembles, not a model at work on its own
+REAPED_S = (
+    0.5  # what Triton gets to reap a stage that it unloads itself; one that died stays a zombie
+)
+DEAD_STAGE_S = (
+    2  # what Triton gets to say why a stage died while it loaded; it does not always notice
+)
+# what a stop gives after Triton says it has drained: it counts ensembles, not a model at work on
+# its own
+FLUSH_S = 1
 _DRAINED = "All models are stopped, unloading models"
 
 
 class TritonProcess:
     """A running tritonserver. As a context manager it stops the server at the end.
 
-    The server has a process group of its own, so Ctrl-C in a terminal reaches only the launcher, and it dies with the
-    launcher, kill -9 included.
+    The server has a process group of its own, so Ctrl-C in a terminal reaches only the launcher,
+    and it dies with the launcher, kill -9 included.
     """
 
     def __init__(self, options: ServerOptions, on_log: Callable[[str], None] | None = None) -> None:
@@ -56,9 +62,11 @@ class TritonProcess:
         self.options = options
         self._on_log = on_log
         self._lines: deque[str] = deque(maxlen=LOG_LINES)
-        # Its port and a number nobody else has: a person finds the server of a segment, and we find all of ours.
+        # Its port and a number nobody else has: a person finds the server of a segment, and we find
+        # all of ours.
         self._shm_prefix = f"boxwise-{options.http_port}-{secrets.token_hex(4)}-"
-        # Where a repository lies that was exported for other cores; removed when the server has stopped.
+        # Where a repository lies that was exported for other cores; removed when the server has
+        # stopped.
         self._folder = Path(tempfile.gettempdir(), f"{self._shm_prefix}models")
         self.fitted: str | None = None  # what was changed for this machine, in a sentence
         self._models: dict[int, str] = {}  # of the stubs seen alive, by process id
@@ -96,8 +104,8 @@ class TritonProcess:
             stop: when set by another thread or a signal handler, the start is given up.
 
         Raises:
-            LaunchError: it cannot be started, a model did not load, or it was not ready in time; nothing is left
-                running.
+            LaunchError: it cannot be started, a model did not load, or it was not ready in time;
+                nothing is left running.
         """
         check_repository(options.repository)
         check_target(options)
@@ -133,7 +141,9 @@ class TritonProcess:
         if (code := self._process.poll()) is not None:
             self._pump.join(timeout=FLUSH_S)
             words = log.last_words(
-                self.log[-(self._read - self._read_at_start) :] if self._read > self._read_at_start else []
+                self.log[-(self._read - self._read_at_start) :]
+                if self._read > self._read_at_start
+                else []
             )
             return f"tritonserver ended by itself ({_exit(code)}), and its last words were: {words}"
         stubs = stubs_of(self.pid)
@@ -144,11 +154,15 @@ class TritonProcess:
                 if stub.dead:
                     model = self._models.get(stub.pid)
                     stage = f"the stage '{model}'" if model else "a Python stage"
-                    return f"{stage} died (its process {stub.pid} crashed or was killed; out of memory?)"
+                    return (
+                        f"{stage} died (its process {stub.pid} crashed or was killed; out of "
+                        "memory?)"
+                    )
         return None
 
     def close_segments(self) -> None:
-        """Let only our user read what stages hand on in /dev/shm: Triton makes it readable for all, umask or not.
+        """Let only our user read what stages hand on in /dev/shm: Triton makes it readable for all,
+        umask or not.
 
         `start` does it, and a Supervisor for models that are loaded later.
         """
@@ -157,11 +171,12 @@ class TritonProcess:
                 segment.chmod(0o600)
 
     def stop(self, timeout_s: float = 10) -> None:
-        """End the server and its stages, and remove what they hold in /dev/shm. Stopping twice is fine.
+        """End the server and its stages, and remove what they hold in /dev/shm. Stopping twice is
+        fine.
 
-        Requests that a model is working on get a second to be answered. A request that is between two steps of an
-        ensemble is refused with UNAVAILABLE, as Triton does once it stops. Models' finalize() is not waited for (each
-        Python instance takes over a second to end by itself).
+        Requests that a model is working on get a second to be answered. A request that is between
+        two steps of an ensemble is refused with UNAVAILABLE, as Triton does once it stops. Models'
+        finalize() is not waited for (each Python instance takes over a second to end by itself).
 
         Args:
             timeout_s: after this, whatever still runs is killed; 0 kills at once.
@@ -191,7 +206,10 @@ class TritonProcess:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         """Stop the server."""
         self.stop()
@@ -217,7 +235,9 @@ class TritonProcess:
         return process
 
     def _fitted(self) -> Path:
-        """The repository as this machine can serve it; one that is changed while it is served is fitted by who does."""
+        """The repository as this machine can serve it; one that is changed while it is served is
+        fitted by who does.
+        """
         if self.options.reload:
             return self.options.repository
         try:
@@ -235,7 +255,8 @@ class TritonProcess:
                 if _DRAINED in text:
                     self._drained.set()
                 if self._on_log:
-                    with suppress(OSError):  # nobody reads it any more: the server must not wait for that
+                    # Nobody reads it any more: the server must not wait for that.
+                    with suppress(OSError):
                         self._on_log(text)
 
     def _wait_until_ready(self, timeout_s: float, stop: threading.Event) -> None:
@@ -244,7 +265,8 @@ class TritonProcess:
         while not self._answers():
             if self._process.poll() is not None:
                 raise LaunchError(self._why_it_ended())
-            # Triton ends as well, but only when it has unloaded the models that did load: seconds later.
+            # Triton ends as well, but only when it has unloaded the models that did load: seconds
+            # later.
             if failure := log.load_failure(self.log):
                 raise LaunchError(failure)
             now = time.monotonic()
@@ -265,7 +287,9 @@ class TritonProcess:
             raise LaunchError(failure)
 
     def _answers(self) -> bool:
-        """Whether GET /v2/health/ready says yes, and metrics, which Triton opens last, are there too."""
+        """Whether GET /v2/health/ready says yes, and metrics, which Triton opens last, are there
+        too.
+        """
         options = self.options
         host = options.local_host
         connection = http.client.HTTPConnection(host, options.http_port, timeout=2)
@@ -301,7 +325,9 @@ class TritonProcess:
                 self._drained.clear()
 
     def _wait_for_group(self, timeout_s: float = 2) -> None:
-        """Wait until no stage runs any more, and reap those that became our children (as in a container)."""
+        """Wait until no stage runs any more, and reap those that became our children (as in a
+        container).
+        """
         deadline = time.monotonic() + timeout_s
         while group_runs(self.pid) and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -311,9 +337,11 @@ class TritonProcess:
 
 
 def _hide(pid: int, secret: str) -> None:
-    """Blot a secret out of the arguments that everybody on the machine sees of a process, which has read them by now.
+    """Blot a secret out of the arguments that everybody on the machine sees of a process, which has
+    read them by now.
 
-    Triton takes it in no other way. A hardened kernel does not let us: SECURITY.md says what then remains.
+    Triton takes it in no other way. A hardened kernel does not let us: SECURITY.md says what then
+    remains.
     """
     with suppress(OSError):
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

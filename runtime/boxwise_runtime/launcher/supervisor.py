@@ -1,4 +1,6 @@
-"""Keeps a server running: watches it, restarts it when it or a stage dies, gives up when that does not help."""
+"""Keeps a server running: watches it, restarts it when it or a stage dies, gives up when that does
+not help.
+"""
 
 import threading
 import time
@@ -15,10 +17,12 @@ class Supervisor:
     """The limits of the watch.
 
     Attributes:
-        load_timeout_s: how long the models may take to load, at the first start and at each restart.
+        load_timeout_s: how long the models may take to load, at the first start and at each
+            restart.
         poll_s: how often the server and its stages are looked at.
         restarts: so many restarts within `within_s` are tried, then it gives up.
-        backoff_s: the pause before the second restart in a row, doubled for each further one; the first comes at once.
+        backoff_s: the pause before the second restart in a row, doubled for each further one; the
+            first comes at once.
         on_log: called with each line of the server's log, from a thread of its own.
     """
 
@@ -59,7 +63,9 @@ class Supervisor:
             while recent and now - recent[0] > self.within_s:
                 recent.popleft()
             if len(recent) >= self.restarts:
-                raise LaunchError(f"{failure}; given up after {len(recent)} restarts within {self.within_s:g} s")
+                raise LaunchError(
+                    f"{failure}; given up after {len(recent)} restarts within {self.within_s:g} s"
+                )
             on_event(f"{failure}; restarting the server")
             pause = self.backoff_s * 2 ** (len(recent) - 1) if recent else 0
             recent.append(now)
@@ -67,15 +73,22 @@ class Supervisor:
                 return
             try:
                 failure = self._serve(options, on_ready, stop)
-            except LaunchError as error:  # what started once may start again: a port not yet free, memory short
+            except (
+                LaunchError
+            ) as error:  # what started once may start again: a port not yet free, memory short
                 failure = str(error)
 
     def _serve(
-        self, options: ServerOptions, on_ready: Callable[[TritonProcess], None], stop: threading.Event
+        self,
+        options: ServerOptions,
+        on_ready: Callable[[TritonProcess], None],
+        stop: threading.Event,
     ) -> str | None:
         """Run one server until it fails (the sentence) or is told to stop (None)."""
         try:
-            server = TritonProcess.start(options, timeout_s=self.load_timeout_s, on_log=self.on_log, stop=stop)
+            server = TritonProcess.start(
+                options, timeout_s=self.load_timeout_s, on_log=self.on_log, stop=stop
+            )
         except LaunchError:
             if stop.is_set():
                 return None
@@ -85,7 +98,8 @@ class Supervisor:
             while not stop.wait(self.poll_s):
                 server.close_segments()
                 if failure := server.failure():
-                    # Requests are lost already, and a dead stage's would be waited for: stop at once.
+                    # Requests are lost already, and a dead stage's would be waited for: stop at
+                    # once.
                     server.stop(timeout_s=0)
                     return failure
         return None

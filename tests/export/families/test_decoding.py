@@ -1,4 +1,6 @@
-"""Each family's decoding in the graph against numpy written from the authors' description, on real pictures."""
+"""Each family's decoding in the graph against numpy written from the authors' description, on real
+images.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ import onnx
 import pytest
 import yaml
 from contract_support import decoders, heads
-from contract_support.agreement import Decode, Outputs, assert_agrees, read_pictures
+from contract_support.agreement import Decode, Outputs, assert_agrees, read_images
 from contract_support.reference import Found
 from onnx import helper
 
@@ -24,7 +26,12 @@ UNIT = {"mean": 0, "std": 255}
 
 
 def detector_of(
-    folder: Path, model: onnx.ModelProto | Path, decode: Decode, data: Path, least: int = 20, **keys: Any
+    folder: Path,
+    model: onnx.ModelProto | Path,
+    decode: Decode,
+    data: Path,
+    least: int = 20,
+    **keys: Any,
 ) -> DetectorPlan:
     """Export a detector and hold it against `decode` on eight photos."""
     weights = model if isinstance(model, Path) else folder / "model.onnx"
@@ -37,7 +44,9 @@ def detector_of(
     plan = make_plan(pipeline, cores=2)
     assert plan.detector is not None
     with staged(plan) as chain:
-        assert assert_agrees(plan.detector, chain, read_pictures(data), decode, least=least) >= 8 * least
+        assert (
+            assert_agrees(plan.detector, chain, read_images(data), decode, least=least) >= 8 * least
+        )
     return plan.detector
 
 
@@ -61,7 +70,11 @@ def detector_of(
     ],
 )
 def test_equals_its_description(
-    tmp_path: Path, shared_data: Path, family: str, model: Callable[[], onnx.ModelProto], decode: Decode
+    tmp_path: Path,
+    shared_data: Path,
+    family: str,
+    model: Callable[[], onnx.ModelProto],
+    decode: Decode,
 ) -> None:
     # Five names for six columns: which one is no object has to be said.
     chosen = {"activation": "softmax", "background": "last"} if model is heads.detr else {}
@@ -72,32 +85,50 @@ def test_equals_its_description(
 
 @pytest.mark.parametrize(
     ("model", "decode"),
-    [(heads.yolov5, decoders.yolov5), (heads.yolox, decoders.yolox), (heads.yolov8, decoders.yolov8)],
+    [
+        (heads.yolov5, decoders.yolov5),
+        (heads.yolox, decoders.yolox),
+        (heads.yolov8, decoders.yolov8),
+    ],
     ids=["yolov5", "yolox", "yolov8"],
 )
 def test_a_cell_gives_its_best_class_as_its_authors_predict_does(
     tmp_path: Path, shared_data: Path, model: Callable[[], onnx.ModelProto], decode: Decode
 ) -> None:
-    plan = detector_of(tmp_path, model(), decoders.best_class(decode), shared_data, normalize=UNIT, nms={})
+    plan = detector_of(
+        tmp_path, model(), decoders.best_class(decode), shared_data, normalize=UNIT, nms={}
+    )
     assert not plan.multi_label
 
 
 def test_picodet(tmp_path: Path, shared_data: Path) -> None:
-    """Level by level, named by Paddle: centres in the middle of a cell; those of NanoDet-Plus are at its corner."""
+    """Level by level, named by Paddle: centres in the middle of a cell; those of NanoDet-Plus are
+    at its corner.
+    """
 
     def decode(outputs: Outputs, height: int, width: int) -> Found:
-        joined = [np.concatenate([outputs[name] for name in group], axis=1) for group in (scores, sides)]
-        return decoders.nanodet({"scores": joined[0], "sides": joined[1]}, height, width, (8, 16, 32, 64))
+        joined = [
+            np.concatenate([outputs[name] for name in group], axis=1) for group in (scores, sides)
+        ]
+        return decoders.nanodet(
+            {"scores": joined[0], "sides": joined[1]}, height, width, (8, 16, 32, 64)
+        )
 
     model = heads.picodet()
     names = [output.name for output in model.graph.output]
     scores, sides = names[0::2], names[1::2]
     plan = detector_of(tmp_path, model, decode, shared_data, normalize=UNIT)
-    assert (plan.family, plan.canvas.resize, plan.canvas.interpolation) == ("picodet", "stretch", "cubic")
+    assert (plan.family, plan.canvas.resize, plan.canvas.interpolation) == (
+        "picodet",
+        "stretch",
+        "cubic",
+    )
     assert any(note.startswith("family: picodet, since PaddlePaddle named") for note in plan.notes)
 
 
-@pytest.mark.parametrize(("extra", "kind"), [("masks", heads.yolov8_masks), ("keypoints", heads.yolov8_keypoints)])
+@pytest.mark.parametrize(
+    ("extra", "kind"), [("masks", heads.yolov8_masks), ("keypoints", heads.yolov8_keypoints)]
+)
 def test_boxes_of_segmentation_and_pose_heads(
     tmp_path: Path, shared_data: Path, extra: str, kind: Callable[[], onnx.ModelProto]
 ) -> None:
@@ -120,34 +151,55 @@ def test_ssd_with_anchors_of_a_file(tmp_path: Path, shared_data: Path, softmax: 
 
 
 def test_what_torchvision_ends_with(tmp_path: Path, shared_data: Path) -> None:
-    """As many rows as there are objects, one picture at a time."""
+    """As many rows as there are objects, one image at a time."""
     plan = detector_of(
-        tmp_path, heads.faster_rcnn(), decoders.faster_rcnn, shared_data, normalize=UNIT, family="faster_rcnn"
+        tmp_path,
+        heads.faster_rcnn(),
+        decoders.faster_rcnn,
+        shared_data,
+        normalize=UNIT,
+        family="faster_rcnn",
     )
     assert (plan.family, plan.max_batch_size) == ("faster_rcnn", 1)
 
 
 def test_labels_that_count_from_0(tmp_path: Path, shared_data: Path) -> None:
-    """torchvision's RetinaNet and FCOS give the same tensors; `family:` says that they are meant."""
+    """torchvision's RetinaNet and FCOS give the same tensors;
+    `family:` says that they are meant.
+    """
 
     def decode(outputs: Outputs, height: int, width: int) -> Found:
         return decoders.faster_rcnn({**outputs, "labels": outputs["labels"] + 1}, height, width)
 
     names = ["background", *NAMES]
     plan = detector_of(
-        tmp_path, heads.faster_rcnn(), decode, shared_data, labels=names, normalize=UNIT, family="retinanet"
+        tmp_path,
+        heads.faster_rcnn(),
+        decode,
+        shared_data,
+        labels=names,
+        normalize=UNIT,
+        family="retinanet",
     )
     assert plan.family == "retinanet"
 
 
 @pytest.mark.parametrize(
     ("model", "decode"),
-    [(heads.yolov5, decoders.yolov5), (heads.yolox, decoders.yolox), (heads.yolov8, decoders.yolov8)],
+    [
+        (heads.yolov5, decoders.yolov5),
+        (heads.yolox, decoders.yolox),
+        (heads.yolov8, decoders.yolov8),
+    ],
     ids=["yolov5", "yolox", "yolov8"],
 )
-def test_one_class(tmp_path: Path, shared_data: Path, model: Callable[[int], onnx.ModelProto], decode: Decode) -> None:
+def test_one_class(
+    tmp_path: Path, shared_data: Path, model: Callable[[int], onnx.ModelProto], decode: Decode
+) -> None:
     """[B, N, 6] of YOLOv5 and YOLOX has the columns of an end-to-end head, and is none."""
-    plan = detector_of(tmp_path, model(1), decode, shared_data, least=5, labels=["thing"], normalize=UNIT)
+    plan = detector_of(
+        tmp_path, model(1), decode, shared_data, least=5, labels=["thing"], normalize=UNIT
+    )
     assert plan.family == model.__name__
 
 
@@ -166,13 +218,19 @@ def test_nanodet_m(tmp_path: Path, shared_data: Path) -> None:
 def test_nanodet_m_in_one_output(tmp_path: Path, shared_data: Path) -> None:
     """The way newer exports give the same head."""
     model = onnx.load(shared_data / "models" / "nanodet_m_coco.onnx")
-    names = [output.name for output in model.graph.output]  # three of scores, then three of distributions
+    # Three of scores, then three of distributions.
+    names = [output.name for output in model.graph.output]
     model.graph.node.extend(
-        helper.make_node("Concat", [names[level], names[level + 3]], [f"level {level}"], axis=2) for level in range(3)
+        helper.make_node("Concat", [names[level], names[level + 3]], [f"level {level}"], axis=2)
+        for level in range(3)
     )
-    model.graph.node.append(helper.make_node("Concat", [f"level {i}" for i in range(3)], ["output"], axis=1))
+    model.graph.node.append(
+        helper.make_node("Concat", [f"level {i}" for i in range(3)], ["output"], axis=1)
+    )
     del model.graph.output[:]
-    model.graph.output.append(helper.make_tensor_value_info("output", onnx.TensorProto.FLOAT, [1, 3549, 112]))
+    model.graph.output.append(
+        helper.make_tensor_value_info("output", onnx.TensorProto.FLOAT, [1, 3549, 112])
+    )
 
     def decode(outputs: Outputs, height: int, width: int) -> Found:
         (rows,) = outputs.values()
@@ -183,19 +241,25 @@ def test_nanodet_m_in_one_output(tmp_path: Path, shared_data: Path) -> None:
 
 
 def corners(boxes: np.ndarray) -> np.ndarray:
-    return np.concatenate([boxes[..., :2] - boxes[..., 2:] / 2, boxes[..., :2] + boxes[..., 2:] / 2], axis=-1)
+    return np.concatenate(
+        [boxes[..., :2] - boxes[..., 2:] / 2, boxes[..., :2] + boxes[..., 2:] / 2], axis=-1
+    )
 
 
 def expected_of_generic(outputs: Outputs, height: int, width: int) -> Found:
     """The network's own boxes, before they were put into another format."""
     size = np.float32([width, height] * 2)
-    return decoders.found(zip(corners(outputs["own_boxes"][0]) * size, outputs["own_scores"][0], strict=True))
+    return decoders.found(
+        zip(corners(outputs["own_boxes"][0]) * size, outputs["own_scores"][0], strict=True)
+    )
 
 
 FORMATS = {
     "cxcywh": lambda net, boxes: boxes,
     "xyxy": lambda net, boxes: net.op("MatMul", boxes, TO_CORNERS),
-    "yxyx": lambda net, boxes: net.op("Gather", net.op("MatMul", boxes, TO_CORNERS), np.int64([1, 0, 3, 2]), axis=-1),
+    "yxyx": lambda net, boxes: net.op(
+        "Gather", net.op("MatMul", boxes, TO_CORNERS), np.int64([1, 0, 3, 2]), axis=-1
+    ),
     "xywh": lambda net, boxes: net.op("MatMul", boxes, TO_TOP_LEFT),
 }
 TO_CORNERS = np.float32([[1, 0, 1, 0], [0, 1, 0, 1], [-0.5, 0, 0.5, 0], [0, -0.5, 0, 0.5]])
@@ -204,7 +268,9 @@ TO_TOP_LEFT = np.float32([[1, 0, 0, 0], [0, 1, 0, 0], [-0.5, 0, 1, 0], [0, -0.5,
 
 @pytest.mark.parametrize("units", ["fraction", "pixels"])
 @pytest.mark.parametrize("box_format", FORMATS)
-def test_generic_boxes_in_every_format(tmp_path: Path, shared_data: Path, box_format: str, units: str) -> None:
+def test_generic_boxes_in_every_format(
+    tmp_path: Path, shared_data: Path, box_format: str, units: str
+) -> None:
     def shape(net: heads.Net, boxes: str, scores: str) -> dict[str, str]:
         given = FORMATS[box_format](net, boxes)
         if units == "pixels":
@@ -225,13 +291,17 @@ def test_generic_boxes_in_every_format(tmp_path: Path, shared_data: Path, box_fo
 
 
 @pytest.mark.parametrize("batched", [True, False])
-def test_generic_boxes_with_one_class_each(tmp_path: Path, shared_data: Path, batched: bool) -> None:
+def test_generic_boxes_with_one_class_each(
+    tmp_path: Path, shared_data: Path, batched: bool
+) -> None:
     def shape(net: heads.Net, boxes: str, scores: str) -> dict[str, str]:
         best = net.op("ReduceMax", scores, axes=[2], keepdims=0)
         kind = net.op("ArgMax", scores, axis=2, keepdims=0)
         outputs = {"boxes": net.op("MatMul", boxes, TO_CORNERS), "scores": best, "classes": kind}
         if not batched:
-            outputs = {name: net.op("Squeeze", tensor, np.int64([0])) for name, tensor in outputs.items()}
+            outputs = {
+                name: net.op("Squeeze", tensor, np.int64([0])) for name, tensor in outputs.items()
+            }
         return outputs | {"own_boxes": boxes, "own_scores": scores}
 
     def decode(outputs: Outputs, height: int, width: int) -> Found:

@@ -48,7 +48,11 @@ def scores_and_bins(count: int) -> np.ndarray:
 
 def levels(channels: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
     """Maps of strides 8 to 128."""
-    return {f"{role}{side}": (1, count, side, side) for role, count in channels.items() for side in (32, 16, 8, 4, 2)}
+    return {
+        f"{role}{side}": (1, count, side, side)
+        for role, count in channels.items()
+        for side in (32, 16, 8, 4, 2)
+    }
 
 
 NINE = np.random.default_rng(3).random((9, 4), np.float32)
@@ -66,22 +70,54 @@ NINE = np.random.default_rng(3).random((9, 4), np.float32)
         ("yolox", head({"output": (1, CELLS, 6)}), 1),
         ("yolov5", head({"output": (1, 3 * CELLS, 85)}), 80),
         ("yolov5", head({"output": (1, 3 * CELLS, 6)}), 1),
-        ("yolov5", head({"output": (1, 3 * CELLS, 85), "p3": (1, 3, 32, 32, 85), "p4": (1, 3, 16, 16, 85)}), 80),
+        (
+            "yolov5",
+            head(
+                {"output": (1, 3 * CELLS, 85), "p3": (1, 3, 32, 32, 85), "p4": (1, 3, 16, 16, 85)}
+            ),
+            80,
+        ),
         ("yolov10", head({}, output0=end_to_end()), None),
         ("yolov10", head({}, output0=end_to_end(1)), None),
         ("nanodet", head({}, output=scores_and_bins(CELLS)), 80),
-        ("nanodet", head({f"{kind}{n}": (1, n, width) for kind, width in (("scores", 20), ("sides", 32))
-                          for n in (64, 1024, 256)}), 20),
-        ("detr", head({"logits": (1, 100, 92), "boxes": (1, 100, 4)}, 91, keys={"background": "first"}), 91),
+        (
+            "nanodet",
+            head(
+                {
+                    f"{kind}{n}": (1, n, width)
+                    for kind, width in (("scores", 20), ("sides", 32))
+                    for n in (64, 1024, 256)
+                }
+            ),
+            20,
+        ),
+        (
+            "detr",
+            head({"logits": (1, 100, 92), "boxes": (1, 100, 4)}, 91, keys={"background": "first"}),
+            91,
+        ),
         ("detr", head({"boxes": (1, 100, 4), "logits": (1, 100, 80)}, 80), 80),
-        ("faster_rcnn", head({}, boxes=NINE * SIDE, labels=np.float32([1] * 9), scores=NINE[:, 0],
-                             keys={"background": "first"}), None),
+        (
+            "faster_rcnn",
+            head(
+                {},
+                boxes=NINE * SIDE,
+                labels=np.float32([1] * 9),
+                scores=NINE[:, 0],
+                keys={"background": "first"},
+            ),
+            None,
+        ),
         ("retinanet", head(levels({"c": 9 * 7, "d": 36}), 7), 7),
         ("fcos", head(levels({"c": 7, "d": 4, "m": 1}), 7), 7),
-        ("generic", head({"b": (1, 9, 4), "s": (1, 9, 3)}, tensors=Tensors(boxes="b", scores="s")), 3),
+        (
+            "generic",
+            head({"b": (1, 9, 4), "s": (1, 9, 3)}, tensors=Tensors(boxes="b", scores="s")),
+            3,
+        ),
         ("generic", head({"b": (9, 4), "s": (9,), "c": (9,)}, tensors=ONE_CLASS_EACH), None),
     ],
-)  # fmt: skip
+)
 def test_a_head_is_recognised(family: str, given: Head, classes: int | None) -> None:
     found, reading = find_family(None, given)
     assert (found.name, reading.classes) == (family, classes)
@@ -94,17 +130,29 @@ def test_a_head_is_recognised(family: str, given: Head, classes: int | None) -> 
 @pytest.mark.parametrize(
     ("given", "nearest", "missing"),
     [
-        (head({"output": (1, 999, 85)}), "yolox", f"one output [batch, {CELLS} or {CELLS + 16}, 5 + classes]"),
         (
-            head({}, output=np.random.default_rng(0).normal(0, 3, (1, 84, CELLS)).astype(np.float32)),
+            head({"output": (1, 999, 85)}),
+            "yolox",
+            f"one output [batch, {CELLS} or {CELLS + 16}, 5 + classes]",
+        ),
+        (
+            head(
+                {}, output=np.random.default_rng(0).normal(0, 3, (1, 84, CELLS)).astype(np.float32)
+            ),
             "yolov8",
             "with class scores after the sigmoid",
         ),
-        (head({"heat": (1, 64, 64, 80), "offsets": (1, 64, 64, 2)}), "centernet", "distances (4 channels)"),
+        (
+            head({"heat": (1, 64, 64, 80), "offsets": (1, 64, 64, 2)}),
+            "centernet",
+            "distances (4 channels)",
+        ),
         (head({"where": (1, 10, 4, 1)}), "centernet", "two maps of one size"),
     ],
 )
-def test_a_refusal_names_the_nearest_family_and_the_missing_piece(given: Head, nearest: str, missing: str) -> None:
+def test_a_refusal_names_the_nearest_family_and_the_missing_piece(
+    given: Head, nearest: str, missing: str
+) -> None:
     with pytest.raises(GraphError) as caught:
         find_family(None, given)
     sentence = str(caught.value)
@@ -121,7 +169,9 @@ def levels_of_bins(names: str) -> dict[str, np.ndarray]:
     outputs = {}
     for row, side in enumerate((32, 16, 8, 4)):
         outputs[names.format(2 * row)] = random.random((1, side * side, 3), np.float32)
-        outputs[names.format(2 * row + 1)] = random.normal(0, 2, (1, side * side, 32)).astype(np.float32)
+        outputs[names.format(2 * row + 1)] = random.normal(0, 2, (1, side * side, 32)).astype(
+            np.float32
+        )
     return outputs
 
 
@@ -129,7 +179,10 @@ def levels_of_bins(names: str) -> dict[str, np.ndarray]:
     ("given", "families"),
     [
         (head({}, **levels_of_bins("level_{}")), ["nanodet", "picodet"]),
-        (head({}, boxes=NINE * SIDE, labels=np.ones(9, np.float32), scores=NINE[:, 0]), ["faster_rcnn", "retinanet"]),
+        (
+            head({}, boxes=NINE * SIDE, labels=np.ones(9, np.float32), scores=NINE[:, 0]),
+            ["faster_rcnn", "retinanet"],
+        ),
     ],
 )
 def test_what_nothing_tells_apart_is_asked(given: Head, families: list[str]) -> None:
@@ -154,13 +207,16 @@ def test_the_names_of_paddle_are_picodet_s() -> None:
 def test_a_background_where_a_family_has_none_is_refused() -> None:
     given = head({"output": (1, CELLS, 85)}, 80, keys={"background": "first"})
     with pytest.raises(
-        GraphError, match=r"detector\.background: family yolox gives scores of its classes, and no background"
+        GraphError,
+        match=r"detector\.background: family yolox gives scores of its classes, and no background",
     ):
         find_family("yolox", given)
 
 
 def test_a_family_that_is_named_says_what_it_misses() -> None:
-    with pytest.raises(GraphError, match=r"gives x \[1, 2\]; family yolov8 needs one output \[batch, 4 \+ classes"):
+    with pytest.raises(
+        GraphError, match=r"gives x \[1, 2\]; family yolov8 needs one output \[batch, 4 \+ classes"
+    ):
         find_family("yolov8", head({"x": (1, 2)}))
     with pytest.raises(GraphError, match="'yolo' is not known; expected one of centernet, "):
         find_family("yolo", head({"x": (1, 2)}))

@@ -1,4 +1,4 @@
-"""A graph of one picture is opened to several, or left alone where that would change an answer."""
+"""A graph of one image is opened to several, or left alone where that would change an answer."""
 
 from collections.abc import Callable
 
@@ -20,15 +20,17 @@ def test_a_batch_of_one_in_the_shapes_is_opened(rows: onnx.ModelProto) -> None:
     assert read_input(rows).batch == 1  # the model given is as it was
 
 
-def test_a_graph_that_mixes_its_rows_is_left_alone(make_model: Callable[..., onnx.ModelProto]) -> None:
-    # The mean over the batch: right for one picture, wrong for three.
+def test_a_graph_that_mixes_its_rows_is_left_alone(
+    make_model: Callable[..., onnx.ModelProto],
+) -> None:
+    # The mean over the batch: right for one image, wrong for three.
     nodes = [
         helper.make_node("ReduceMean", ["images"], ["mean"], axes=[0], keepdims=1),
         helper.make_node("Sub", ["images", "mean"], ["output"]),
     ]
     model = make_model(nodes, {"images": [1, 3, 4, 4]}, {"output": [1, 3, 4, 4]}, {})
     reason = with_dynamic_batch(model, read_input(model), 4, 4)
-    assert reason == "output output of a picture changes with the pictures beside it"
+    assert reason == "output output of an image changes with the images beside it"
 
 
 def test_sizes_of_a_resize_are_opened(make_model: Callable[..., onnx.ModelProto]) -> None:
@@ -36,26 +38,38 @@ def test_sizes_of_a_resize_are_opened(make_model: Callable[..., onnx.ModelProto]
         helper.make_node("Relu", ["images"], ["x"]),
         helper.make_node("Resize", ["x", "", "", "sizes"], ["output"], mode="linear"),
     ]
-    model = make_model(nodes, {"images": [1, 3, 4, 4]}, {"output": [1, 3, 8, 6]}, {"sizes": np.int64([1, 3, 8, 6])})
+    model = make_model(
+        nodes, {"images": [1, 3, 4, 4]}, {"output": [1, 3, 8, 6]}, {"sizes": np.int64([1, 3, 8, 6])}
+    )
     opened = with_dynamic_batch(model, read_input(model), 4, 4)
     assert not isinstance(opened, str)
     assert probe(opened, read_input(opened), 4, 4, batch=5)["output"].shape == (5, 3, 8, 6)
 
 
-def test_weights_among_the_inputs_keep_their_shape(make_model: Callable[..., onnx.ModelProto]) -> None:
+def test_weights_among_the_inputs_keep_their_shape(
+    make_model: Callable[..., onnx.ModelProto],
+) -> None:
     nodes = [helper.make_node("Conv", ["images", "kernel"], ["output"])]
     kernel = np.ones((1, 3, 1, 1), np.float32)
-    model = make_model(nodes, {"images": [1, 3, 4, 4]}, {"output": [1, 1, 4, 4]}, {"kernel": kernel})
-    model.graph.input.append(helper.make_tensor_value_info("kernel", onnx.TensorProto.FLOAT, kernel.shape))
+    model = make_model(
+        nodes, {"images": [1, 3, 4, 4]}, {"output": [1, 1, 4, 4]}, {"kernel": kernel}
+    )
+    model.graph.input.append(
+        helper.make_tensor_value_info("kernel", onnx.TensorProto.FLOAT, kernel.shape)
+    )
     opened = with_dynamic_batch(model, read_input(model), 4, 4)
     assert not isinstance(opened, str)
-    batches = {each.name: each.type.tensor_type.shape.dim[0].dim_value for each in opened.graph.input}
+    batches = {
+        each.name: each.type.tensor_type.shape.dim[0].dim_value for each in opened.graph.input
+    }
     assert batches == {"images": 0, "kernel": 1}
 
 
 @pytest.mark.parametrize("count", [0, 3])
-def test_a_list_of_boxes_has_no_batch(make_model: Callable[..., onnx.ModelProto], count: int) -> None:
-    """Post-processed detectors give [n, 4], and n may be 0, or by chance the number of pictures."""
+def test_a_list_of_boxes_has_no_batch(
+    make_model: Callable[..., onnx.ModelProto], count: int
+) -> None:
+    """Post-processed detectors give [n, 4], and n may be 0, or by chance the number of images."""
     nodes = [
         helper.make_node("ReduceMean", ["images"], ["mean"], keepdims=0),
         helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
@@ -64,10 +78,12 @@ def test_a_list_of_boxes_has_no_batch(make_model: Callable[..., onnx.ModelProto]
     constants = {"zero": np.float32(0), "values": np.zeros((count, 4), np.float32)}
     model = make_model(nodes, {"images": ["batch", 3, 4, 4]}, {"boxes": ["n", 4]}, constants)
     reason = with_dynamic_batch(model, read_input(model), 4, 4)
-    assert reason == f"output boxes is [{count}, 4] for 3 pictures: it has no batch dimension"
+    assert reason == f"output boxes is [{count}, 4] for 3 images: it has no batch dimension"
 
 
-def test_a_batch_hidden_in_a_flattened_shape_is_left_alone(make_model: Callable[..., onnx.ModelProto]) -> None:
+def test_a_batch_hidden_in_a_flattened_shape_is_left_alone(
+    make_model: Callable[..., onnx.ModelProto],
+) -> None:
     nodes = [helper.make_node("Reshape", ["images", "shape"], ["output"])]
     model = make_model(nodes, {"images": [1, 3, 4, 4]}, {"output": [48]}, {"shape": np.int64([48])})
     reason = with_dynamic_batch(model, read_input(model), 4, 4)

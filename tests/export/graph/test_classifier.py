@@ -16,7 +16,13 @@ LOGITS = np.array([[0.10, 0.30, 0.20], [2.55, 0, 0]])
 def answered(model: onnx.ModelProto, **changes: object) -> tuple[np.ndarray, np.ndarray]:
     settings = {"activation": "softmax", "threshold": None, "top_k": 3} | changes
     graph = build_classifier(
-        model, read_input(model), "logits", height=8, width=8, normalize=Normalize(std=(100, 100, 100)), **settings
+        model,
+        read_input(model),
+        "logits",
+        height=8,
+        width=8,
+        normalize=Normalize(std=(100, 100, 100)),
+        **settings,
     )
     outputs = OnnxGraph(graph.SerializeToString())({"crops": CROPS})
     return outputs["label_ids"], outputs["label_scores"]
@@ -32,7 +38,9 @@ def test_softmax(mean_color: onnx.ModelProto) -> None:
     np.testing.assert_allclose(scores, -np.sort(-expected, axis=1), rtol=1e-5)
 
 
-def test_sigmoid_leaves_out_what_scores_less_than_its_threshold(mean_color: onnx.ModelProto) -> None:
+def test_sigmoid_leaves_out_what_scores_less_than_its_threshold(
+    mean_color: onnx.ModelProto,
+) -> None:
     ids, scores = answered(mean_color, activation="sigmoid", threshold=0.53)
     expected = 1 / (1 + np.exp(-LOGITS))
     assert ids.tolist() == [[1, 2, -1], [0, -1, -1]]
@@ -40,13 +48,22 @@ def test_sigmoid_leaves_out_what_scores_less_than_its_threshold(mean_color: onnx
 
 
 @pytest.mark.parametrize("activation", ["none", "softmax", "sigmoid"])
-def test_prototypes_are_compared_by_their_direction(mean_color: onnx.ModelProto, activation: str) -> None:
-    """Two labels of any length, one along each of two embeddings; written out as the formula of the cosine."""
+def test_prototypes_are_compared_by_their_direction(
+    mean_color: onnx.ModelProto, activation: str
+) -> None:
+    """Two labels of any length, one along each of two embeddings; written out as the formula of the
+    cosine.
+    """
     prototypes = np.float32([[1, 3, 2], [40, 0, 0], [0, 0, 0.1], [-1, -1, -1]])
     scale = 1.0 if activation == "none" else 10.0
-    ids, scores = answered(mean_color, activation=activation, similarity=scale * unit_vectors(prototypes), top_k=4)
+    ids, scores = answered(
+        mean_color, activation=activation, similarity=scale * unit_vectors(prototypes), top_k=4
+    )
     cosines = np.array(
-        [[(e @ p) / (np.sqrt(e @ e) * np.sqrt(p @ p)) for p in prototypes.astype(float)] for e in LOGITS]
+        [
+            [(e @ p) / (np.sqrt(e @ e) * np.sqrt(p @ p)) for p in prototypes.astype(float)]
+            for e in LOGITS
+        ]
     )
     expected = scale * cosines
     if activation == "softmax":
@@ -59,9 +76,17 @@ def test_prototypes_are_compared_by_their_direction(mean_color: onnx.ModelProto,
 
 def test_an_embedding_of_zeros_is_like_nothing(mean_color: onnx.ModelProto) -> None:
     graph = build_classifier(
-        mean_color, read_input(mean_color), "logits", height=8, width=8, normalize=Normalize(), activation="none",
-        threshold=None, top_k=2, similarity=np.eye(3, dtype=np.float32)[:2],
-    )  # fmt: skip
+        mean_color,
+        read_input(mean_color),
+        "logits",
+        height=8,
+        width=8,
+        normalize=Normalize(),
+        activation="none",
+        threshold=None,
+        top_k=2,
+        similarity=np.eye(3, dtype=np.float32)[:2],
+    )
     outputs = OnnxGraph(graph.SerializeToString())({"crops": np.zeros((1, 8, 8, 3), np.uint8)})
     assert outputs["label_scores"].tolist() == [[0, 0]]
 
@@ -86,5 +111,7 @@ def test_mean_and_std_are_of_each_channel(mean_color: onnx.ModelProto) -> None:
         top_k=3,
     )
     outputs = OnnxGraph(graph.SerializeToString())({"crops": CROPS[:1]})
-    scores = dict(zip(outputs["label_ids"][0].tolist(), outputs["label_scores"][0].tolist(), strict=True))
+    scores = dict(
+        zip(outputs["label_ids"][0].tolist(), outputs["label_scores"][0].tolist(), strict=True)
+    )
     assert scores == pytest.approx({0: 0, 1: 1, 2: 10})

@@ -16,7 +16,9 @@ from boxwise_runtime.session import OnnxGraph
 SIDE, CELLS, CLASSES = 32, 16, 3  # a canvas of 32 pixels, maps of 16 x 16: stride 2
 
 
-def centernet(make_model: Callable[..., onnx.ModelProto], heat: np.ndarray, distances: np.ndarray) -> onnx.ModelProto:
+def centernet(
+    make_model: Callable[..., onnx.ModelProto], heat: np.ndarray, distances: np.ndarray
+) -> onnx.ModelProto:
     """A graph that answers with these maps [16, 16, C] and [16, 16, 4], for a batch of any size."""
     zero = helper.make_node("ReduceMean", ["images"], ["mean"], axes=[1, 2, 3], keepdims=1)
     nodes = [
@@ -29,7 +31,11 @@ def centernet(make_model: Callable[..., onnx.ModelProto], heat: np.ndarray, dist
         nodes,
         {"images": ["batch", SIDE, SIDE, 3]},
         {"heat": ["batch", CELLS, CELLS, CLASSES], "distances": ["batch", CELLS, CELLS, 4]},
-        {"zero": np.float32([0]), "heat_values": heat[np.newaxis], "distance_values": distances[np.newaxis]},
+        {
+            "zero": np.float32([0]),
+            "heat_values": heat[np.newaxis],
+            "distance_values": distances[np.newaxis],
+        },
     )
 
 
@@ -65,19 +71,27 @@ def peaks(heat: np.ndarray, distances: np.ndarray) -> list[tuple[float, int, tup
 
 
 @pytest.mark.parametrize("candidates", [1, 5, 20])
-def test_centernet_equals_peaks_found_cell_by_cell(make_model: Callable[..., onnx.ModelProto], candidates: int) -> None:
+def test_centernet_equals_peaks_found_cell_by_cell(
+    make_model: Callable[..., onnx.ModelProto], candidates: int
+) -> None:
     random = np.random.default_rng(candidates)
     heat = random.random((CELLS, CELLS, CLASSES), np.float32)
     distances = random.uniform(0, 8, (CELLS, CELLS, 4)).astype(np.float32)
     got = decoded(centernet(make_model, heat, distances), candidates, batch=2)
     expected = peaks(heat, distances)[:candidates]
     for row in range(2):
-        np.testing.assert_allclose(got["candidate_scores"][row], [score for score, _, _ in expected], rtol=1e-6)
+        np.testing.assert_allclose(
+            got["candidate_scores"][row], [score for score, _, _ in expected], rtol=1e-6
+        )
         assert got["candidate_classes"][row].tolist() == [class_id for _, class_id, _ in expected]
-        np.testing.assert_allclose(got["candidate_boxes"][row], [box for _, _, box in expected], atol=1e-4)
+        np.testing.assert_allclose(
+            got["candidate_boxes"][row], [box for _, _, box in expected], atol=1e-4
+        )
 
 
-def test_the_best_pairs_may_be_many_classes_of_few_cells(make_model: Callable[..., onnx.ModelProto]) -> None:
+def test_the_best_pairs_may_be_many_classes_of_few_cells(
+    make_model: Callable[..., onnx.ModelProto],
+) -> None:
     heat = np.zeros((CELLS, CELLS, CLASSES), np.float32)
     heat[4, 4] = [0.9, 0.8, 0.7]
     heat[10, 10] = [0.1, 0.2, 0.3]
@@ -95,11 +109,20 @@ def test_yolox_equals_numpy(rows: onnx.ModelProto) -> None:
     for (x, y, stride), row in zip(grid, values[0].astype(float), strict=True):
         centre_x, centre_y = (row[0] + x) * stride, (row[1] + y) * stride
         width, height = np.exp(row[2]) * stride, np.exp(row[3]) * stride
-        box = (centre_x - width / 2, centre_y - height / 2, centre_x + width / 2, centre_y + height / 2)
+        box = (
+            centre_x - width / 2,
+            centre_y - height / 2,
+            centre_x + width / 2,
+            centre_y + height / 2,
+        )
         expected += [(row[4] * row[5 + c], c, box) for c in range(2)]
     expected.sort(key=lambda each: -each[0])
     got = decoded(rows, candidates=30)
-    np.testing.assert_allclose(got["candidate_scores"][0], [score for score, _, _ in expected[:30]], rtol=1e-5)
+    np.testing.assert_allclose(
+        got["candidate_scores"][0], [score for score, _, _ in expected[:30]], rtol=1e-5
+    )
     assert got["candidate_classes"][0].tolist() == [class_id for _, class_id, _ in expected[:30]]
-    np.testing.assert_allclose(got["candidate_boxes"][0], [box for _, _, box in expected[:30]], atol=1e-3)
+    np.testing.assert_allclose(
+        got["candidate_boxes"][0], [box for _, _, box in expected[:30]], atol=1e-3
+    )
     assert got["candidate_classes"].dtype == np.int32

@@ -18,7 +18,10 @@ WEIGHTS = np.random.default_rng(0).normal(size=(200, 300)).astype(np.float32)  #
 
 def linear(make_model: Make, columns: int = 300) -> onnx.ModelProto:
     return make_model(
-        [helper.make_node("MatMul", ["x", "large"], ["y"]), helper.make_node("Add", ["y", "small"], ["z"])],
+        [
+            helper.make_node("MatMul", ["x", "large"], ["y"]),
+            helper.make_node("Add", ["y", "small"], ["z"]),
+        ],
         {"x": ["batch", 200]},
         {"z": ["batch", columns]},
         {"large": WEIGHTS, "small": np.ones(300, np.float32)},
@@ -40,7 +43,10 @@ def test_weights_of_any_size_and_order_are_found_again(make_model: Make) -> None
     constants = {f"w{n}": np.full((200, n), n, np.float32) for n in (83, 300, 84, 1, 1000)}
     nodes = [helper.make_node("MatMul", ["x", name], [f"y{name}"]) for name in constants]
     model = make_model(
-        nodes, {"x": ["batch", 200]}, {f"y{n}": ["batch", w.shape[1]] for n, w in constants.items()}, constants
+        nodes,
+        {"x": ["batch", 200]},
+        {f"y{n}": ["batch", w.shape[1]] for n, w in constants.items()},
+        constants,
     )
     answers = open_graph(model)({"x": np.ones((1, 200), np.float32)})
     for name, values in constants.items():

@@ -26,7 +26,9 @@ def wrapped(source: onnx.ModelProto) -> onnx.ModelProto:
     read = read_input(source)
     _, reading = find_family(None, Head(probe(source, read, 256, 256), 256, 256))
     unit = Normalize(std=(255.0, 255.0, 255.0))
-    return build_detector(source, read, reading, height=256, width=256, normalize=unit, candidates=50)[0]
+    return build_detector(
+        source, read, reading, height=256, width=256, normalize=unit, candidates=50
+    )[0]
 
 
 def scores(model: onnx.ModelProto) -> np.ndarray:
@@ -45,7 +47,9 @@ def test_fp16_rewrites_the_network_and_keeps_its_types() -> None:
     assert not np.array_equal(scores(wrapped(half)), scores(wrapped(source)))
 
 
-def test_fp16_leaves_what_loses_accuracy_in_fp32(make_model: Callable[..., onnx.ModelProto]) -> None:
+def test_fp16_leaves_what_loses_accuracy_in_fp32(
+    make_model: Callable[..., onnx.ModelProto],
+) -> None:
     """A depthwise convolution and a softmax, among what is rewritten."""
     nodes = [
         helper.make_node("Conv", ["x", "wide"], ["a"], name="wide"),
@@ -55,13 +59,21 @@ def test_fp16_leaves_what_loses_accuracy_in_fp32(make_model: Callable[..., onnx.
     ]
     random = np.random.default_rng(1)
     weights = {"wide": (4, 3, 1, 1), "deep": (4, 1, 1, 1), "last": (2, 4, 1, 1)}
-    constants = {name: random.normal(size=shape).astype(np.float32) for name, shape in weights.items()}
+    constants = {
+        name: random.normal(size=shape).astype(np.float32) for name, shape in weights.items()
+    }
     model = make_model(nodes, {"x": ["batch", 3, 8, 8]}, {"y": ["batch", 2, 8, 8]}, constants)
     half = onnx.shape_inference.infer_shapes(to_fp16(model), strict_mode=True)
     types = {value.name: value.type.tensor_type.elem_type for value in half.graph.value_info}
     watched = ("wide", "depthwise", "softmax")
-    made = {node.name: types.get(node.output[0]) for node in half.graph.node if node.name in watched}
-    assert made == {"wide": TensorProto.FLOAT16, "depthwise": TensorProto.FLOAT, "softmax": TensorProto.FLOAT}
+    made = {
+        node.name: types.get(node.output[0]) for node in half.graph.node if node.name in watched
+    }
+    assert made == {
+        "wide": TensorProto.FLOAT16,
+        "depthwise": TensorProto.FLOAT,
+        "softmax": TensorProto.FLOAT,
+    }
 
 
 def batches() -> Iterator[np.ndarray]:

@@ -7,14 +7,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boxwise_export.parity.compare import DetectionDifference, box_iou, compare_detections, relative_difference
+from boxwise_export.parity.compare import (
+    DetectionDifference,
+    box_iou,
+    compare_detections,
+    relative_difference,
+)
 from boxwise_export.sources.base import Found
 
 
 def found(*rows: tuple[list[float], float, int]) -> Found:
     boxes, scores, class_ids = zip(*rows, strict=True) if rows else ([], [], [])
     return Found(
-        np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32), np.array(class_ids, np.int64)
+        np.array(boxes, np.float32).reshape(-1, 4),
+        np.array(scores, np.float32),
+        np.array(class_ids, np.int64),
     )
 
 
@@ -32,11 +39,21 @@ ONE = ([10.0, 10.0, 60.0, 60.0], 0.9, 2)
         (found(ONE), found(), (1, 0, 0), 0.0),
         (found(), found(ONE), (0, 0, 1), 0.0),
         (found(ONE), found(ONE), (1, 1, 0), 1.0),
-        (found(ONE), found(([11.0, 10.0, 61.0, 60.0], 0.9, 2)), (1, 0, 1), 0.0),  # a pixel to the right
+        (
+            found(ONE),
+            found(([11.0, 10.0, 61.0, 60.0], 0.9, 2)),
+            (1, 0, 1),
+            0.0,
+        ),  # a pixel to the right
         (found(ONE), found((ONE[0], 0.9, 3)), (1, 0, 1), 0.0),  # another class
         (found(ONE), found((ONE[0], 0.902, 2)), (1, 0, 1), 0.0),  # another score
         (found(ONE, ONE), found(ONE), (2, 1, 0), 0.5),  # a partner is nobody else's
-        (found((ONE[0], 0.2505, 2)), found(), (0, 0, 0), 1.0),  # it may have fallen below the threshold
+        (
+            found((ONE[0], 0.2505, 2)),
+            found(),
+            (0, 0, 0),
+            1.0,
+        ),  # it may have fallen below the threshold
         (found(), found((ONE[0], 0.2505, 2)), (0, 0, 0), 1.0),
     ],
 )
@@ -52,7 +69,7 @@ def test_each_is_paired_with_the_nearest() -> None:
     assert (difference.matched, difference.worst_iou) == (2, 1.0)
 
 
-def test_pictures_add_up() -> None:
+def test_images_add_up() -> None:
     total = compared(found(ONE), found(ONE)) + compared(found(ONE), found((ONE[0], 0.9005, 2)))
     assert (total.expected, total.matched, total.extra) == (2, 2, 0)
     assert total.worst_score == pytest.approx(0.0005, abs=1e-6)
@@ -69,7 +86,9 @@ def test_iou_is_symmetric_and_a_fraction(corners: list[tuple[float, float, float
 
 
 def test_iou_by_hand() -> None:
-    overlap = box_iou(np.float32([[0, 0, 2, 2]]), np.float32([[1, 1, 3, 3], [2, 2, 3, 3], [5, 5, 5, 9]]))
+    overlap = box_iou(
+        np.float32([[0, 0, 2, 2]]), np.float32([[1, 1, 3, 3], [2, 2, 3, 3], [5, 5, 5, 9]])
+    )
     np.testing.assert_allclose(overlap, [[1 / 7, 0, 0]])
 
 
@@ -78,5 +97,7 @@ def test_the_worst_output_is_named() -> None:
     got = {"small": np.float32([1, 2.2]), "large": np.float32([100, 201])}
     worst, where = relative_difference(expected, got)
     assert (worst, where) == (pytest.approx(0.2 / 5**0.5, abs=1e-6), "small")
-    assert relative_difference(expected, got | {"small": np.zeros(3, np.float32)})[0] == float("inf")
+    assert relative_difference(expected, got | {"small": np.zeros(3, np.float32)})[0] == float(
+        "inf"
+    )
     assert np.isnan(relative_difference(expected, got | {"small": np.float32([np.nan, 2])})[0])

@@ -31,7 +31,11 @@ detector:
   normalize: {mean: 0, std: 255}
   canvas: {pad_value: 0}
 classifiers:
-  - {name: shade, weights: mean.onnx, labels: [red, green, blue], crop: {size: 8}, normalize: {mean: 0, std: 255}}
+  - name: shade
+    weights: mean.onnx
+    labels: [red, green, blue]
+    crop: {size: 8}
+    normalize: {mean: 0, std: 255}
 """
 
 
@@ -39,22 +43,26 @@ classifiers:
 def pipeline(tmp_path: Path) -> Path:
     write_dots_detector(tmp_path / "dots.onnx")
     write_mean_classifier(tmp_path / "mean.onnx")
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
+    images = tmp_path / "images"
+    images.mkdir()
     for seed, side in enumerate((512, 256)):
         frame = make_dots(30, seed=seed, width=side, height=side).draw(side, side)
-        Image.fromarray(frame).save(pictures / f"{seed}.png")
+        Image.fromarray(frame).save(images / f"{seed}.png")
     file = tmp_path / "pipeline.yaml"
     file.write_text(PIPELINE)
     return file
 
 
 def checked(file: Path, change: Callable[[Plan], Plan] = lambda plan: plan) -> ParityReport:
-    """The gate over the pictures beside the pipeline file, after a change to what would be published."""
+    """The gate over the images beside the pipeline file,
+    after a change to what would be published.
+    """
     loaded = load_pipeline(file)
     plan = change(make_plan(loaded, cores=1))
     with staged(plan) as chain:
-        return check_parity(plan, chain, find_images(file.parent / "pictures"), limits_of(Tolerances(), "fp32"))
+        return check_parity(
+            plan, chain, find_images(file.parent / "images"), limits_of(Tolerances(), "fp32")
+        )
 
 
 def test_what_equals_its_source_passes(pipeline: Path) -> None:
@@ -75,7 +83,9 @@ def test_what_equals_its_source_passes(pipeline: Path) -> None:
 
 def test_prototypes_are_compared_as_the_source_gives_its_embedding(pipeline: Path) -> None:
     np.save(pipeline.with_name("shades.npy"), np.float32([[1, 0, 0], [0, 2, 0], [0, 0, 3]]))
-    pipeline.write_text(PIPELINE.replace("mean.onnx,", "mean.onnx, prototypes: shades.npy, logit_scale: 20,"))
+    pipeline.write_text(
+        PIPELINE.replace("mean.onnx,", "mean.onnx, prototypes: shades.npy, logit_scale: 20,")
+    )
     report = checked(pipeline)
     report.require()
     assert report.steps[5].figures["compared"] >= 2 * 17
@@ -84,7 +94,8 @@ def test_prototypes_are_compared_as_the_source_gives_its_embedding(pipeline: Pat
         (classifier,) = plan.classifiers
         assert classifier.similarity is not None
         return dataclasses.replace(
-            plan, classifiers=(dataclasses.replace(classifier, similarity=classifier.similarity[::-1]),)
+            plan,
+            classifiers=(dataclasses.replace(classifier, similarity=classifier.similarity[::-1]),),
         )
 
     assert checked(pipeline, turned).steps[5].passed is False
@@ -108,7 +119,9 @@ def last_node(model: onnx.ModelProto, output: str, kind: str, value: np.ndarray)
         ("candidate_scores", np.float32([-0.01])),
     ],
 )
-def test_a_detector_that_decodes_otherwise_is_refused(pipeline: Path, output: str, value: np.ndarray) -> None:
+def test_a_detector_that_decodes_otherwise_is_refused(
+    pipeline: Path, output: str, value: np.ndarray
+) -> None:
     def change(plan: Plan) -> Plan:
         assert plan.detector
         graph = last_node(plan.detector.graph, output, "Add", value)
@@ -116,8 +129,13 @@ def test_a_detector_that_decodes_otherwise_is_refused(pipeline: Path, output: st
 
     report = checked(pipeline, change)
     assert report.first_difference is not None
-    assert (report.first_difference.part, report.first_difference.name) == ("detector", "detections")
-    with pytest.raises(ParityError, match=r"detector: the exported stages differ .* first in the detections"):
+    assert (report.first_difference.part, report.first_difference.name) == (
+        "detector",
+        "detections",
+    )
+    with pytest.raises(
+        ParityError, match=r"detector: the exported stages differ .* first in the detections"
+    ):
         report.require()
 
 
@@ -125,7 +143,9 @@ def test_a_classifier_that_decodes_otherwise_is_refused(pipeline: Path) -> None:
     def change(plan: Plan) -> Plan:
         (classifier,) = plan.classifiers
         graph = last_node(classifier.graph, "label_ids", "Sub", np.int32([1]))
-        return dataclasses.replace(plan, classifiers=(dataclasses.replace(classifier, graph=graph),))
+        return dataclasses.replace(
+            plan, classifiers=(dataclasses.replace(classifier, graph=graph),)
+        )
 
     step = checked(pipeline, change).first_difference
     assert step is not None
@@ -136,7 +156,9 @@ def test_a_network_that_differs_is_named_before_its_detections(pipeline: Path) -
     def change(plan: Plan) -> Plan:
         assert plan.detector
         own = plan.detector.source.run
-        source = dataclasses.replace(plan.detector.source, run=lambda x: {k: v * 1.01 for k, v in own(x).items()})
+        source = dataclasses.replace(
+            plan.detector.source, run=lambda x: {k: v * 1.01 for k, v in own(x).items()}
+        )
         return dataclasses.replace(plan, detector=dataclasses.replace(plan.detector, source=source))
 
     step = checked(pipeline, change).first_difference
@@ -151,8 +173,10 @@ def test_other_pixels_are_the_first_step(pipeline: Path, value: float, passed: b
         assert plan.detector
 
         def prepare(frame: np.ndarray) -> np.ndarray:
-            picture = np.asarray(Image.fromarray(frame).resize((512, 512), Image.Resampling.BILINEAR), np.float32)
-            return ((picture + value) / 255).transpose(2, 0, 1)[np.newaxis]
+            image = np.asarray(
+                Image.fromarray(frame).resize((512, 512), Image.Resampling.BILINEAR), np.float32
+            )
+            return ((image + value) / 255).transpose(2, 0, 1)[np.newaxis]
 
         source = dataclasses.replace(plan.detector.source, prepare=prepare)
         return dataclasses.replace(plan, detector=dataclasses.replace(plan.detector, source=source))
@@ -166,7 +190,9 @@ def test_other_pixels_are_the_first_step(pipeline: Path, value: float, passed: b
 def test_the_framework_s_own_post_processing_is_what_counts(pipeline: Path) -> None:
     def change(plan: Plan) -> Plan:
         assert plan.detector
-        nothing = Found(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int64))
+        nothing = Found(
+            np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int64)
+        )
         source = dataclasses.replace(plan.detector.source, detect=lambda *_: nothing)
         return dataclasses.replace(plan, detector=dataclasses.replace(plan.detector, source=source))
 
@@ -176,7 +202,9 @@ def test_the_framework_s_own_post_processing_is_what_counts(pipeline: Path) -> N
     assert step.figures["extra"] >= 60
 
 
-def test_export_publishes_nothing_that_differs(pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_export_publishes_nothing_that_differs(
+    pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def make_other_plan(*args: object, **kwargs: object) -> Plan:
         plan = make_plan(*args, **kwargs)  # type: ignore[arg-type]
         assert plan.detector
@@ -185,11 +213,11 @@ def test_export_publishes_nothing_that_differs(pipeline: Path, tmp_path: Path, m
 
     lines: list[str] = []
     out = tmp_path / "repository"
-    export(pipeline, out, calibration=tmp_path / "pictures", report=lines.append)
+    export(pipeline, out, calibration=tmp_path / "images", report=lines.append)
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     monkeypatch.setattr(exporting, "make_plan", make_other_plan)
     with pytest.raises(ParityError):
-        export(pipeline, out, calibration=tmp_path / "pictures", report=lines.append)
+        export(pipeline, out, calibration=tmp_path / "images", report=lines.append)
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
     assert any("DIFFERS" in line for line in lines)
 
@@ -200,18 +228,20 @@ def test_tolerances_are_the_pipeline_file_s() -> None:
     assert limits.score == limits_of(Tolerances(), "int8").score
 
 
-def test_pictures_that_cannot_be_compared_on(pipeline: Path, tmp_path: Path) -> None:
+def test_images_that_cannot_be_compared_on(pipeline: Path, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="--calibration: no such folder"):
         find_images(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ExportError, match="--calibration: no images in"):
         find_images(tmp_path / "empty")
-    (tmp_path / "pictures" / "broken.jpg").write_bytes(b"no picture")
-    with pytest.raises(ExportError, match=r"broken\.jpg: not a picture that the pipeline can read"):
+    (tmp_path / "images" / "broken.jpg").write_bytes(b"no image")
+    with pytest.raises(ExportError, match=r"broken\.jpg: not an image that the pipeline can read"):
         checked(pipeline)
 
 
-@pytest.mark.parametrize(("count", "most", "rows"), [(1, 3, [0]), (3, 3, [0, 1, 2]), (9, 3, [0, 4, 8])])
-def test_pictures_are_spread(count: int, most: int, rows: list[int]) -> None:
-    pictures = [Path(str(i)) for i in range(count)]
-    assert spread(pictures, most) == [pictures[row] for row in rows]
+@pytest.mark.parametrize(
+    ("count", "most", "rows"), [(1, 3, [0]), (3, 3, [0, 1, 2]), (9, 3, [0, 4, 8])]
+)
+def test_images_are_spread(count: int, most: int, rows: list[int]) -> None:
+    images = [Path(str(i)) for i in range(count)]
+    assert spread(images, most) == [images[row] for row in rows]

@@ -1,4 +1,6 @@
-"""Tiny TFJS graph models, written to disk as the converter writes them, against TensorFlow's definitions in numpy."""
+"""Tiny TFJS graph models, written to disk as the converter writes them, against TensorFlow's
+definitions in numpy.
+"""
 
 import base64
 import json
@@ -39,7 +41,9 @@ def node(name: str, op: str, *inputs: str, **attributes: Any) -> dict[str, Any]:
 
 
 def placeholder(*shape: int) -> dict[str, Any]:
-    return node("x", "Placeholder", shape={"shape": {"dim": [{"size": str(size)} for size in shape]}})
+    return node(
+        "x", "Placeholder", shape={"shape": {"dim": [{"size": str(size)} for size in shape]}}
+    )
 
 
 def write(
@@ -48,7 +52,9 @@ def write(
     weights: Mapping[str, np.ndarray],
     quantization: Mapping[str, Any] | None = None,
 ) -> Path:
-    """A model of these nodes whose constants are `weights`, as stored; its signature asks for the last node."""
+    """A model of these nodes whose constants are `weights`, as stored; its signature asks for the
+    last node.
+    """
     consts = [node(name, "Const") for name in weights]
     specs = [
         {"name": name, "shape": list(value.shape), "dtype": str(value.dtype)}
@@ -61,7 +67,9 @@ def write(
         "modelTopology": {"node": [*consts, *nodes]},
         "weightsManifest": [{"paths": ["group1-shard1of1.bin"], "weights": specs}],
     }
-    (folder / "group1-shard1of1.bin").write_bytes(b"".join(value.tobytes() for value in weights.values()))
+    (folder / "group1-shard1of1.bin").write_bytes(
+        b"".join(value.tobytes() for value in weights.values())
+    )
     path = folder / "model.json"
     path.write_text(json.dumps(document))
     return path
@@ -69,17 +77,27 @@ def write(
 
 def run(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
     onnx.checker.check_model(model, full_check=True)
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
     (y,) = session.run(None, {"x": x})
     declared = session.get_outputs()[0].shape
     assert len(declared) == y.ndim
-    assert all(size in (n, None) or isinstance(size, str) for size, n in zip(declared, y.shape, strict=True))
+    assert all(
+        size in (n, None) or isinstance(size, str)
+        for size, n in zip(declared, y.shape, strict=True)
+    )
     return np.asarray(y)
 
 
-def evaluate(nodes: Sequence[Mapping[str, Any]], weights: Mapping[str, np.ndarray], x: np.ndarray) -> np.ndarray:
-    with tempfile.TemporaryDirectory() as folder:  # not tmp_path: hypothesis runs many examples in one test
-        return run(read_tfjs(write(Path(folder), [placeholder(1, *x.shape[1:]), *nodes], weights)), x)
+def evaluate(
+    nodes: Sequence[Mapping[str, Any]], weights: Mapping[str, np.ndarray], x: np.ndarray
+) -> np.ndarray:
+    # Not tmp_path: hypothesis runs many examples in one test.
+    with tempfile.TemporaryDirectory() as folder:
+        return run(
+            read_tfjs(write(Path(folder), [placeholder(1, *x.shape[1:]), *nodes], weights)), x
+        )
 
 
 def values(*shape: int) -> np.ndarray:
@@ -89,14 +107,18 @@ def values(*shape: int) -> np.ndarray:
 def tf_windows(
     x: np.ndarray, kernel: tuple[int, int], strides: tuple[int, int], padding: str, fill: float
 ) -> np.ndarray:
-    """TensorFlow's windows of NHWC `x`: [N, out height, out width, kernel height, kernel width, C]."""
+    """TensorFlow's windows of NHWC `x`: [N, out height, out width, kernel height,
+    kernel width, C].
+    """
     for axis, (k, s) in enumerate(zip(kernel, strides, strict=True), start=1):
         n = x.shape[axis]
         total = max((-(-n // s) - 1) * s + k - n, 0) if padding == "SAME" else 0
         pads = [(0, 0)] * 4
         pads[axis] = (total // 2, total - total // 2)
         x = np.pad(x, pads, constant_values=fill)
-    windows = np.lib.stride_tricks.sliding_window_view(x, kernel, axis=(1, 2))[:, :: strides[0], :: strides[1]]
+    windows = np.lib.stride_tricks.sliding_window_view(x, kernel, axis=(1, 2))[
+        :, :: strides[0], :: strides[1]
+    ]
     return windows.transpose(0, 1, 2, 4, 5, 3)
 
 
@@ -109,7 +131,12 @@ def windowed(draw: st.DrawFn) -> dict[str, Any]:
         "kernel": kernel,
         "padding": padding,
         "strides": draw(st.tuples(st.integers(1, 3), st.integers(1, 3))),
-        "x": values(2, draw(st.integers(least[0], 9)), draw(st.integers(least[1], 9)), draw(st.integers(1, 4))),
+        "x": values(
+            2,
+            draw(st.integers(least[0], 9)),
+            draw(st.integers(least[1], 9)),
+            draw(st.integers(1, 4)),
+        ),
     }
 
 
@@ -118,8 +145,18 @@ def windowed(draw: st.DrawFn) -> dict[str, Any]:
 def test_conv2d_is_tensorflows(case: dict[str, Any], filters: int) -> None:
     x, strides = case["x"], case["strides"]
     kernel = values(*case["kernel"], x.shape[3], filters)
-    conv = node("y", "Conv2D", "x", "k", strides=hw(*strides), padding=text(case["padding"]), data_format=text("NHWC"))
-    expected = np.einsum("nhwijc,ijco->nhwo", tf_windows(x, case["kernel"], strides, case["padding"], 0), kernel)
+    conv = node(
+        "y",
+        "Conv2D",
+        "x",
+        "k",
+        strides=hw(*strides),
+        padding=text(case["padding"]),
+        data_format=text("NHWC"),
+    )
+    expected = np.einsum(
+        "nhwijc,ijco->nhwo", tf_windows(x, case["kernel"], strides, case["padding"], 0), kernel
+    )
     np.testing.assert_allclose(evaluate([conv], {"k": kernel}, x), expected, atol=1e-4)
 
 
@@ -128,8 +165,12 @@ def test_conv2d_is_tensorflows(case: dict[str, Any], filters: int) -> None:
 def test_depthwise_conv_is_tensorflows(case: dict[str, Any], multiplier: int) -> None:
     x, strides = case["x"], case["strides"]
     kernel = values(*case["kernel"], x.shape[3], multiplier)
-    conv = node("y", "DepthwiseConv2dNative", "x", "k", strides=hw(*strides), padding=text(case["padding"]))
-    expected = np.einsum("nhwijc,ijcm->nhwcm", tf_windows(x, case["kernel"], strides, case["padding"], 0), kernel)
+    conv = node(
+        "y", "DepthwiseConv2dNative", "x", "k", strides=hw(*strides), padding=text(case["padding"])
+    )
+    expected = np.einsum(
+        "nhwijc,ijcm->nhwcm", tf_windows(x, case["kernel"], strides, case["padding"], 0), kernel
+    )
     expected = expected.reshape(*expected.shape[:3], -1)
     np.testing.assert_allclose(evaluate([conv], {"k": kernel}, x), expected, atol=1e-4)
 
@@ -138,7 +179,14 @@ def test_depthwise_conv_is_tensorflows(case: dict[str, Any], multiplier: int) ->
 @given(windowed())
 def test_max_pool_is_tensorflows(case: dict[str, Any]) -> None:
     x, strides = case["x"], case["strides"]
-    pool = node("y", "MaxPool", "x", ksize=hw(*case["kernel"]), strides=hw(*strides), padding=text(case["padding"]))
+    pool = node(
+        "y",
+        "MaxPool",
+        "x",
+        ksize=hw(*case["kernel"]),
+        strides=hw(*strides),
+        padding=text(case["padding"]),
+    )
     expected = tf_windows(x, case["kernel"], strides, case["padding"], -np.inf).max((3, 4))
     np.testing.assert_array_equal(evaluate([pool], {}, x), expected)
 
@@ -148,12 +196,14 @@ def test_dilated_conv(padding: str) -> None:
     x, kernel = values(1, 9, 8, 2), values(3, 2, 2, 3)
     spread = np.zeros((5, 4, 2, 3), np.float32)  # the same filter with its holes written out
     spread[::2, ::3] = kernel
-    conv = node("y", "Conv2D", "x", "k", padding=text(padding), strides=hw(1, 1), dilations=hw(2, 3))
+    conv = node(
+        "y", "Conv2D", "x", "k", padding=text(padding), strides=hw(1, 1), dilations=hw(2, 3)
+    )
     expected = np.einsum("nhwijc,ijco->nhwo", tf_windows(x, (5, 4), (1, 1), padding, 0), spread)
     np.testing.assert_allclose(evaluate([conv], {"k": kernel}, x), expected, atol=1e-4)
 
 
-def test_a_picture_of_any_size(tmp_path: Path) -> None:
+def test_a_image_of_any_size(tmp_path: Path) -> None:
     kernel = values(3, 3, 3, 2)
     conv = node("y", "Conv2D", "x", "k", padding=text("SAME"), strides=hw(1, 1))
     model = read_tfjs(write(tmp_path, [placeholder(-1, -1, -1, 3), conv], {"k": kernel}))
@@ -179,8 +229,14 @@ def test_what_depends_on_the_size_asks_for_one(tmp_path: Path, last: dict[str, A
 @pytest.mark.parametrize("op", ["_FusedConv2D", "FusedDepthwiseConv2dNative"])
 @pytest.mark.parametrize("fused", [("BiasAdd",), ("BiasAdd", "Relu"), ("BiasAdd", "Relu6")])
 def test_fused_conv_adds_its_bias_then_activates(op: str, fused: tuple[str, ...]) -> None:
-    x, kernel, bias = values(2, 4, 5, 3) * 9, values(1, 1, 3, 1), values(1 if op == "_FusedConv2D" else 3)
-    conv = node("y", op, "x", "k", "b", padding=text("SAME"), strides=hw(1, 1), fused_ops=texts(*fused))
+    x, kernel, bias = (
+        values(2, 4, 5, 3) * 9,
+        values(1, 1, 3, 1),
+        values(1 if op == "_FusedConv2D" else 3),
+    )
+    conv = node(
+        "y", op, "x", "k", "b", padding=text("SAME"), strides=hw(1, 1), fused_ops=texts(*fused)
+    )
     linear = (x @ kernel[0, 0] if op == "_FusedConv2D" else x * kernel[0, 0, :, 0]) + bias
     top = {"Relu": np.inf, "Relu6": 6}.get(fused[-1])
     expected = linear if top is None else np.clip(linear, 0, top)
@@ -205,16 +261,26 @@ def tf_resize(x: np.ndarray, target: tuple[int, int], mode: str) -> np.ndarray:
 
 
 @FAST
-@given(st.tuples(*[st.integers(1, 9)] * 2), st.tuples(*[st.integers(1, 30)] * 2), st.sampled_from(MODES))
-def test_resize_bilinear_is_tensorflows(size: tuple[int, int], target: tuple[int, int], mode: str) -> None:
+@given(
+    st.tuples(*[st.integers(1, 9)] * 2),
+    st.tuples(*[st.integers(1, 30)] * 2),
+    st.sampled_from(MODES),
+)
+def test_resize_bilinear_is_tensorflows(
+    size: tuple[int, int], target: tuple[int, int], mode: str
+) -> None:
     x = values(2, *size, 2)
     flags = {} if mode == "asymmetric" else {mode: {"b": True}}
-    y = evaluate([node("y", "ResizeBilinear", "x", "size", **flags)], {"size": np.array(target, np.int32)}, x)
+    y = evaluate(
+        [node("y", "ResizeBilinear", "x", "size", **flags)], {"size": np.array(target, np.int32)}, x
+    )
     assert y.shape == (2, *target, 2)
     np.testing.assert_allclose(y, tf_resize(x, target, mode), atol=1e-4)
 
 
-@pytest.mark.parametrize(("size", "target"), [(3, 5), (3, 7), (7, 61), (41, 49), (55, 99), (99, 98)])
+@pytest.mark.parametrize(
+    ("size", "target"), [(3, 5), (3, 7), (7, 61), (41, 49), (55, 99), (99, 98)]
+)
 def test_resize_reaches_its_target_where_the_scale_is_no_float32(size: int, target: int) -> None:
     resize = node("y", "ResizeBilinear", "x", "size")
     y = evaluate([resize], {"size": np.array([target, 2], np.int32)}, values(1, size, 1, 1))
@@ -222,18 +288,30 @@ def test_resize_reaches_its_target_where_the_scale_is_no_float32(size: int, targ
 
 
 @pytest.mark.parametrize("op", ["Add", "AddV2", "Sub", "Mul"])
-@pytest.mark.parametrize("shape", [(), (1,), (3,), (5, 1), (5, 3), (4, 1, 1), (1, 4, 5, 3), (1, 1, 1, 3)])
+@pytest.mark.parametrize(
+    "shape", [(), (1,), (3,), (5, 1), (5, 3), (4, 1, 1), (1, 4, 5, 3), (1, 1, 1, 3)]
+)
 @pytest.mark.parametrize("constant_first", [False, True])
-def test_elementwise_with_a_constant_broadcasts_as_nhwc(op: str, shape: tuple[int, ...], constant_first: bool) -> None:
+def test_elementwise_with_a_constant_broadcasts_as_nhwc(
+    op: str, shape: tuple[int, ...], constant_first: bool
+) -> None:
     x, constant = values(2, 4, 5, 3), values(*shape)
     function = {"Add": np.add, "AddV2": np.add, "Sub": np.subtract, "Mul": np.multiply}[op]
-    inputs, operands = (("c", "x"), (constant, x)) if constant_first else (("x", "c"), (x, constant))
-    np.testing.assert_allclose(evaluate([node("y", op, *inputs)], {"c": constant}, x), function(*operands), atol=1e-6)
+    inputs, operands = (
+        (("c", "x"), (constant, x)) if constant_first else (("x", "c"), (x, constant))
+    )
+    np.testing.assert_allclose(
+        evaluate([node("y", op, *inputs)], {"c": constant}, x), function(*operands), atol=1e-6
+    )
 
 
 def test_one_constant_in_two_layouts() -> None:
     x, c = values(2, 4, 4, 3), values(3)
-    mean = [node("scaled", "Mul", "x", "c"), node("m", "Mean", "scaled", "axes"), node("y", "Sub", "m", "c")]
+    mean = [
+        node("scaled", "Mul", "x", "c"),
+        node("m", "Mean", "scaled", "axes"),
+        node("y", "Sub", "m", "c"),
+    ]
     y = evaluate(mean, {"c": c, "axes": np.array([1, 2], np.int32)}, x)
     np.testing.assert_allclose(y, (x * c).mean((1, 2)) - c, atol=1e-5)
 
@@ -242,7 +320,11 @@ def test_one_constant_in_two_layouts() -> None:
 @pytest.mark.parametrize("axes", [(1, 2), (2, 1), (-2, -3), (1,), (2,), (3,), (-1, 1), (1, 2, 3)])
 def test_mean(axes: tuple[int, ...], keep: bool) -> None:
     x = values(2, 4, 5, 3)
-    y = evaluate([node("y", "Mean", "x", "axes", keep_dims={"b": keep})], {"axes": np.array(axes, np.int32)}, x)
+    y = evaluate(
+        [node("y", "Mean", "x", "axes", keep_dims={"b": keep})],
+        {"axes": np.array(axes, np.int32)},
+        x,
+    )
     np.testing.assert_allclose(y, x.mean(axes, keepdims=keep), atol=1e-5)
 
 
@@ -254,7 +336,9 @@ def test_concat(axis: int) -> None:
     np.testing.assert_array_equal(evaluate(nodes, {"axis": np.array(axis, np.int32)}, x), expected)
 
 
-@pytest.mark.parametrize("target", [(-1, 60), (1, -1), (-1, 20, 3), (1, -1, 3), (-1, 5, 4, 3), (1, 2, 2, -1)])
+@pytest.mark.parametrize(
+    "target", [(-1, 60), (1, -1), (-1, 20, 3), (1, -1, 3), (-1, 5, 4, 3), (1, 2, 2, -1)]
+)
 def test_reshape_keeps_the_rows_of_a_batch(target: tuple[int, ...]) -> None:
     x = values(2, 4, 5, 3)
     y = evaluate([node("y", "Reshape", "x", "target")], {"target": np.array(target, np.int32)}, x)
@@ -273,10 +357,12 @@ def test_activations() -> None:
 
 def test_an_identity_names_an_output_of_any_rank() -> None:
     x = values(2, 4, 4, 3)
-    picture = [node("inner", "Relu", "x"), node("y", "Identity", "inner")]
-    np.testing.assert_array_equal(evaluate(picture, {}, x), x.clip(0))
+    image = [node("inner", "Relu", "x"), node("y", "Identity", "inner")]
+    np.testing.assert_array_equal(evaluate(image, {}, x), x.clip(0))
     row = [node("inner", "Mean", "x", "axes"), node("y", "Identity", "inner")]
-    np.testing.assert_allclose(evaluate(row, {"axes": np.int32([1, 2])}, x), x.mean((1, 2)), atol=1e-6)
+    np.testing.assert_allclose(
+        evaluate(row, {"axes": np.int32([1, 2])}, x), x.mean((1, 2)), atol=1e-6
+    )
 
 
 @pytest.mark.parametrize(
@@ -292,13 +378,19 @@ def test_weights_are_dequantized(
     tmp_path: Path, dtype: str, quantization: dict[str, Any] | None, decoded: list[float]
 ) -> None:
     stored = np.array([0.5, 1, 200]).astype(dtype)
-    path = write(tmp_path, [placeholder(1, 2, 2, 3), node("y", "Mul", "x", "c")], {"c": stored}, quantization)
+    path = write(
+        tmp_path, [placeholder(1, 2, 2, 3), node("y", "Mul", "x", "c")], {"c": stored}, quantization
+    )
     ones = np.ones((1, 2, 2, 3), np.float32)
     np.testing.assert_array_equal(run(read_tfjs(path), ones), ones * np.array(decoded, np.float32))
 
 
 def test_a_weight_may_straddle_shards(tmp_path: Path) -> None:
-    path = write(tmp_path, [placeholder(1, 2, 2, 3), node("y", "Mul", "x", "c")], {"c": np.float32([1, 2, 3])})
+    path = write(
+        tmp_path,
+        [placeholder(1, 2, 2, 3), node("y", "Mul", "x", "c")],
+        {"c": np.float32([1, 2, 3])},
+    )
     data = (tmp_path / "group1-shard1of1.bin").read_bytes()
     document = json.loads(path.read_text())
     document["weightsManifest"][0]["paths"] = ["a.bin", "b.bin"]
@@ -310,7 +402,9 @@ def test_a_weight_may_straddle_shards(tmp_path: Path) -> None:
 
 @pytest.fixture
 def two_heads(tmp_path: Path) -> Path:
-    """A trunk of a convolution, a squeeze and a concat, with two heads, and a node behind them that nobody can read."""
+    """A trunk of a convolution, a squeeze and a concat, with two heads, and a node behind them that
+    nobody can read.
+    """
     nodes = [
         placeholder(1, 8, 8, 3),
         node("conv", "Conv2D", "x", "k", padding=text("SAME"), strides=hw(2, 2)),
@@ -333,10 +427,16 @@ def test_the_graph_keeps_the_names_and_nothing_it_does_not_need(two_heads: Path)
         info.name: [dim.dim_param or dim.dim_value for dim in info.type.tensor_type.shape.dim]
         for info in (*model.graph.input, *model.graph.output)
     }
-    assert shapes == {"x": ["batch", 8, 8, 3], "heads/score": ["batch", 4, 4, 8], "heads/size": ["batch", 4, 4, 4]}
+    assert shapes == {
+        "x": ["batch", 8, 8, 3],
+        "heads/score": ["batch", 4, 4, 8],
+        "heads/size": ["batch", 4, 4, 4],
+    }
     assert [opset.version for opset in model.opset_import] == [17]
     ops = [made.op_type for made in model.graph.node]
-    assert sorted(ops) == sorted(["Conv", "GlobalAveragePool", "Mul", "Concat", "Sigmoid", *["Transpose"] * 3])
+    assert sorted(ops) == sorted(
+        ["Conv", "GlobalAveragePool", "Mul", "Concat", "Sigmoid", *["Transpose"] * 3]
+    )
     assert [constant.name for constant in model.graph.initializer] == ["k/oihw"]
 
 
@@ -349,7 +449,9 @@ def test_nodes_may_come_in_any_order(two_heads: Path) -> None:
 
 
 def test_an_unknown_op_is_named_with_its_node(two_heads: Path) -> None:
-    with pytest.raises(SourceError, match=r"node 'top/k' is a TopKV2, .*Choose outputs that come before it"):
+    with pytest.raises(
+        SourceError, match=r"node 'top/k' is a TopKV2, .*Choose outputs that come before it"
+    ):
         read_tfjs(two_heads)
 
 
@@ -366,7 +468,9 @@ def test_an_input_or_a_constant_is_no_output(two_heads: Path, name: str) -> None
 
 def test_a_missing_shard_is_named(two_heads: Path) -> None:
     (two_heads.parent / "group1-shard1of1.bin").unlink()
-    with pytest.raises(SourceError, match=r"cannot read group1-shard1of1\.bin, a weight shard of model\.json"):
+    with pytest.raises(
+        SourceError, match=r"cannot read group1-shard1of1\.bin, a weight shard of model\.json"
+    ):
         read_tfjs(two_heads, ["conv"])
 
 
@@ -375,7 +479,9 @@ def test_a_shard_of_the_wrong_length_is_refused(two_heads: Path, change: int) ->
     shard = two_heads.parent / "group1-shard1of1.bin"
     size = shard.stat().st_size
     shard.write_bytes((shard.read_bytes() + b"\0")[: size + change])
-    with pytest.raises(SourceError, match=rf"{size + change} bytes, where model\.json describes {size}"):
+    with pytest.raises(
+        SourceError, match=rf"{size + change} bytes, where model\.json describes {size}"
+    ):
         read_tfjs(two_heads, ["conv"])
 
 
@@ -391,9 +497,15 @@ def test_a_shard_outside_the_folder_is_refused(two_heads: Path) -> None:
         ("", "is not JSON"),
         ("[]", "is not a TFJS graph model"),
         ('{"modelTopology": null}', "is not a TFJS graph model"),
-        ('{"modelTopology": {"node": [{"op": "Relu"}]}}', "is malformed: a node or a weight lacks a field .*name"),
+        (
+            '{"modelTopology": {"node": [{"op": "Relu"}]}}',
+            "is malformed: a node or a weight lacks a field .*name",
+        ),
         ('{"modelTopology": {"node": []}, "weightsManifest": [{}]}', "is malformed: .*paths"),
-        ('{"modelTopology": {"model_config": {}}}', "is a TFJS layers model.*tensorflowjs_converter"),
+        (
+            '{"modelTopology": {"model_config": {}}}',
+            "is a TFJS layers model.*tensorflowjs_converter",
+        ),
     ],
 )
 def test_other_files_are_refused(tmp_path: Path, content: str, message: str) -> None:
@@ -424,17 +536,28 @@ CONV = {"padding": text("SAME"), "strides": hw(1, 1)}
             [node("y", "_FusedConv2D", "x", "k", "k", **CONV, fused_ops=texts("BiasAdd", "Elu"))],
             r"fuses BiasAdd \+ Elu",
         ),
-        ([node("y", "Conv2D", "x", "k", **CONV, data_format=text("NCHW"))], "works on NCHW; expected NHWC"),
+        (
+            [node("y", "Conv2D", "x", "k", **CONV, data_format=text("NCHW"))],
+            "works on NCHW; expected NHWC",
+        ),
         ([node("y", "Conv2D", "x", "k", padding=text("EXPLICIT"))], "pads EXPLICIT"),
-        ([node("y", "Conv2D", "x", "x", **CONV)], "takes 'x' from a computation; expected a constant"),
-        ([node("z", "Mul", "x", "wide"), node("y", "Conv2D", "z", "k", **CONV)], "filters over 1 channels of 3"),
+        (
+            [node("y", "Conv2D", "x", "x", **CONV)],
+            "takes 'x' from a computation; expected a constant",
+        ),
+        (
+            [node("z", "Mul", "x", "wide"), node("y", "Conv2D", "z", "k", **CONV)],
+            "filters over 1 channels of 3",
+        ),
         ([node("m", "Mean", "x", "axes"), node("y", "Add", "x", "m")], "expected one rank"),
-        ([node("y", "Reshape", "x", "two_rows")], "expected one row for each picture"),
+        ([node("y", "Reshape", "x", "two_rows")], "expected one row for each image"),
         ([node("y", "Mul", "x", "nowhere")], "no node 'nowhere', which node 'y' asked for"),
         ([node("y", "Mul", "x", "z"), node("z", "Relu", "y")], "runs in a circle"),
     ],
 )
-def test_what_cannot_be_translated_is_said(tmp_path: Path, nodes: list[dict[str, Any]], message: str) -> None:
+def test_what_cannot_be_translated_is_said(
+    tmp_path: Path, nodes: list[dict[str, Any]], message: str
+) -> None:
     constants = {
         "k": values(1, 1, 1, 1),
         "wide": values(3),

@@ -26,19 +26,30 @@ def trt() -> Any:
 
 @pytest.fixture
 def publish_detector(tmp_path: Path) -> Callable[..., Path]:
-    """Publish a pipeline of one detector, with a classifier where there is one, and give the repository."""
+    """Publish a pipeline of one detector, with a classifier where there is one, and give the
+    repository.
+    """
 
-    def write(model: onnx.ModelProto, classifier: onnx.ModelProto | None = None, **keys: Any) -> Path:
+    def write(
+        model: onnx.ModelProto, classifier: onnx.ModelProto | None = None, **keys: Any
+    ) -> Path:
         onnx.save(model, tmp_path / "model.onnx")
         labels = [f"kind {i}" for i in range(5)]
         document: dict[str, Any] = {"detector": {"weights": "model.onnx", "labels": labels} | keys}
         if classifier is not None:
             onnx.save(classifier, tmp_path / "classifier.onnx")
-            said = {"name": "kind", "weights": "classifier.onnx", "labels": ["a", "b", "c"], "crop": {"size": 8}}
+            said = {
+                "name": "kind",
+                "weights": "classifier.onnx",
+                "labels": ["a", "b", "c"],
+                "crop": {"size": 8},
+            }
             document["classifiers"] = [said]
         file = tmp_path / "pipeline.yaml"
         file.write_text(yaml.safe_dump(document))
-        publish(make_plan(load_pipeline(file), cores=2), tmp_path / "repository", file=file.read_text())
+        publish(
+            make_plan(load_pipeline(file), cores=2), tmp_path / "repository", file=file.read_text()
+        )
         return tmp_path / "repository"
 
     return write

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from contract_support.agreement import read_pictures
+from contract_support.agreement import read_images
 from numpy.typing import NDArray
 
 from boxwise_export.atomic_dir import write_file
@@ -24,12 +24,16 @@ GPU = Gpu("a GPU", "8.9")
 
 
 @pytest.fixture
-def run(repository: Path, tmp_path: Path, trt: Any, shared_data: Path) -> Callable[..., list[BuiltEngine]]:
-    frames = read_pictures(shared_data, 2)
+def run(
+    repository: Path, tmp_path: Path, trt: Any, shared_data: Path
+) -> Callable[..., list[BuiltEngine]]:
+    frames = read_images(shared_data, 2)
 
     def build(load: Any = None, **options: Any) -> list[BuiltEngine]:
         options = {"trt": trt, "gpu": GPU, "cache": tmp_path / "cache", "frames": frames} | options
-        return build_engines(repository, None, load=load, configure=for_capability(trt, "8.9"), **options)
+        return build_engines(
+            repository, None, load=load, configure=for_capability(trt, "8.9"), **options
+        )
 
     return build
 
@@ -39,9 +43,15 @@ def plans(repository: Path) -> list[str]:
 
 
 class Plans:
-    """Stands where a GPU would run a plan: runs the graph that the plan was built from, or something else."""
+    """Stands where a GPU would run a plan: runs the graph that the plan was built from, or
+    something else.
+    """
 
-    def __init__(self, repository: Path, spoil: Callable[[dict[str, Any]], dict[str, Any]] = lambda outputs: outputs):
+    def __init__(
+        self,
+        repository: Path,
+        spoil: Callable[[dict[str, Any]], dict[str, Any]] = lambda outputs: outputs,
+    ):
         self.graphs = [
             OnnxGraph(repository / name / "1" / "model.onnx")
             for name in ("boxwise_detector", "boxwise_classifier_kind")
@@ -78,7 +88,9 @@ def test_every_graph_gets_a_plan_and_the_cache_keeps_it(
     assert not list(repository.rglob(".*")), "nothing is left beside"
 
 
-def test_plans_that_agree_are_put_in_place(run: Callable[..., list[BuiltEngine]], repository: Path) -> None:
+def test_plans_that_agree_are_put_in_place(
+    run: Callable[..., list[BuiltEngine]], repository: Path
+) -> None:
     said: list[str] = []
     run(Plans(repository), report=said.append)
     assert len(plans(repository)) == 2
@@ -102,7 +114,8 @@ def other_label(outputs: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "part"), [(moved, "detector: .* in the detections"), (other_label, "kind: .* in the top-1")]
+    ("spoil", "part"),
+    [(moved, "detector: .* in the detections"), (other_label, "kind: .* in the top-1")],
 )
 def test_a_plan_that_differs_is_refused(
     run: Callable[..., list[BuiltEngine]], repository: Path, spoil: Any, part: str
@@ -131,7 +144,9 @@ def test_a_key_is_of_everything_that_a_plan_depends_on(repository: Path) -> None
         plan_key(graph, "11.5", "8.9", profile),
         plan_key(graph, "11.4", "9.0", profile),
         plan_key(graph, "11.4", "8.9", Profile("canvas", (256, 256, 3), 4)),
-        plan_key(repository / "boxwise_classifier_kind" / "1" / "model.onnx", "11.4", "8.9", profile),
+        plan_key(
+            repository / "boxwise_classifier_kind" / "1" / "model.onnx", "11.4", "8.9", profile
+        ),
     }
     assert len(keys) == 5
     assert plan_key(graph, "11.4", "8.9", profile) in keys

@@ -17,7 +17,10 @@ from boxwise_export.tensorrt.check import KNOWN_LIMITS, check_graphs, for_capabi
 from boxwise_export.tensorrt.engine import EngineError
 
 UNIT = {"normalize": {"std": 255}}
-GENERIC = {"family": "generic", "tensors": {"boxes": "where", "scores": "scores", "box_format": "cxcywh"}}
+GENERIC = {
+    "family": "generic",
+    "tensors": {"boxes": "where", "scores": "scores", "box_format": "cxcywh"},
+}
 
 
 @pytest.mark.parametrize(
@@ -35,10 +38,26 @@ GENERIC = {"family": "generic", "tensors": {"boxes": "where", "scores": "scores"
         (heads.fcos, {}),
         (heads.detr, {"activation": "softmax"}),
         (lambda: heads.detr(softmax=False), {}),
-        (lambda: heads.boxes_and_scores(lambda net, boxes, scores: {"where": boxes, "scores": scores}), GENERIC),
+        (
+            lambda: heads.boxes_and_scores(
+                lambda net, boxes, scores: {"where": boxes, "scores": scores}
+            ),
+            GENERIC,
+        ),
     ],
     ids=[
-        *("centernet", "yolov5", "yolov8", "yolov10", "yolox", "yolox-decoded", "nanodet", "ssd", "retinanet", "fcos"),
+        *(
+            "centernet",
+            "yolov5",
+            "yolov8",
+            "yolov10",
+            "yolox",
+            "yolox-decoded",
+            "nanodet",
+            "ssd",
+            "retinanet",
+            "fcos",
+        ),
         *("detr", "rt-detr", "generic"),
     ],
 )
@@ -51,13 +70,19 @@ def test_every_family_is_read(
     assert checked.problem is None, checked.problem
 
 
-def test_as_many_rows_as_there_are_need_an_operator_that_is_listed(publish_detector: Any, trt: Any) -> None:
-    (checked,) = check_graphs(publish_detector(heads.faster_rcnn(), **UNIT, background="first"), None, trt)
+def test_as_many_rows_as_there_are_need_an_operator_that_is_listed(
+    publish_detector: Any, trt: Any
+) -> None:
+    (checked,) = check_graphs(
+        publish_detector(heads.faster_rcnn(), **UNIT, background="first"), None, trt
+    )
     assert checked.known == KNOWN_LIMITS["NonZero"]
 
 
 @pytest.mark.parametrize("name", ["yolox_nano_coco", "nanodet_m_coco"])
-def test_real_models_are_built(name: str, publish_detector: Any, trt: Any, shared_data: Path) -> None:
+def test_real_models_are_built(
+    name: str, publish_detector: Any, trt: Any, shared_data: Path
+) -> None:
     model = onnx.load(shared_data / "models" / f"{name}.onnx")
     (checked,) = check_graphs(publish_detector(model, labels="coco"), None, trt, capability="8.9")
     assert checked.problem is None, checked.problem
@@ -71,7 +96,9 @@ def test_what_it_cannot_do_is_listed_and_all_else_fails(repository: Path, trt: A
     detector, classifier = check_graphs(repository, None, trt)
     assert detector.known == KNOWN_LIMITS["NonMaxSuppression"]
     assert detector.passed
-    next(node for node in model.graph.node if node.op_type == "NonMaxSuppression").op_type = "Nothing"
+    next(
+        node for node in model.graph.node if node.op_type == "NonMaxSuppression"
+    ).op_type = "Nothing"
     graph.write_bytes(model.SerializeToString())
     detector, classifier = check_graphs(repository, None, trt)
     assert not detector.passed
@@ -104,5 +131,8 @@ def test_an_unknown_capability_is_no_fault_of_a_graph(repository: Path, trt: Any
 
 
 def test_an_unknown_capability_says_which_are_known(trt: Any) -> None:
-    with pytest.raises(ExportError, match=r"--capability: '5\.0' is not known to TensorRT-RTX; expected one of .*8\.9"):
+    with pytest.raises(
+        ExportError,
+        match=r"--capability: '5\.0' is not known to TensorRT-RTX; expected one of .*8\.9",
+    ):
         for_capability(trt, "5.0")

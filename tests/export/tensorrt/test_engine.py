@@ -30,15 +30,21 @@ def graph_of(repository: Path, model: str) -> Path:
 def test_a_plan_is_built_and_its_timings_are_used_again(repository: Path, trt: Any) -> None:
     graph = graph_of(repository, "boxwise_detector")
     said: list[str] = []
-    built = build(trt, graph, profile_of(graph), report=said.append, configure=for_capability(trt, "8.9"))
+    built = build(
+        trt, graph, profile_of(graph), report=said.append, configure=for_capability(trt, "8.9")
+    )
     assert len(built.plan) > 10_000
     assert any(line.startswith("  boxwise_detector: ") for line in said)
-    again = build(trt, graph, profile_of(graph), timings=built.timings, configure=for_capability(trt, "8.9"))
+    again = build(
+        trt, graph, profile_of(graph), timings=built.timings, configure=for_capability(trt, "8.9")
+    )
     assert len(again.plan) == pytest.approx(len(built.plan), rel=0.1)
 
 
 def test_the_profile_is_the_configurations(repository: Path) -> None:
-    assert profile_of(graph_of(repository, "boxwise_detector")) == Profile("canvas", (256, 256, 3), 8)
+    assert profile_of(graph_of(repository, "boxwise_detector")) == Profile(
+        "canvas", (256, 256, 3), 8
+    )
     crops = profile_of(graph_of(repository, "boxwise_classifier_kind"))
     assert crops == Profile("crops", (8, 8, 3), 100)
     assert (crops.best, Profile("canvas", (1, 1, 3), 1).best) == (8, 1)
@@ -49,7 +55,10 @@ def unknown_operator(folder: Path) -> Path:
     node = helper.make_node("Nothing", ["canvas"], ["y"], name="node_7", domain="nowhere")
     tensor = (TensorProto.FLOAT, ["batch", 4, 4, 3])
     graph = helper.make_graph(
-        [node], "g", [helper.make_tensor_value_info("canvas", *tensor)], [helper.make_tensor_value_info("y", *tensor)]
+        [node],
+        "g",
+        [helper.make_tensor_value_info("canvas", *tensor)],
+        [helper.make_tensor_value_info("y", *tensor)],
     )
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("nowhere", 1)]
     file = folder / "some_detector" / "1" / "model.onnx"
@@ -71,7 +80,9 @@ def test_an_unknown_operator_is_one_sentence(tmp_path: Path, trt: Any) -> None:
 
 def test_shapes_that_do_not_fit_are_one_sentence(repository: Path, trt: Any) -> None:
     graph = graph_of(repository, "boxwise_detector")
-    with pytest.raises(EngineError, match=r"boxwise_detector: TensorRT .* cannot build it: .*canvas"):
+    with pytest.raises(
+        EngineError, match=r"boxwise_detector: TensorRT .* cannot build it: .*canvas"
+    ):
         build(trt, graph, Profile("canvas", (128, 256, 3), 1), configure=for_capability(trt, "8.9"))
 
 
@@ -103,9 +114,13 @@ def test_a_graph_in_fp16_is_built(tmp_path: Path, trt: Any) -> None:
     read = read_input(source)
     _, reading = find_family(None, Head(probe(source, read, 256, 256), 256, 256))
     unit = Normalize(std=(255.0, 255.0, 255.0))
-    half, _ = build_detector(source, read, reading, height=256, width=256, normalize=unit, candidates=100)
+    half, _ = build_detector(
+        source, read, reading, height=256, width=256, normalize=unit, candidates=100
+    )
     assert TensorProto.FLOAT16 in {each.data_type for each in half.graph.initializer}
     file = tmp_path / "half_detector" / "1" / "model.onnx"
     file.parent.mkdir(parents=True)
     onnx.save(half, file)
-    assert build(trt, file, Profile("canvas", (256, 256, 3), 4), configure=for_capability(trt, "8.9")).plan
+    assert build(
+        trt, file, Profile("canvas", (256, 256, 3), 4), configure=for_capability(trt, "8.9")
+    ).plan

@@ -56,11 +56,17 @@ class Nvml:
 
 @pytest.mark.parametrize(
     ("nvml", "index", "reason"),
-    [(None, 0, "pynvml"), (Nvml(driver=False), 0, "Driver Not Loaded"), (Nvml(driver=True), 1, "Invalid Argument")],
+    [
+        (None, 0, "pynvml"),
+        (Nvml(driver=False), 0, "Driver Not Loaded"),
+        (Nvml(driver=True), 1, "Invalid Argument"),
+    ],
 )
 def test_no_gpu(monkeypatch: pytest.MonkeyPatch, nvml: Any, index: int, reason: str) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", nvml)
-    with pytest.raises(EngineError, match=f"no NVIDIA GPU is seen here .*{reason}.*the machine that will serve"):
+    with pytest.raises(
+        EngineError, match=f"no NVIDIA GPU is seen here .*{reason}.*the machine that will serve"
+    ):
         find_gpu(index)
 
 

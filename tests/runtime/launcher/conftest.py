@@ -67,7 +67,9 @@ def on_free_ports() -> Callable[[Path], ServerOptions]:
 
 
 @pytest.fixture
-def echo_options(write_model: WriteModel, on_free_ports: Callable[[Path], ServerOptions]) -> ServerOptions:
+def echo_options(
+    write_model: WriteModel, on_free_ports: Callable[[Path], ServerOptions]
+) -> ServerOptions:
     return on_free_ports(write_model())
 
 
@@ -75,7 +77,9 @@ def echo_options(write_model: WriteModel, on_free_ports: Callable[[Path], Server
 def infer() -> Callable[..., list[int]]:
     """Ask the echo model over gRPC."""
 
-    def ask(options: ServerOptions, *numbers: int, timeout_s: float = 10, model: str = "echo") -> list[int]:
+    def ask(
+        options: ServerOptions, *numbers: int, timeout_s: float = 10, model: str = "echo"
+    ) -> list[int]:
         with triton.InferenceServerClient(f"127.0.0.1:{options.grpc_port}") as client:
             x = triton.InferInput("x", [len(numbers)], "INT32")
             x.set_data_from_numpy(np.array(numbers, np.int32))
@@ -102,7 +106,9 @@ def running(repository: Path) -> list[str]:
 
 @pytest.fixture
 def nothing_left() -> Callable[..., None]:
-    """Assert that within `within_s` no process of a server runs, and no segment of its is in /dev/shm."""
+    """Assert that within `within_s` no process of a server runs, and no segment of its is in
+    /dev/shm.
+    """
 
     def check(options: ServerOptions, within_s: float = 0) -> None:
         deadline = time.monotonic() + within_s

@@ -21,7 +21,10 @@ CLOSED = (
     UNLOAD,
     INDEX,
     SHM,
-    ("SystemSharedMemoryRegister", service_pb2.SystemSharedMemoryRegisterRequest(name="x", key="/x", byte_size=1)),
+    (
+        "SystemSharedMemoryRegister",
+        service_pb2.SystemSharedMemoryRegisterRequest(name="x", key="/x", byte_size=1),
+    ),
     ("CudaSharedMemoryStatus", service_pb2.CudaSharedMemoryStatusRequest()),
     ("TraceSetting", service_pb2.TraceSettingRequest()),
     ("LogSettings", service_pb2.LogSettingsRequest()),
@@ -44,37 +47,50 @@ CLOSED_HTTP = (
 )
 
 
-def ask(options: ServerOptions, asked: tuple[str, Any], headers: dict[str, str] | None = None) -> str:
+def ask(
+    options: ServerOptions, asked: tuple[str, Any], headers: dict[str, str] | None = None
+) -> str:
     """What the server says to it over gRPC: its words, where it refuses."""
     method, message = asked
     with grpc.insecure_channel(options.grpc_url) as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
         try:
-            return str(getattr(stub, method)(message, metadata=tuple((headers or {}).items()), timeout=20))
+            return str(
+                getattr(stub, method)(message, metadata=tuple((headers or {}).items()), timeout=20)
+            )
         except grpc.RpcError as error:
             return str(error.details())
 
 
 def segment_modes(options: ServerOptions) -> set[int]:
     """Who may read and write what its stages hand on in /dev/shm."""
-    return {path.stat().st_mode & 0o777 for path in Path("/dev/shm").glob(f"boxwise-{options.http_port}-*")}
+    return {
+        path.stat().st_mode & 0o777
+        for path in Path("/dev/shm").glob(f"boxwise-{options.http_port}-*")
+    }
 
 
-def test_what_changes_a_server_is_closed_but_to_who_has_its_key(echo_options: ServerOptions) -> None:
+def test_what_changes_a_server_is_closed_but_to_who_has_its_key(
+    echo_options: ServerOptions,
+) -> None:
     wrong = dict.fromkeys(echo_options.admin_headers, "guess")
     http = f"http://127.0.0.1:{echo_options.http_port}/v2"
     with TritonProcess.start(echo_options) as server:
         for asked in CLOSED:
             for headers in (None, wrong):
                 assert "is restricted" in ask(echo_options, asked, headers), asked
-            assert "is restricted" not in ask(echo_options, asked, echo_options.admin_headers), asked
+            assert "is restricted" not in ask(echo_options, asked, echo_options.admin_headers), (
+                asked
+            )
         for asked in OPEN:
             assert "is restricted" not in ask(echo_options, asked), asked
         for verb, path in CLOSED_HTTP:
             for headers in ({}, wrong):
                 reply = requests.request(verb, f"{http}/{path}", headers=headers, timeout=20)
                 assert (reply.status_code, "restricted" in reply.text) == (403, True), path
-            reply = requests.request(verb, f"{http}/{path}", headers=echo_options.admin_headers, timeout=20)
+            reply = requests.request(
+                verb, f"{http}/{path}", headers=echo_options.admin_headers, timeout=20
+            )
             assert "restricted" not in reply.text, path
         for asked in (LOAD, UNLOAD):  # there is nothing to be had with the key either
             assert "explicit" in ask(echo_options, asked, echo_options.admin_headers)
@@ -95,7 +111,9 @@ def test_models_are_loaded_and_unloaded_where_that_is_asked(
         assert "is restricted" in ask(options, UNLOAD)
         assert infer(options, 0) == [0]
         assert ask(options, UNLOAD, options.admin_headers) == ""
-        assert "no available versions" in ask(options, ("ModelMetadata", service_pb2.ModelMetadataRequest(name="echo")))
+        assert "no available versions" in ask(
+            options, ("ModelMetadata", service_pb2.ModelMetadataRequest(name="echo"))
+        )
         assert ask(options, LOAD, options.admin_headers) == ""
         assert infer(options, 0) == [0]
         assert segment_modes(options) != {0o600}  # there are new ones

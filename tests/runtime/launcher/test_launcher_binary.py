@@ -25,7 +25,9 @@ def test_the_bundled_server_is_found_without_importing_pytriton(tmp_path: Path) 
     assert found.environment["PATH"].split(os.pathsep)[0] == str(Path(sys.prefix) / "bin")
 
 
-def test_its_backend_directory_is_made_once_and_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_its_backend_directory_is_made_once_and_mended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("BOXWISE_CACHE", str(tmp_path / "cache"))
 
     def backend() -> Path:
@@ -47,15 +49,22 @@ def test_its_backend_directory_is_made_once_and_mended(tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize("target", ["onnxruntime", "tensorrt"])
-def test_a_target_without_backend_says_where_it_can_be_served(tmp_path: Path, target: binary.Target) -> None:
+def test_a_target_without_backend_says_where_it_can_be_served(
+    tmp_path: Path, target: binary.Target
+) -> None:
     with pytest.raises(LaunchError, match=rf"no {target} backend: .*container.* --server"):
         bundle_for(target)
     assert locate(ServerOptions(tmp_path, target=target, server=Path("sh"))).program.name == "sh"
 
 
-def test_numpy_2_is_refused_since_inputs_would_be_wrong_silently(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_numpy_2_is_refused_since_inputs_would_be_wrong_silently(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(binary.importlib.metadata, "version", lambda name: {"numpy": "2.3.1"}[name])
-    with pytest.raises(LaunchError, match=r'numpy 2\.3\.1 is installed, .* silently repeats .*: pip install "numpy<2"'):
+    with pytest.raises(
+        LaunchError,
+        match=r'numpy 2\.3\.1 is installed, .* silently repeats .*: pip install "numpy<2"',
+    ):
         check_bundle(find_bundle())
 
 
@@ -66,8 +75,13 @@ def test_without_pytriton_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_python_without_its_shared_library(tmp_path: Path) -> None:
-    says = "stub: error while loading shared libraries: libpython3.11.so.1.0: cannot open shared object file: No such"
-    with pytest.raises(LaunchError, match=r"without its shared library libpython3\.11\.so\.1\.0") as error:
+    says = (
+        "stub: error while loading shared libraries: libpython3.11.so.1.0: cannot open shared "
+        "object file: No such"
+    )
+    with pytest.raises(
+        LaunchError, match=r"without its shared library libpython3\.11\.so\.1\.0"
+    ) as error:
         check_bundle(fake_bundle(tmp_path, f"echo '{says}' >&2; exit 127"))
     assert "\n" not in str(error.value)
 
@@ -79,16 +93,22 @@ def test_another_missing_library_is_named(tmp_path: Path) -> None:
 
 
 def test_a_python_that_triton_has_no_stub_for(tmp_path: Path) -> None:
-    with pytest.raises(LaunchError, match=r"no Python backend for Python .*: use Python 3\.11 or 3\.12"):
+    with pytest.raises(
+        LaunchError, match=r"no Python backend for Python .*: use Python 3\.11 or 3\.12"
+    ):
         check_bundle(fake_bundle(tmp_path, None))
 
 
 @pytest.mark.parametrize(("libc", "has"), [(("glibc", "2.31"), "has 2.31"), (("", ""), "has none")])
-def test_an_old_or_no_glibc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, libc: tuple[str, str], has: str) -> None:
+def test_an_old_or_no_glibc(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, libc: tuple[str, str], has: str
+) -> None:
     monkeypatch.setattr("platform.libc_ver", lambda: libc)
     with pytest.raises(LaunchError, match=rf"needs glibc 2\.35 or newer, and this system {has}"):
         check_bundle(fake_bundle(tmp_path, "exit 1"))
 
 
 def test_a_stub_that_loads_is_fine(tmp_path: Path) -> None:
-    check_bundle(fake_bundle(tmp_path, "echo 'Expected 9 arguments, found 1 arguments.' >&2; exit 1"))
+    check_bundle(
+        fake_bundle(tmp_path, "echo 'Expected 9 arguments, found 1 arguments.' >&2; exit 1")
+    )

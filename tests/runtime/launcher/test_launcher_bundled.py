@@ -31,7 +31,9 @@ def test_arguments_go_to_the_server_as_they_are(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_image_s_own_server_is_given_a_repository_that_fits(tmp_path: Path) -> None:
-    """As in the image on NVIDIA's Triton: a script that prints its arguments stands in for their tritonserver."""
+    """As in the image on NVIDIA's Triton: a script that prints its arguments stands in for their
+    tritonserver.
+    """
     program = tmp_path / "tritonserver"
     program.write_text('#!/bin/sh\necho "$@"\n')
     program.chmod(0o755)

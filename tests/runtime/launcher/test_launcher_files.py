@@ -1,4 +1,6 @@
-"""A server may have as many files open as the system lets it, and is not started where those are too few."""
+"""A server may have as many files open as the system lets it, and is not started where those are
+too few.
+"""
 
 import resource
 from collections.abc import Iterator
@@ -49,13 +51,17 @@ def test_a_limit_is_raised_and_never_lowered(
 
     monkeypatch.setattr(files.resource, "prlimit", prlimit)
     raise_open_files(7)
-    assert [arguments[2] for arguments in asked[1:]] == ([] if raised is None else [(raised, limits[1])])
+    assert [arguments[2] for arguments in asked[1:]] == (
+        [] if raised is None else [(raised, limits[1])]
+    )
 
 
 @pytest.mark.parametrize("most", [64, NEEDED - 1])
 def test_too_few_are_one_sentence(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
     monkeypatch.setattr(files.resource, "getrlimit", lambda _: (most, most))
-    with pytest.raises(LaunchError, match=f"^a server may have {most} files open here, and needs {NEEDED} .*ulimit"):
+    with pytest.raises(
+        LaunchError, match=f"^a server may have {most} files open here, and needs {NEEDED} .*ulimit"
+    ):
         check_open_files()
 
 

@@ -12,8 +12,20 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from boxwise_runtime.launcher import LaunchError, ServerOptions, ServerTLS, TritonProcess, free_ports, pipelines
-from boxwise_runtime.launcher.options import check_endpoints, check_exposure, check_repository, find_server
+from boxwise_runtime.launcher import (
+    LaunchError,
+    ServerOptions,
+    ServerTLS,
+    TritonProcess,
+    free_ports,
+    pipelines,
+)
+from boxwise_runtime.launcher.options import (
+    check_endpoints,
+    check_exposure,
+    check_repository,
+    find_server,
+)
 
 
 def repository_of(folder: Path, *models: str) -> Path:
@@ -37,9 +49,16 @@ def test_a_repository_without_a_model_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("models", "expected"),
-    [((), []), (("echo",), []), (("_info",), []), (("b_info", "b", "a_info", "a_info_nms"), ["a", "b"])],
+    [
+        ((), []),
+        (("echo",), []),
+        (("_info",), []),
+        (("b_info", "b", "a_info", "a_info_nms"), ["a", "b"]),
+    ],
 )
-def test_pipelines_are_known_by_their_info_model(tmp_path: Path, models: tuple[str, ...], expected: list[str]) -> None:
+def test_pipelines_are_known_by_their_info_model(
+    tmp_path: Path, models: tuple[str, ...], expected: list[str]
+) -> None:
     assert pipelines(repository_of(tmp_path, *models)) == expected
 
 
@@ -51,7 +70,9 @@ def test_a_taken_port_is_named_with_its_flag(tmp_path: Path, name: str) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", options.ports[name]))
         other.listen()
-        with pytest.raises(LaunchError, match=rf"port {options.ports[name]} .* is taken .* --{name}-port"):
+        with pytest.raises(
+            LaunchError, match=rf"port {options.ports[name]} .* is taken .* --{name}-port"
+        ):
             TritonProcess.start(options)
 
 
@@ -77,7 +98,9 @@ def test_a_port_that_was_in_use_a_moment_ago_is_free(tmp_path: Path) -> None:
         ({"host": "192.0.2.1"}, "cannot listen on 192.0.2.1"),  # TEST-NET-1: nobody's
     ],
 )
-def test_wrong_endpoints_say_which_flag(tmp_path: Path, changes: dict[str, object], message: str) -> None:
+def test_wrong_endpoints_say_which_flag(
+    tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
     with pytest.raises(LaunchError, match=message):
         check_endpoints(ServerOptions(tmp_path, **changes))  # type: ignore[arg-type]
 
@@ -120,15 +143,33 @@ def pem_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ("changes", "message"),
     [
         ({"host": "0.0.0.0"}, "--host 0.0.0.0 can be reached from other machines: give --public"),
-        ({"host": "10.0.0.7", "tls": PEM}, "--host 10.0.0.7 can be reached from other machines: give --public"),
+        (
+            {"host": "10.0.0.7", "tls": PEM},
+            "--host 10.0.0.7 can be reached from other machines: give --public",
+        ),
         ({"host": "0.0.0.0", "without_tls": True}, "give --public"),
         ({"host": "0.0.0.0", "public": True}, "--public needs --tls-cert and --tls-key"),
-        ({"tls": replace(PEM, key=Path("key.pem"))}, r"--tls-key key\.pem does not exist: give a PEM file"),
-        ({"tls": replace(PEM, client_ca=Path("ca.pem"))}, r"--tls-client-ca ca\.pem does not exist"),
-        ({"tls": replace(PEM, certificate=Path("no.pem"))}, r"--tls-cert no\.pem and --tls-key cert\.pem are not"),
-        ({"tls": replace(PEM, key=Path("other.pem"))}, r"--tls-key other\.pem are not a certificate and its own key"),
+        (
+            {"tls": replace(PEM, key=Path("key.pem"))},
+            r"--tls-key key\.pem does not exist: give a PEM file",
+        ),
+        (
+            {"tls": replace(PEM, client_ca=Path("ca.pem"))},
+            r"--tls-client-ca ca\.pem does not exist",
+        ),
+        (
+            {"tls": replace(PEM, certificate=Path("no.pem"))},
+            r"--tls-cert no\.pem and --tls-key cert\.pem are not",
+        ),
+        (
+            {"tls": replace(PEM, key=Path("other.pem"))},
+            r"--tls-key other\.pem are not a certificate and its own key",
+        ),
         ({"tls": replace(PEM, key=Path("locked.pem"))}, "the key without a password"),
-        ({"tls": replace(PEM, client_ca=Path("no.pem"))}, r"--tls-client-ca no\.pem holds no certificate"),
+        (
+            {"tls": replace(PEM, client_ca=Path("no.pem"))},
+            r"--tls-client-ca no\.pem holds no certificate",
+        ),
     ],
 )
 def test_who_can_call_must_have_been_said(
@@ -139,9 +180,12 @@ def test_who_can_call_must_have_been_said(
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"tls": PEM}, {"public": True, "tls": PEM}, {"public": True, "without_tls": True}]
+    "changes",
+    [{}, {"tls": PEM}, {"public": True, "tls": PEM}, {"public": True, "without_tls": True}],
 )
-def test_what_was_said_is_let_through(pem_files: None, tmp_path: Path, changes: dict[str, object]) -> None:
+def test_what_was_said_is_let_through(
+    pem_files: None, tmp_path: Path, changes: dict[str, object]
+) -> None:
     check_exposure(ServerOptions(tmp_path, **changes))  # type: ignore[arg-type]
     if "public" in changes:
         check_exposure(ServerOptions(tmp_path, host="0.0.0.0", **changes))  # type: ignore[arg-type]

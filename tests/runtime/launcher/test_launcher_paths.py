@@ -58,7 +58,11 @@ def test_a_plain_path_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert plain(Path("models")) == tmp_path / "models"
 
 
-@given(st.text(st.characters(exclude_characters="\0/", exclude_categories=["Cs"]), min_size=1, max_size=40))
+@given(
+    st.text(
+        st.characters(exclude_characters="\0/", exclude_categories=["Cs"]), min_size=1, max_size=40
+    )
+)
 def test_every_path_has_a_plain_one(name: str) -> None:
     path = Path("/nowhere", name)
     found = plain(path)
@@ -67,13 +71,17 @@ def test_every_path_has_a_plain_one(name: str) -> None:
     assert plain(path) == found
 
 
-def test_what_others_can_write_holds_no_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_others_can_write_holds_no_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("BOXWISE_CACHE", str(tmp_path / "a b"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     folder = tmp_path / f"boxwise-{os.getuid()}"
     folder.mkdir()
     folder.chmod(0o777)
-    with pytest.raises(LaunchError, match=r"cé has characters .* not a folder that only this user can write"):
+    with pytest.raises(
+        LaunchError, match=r"cé has characters .* not a folder that only this user can write"
+    ):
         plain(tmp_path / "cé")
     folder.rmdir()
     folder.symlink_to(tmp_path)

@@ -58,13 +58,16 @@ def wait_for_failure(server: TritonProcess, within_s: float) -> str:
     raise AssertionError("no failure was noticed")
 
 
-def test_a_server_answers_on_loopback_only_and_leaves_nothing(echo_options, infer, nothing_left) -> None:
+def test_a_server_answers_on_loopback_only_and_leaves_nothing(
+    echo_options, infer, nothing_left
+) -> None:
     with TritonProcess.start(echo_options) as server:
         assert infer(echo_options, 0, 7) == [0, 7]
         assert server.failure() is None
         for port in echo_options.ports.values():
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            # Loopback too, but not the address that was asked for: a server on 0.0.0.0 would answer.
+            # Loopback too, but not the address that was asked for: a server on 0.0.0.0 would
+            # answer.
             with pytest.raises(OSError, match="refused"):
                 socket.create_connection(("127.0.0.2", port), timeout=1).close()
         assert os.getpgid(server.pid) == server.pid != os.getpgrp()
@@ -76,7 +79,9 @@ def test_a_server_answers_on_loopback_only_and_leaves_nothing(echo_options, infe
 
 
 @on_ipv6
-@pytest.mark.parametrize("changes", [{"host": "::1"}, {"host": "::", "public": True, "without_tls": True}])
+@pytest.mark.parametrize(
+    "changes", [{"host": "::1"}, {"host": "::", "public": True, "without_tls": True}]
+)
 def test_a_server_answers_over_ipv6(echo_options, changes: dict[str, object]) -> None:
     options = replace(echo_options, **changes)
     with TritonProcess.start(options):
@@ -101,7 +106,10 @@ ENSEMBLE = """
 
 
 def test_a_request_in_flight_is_answered_before_the_stop(echo_options, infer, nothing_left) -> None:
-    with concurrent.futures.ThreadPoolExecutor(1) as pool, TritonProcess.start(echo_options) as server:
+    with (
+        concurrent.futures.ThreadPoolExecutor(1) as pool,
+        TritonProcess.start(echo_options) as server,
+    ):
         reply = pool.submit(infer, echo_options, 700, 5)
         time.sleep(0.3)
         began = time.monotonic()
@@ -111,7 +119,9 @@ def test_a_request_in_flight_is_answered_before_the_stop(echo_options, infer, no
     nothing_left(echo_options)
 
 
-def test_a_request_between_two_steps_is_refused_rather_than_cut_off(write_model, on_free_ports, infer) -> None:
+def test_a_request_between_two_steps_is_refused_rather_than_cut_off(
+    write_model, on_free_ports, infer
+) -> None:
     """What Triton does with an ensemble in flight; a client may try again elsewhere."""
     write_model()
     write_model("second")
@@ -124,8 +134,12 @@ def test_a_request_between_two_steps_is_refused_rather_than_cut_off(write_model,
             reply.result()
 
 
-def test_a_stop_that_is_interrupted_leaves_nothing_either(echo_options, infer, nothing_left) -> None:
-    """Ctrl-C while it waits for requests under way: they are given up, and the server is gone when it raises."""
+def test_a_stop_that_is_interrupted_leaves_nothing_either(
+    echo_options, infer, nothing_left
+) -> None:
+    """Ctrl-C while it waits for requests under way: they are given up, and the server is gone when
+    it raises.
+    """
     before = signal.signal(signal.SIGALRM, signal.default_int_handler)
     server = TritonProcess.start(echo_options)
     try:
@@ -140,7 +154,10 @@ def test_a_stop_that_is_interrupted_leaves_nothing_either(echo_options, infer, n
 
 
 def test_a_request_that_does_not_end_is_cut_off(echo_options, infer, nothing_left) -> None:
-    with concurrent.futures.ThreadPoolExecutor(1) as pool, TritonProcess.start(echo_options) as server:
+    with (
+        concurrent.futures.ThreadPoolExecutor(1) as pool,
+        TritonProcess.start(echo_options) as server,
+    ):
         reply = pool.submit(infer, echo_options, 30_000, timeout_s=20)
         time.sleep(0.3)
         began = time.monotonic()
@@ -153,12 +170,21 @@ def test_a_request_that_does_not_end_is_cut_off(echo_options, infer, nothing_lef
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        ("import nothing_here", r"^the model 'bad' failed to load: ModuleNotFoundError: .*'nothing_here'$"),
-        ("def x(:", r"^the model 'bad' failed to load: SyntaxError: invalid syntax \(model.py, line 1\)$"),
-        ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", r"^the model 'bad' failed to load: its Python pro"),
+        (
+            "import nothing_here",
+            r"^the model 'bad' failed to load: ModuleNotFoundError: .*'nothing_here'$",
+        ),
+        (
+            "def x(:",
+            r"^the model 'bad' failed to load: SyntaxError: invalid syntax \(model.py, line 1\)$",
+        ),
+        (
+            "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)",
+            r"^the model 'bad' failed to load: its Python pro",
+        ),
         (None, r"^the models do not load: Python model file not found in '.*bad/1/model\.py'$"),
     ],
-)  # fmt: skip
+)
 def test_a_model_that_fails_to_load_is_one_sentence(
     write_model, on_free_ports, nothing_left, code: str | None, message: str
 ) -> None:
@@ -182,15 +208,21 @@ def test_an_ensemble_that_does_not_fit_its_models(write_model, on_free_ports) ->
     """
     write_model()
     repository = write_model("whole", "", ensemble)
-    with pytest.raises(LaunchError, match="in ensemble whole, ensemble tensor x: inconsistent data type"):
+    with pytest.raises(
+        LaunchError, match="in ensemble whole, ensemble tensor x: inconsistent data type"
+    ):
         TritonProcess.start(on_free_ports(repository))
 
 
-def test_a_load_that_takes_too_long_names_the_model(write_model, on_free_ports, nothing_left) -> None:
+def test_a_load_that_takes_too_long_names_the_model(
+    write_model, on_free_ports, nothing_left
+) -> None:
     write_model()
     repository = write_model("sleepy", SLEEPY)
     options = on_free_ports(repository)
-    with pytest.raises(LaunchError, match=r"not ready after 2 s \(still loading: sleepy\): .*--load-timeout"):
+    with pytest.raises(
+        LaunchError, match=r"not ready after 2 s \(still loading: sleepy\): .*--load-timeout"
+    ):
         TritonProcess.start(options, timeout_s=2)
     nothing_left(options)
 
@@ -212,13 +244,17 @@ def test_a_repository_of_other_cores_is_served_with_an_instance_a_core_of_these(
     monkeypatch.setattr(process, "available", lambda: Resources(2, None))
     with TritonProcess.start(on_free_ports(write_model(config=BY_CORES))) as server:
         assert len(stubs_of(server.pid)) == 2
-        assert server.fitted == "fitted to this machine (cores: 2); instances of each heavy stage: 2"
+        assert (
+            server.fitted == "fitted to this machine (cores: 2); instances of each heavy stage: 2"
+        )
         folder = server._folder
         assert folder.is_dir()
     assert not folder.exists()
 
 
-def test_what_does_not_fit_into_memory_is_not_started(write_model, on_free_ports, monkeypatch) -> None:
+def test_what_does_not_fit_into_memory_is_not_started(
+    write_model, on_free_ports, monkeypatch
+) -> None:
     monkeypatch.setattr(process, "available", lambda: Resources(2, 50 << 20))
     with pytest.raises(LaunchError, match=r"can take .* MB with as few in flight"):
         TritonProcess.start(on_free_ports(write_model(config=BY_CORES)))
@@ -234,11 +270,15 @@ def test_a_killed_stage_is_noticed_and_named(echo_options, nothing_left) -> None
 
 
 def test_a_dying_stage_keeps_its_name(echo_options, monkeypatch) -> None:
-    """Between alive and zombie a process has no command line any more: that look must not forget the name."""
+    """Between alive and zombie a process has no command line any more: that look must not forget
+    the name.
+    """
     with TritonProcess.start(echo_options) as server:
         (stub,) = stubs_of(server.pid)
         for dead in (False, True):
-            monkeypatch.setattr(process, "stubs_of", lambda _, dead=dead: [Stub(stub.pid, "", dead)])
+            monkeypatch.setattr(
+                process, "stubs_of", lambda _, dead=dead: [Stub(stub.pid, "", dead)]
+            )
             failure = server.failure()
     assert failure
     assert "the stage 'echo' died" in failure
@@ -257,7 +297,9 @@ def test_a_killed_server_is_noticed_and_cleaned_up_after(echo_options, nothing_l
     with TritonProcess.start(echo_options) as server:
         os.kill(server.pid, signal.SIGKILL)
         failure = wait_for_failure(server, within_s=10)
-        assert failure.startswith("tritonserver ended by itself (signal SIGKILL), and its last words were: ")
+        assert failure.startswith(
+            "tritonserver ended by itself (signal SIGKILL), and its last words were: "
+        )
         assert "CUDA" not in failure
     nothing_left(echo_options)
 
@@ -267,7 +309,9 @@ def test_an_unloaded_model_is_not_a_failure(echo_options) -> None:
     options = replace(echo_options, reload=True)
     with TritonProcess.start(options) as server:
         url = f"http://127.0.0.1:{options.http_port}/v2/repository/models/echo/unload"
-        urllib.request.urlopen(urllib.request.Request(url, b"{}", options.admin_headers), timeout=5).close()
+        urllib.request.urlopen(
+            urllib.request.Request(url, b"{}", options.admin_headers), timeout=5
+        ).close()
         deadline = time.monotonic() + 8
         while stubs_of(server.pid):
             assert server.failure() is None
@@ -289,17 +333,29 @@ import multiprocessing, sys, time
 from pathlib import Path
 from boxwise_runtime.launcher import *
 grpc, http, metrics = map(int, sys.argv[2:])
-server = TritonProcess.start(ServerOptions(Path(sys.argv[1]), grpc_port=grpc, http_port=http, metrics_port=metrics))
-multiprocessing.get_context("fork").Process(target=time.sleep, args=(8,)).start()  # it holds what the launcher holds
+ports = dict(grpc_port=grpc, http_port=http, metrics_port=metrics)
+server = TritonProcess.start(ServerOptions(Path(sys.argv[1]), **ports))
+# It holds what the launcher holds.
+multiprocessing.get_context("fork").Process(target=time.sleep, args=(8,)).start()
 print("ready", flush=True)
 time.sleep(60)
 """
 
 
 @pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
-def test_nothing_is_left_of_a_launcher_that_is_killed(echo_options, infer, nothing_left, busy: bool) -> None:
-    """In the midst of requests above all: a stub whose server is killed just then waits for it forever."""
-    command = [sys.executable, "-c", LAUNCHER, str(echo_options.repository), *map(str, echo_options.ports.values())]
+def test_nothing_is_left_of_a_launcher_that_is_killed(
+    echo_options, infer, nothing_left, busy: bool
+) -> None:
+    """In the midst of requests above all: a stub whose server is killed just then waits for it
+    forever.
+    """
+    command = [
+        sys.executable,
+        "-c",
+        LAUNCHER,
+        str(echo_options.repository),
+        *map(str, echo_options.ports.values()),
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as launcher:
         assert launcher.stdout is not None
         assert launcher.stdout.readline() == "ready\n"
@@ -316,7 +372,9 @@ def test_nothing_is_left_of_a_launcher_that_is_killed(echo_options, infer, nothi
 
 
 def test_a_talkative_model_blocks_nobody(write_model, on_free_ports, infer) -> None:
-    """A page of output fills a pipe that nobody reads, and the model with it; and the log kept stays small."""
+    """A page of output fills a pipe that nobody reads, and the model with it; and the log kept
+    stays small.
+    """
     code = """
         import triton_python_backend_utils as pb
 
@@ -324,8 +382,8 @@ def test_a_talkative_model_blocks_nobody(write_model, on_free_ports, infer) -> N
             def execute(self, requests):
                 for number in range(5000):
                     print(f"line {number} " + "x" * 100, flush=True)
-                return [pb.InferenceResponse([pb.Tensor("y", pb.get_input_tensor_by_name(r, "x").as_numpy())])
-                        for r in requests]
+                xs = [pb.get_input_tensor_by_name(r, "x").as_numpy() for r in requests]
+                return [pb.InferenceResponse([pb.Tensor("y", x)]) for x in xs]
     """
     options = on_free_ports(write_model("talker", code))
     seen: list[str] = []
@@ -335,7 +393,9 @@ def test_a_talkative_model_blocks_nobody(write_model, on_free_ports, infer) -> N
     assert len(server.log) < 5000
 
 
-def test_an_own_server_gets_the_target_and_the_extra_arguments(write_model, on_free_ports, tmp_path: Path) -> None:
+def test_an_own_server_gets_the_target_and_the_extra_arguments(
+    write_model, on_free_ports, tmp_path: Path
+) -> None:
     """The bundled server stands in for the container's, behind a script that leads to it."""
     repository = write_model()
     config = (repository / "echo" / "config.pbtxt").read_text()
@@ -343,9 +403,14 @@ def test_an_own_server_gets_the_target_and_the_extra_arguments(write_model, on_f
     (repository / "echo" / "configs" / "tensorrt.pbtxt").write_text(config.replace("-1", "3"))
     server = write_tritonserver(tmp_path)
     options = on_free_ports(repository, target="tensorrt", server=server, extra_args=("--id=ours",))
-    with TritonProcess.start(options), urllib.request.urlopen(f"http://127.0.0.1:{options.http_port}/v2") as reply:
+    with (
+        TritonProcess.start(options),
+        urllib.request.urlopen(f"http://127.0.0.1:{options.http_port}/v2") as reply,
+    ):
         assert json.load(reply)["name"] == "ours"
-        with urllib.request.urlopen(f"http://127.0.0.1:{options.http_port}/v2/models/echo") as described:
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{options.http_port}/v2/models/echo"
+        ) as described:
             assert json.load(described)["inputs"][0]["shape"] == [3]
 
 
@@ -368,7 +433,9 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(ports["--metrics-port"])), Rea
 
 
 def test_a_server_is_ready_once_its_metrics_are(write_model, on_free_ports, tmp_path: Path) -> None:
-    """Triton opens them last, and says that it is ready before it does: a program stands in for a busy machine."""
+    """Triton opens them last, and says that it is ready before it does: a program stands in for a
+    busy machine.
+    """
     slow = tmp_path / "tritonserver"
     slow.write_text(f"#!{sys.executable}{SLOW_METRICS}")
     slow.chmod(0o755)
@@ -417,11 +484,16 @@ def test_an_unexpected_error_is_internal_with_a_request_id_and_its_traceback_is_
         message = caught.value.message()
         assert "Traceback" not in message
         assert "nobody outside" not in message
-        found = re.search(r"an unexpected error in the stage echo: .* under the request id ([\w-]+)", message)
+        found = re.search(
+            r"an unexpected error in the stage echo: .* under the request id ([\w-]+)", message
+        )
         assert found is not None, message
         assert found[1] == request_id or not request_id
         deadline = time.monotonic() + 10
-        while "what nobody outside is to read" not in "\n".join(server.log) and time.monotonic() < deadline:
+        while (
+            "what nobody outside is to read" not in "\n".join(server.log)
+            and time.monotonic() < deadline
+        ):
             time.sleep(0.05)
         log = "\n".join(server.log)
         assert f"boxwise: request {found[1]}: Traceback" in log
@@ -429,9 +501,13 @@ def test_an_unexpected_error_is_internal_with_a_request_id_and_its_traceback_is_
 
 
 def test_json_that_ends_triton_is_named_by_its_signal(write_model, on_free_ports) -> None:
-    """Triton 2.51 parses what is nested without a bound: over HTTP, which this machine alone can reach."""
+    """Triton 2.51 parses what is nested without a bound: over HTTP, which this machine alone can
+    reach.
+    """
     with TritonProcess.start(on_free_ports(write_model())) as server:
-        request = urllib.request.Request(f"{server.options.http_url}/v2/models/echo/infer", b"[" * 150_000)
+        request = urllib.request.Request(
+            f"{server.options.http_url}/v2/models/echo/infer", b"[" * 150_000
+        )
         with pytest.raises(ConnectionError):
             urllib.request.urlopen(request, timeout=20)
         failure = wait_for_failure(server, within_s=10)

@@ -95,7 +95,9 @@ def test_without_restart_it_ends_and_names_the_stage(echo_options, nothing_left)
 
 
 class Dying:
-    """Stands in for TritonProcess: each start takes the next entry of `starts`, an error or a failure to come."""
+    """Stands in for TritonProcess: each start takes the next entry of `starts`, an error or a
+    failure to come.
+    """
 
     starts: list[LaunchError | str | None]
 
@@ -134,7 +136,9 @@ def run_with(
 
     monkeypatch.setattr(Dying, "starts", list(starts), raising=False)
     monkeypatch.setattr("boxwise_runtime.launcher.supervisor.TritonProcess", Dying)
-    supervisor.run(ServerOptions(Path()), restart=True, on_ready=on_ready, on_event=events.append, stop=stop)  # type: ignore[arg-type]
+    supervisor.run(
+        ServerOptions(Path()), restart=True, on_ready=on_ready, on_event=events.append, stop=stop
+    )  # type: ignore[arg-type]
     return events
 
 

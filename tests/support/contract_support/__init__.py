@@ -1,1 +1,3 @@
-"""What the contract tests share: calls with plain tritonclient, synthetic models, and references written anew."""
+"""What the contract tests share: calls with plain tritonclient, synthetic models, and references
+written anew.
+"""

@@ -19,8 +19,8 @@ Decode = Callable[[Outputs, int, int], reference.Found]
 LEAST_DETECTIONS = 20
 
 
-def read_pictures(data: Path, count: int = 8) -> list[NDArray[np.uint8]]:
-    """Real pictures, RGB."""
+def read_images(data: Path, count: int = 8) -> list[NDArray[np.uint8]]:
+    """Real images, RGB."""
     import cv2
 
     paths = sorted((data / "coco" / "images").glob("*.jpg"))[:count]
@@ -30,7 +30,7 @@ def read_pictures(data: Path, count: int = 8) -> list[NDArray[np.uint8]]:
 def assert_agrees(
     plan: DetectorPlan,
     chain: Chain,
-    pictures: Sequence[NDArray[np.uint8]],
+    images: Sequence[NDArray[np.uint8]],
     decode: Decode,
     *,
     iou: float = 0.5,
@@ -41,30 +41,40 @@ def assert_agrees(
     Args:
         plan: exported, with its source.
         chain: the exported stages.
-        pictures: RGB uint8 [H, W, 3].
-        decode: the source's outputs for one picture, height and width of the canvas -> detections on the canvas.
+        images: RGB uint8 [H, W, 3].
+        decode: the source's outputs for one image, height and width of the canvas -> detections on
+            the canvas.
         iou: threshold of the NMS.
-        least: detections that each picture must have; parity over nothing proves nothing.
+        least: detections that each image must have; parity over nothing proves nothing.
     """
     assert chain.preprocess is not None
     compared = 0
-    for picture in pictures:
-        request = chain.preprocess({"raw_frame": picture})
-        mean, std = (np.array(each, np.float32) for each in (plan.normalize.mean, plan.normalize.std))
+    for image in images:
+        request = chain.preprocess({"raw_frame": image})
+        mean, std = (
+            np.array(each, np.float32) for each in (plan.normalize.mean, plan.normalize.std)
+        )
         given = ((request["canvas"].astype(np.float32) - mean) / std).transpose(0, 3, 1, 2)
         height, width = request["canvas"].shape[1:3]
         found = decode(plan.source.run(np.ascontiguousarray(given)), height, width)
         _, _, scale_x, scale_y, pad_x, pad_y = request["geometry"].tolist()
         shown = (found.boxes - [pad_x, pad_y, pad_x, pad_y]) / [scale_x, scale_y, scale_x, scale_y]
-        shown = shown.clip(0, [picture.shape[1], picture.shape[0]] * 2)
+        shown = shown.clip(0, [image.shape[1], image.shape[0]] * 2)
         # The contract: what lies wholly in the padding is dropped before the NMS.
         seen = np.flatnonzero((shown[:, 2:] > shown[:, :2]).all(axis=1))
         found = reference.Found(found.on_canvas, shown, found.scores, found.class_ids)[seen]
-        # A threshold between two candidates: far enough from both that rounding moves none of them over it.
+        # A threshold between two candidates: far enough from both that rounding moves none of them
+        # over it.
         score = _between(found.scores)
-        found = reference.suppress(found, score, iou if plan.reading.nms else 1.0, plan.spec.max_detections)
+        found = reference.suppress(
+            found, score, iou if plan.reading.nms else 1.0, plan.spec.max_detections
+        )
         answer = chain(
-            {"raw_frame": picture, "score_threshold": np.float32([score]), "iou_threshold": np.float32([iou])}
+            {
+                "raw_frame": image,
+                "score_threshold": np.float32([score]),
+                "iou_threshold": np.float32([iou]),
+            }
         )
         assert len(found.scores) >= least, f"{len(found.scores)} detections"
         got = Found(answer["boxes"], answer["scores"], answer["class_ids"])
@@ -80,38 +90,46 @@ Find = Callable[[NDArray[np.uint8], float, float, int], Found]
 def assert_finds(
     plan: DetectorPlan,
     chain: Chain,
-    pictures: Sequence[NDArray[np.uint8]],
+    images: Sequence[NDArray[np.uint8]],
     find: Find,
     *,
     iou: float = 0.5,
     least: int = LEAST_DETECTIONS,
 ) -> int:
-    """What the exported stages find is what a framework finds by itself: same class, IoU >= 0.99, score within 1e-3.
+    """What the exported stages find is what a framework finds by itself: same class, IoU >= 0.99,
+    score within 1e-3.
 
     Args:
         plan: exported.
         chain: the exported stages.
-        pictures: RGB uint8 [H, W, 3]; cut to the canvas's shape, so that nothing lies in padding.
-        find: canvas in RGB, score threshold, IoU threshold, the most -> the framework's detections on it, best first.
+        images: RGB uint8 [H, W, 3]; cut to the canvas's shape, so that nothing lies in padding.
+        find: canvas in RGB, score threshold, IoU threshold, the most -> the framework's detections
+            on it, best first.
         iou: threshold of the NMS.
-        least: detections that each picture must have; parity over nothing proves nothing.
+        least: detections that each image must have; parity over nothing proves nothing.
 
     Returns:
         How many were compared.
     """
     assert chain.preprocess is not None
     compared = 0
-    for whole in pictures:
-        picture = _shaped(whole, plan.canvas.height, plan.canvas.width)
-        canvas = chain.preprocess({"raw_frame": picture})["canvas"][0]
-        found = find(canvas if plan.canvas.color_order == "rgb" else canvas[..., ::-1], 0.01, iou, 300)
+    for whole in images:
+        image = _shaped(whole, plan.canvas.height, plan.canvas.width)
+        canvas = chain.preprocess({"raw_frame": image})["canvas"][0]
+        found = find(
+            canvas if plan.canvas.color_order == "rgb" else canvas[..., ::-1], 0.01, iou, 300
+        )
         score = _between(found.scores, least + 1, 3 * least)
         kept = (found.scores > score) & _is_seen(found.boxes)
-        scale = np.array([picture.shape[1] / canvas.shape[1], picture.shape[0] / canvas.shape[0]] * 2)
-        boxes = (found.boxes[kept] * scale).clip(0, [picture.shape[1], picture.shape[0]] * 2)
+        scale = np.array([image.shape[1] / canvas.shape[1], image.shape[0] / canvas.shape[0]] * 2)
+        boxes = (found.boxes[kept] * scale).clip(0, [image.shape[1], image.shape[0]] * 2)
         scores, class_ids = found.scores[kept], found.class_ids[kept]
         answer = chain(
-            {"raw_frame": picture, "score_threshold": np.float32([score]), "iou_threshold": np.float32([iou])}
+            {
+                "raw_frame": image,
+                "score_threshold": np.float32([score]),
+                "iou_threshold": np.float32([iou]),
+            }
         )
         seen = _is_seen(answer["boxes"] / scale)
         assert len(scores) >= least, f"{len(scores)} detections"
@@ -132,18 +150,22 @@ def _assert_same(got: Found, expected: Found, whose: str) -> None:
 
 
 def _is_seen(boxes: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Whether a box is a pixel wide and high: of what is less, at the canvas's edge, rounding decides all."""
+    """Whether a box is a pixel wide and high: of what is less, at the canvas's edge, rounding
+    decides all.
+    """
     return np.asarray((boxes[:, 2:] - boxes[:, :2] >= 1).all(axis=1))
 
 
-def _shaped(picture: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """The top left of the picture, as large as it can be in this shape."""
-    scale = min(picture.shape[0] / height, picture.shape[1] / width)
-    return np.ascontiguousarray(picture[: round(height * scale), : round(width * scale)])
+def _shaped(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """The top left of the image, as large as it can be in this shape."""
+    scale = min(image.shape[0] / height, image.shape[1] / width)
+    return np.ascontiguousarray(image[: round(height * scale), : round(width * scale)])
 
 
 def _between(scores: NDArray[np.floating], first: int = 100, last: int = 200) -> float:
-    """The widest gap between scores that far down; those below the tests' least score are not known at all."""
+    """The widest gap between scores that far down; those below the tests' least score are not known
+    at all.
+    """
     window = scores[first:last] if len(scores) >= last else np.append(scores[first:], 0.01)
     gap = int(np.argmax(window[:-1] - window[1:])) if len(window) > 1 else 0
     return float((window[gap] + window[min(gap + 1, len(window) - 1)]) / 2)

@@ -1,4 +1,6 @@
-"""A small server for trials that attack it: one pipeline in two layouts, and what tells that it took no harm."""
+"""A small server for trials that attack it: one pipeline in two layouts, and what tells that it
+took no harm.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +23,15 @@ GOOD = png(make_dots(20).draw())
 def export_dots(folder: Path, max_megapixels: int = 25) -> Path:
     """A new repository of `PIPELINES`."""
     for name, layout in zip(PIPELINES, ("ensemble", "fused"), strict=True):
-        repository = write_repository(folder, name, cores=2, layout=layout, max_megapixels=max_megapixels)
+        repository = write_repository(
+            folder, name, cores=2, layout=layout, max_megapixels=max_megapixels
+        )
     return repository
 
 
 @dataclass(frozen=True)
 class Attacked:
-    """A server, its processes and its answers to a good picture, as they were before."""
+    """A server, its processes and its answers to a good image, as they were before."""
 
     server: TritonProcess
     triton: Triton

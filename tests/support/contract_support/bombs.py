@@ -1,4 +1,6 @@
-"""Small files that ask a decoder for much: pixels, text to inflate, parts to walk, scans to go over."""
+"""Small files that ask a decoder for much: pixels, text to inflate, parts to walk, scans to go
+over.
+"""
 
 from __future__ import annotations
 
@@ -23,16 +25,30 @@ def saved(kind: str, **options: object) -> bytes:
 
 def chunk(kind: bytes, content: bytes = b"") -> bytes:
     """One chunk of a PNG, its checksum right."""
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+    return (
+        struct.pack(">I", len(content))
+        + kind
+        + content
+        + struct.pack(">I", zlib.crc32(kind + content))
+    )
 
 
 def png(
-    width: int = 8, height: int = 8, *, pixels: bytes | None = None, before: bytes = b"", between: bytes = b""
+    width: int = 8,
+    height: int = 8,
+    *,
+    pixels: bytes | None = None,
+    before: bytes = b"",
+    between: bytes = b"",
 ) -> bytes:
-    """A black RGB picture, or what `pixels` inflates to; further chunks after its header, and before its pixels."""
+    """A black RGB image, or what `pixels` inflates to; further chunks after its header, and before
+    its pixels.
+    """
     pixels = bytes((1 + 3 * width) * height) if pixels is None else pixels
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    return PNG + header + before + between + chunk(b"IDAT", zlib.compress(pixels, 9)) + chunk(b"IEND")
+    return (
+        PNG + header + before + between + chunk(b"IDAT", zlib.compress(pixels, 9)) + chunk(b"IEND")
+    )
 
 
 def segment(marker: int, content: bytes = b"") -> bytes:
@@ -46,11 +62,15 @@ def jpeg(before: bytes = b"", *, after: bytes = b"", **options: object) -> bytes
     return file[:2] + before + file[2:] + after
 
 
-def scans(width: int, height: int, count: int, *, progressive: bool = True, components: int = 1) -> bytes:
-    """A JPEG of empty scans: 12 bytes each, and each over every coefficient of the picture."""
+def scans(
+    width: int, height: int, count: int, *, progressive: bool = True, components: int = 1
+) -> bytes:
+    """A JPEG of empty scans: 12 bytes each, and each over every coefficient of the image."""
     file = b"\xff\xd8" + segment(0xDB, b"\0" + bytes([1] * 64))
     planes = b"".join(bytes([number, 0x11, 0]) for number in range(1, components + 1))
-    file += segment(0xC2 if progressive else 0xC0, struct.pack(">BHHB", 8, height, width, components) + planes)
+    file += segment(
+        0xC2 if progressive else 0xC0, struct.pack(">BHHB", 8, height, width, components) + planes
+    )
     for table in (b"\x00", b"\x10"):
         file += segment(0xC4, table + bytes([1, *[0] * 15]) + b"\0")
     for number in range(count):
@@ -62,12 +82,22 @@ def runs(width: int, height: int, content: bytes) -> bytes:
     """A BMP of RLE8."""
     header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 1, len(content), 0, 0, 256, 0)
     start = 14 + len(header) + 1024
-    return b"BM" + struct.pack("<IHHI", start + len(content), 0, 0, start) + header + bytes(1024) + content
+    return (
+        b"BM"
+        + struct.pack("<IHHI", start + len(content), 0, 0, start)
+        + header
+        + bytes(1024)
+        + content
+    )
 
 
 def bmp(width: int, height: int) -> bytes:
     """The header of a BMP."""
-    return b"BM" + struct.pack("<IHHI", 54, 0, 0, 54) + struct.pack("<IiiHHIIiiII", 40, width, height, 1, 24, *[0] * 6)
+    return (
+        b"BM"
+        + struct.pack("<IHHI", 54, 0, 0, 54)
+        + struct.pack("<IiiHHIIiiII", 40, width, height, 1, 24, *[0] * 6)
+    )
 
 
 def animated_webp(width: int, height: int) -> bytes:
@@ -75,9 +105,13 @@ def animated_webp(width: int, height: int) -> bytes:
     still = io.BytesIO()
     Image.new("RGB", (16, 16)).save(still, "WEBP", lossless=True)
     frame = bytes(6) + struct.pack("<I", 15)[:3] * 2 + bytes(4) + still.getvalue()[12:]
-    canvas = bytes([2, 0, 0, 0]) + struct.pack("<I", width - 1)[:3] + struct.pack("<I", height - 1)[:3]
+    canvas = (
+        bytes([2, 0, 0, 0]) + struct.pack("<I", width - 1)[:3] + struct.pack("<I", height - 1)[:3]
+    )
     parts = [(b"VP8X", canvas), (b"ANIM", bytes(6)), (b"ANMF", frame)]
-    body = b"WEBP" + b"".join(kind + struct.pack("<I", len(content)) + content for kind, content in parts)
+    body = b"WEBP" + b"".join(
+        kind + struct.pack("<I", len(content)) + content for kind, content in parts
+    )
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
@@ -110,10 +144,14 @@ def over_the_limit() -> dict[str, bytes]:
 
 @functools.cache
 def of_too_many_parts() -> dict[str, bytes]:
-    """Files of a few pixels or of 25 megapixels, and up to a megabyte, that no decoder should walk to their end."""
+    """Files of a few pixels or of 25 megapixels, and up to a megabyte, that no decoder should walk
+    to their end.
+    """
     return {
         "a JPEG of 1,000 scans of 25 megapixels": scans(5000, 5000, 1000),
-        "a JPEG of 1,000 scans that is not progressive": scans(5000, 5000, 1000, progressive=False, components=3),
+        "a JPEG of 1,000 scans that is not progressive": scans(
+            5000, 5000, 1000, progressive=False, components=3
+        ),
         "a JPEG of 80,000 scans": scans(5000, 5000, 80_000, components=3),
         "a JPEG of 77,000 segments of EXIF": jpeg(segment(0xE1, b"Exif\0\0abc") * 77_000),
         "a JPEG of 250,000 comments": jpeg(segment(0xFE) * 250_000),
@@ -129,13 +167,17 @@ def of_too_many_parts() -> dict[str, bytes]:
 
 @functools.cache
 def of_much_to_inflate() -> dict[str, bytes]:
-    """Pictures of a few pixels, and of much beside them that nobody asked for: they are seen as any other."""
+    """Images of a few pixels, and of much beside them that nobody asked for: they are seen as any
+    other.
+    """
     hundred_mb = zlib.compress(bytes(100 << 20), 9)
     exif = overlapping_exif(2700, 32_000)
     return {
         "a PNG with 63 texts of 1 MB": png(before=_texts()),
         "a PNG with a text of 100 MB": png(before=chunk(b"zTXt", b"k\0\0" + hundred_mb)),
-        "a PNG with a text of 100 MB in UTF-8": png(before=chunk(b"iTXt", b"k\0\1\0\0\0" + hundred_mb)),
+        "a PNG with a text of 100 MB in UTF-8": png(
+            before=chunk(b"iTXt", b"k\0\1\0\0\0" + hundred_mb)
+        ),
         "a PNG with a profile of 100 MB": png(before=chunk(b"iCCP", b"k\0\0" + hundred_mb)),
         "a PNG with 900 profiles of 1 MB": png(before=chunk(b"iCCP", b"k\0\0" + _mb()) * 900),
         "a PNG whose 8 x 8 pixels inflate to 200 MB": png(pixels=bytes(200 << 20)),

@@ -40,7 +40,9 @@ class Triton:
         self.http_url = http_url
         self.client = grpcclient.InferenceServerClient(grpc_url)
 
-    def infer(self, model: str, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> Answer:
+    def infer(
+        self, model: str, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None
+    ) -> Answer:
         """Send these tensors; every output by name, or those that are asked for."""
         tensors = []
         for name, values in inputs.items():
@@ -49,15 +51,19 @@ class Triton:
             tensors.append(tensor)
         asked = [grpcclient.InferRequestedOutput(name) for name in outputs] if outputs else None
         result = self.client.infer(model, tensors, outputs=asked)
-        return {output.name: result.as_numpy(output.name) for output in result.get_response().outputs}
+        return {
+            output.name: result.as_numpy(output.name) for output in result.get_response().outputs
+        }
 
     def predict(self, pipeline: str, file: bytes, **options: Any) -> Answer:
-        """Ask about an encoded picture; options as numbers or lists."""
+        """Ask about an encoded image; options as numbers or lists."""
         return self.infer(pipeline, {"image": np.frombuffer(file, np.uint8), **as_tensors(options)})
 
     def predict_raw(self, pipeline: str, frame: NDArray[np.uint8], **options: Any) -> Answer:
         """Ask about RGB pixels."""
-        return self.infer(f"{pipeline}_raw", {"frame": np.ascontiguousarray(frame), **as_tensors(options)})
+        return self.infer(
+            f"{pipeline}_raw", {"frame": np.ascontiguousarray(frame), **as_tensors(options)}
+        )
 
     def refusal(self, model: str, inputs: Mapping[str, Array]) -> Refusal:
         """Send what must be refused."""
@@ -66,13 +72,20 @@ class Triton:
             answer = self.infer(model, inputs)
         except InferenceServerException as error:
             elapsed = (time.perf_counter() - start) * 1000
-            return Refusal(str(error.status()).removeprefix("StatusCode."), str(error.message()), elapsed)
-        raise AssertionError(f"answered, not refused: { ({name: v.shape for name, v in answer.items()}) }")
+            return Refusal(
+                str(error.status()).removeprefix("StatusCode."), str(error.message()), elapsed
+            )
+        raise AssertionError(
+            f"answered, not refused: { ({name: v.shape for name, v in answer.items()}) }"
+        )
 
 
 def as_tensors(options: Mapping[str, Any]) -> dict[str, Array]:
     """Request options as the tensors of the contract."""
-    return {name: np.atleast_1d(np.asarray(value, OPTION_TYPES[name])) for name, value in options.items()}
+    return {
+        name: np.atleast_1d(np.asarray(value, OPTION_TYPES[name]))
+        for name, value in options.items()
+    }
 
 
 def assert_same(one: Answer, other: Answer) -> None:
@@ -83,8 +96,10 @@ def assert_same(one: Answer, other: Answer) -> None:
         np.testing.assert_array_equal(one[name], other[name], err_msg=name)
 
 
-def assert_well_formed(answer: Answer, count: int, top_k: Mapping[str, int], *, height: int, width: int) -> None:
-    """The contract's types and shapes, boxes within the picture, best score first."""
+def assert_well_formed(
+    answer: Answer, count: int, top_k: Mapping[str, int], *, height: int, width: int
+) -> None:
+    """The contract's types and shapes, boxes within the image, best score first."""
     expected: dict[str, tuple[type, tuple[int, ...]]] = {
         "boxes": (np.float32, (count, 4)),
         "scores": (np.float32, (count,)),
@@ -92,7 +107,10 @@ def assert_well_formed(answer: Answer, count: int, top_k: Mapping[str, int], *, 
         "image_size": (np.int32, (2,)),
     }
     for name, k in top_k.items():
-        expected |= {f"{name}_ids": (np.int32, (count, k)), f"{name}_scores": (np.float32, (count, k))}
+        expected |= {
+            f"{name}_ids": (np.int32, (count, k)),
+            f"{name}_scores": (np.float32, (count, k)),
+        }
     assert {name: (values.dtype.type, values.shape) for name, values in answer.items()} == expected
     assert answer["image_size"].tolist() == [height, width]
     boxes = answer["boxes"]

@@ -1,4 +1,6 @@
-"""Programs of Debian's packages without root: apt downloads and checks them, and nobody installs them."""
+"""Programs of Debian's packages without root: apt downloads and checks them, and nobody installs
+them.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,14 @@ def unpack(packages: Sequence[str], folder: Path) -> None:
     state = folder / "state"
     (state / "lists" / "partial").mkdir(parents=True)
     # Lists of our own, where the machine has none: apt-get update would want root.
-    own = ["-o", f"Dir::State={state}", "-o", f"Dir::Cache={state}", "-o", "APT::Sandbox::User=root"]
+    own = [
+        "-o",
+        f"Dir::State={state}",
+        "-o",
+        f"Dir::Cache={state}",
+        "-o",
+        "APT::Sandbox::User=root",
+    ]
     for options in ([], own):
         if options:
             _apt(folder, *options, "update")
@@ -24,7 +33,8 @@ def unpack(packages: Sequence[str], folder: Path) -> None:
             break
     else:
         raise SystemExit(
-            f"apt-get does not download {', '.join(packages)}: run this on Debian, or see the file's first lines"
+            f"apt-get does not download {', '.join(packages)}: run this on Debian, or see "
+            "the file's first lines"
         )
     for package in folder.glob("*.deb"):
         subprocess.run(["dpkg", "-x", package, folder], check=True)
@@ -32,6 +42,8 @@ def unpack(packages: Sequence[str], folder: Path) -> None:
 
 def _apt(folder: Path, *arguments: str) -> int:
     try:
-        return subprocess.run(["apt-get", "-qq", *arguments], cwd=folder, stderr=subprocess.DEVNULL).returncode
+        return subprocess.run(
+            ["apt-get", "-qq", *arguments], cwd=folder, stderr=subprocess.DEVNULL
+        ).returncode
     except FileNotFoundError:
         return 127

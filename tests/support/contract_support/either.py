@@ -24,7 +24,9 @@ class Waiting:
         method = getattr(self.client, name)
 
         def call(*args: Any, **options: Any) -> Any:
-            answer = asyncio.run_coroutine_threadsafe(_begin(method, args, options), self._loop).result()
+            answer = asyncio.run_coroutine_threadsafe(
+                _begin(method, args, options), self._loop
+            ).result()
             if isinstance(answer, AsyncIterator):
                 return self._iterate(answer)
             if isinstance(answer, asyncio.Task):

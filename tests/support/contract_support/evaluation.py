@@ -30,16 +30,30 @@ def average_precision(answers: Mapping[Path, Answer]) -> float:
         for line in label.read_text().splitlines() if label.exists() else []:
             class_id, cx, cy, w, h = (float(part) for part in line.split()[:5])
             box = [(cx - w / 2) * width, (cy - h / 2) * height, w * width, h * height]
-            truths.append(_object(len(truths) + 1, number, int(class_id), box) | {"area": box[2] * box[3]})
+            truths.append(
+                _object(len(truths) + 1, number, int(class_id), box) | {"area": box[2] * box[3]}
+            )
         for (x1, y1, x2, y2), score, class_id in zip(
-            answer["boxes"].tolist(), answer["scores"].tolist(), answer["class_ids"].tolist(), strict=True
+            answer["boxes"].tolist(),
+            answer["scores"].tolist(),
+            answer["class_ids"].tolist(),
+            strict=True,
         ):
             detections.append(
-                {"image_id": number, "category_id": class_id, "score": score, "bbox": [x1, y1, x2 - x1, y2 - y1]}
+                {
+                    "image_id": number,
+                    "category_id": class_id,
+                    "score": score,
+                    "bbox": [x1, y1, x2 - x1, y2 - y1],
+                }
             )
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO()
-        truth.dataset = {"images": images, "annotations": truths, "categories": [{"id": i} for i in range(80)]}
+        truth.dataset = {
+            "images": images,
+            "annotations": truths,
+            "categories": [{"id": i} for i in range(80)],
+        }
         truth.createIndex()
         evaluation = COCOeval(truth, truth.loadRes(detections), "bbox")
         evaluation.evaluate()

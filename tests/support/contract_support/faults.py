@@ -1,4 +1,6 @@
-"""Faults of a file system without root, a mount or a container: a library that is loaded before the C library."""
+"""Faults of a file system without root, a mount or a container: a library that is loaded before the
+C library.
+"""
 
 from __future__ import annotations
 
@@ -19,4 +21,8 @@ def build_faults(folder: Path) -> Path:
 
 def with_faults(library: Path, **faults: object) -> dict[str, str]:
     """An environment in which a program has them: `under`, `kill`, `full`, `shm`."""
-    return os.environ | {"LD_PRELOAD": str(library)} | {f"FAULTS_{name.upper()}": str(faults[name]) for name in faults}
+    return (
+        os.environ
+        | {"LD_PRELOAD": str(library)}
+        | {f"FAULTS_{name.upper()}": str(faults[name]) for name in faults}
+    )

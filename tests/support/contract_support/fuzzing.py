@@ -1,7 +1,7 @@
 """Many cases against one server, several in flight; each is made from a seed and its number alone.
 
-What holds for all of them: the server's processes live on, no request outlives its deadline, and a good request is
-answered as before, to the last bit, among all the others.
+What holds for all of them: the server's processes live on, no request outlives its deadline, and a
+good request is answered as before, to the last bit, among all the others.
 """
 
 from __future__ import annotations
@@ -30,12 +30,19 @@ from contract_support.trials import Trial
 DEADLINE_S = 30
 IN_FLIGHT = 6
 GOOD_EVERY = 100  # cases of a thread
-MEMORY_MIB = 300  # more than requests of 2 megapixels take of the server's processes, however many come
+MEMORY_MIB = (
+    300  # more than requests of 2 megapixels take of the server's processes, however many come
+)
 LATE_MIB = 100  # of these, in the second half of many: heaps settle, what leaks goes on
 _BYTES = {"FP32": 4, "INT32": 4, "FP16": 2, "BF16": 2, "FP64": 8, "INT64": 8, "UINT64": 8}
 OF_TRITON = {
-    "NOT_FOUND": ("unknown model", "Unable to find shared memory region"),  # another name or version; no such region
-    "UNIMPLEMENTED": ("string correlation ID cannot be longer than 128 characters",),  # a `sequence_id` of text
+    # Another name or version; no such region.
+    "NOT_FOUND": (
+        "unknown model",
+        "Unable to find shared memory region",
+    ),
+    # A `sequence_id` of text.
+    "UNIMPLEMENTED": ("string correlation ID cannot be longer than 128 characters",),
     "INTERNAL": ("Unable to parse request",),  # bytes that are no message
 }
 # A connection of its own, and room for sentences that say a caller's long names back.
@@ -72,16 +79,18 @@ class Run:
 
 
 def image_request(model: str, file: bytes) -> pb.ModelInferRequest:
-    """A picture, and nothing else."""
+    """An image, and nothing else."""
     request = pb.ModelInferRequest(model_name=model, raw_input_contents=[file])
     request.inputs.add(name="image", datatype="UINT8", shape=[len(file)])
     return request
 
 
 def wraps_around(request: pb.ModelInferRequest) -> bool:
-    """Whether a shape is so large that Triton 2.51, which counts in 64 bits, takes it for the bytes that were sent.
+    """Whether a shape is so large that Triton 2.51, which counts in 64 bits, takes it for the bytes
+    that were sent.
 
-    The stage that gets it dies: numpy says that the array is too big, and the Python backend does not catch it.
+    The stage that gets it dies: numpy says that the array is too big, and the Python backend does
+    not catch it.
     """
     for tensor, raw in zip(request.inputs, request.raw_input_contents, strict=False):
         size = math.prod(tensor.shape) * _BYTES.get(tensor.datatype, 1)
@@ -141,7 +150,11 @@ def fuzz(
         make: the bytes of a case, and what `send` needs to know of it.
         send: returns what came of it, in a word to count it by; an AssertionError is a failure.
     """
-    seed = int(os.environ.get("BOXWISE_FUZZ_SEED", random.SystemRandom().randrange(2**31) if trial.long else 1))
+    seed = int(
+        os.environ.get(
+            "BOXWISE_FUZZ_SEED", random.SystemRandom().randrange(2**31) if trial.long else 1
+        )
+    )
 
     def held() -> float:
         return held_mib(target.server.pid) if psutil.pid_exists(target.server.pid) else 0.0
@@ -154,13 +167,15 @@ def fuzz(
     under_way: dict[int, tuple[int, bytes]] = {}  # thread -> its case
 
     def fail(number: int, why: str) -> None:
-        """Say what failed, and write down all that was under way: what killed a stage is not what says so."""
+        """Say what failed, and write down all that was under way: what killed a stage is not what
+        says so.
+        """
         for other, case in (*under_way.values(),):
             (folder / f"case-{seed}-{other}").write_bytes(case)
         run.failure = run.failure or (
             f"case {number} of seed {seed}: {why}\n"
-            f"Alone: BOXWISE_FUZZ_SEED={seed} BOXWISE_FUZZ_CASE={number}. What was under way: {folder}/case-*\n"
-            + "\n".join(target.server.log[-5:])
+            f"Alone: BOXWISE_FUZZ_SEED={seed} BOXWISE_FUZZ_CASE={number}. What was under "
+            f"way: {folder}/case-*\n" + "\n".join(target.server.log[-5:])
         )
 
     def work() -> None:

@@ -1,4 +1,6 @@
-"""Pieces of HTTP/2 that no client or server would send, or not in this order, and a server that sends them."""
+"""Pieces of HTTP/2 that no client or server would send, or not in this order, and a server that
+sends them.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ DATA, HEADERS, RST, SETTINGS, PING, GOAWAY, WINDOW, CONTINUATION = 0, 1, 3, 4, 6
 _LARGEST_WINDOW = 2**31 - 1
 
 
-def frame(kind: int, flags: int, stream: int, payload: bytes = b"", length: int | None = None) -> bytes:
+def frame(
+    kind: int, flags: int, stream: int, payload: bytes = b"", length: int | None = None
+) -> bytes:
     """One frame of HTTP/2 (RFC 9113, 4.1), which says `length` of itself where that is given."""
     size = len(payload) if length is None else length
     return struct.pack(">IBI", (size % 2**24) << 8 | kind, flags, stream % 2**32) + payload
@@ -30,10 +34,17 @@ def frame(kind: int, flags: int, stream: int, payload: bytes = b"", length: int 
 def settings(**values: int) -> bytes:
     """A SETTINGS frame."""
     numbers = {"max_streams": 3, "window": 4, "max_frame": 5}
-    return frame(SETTINGS, 0, 0, b"".join(struct.pack(">HI", numbers[name], each) for name, each in values.items()))
+    return frame(
+        SETTINGS,
+        0,
+        0,
+        b"".join(struct.pack(">HI", numbers[name], each) for name, each in values.items()),
+    )
 
 
-def headers(*pairs: tuple[str, str], flags: int = 4, stream: int = 1, encoder: hpack.Encoder | None = None) -> bytes:
+def headers(
+    *pairs: tuple[str, str], flags: int = 4, stream: int = 1, encoder: hpack.Encoder | None = None
+) -> bytes:
     """A HEADERS frame; with `flags` 5 it ends the stream."""
     return frame(HEADERS, flags, stream, (encoder or hpack.Encoder()).encode(pairs))
 
@@ -63,7 +74,9 @@ def nothing_found() -> bytes:
     }
     reply = messages().ModelInferResponse(model_name="boxwise", model_version="1")
     for name, array in found.items():
-        reply.outputs.add(name=name, datatype={"f": "FP32", "i": "INT32"}[array.dtype.kind], shape=array.shape)
+        reply.outputs.add(
+            name=name, datatype={"f": "FP32", "i": "INT32"}[array.dtype.kind], shape=array.shape
+        )
         reply.raw_output_contents.append(array.tobytes())
     return bytes(reply.SerializeToString())
 
@@ -128,11 +141,14 @@ class ScriptedHttp2:
     """Listens on loopback and sends what a test wants.
 
     Args:
-        respond: called with each call; what it returns is sent, and ends the call. None: it says something later.
+        respond: called with each call; what it returns is sent, and ends the call. None: it says
+            something later.
         greet: called with each connection, before anything was read.
     """
 
-    def __init__(self, respond: Callable[[Asked], bytes | None], greet: Callable[[Link], None] = Link.settle) -> None:
+    def __init__(
+        self, respond: Callable[[Asked], bytes | None], greet: Callable[[Link], None] = Link.settle
+    ) -> None:
         self._respond = respond
         self._greet = greet
         self._lock = threading.Lock()
@@ -146,7 +162,10 @@ class ScriptedHttp2:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         self._listener.close()
         for link in self.links:

@@ -1,4 +1,6 @@
-"""What a server has in /dev/shm, what processes held at most, and how memory grows with requests."""
+"""What a server has in /dev/shm, what processes held at most,
+and how memory grows with requests.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +31,15 @@ class Peak:
     def __init__(self, *pids: int) -> None:
         self._pids = pids
         for pid in pids:
-            Path(f"/proc/{pid}/clear_refs").write_text("5")  # proc(5): VmHWM becomes what is held now
+            # Proc(5): VmHWM becomes what is held now.
+            Path(f"/proc/{pid}/clear_refs").write_text("5")
         self._before = [self._most(pid) for pid in pids]
 
     def more(self) -> list[int]:
         """Of each process, the bytes beyond what it held then."""
-        return [self._most(pid) - before for pid, before in zip(self._pids, self._before, strict=True)]
+        return [
+            self._most(pid) - before for pid, before in zip(self._pids, self._before, strict=True)
+        ]
 
     @staticmethod
     def _most(pid: int) -> int:
@@ -45,12 +50,16 @@ class Peak:
 def own_mib(pid: int) -> float:
     """PSS of a process and its children without the pages of shared memory, MiB."""
     server = psutil.Process(pid)
-    return sum(map(_own_kib, (each.pid for each in (server, *server.children(recursive=True))))) / 1024
+    return (
+        sum(map(_own_kib, (each.pid for each in (server, *server.children(recursive=True))))) / 1024
+    )
 
 
 def _own_kib(pid: int) -> int:
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
-    values = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines)}
+    values = {
+        name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines)
+    }
     return values["Pss"] - values["Pss_Shmem"]
 
 
@@ -61,7 +70,8 @@ class Growth:
     Attributes:
         requests: so far, at each reading.
         own: MiB of PSS of all its processes, without pages of shared memory.
-        segments: MiB of its segments in /dev/shm. (PSS has of them only what a process has touched since they grew.)
+        segments: MiB of its segments in /dev/shm. (PSS has of them only what a process has touched
+            since they grew.)
     """
 
     requests: list[int] = field(default_factory=list)
@@ -75,6 +85,8 @@ class Growth:
         self.segments.append(segment_bytes(server.options) / MIB)
 
     def slope(self, values: Sequence[float], *, of: float = 1.0) -> float:
-        """MiB for each 100,000 requests: the line of least squares through the last part `of` `own` or `segments`."""
+        """MiB for each 100,000 requests: the line of least squares through the last part `of` `own`
+        or `segments`.
+        """
         first = round(len(values) * (1 - of))
         return float(np.polyfit(self.requests[first:], values[first:], 1)[0]) * 100_000

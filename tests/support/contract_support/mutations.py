@@ -1,4 +1,6 @@
-"""Picture files, changed as nobody would write them: any bytes, and the numbers of each format's own parts."""
+"""Image files, changed as nobody would write them: any bytes, and the numbers of each format's own
+parts.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +15,49 @@ from PIL import Image
 
 from contract_support.bombs import chunk, runs
 
-_CHUNKS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"eXIf", b"tRNS", b"PLTE", b"gAMA", b"acTL", b"fcTL", b"fdAT")
-ODD = (0, 1, 2, 3, 7, 8, 127, 128, 255, 256, 1000, 4097, 32767, 32768, 65535, 65536, 2**24, 2**31 - 1, 2**31, 2**32 - 1)
+_CHUNKS = (
+    b"tEXt",
+    b"zTXt",
+    b"iTXt",
+    b"iCCP",
+    b"eXIf",
+    b"tRNS",
+    b"PLTE",
+    b"gAMA",
+    b"acTL",
+    b"fcTL",
+    b"fdAT",
+)
+ODD = (
+    0,
+    1,
+    2,
+    3,
+    7,
+    8,
+    127,
+    128,
+    255,
+    256,
+    1000,
+    4097,
+    32767,
+    32768,
+    65535,
+    65536,
+    2**24,
+    2**31 - 1,
+    2**31,
+    2**32 - 1,
+)
 
 
 def seeds() -> list[bytes]:
-    """Small pictures of every kind that is accepted."""
+    """Small images of every kind that is accepted."""
     noise = np.random.default_rng(11)
-    smooth = np.stack([*np.meshgrid(np.arange(48), np.arange(40)), np.full((40, 48), 90)], -1).astype(np.uint8)
+    smooth = np.stack(
+        [*np.meshgrid(np.arange(48), np.arange(40)), np.full((40, 48), 90)], -1
+    ).astype(np.uint8)
     rgb, grey = Image.fromarray(smooth), Image.fromarray(smooth[..., 0])
     sharp = Image.fromarray(noise.integers(0, 256, (9, 13, 4)).astype(np.uint8), "RGBA")
     palette = rgb.quantize(16)
@@ -111,9 +148,15 @@ def _png(rng: random.Random, file: bytes) -> bytes:
     kind, content = parts[which]
     how = rng.randrange(6)
     if how == 0:  # another size, depth, kind of colour or interlacing, and the checksum right
-        header = list(struct.unpack(">IIBBBBB", parts[0][1])) if len(parts[0][1]) == 13 else [1, 1, 8, 2, 0, 0, 0]
+        header = (
+            list(struct.unpack(">IIBBBBB", parts[0][1]))
+            if len(parts[0][1]) == 13
+            else [1, 1, 8, 2, 0, 0, 0]
+        )
         field = rng.randrange(7)
-        header[field] = rng.choice(ODD[:16] if field < 2 else range(17)) & (2**32 - 1 if field < 2 else 255)
+        header[field] = rng.choice(ODD[:16] if field < 2 else range(17)) & (
+            2**32 - 1 if field < 2 else 255
+        )
         parts[0] = (b"IHDR", struct.pack(">IIBBBBB", *header))
     elif how == 1 and content:  # other content, and the checksum right
         changed = bytearray(content)
@@ -125,7 +168,9 @@ def _png(rng: random.Random, file: bytes) -> bytes:
         rng.shuffle(parts)
     elif how == 4:
         odd = rng.choice(_CHUNKS)
-        stuff = rng.choice((b"", rng.randbytes(30), b"k\0\0" + zlib.compress(bytes(10_000)), rng.randbytes(769)))
+        stuff = rng.choice(
+            (b"", rng.randbytes(30), b"k\0\0" + zlib.compress(bytes(10_000)), rng.randbytes(769))
+        )
         parts.insert(which, (odd, stuff))
     elif kind == b"IDAT":  # other pixels, properly packed
         parts[which] = (kind, zlib.compress(rng.randbytes(rng.choice((0, 10, 3000, 20_000)))))
@@ -160,10 +205,19 @@ def _jpeg(rng: random.Random, file: bytes) -> bytes:
         parts.insert(which, bytearray(parts[which]) * rng.choice((1, 2, 40)))
     else:
         body = rng.choice(
-            (b"Exif\0\0" + rng.randbytes(60), b"Exif\0\0II*\0\x08\0\0\0" + rng.randbytes(200), b"MPF\0MM", b"")
+            (
+                b"Exif\0\0" + rng.randbytes(60),
+                b"Exif\0\0II*\0\x08\0\0\0" + rng.randbytes(200),
+                b"MPF\0MM",
+                b"",
+            )
         )
         parts.insert(
-            which, bytearray(struct.pack(">BBH", 0xFF, rng.choice((0xE1, 0xE2, 0xEE, 0xED)), len(body) + 2) + body)
+            which,
+            bytearray(
+                struct.pack(">BBH", 0xFF, rng.choice((0xE1, 0xE2, 0xEE, 0xED)), len(body) + 2)
+                + body
+            ),
         )
     return file[:2] + b"".join(parts) + rest
 
@@ -213,7 +267,7 @@ _FORMATS: dict[bytes, Callable[[random.Random, bytes], bytes]] = {
 }
 
 
-def _saved(picture: Image.Image, kind: str, **options: object) -> bytes:
+def _saved(image: Image.Image, kind: str, **options: object) -> bytes:
     file = io.BytesIO()
-    picture.save(file, kind, **options)
+    image.save(file, kind, **options)
     return file.getvalue()

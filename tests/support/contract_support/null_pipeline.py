@@ -1,4 +1,6 @@
-"""A pipeline that answers constants, and pictures of every size for it: all that is left is the server."""
+"""A pipeline that answers constants, and images of every size for it: all that is left is the
+server.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ BOXES = OBJECTS
 """In each of its replies."""
 LARGEST = (5000, 5000)
 """Width and height of 25 megapixels, the limit that a pipeline has where its file says nothing."""
-# Of a thousand pictures so many have this size: the cheap ones mostly.
+# Of a thousand images so many have this size: the cheap ones mostly.
 _MIX = {
     (1, 1): 100,
     (64, 64): 300,
@@ -30,12 +32,16 @@ _MIX = {
 
 
 def write_dots_repository(folder: Path, layout: Layout) -> Path:
-    """The pipeline `boxwise` that finds dots, its models cheap ones that work; returns the repository in `folder`."""
+    """The pipeline `boxwise` that finds dots, its models cheap ones that work; returns the
+    repository in `folder`.
+    """
     return write_repository(folder, "boxwise", cores=None, layout=layout)
 
 
 def write_null_repository(folder: Path, layout: Layout) -> Path:
-    """The same, its models replaced by constants: each picture has `BOXES` boxes, and all have labels."""
+    """The same, its models replaced by constants: each image has `BOXES` boxes, and all have
+    labels.
+    """
     nullify(write_dots_repository(folder, layout), folder / "null")
     return folder / "null"
 
@@ -48,7 +54,9 @@ def flat(width: int, height: int) -> bytes:
 
 
 def mixed() -> list[bytes]:
-    """A thousand pictures of one pixel up to the limit, shuffled; those of one size are one object."""
-    pictures = [picture for size, count in _MIX.items() for picture in [flat(*size)] * count]
-    random.Random(0).shuffle(pictures)
-    return pictures
+    """A thousand images of one pixel up to the limit, shuffled;
+    those of one size are one object.
+    """
+    images = [image for size, count in _MIX.items() for image in [flat(*size)] * count]
+    random.Random(0).shuffle(images)
+    return images

@@ -46,10 +46,13 @@ def demo_cases(folder: Path) -> dict[str, PeerCase]:
 def jpegs() -> list[bytes]:
     """The demo's photos as JPEG files, and a grey one of 40 x 30 pixels in which nothing is."""
     photos = fetch(PHOTOS, cache_folder() / "demo", lambda line: None).values()
-    return [*(_jpeg(Image.open(photo)) for photo in photos), _jpeg(Image.new("RGB", (40, 30), (128, 128, 128)))]
+    return [
+        *(_jpeg(Image.open(photo)) for photo in photos),
+        _jpeg(Image.new("RGB", (40, 30), (128, 128, 128))),
+    ]
 
 
-def _jpeg(picture: Image.Image) -> bytes:
+def _jpeg(image: Image.Image) -> bytes:
     file = io.BytesIO()
-    picture.convert("RGB").save(file, "JPEG", quality=90)
+    image.convert("RGB").save(file, "JPEG", quality=90)
     return file.getvalue()

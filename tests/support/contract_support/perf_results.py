@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
+from boxwise_perf.images import ImageSet
 from boxwise_perf.load import Closed, Open
 from boxwise_perf.machine import Machine
-from boxwise_perf.pictures import PictureSet
 from boxwise_perf.result import (
     FORMAT,
     Block,
@@ -25,7 +25,9 @@ from boxwise_perf.usage import ServerUse
 
 
 def machine(cores: int = 2) -> Machine:
-    return Machine("a CPU", cores, 8, "Linux 6.1", "3.11.7", {"boxwise": "0.1.0", "numpy": "1.26.4"})
+    return Machine(
+        "a CPU", cores, 8, "Linux 6.1", "3.11.7", {"boxwise": "0.1.0", "numpy": "1.26.4"}
+    )
 
 
 def target() -> Target:
@@ -62,7 +64,9 @@ def trial(
         latency_mean_ms=11,
         send_lag_ms=distribution if isinstance(load, Open) else None,
         streams=Streams(3, 0.0, 3),
-        steady=Steadiness(not growing, 0.5 if growing else 0.0, 0.0, "latency grew" if growing else ""),
+        steady=Steadiness(
+            not growing, 0.5 if growing else 0.0, 0.0, "latency grew" if growing else ""
+        ),
         void=void,
         generator_cpu=0.2,
         stages=(
@@ -77,10 +81,20 @@ def trial(
     )
 
 
-PICTURES = PictureSet("synthetic 40x24, seed 0", 16, (40, 40, 40), (24, 24, 24), 900)
-EMPTY = Result(FORMAT, "2026-01-01T00:00:00+00:00", machine(), target(), PICTURES, 0.95)
+IMAGES = ImageSet("synthetic 40x24, seed 0", 16, (40, 40, 40), (24, 24, 24), 900)
+EMPTY = Result(FORMAT, "2026-01-01T00:00:00+00:00", machine(), target(), IMAGES, 0.95)
 RUN = replace(EMPTY, trials=(trial(Closed(4)), trial(Open(50, "fixed"), failed={"Overloaded": 2})))
-SLO = replace(EMPTY, slo=Slo(100, None, (Try("search", 50, False, "p99 120.0 ms", trial(Open(50))),)))
+SLO = replace(
+    EMPTY, slo=Slo(100, None, (Try("search", 50, False, "p99 120.0 ms", trial(Open(50))),))
+)
 COMPARISON = Comparison(
-    target(), target(), Closed(4), 2, 0, ((Block(1, 2), Block(3, 4)),), Estimate(3, 2, 4), Estimate(2), "B is faster"
+    target(),
+    target(),
+    Closed(4),
+    2,
+    0,
+    ((Block(1, 2), Block(3, 4)),),
+    Estimate(3, 2, 4),
+    Estimate(2),
+    "B is faster",
 )

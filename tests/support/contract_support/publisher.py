@@ -1,7 +1,8 @@
-"""Publishes into repositories, each time in a process of its own that can be killed or be without room at any change.
+"""Publishes into repositories, each time in a process of its own that can be killed or be without
+room at any change.
 
-A program: `python publisher.py PIPELINE.yaml ...`, loaded with faults.so. Plans are made once, which takes seconds;
-then a line of JSON asks for a publication, and a line answers it.
+A program: `python publisher.py PIPELINE.yaml ...`, loaded with faults.so. Plans are made once,
+which takes seconds; then a line of JSON asks for a publication, and a line answers it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ _SUPPORT = str(Path(__file__).parents[1])
 
 @dataclass(frozen=True)
 class Published:
-    """How a publication ended: its exit status (-9 where it was killed), how many changes it made, and its error."""
+    """How a publication ended: its exit status (-9 where it was killed), how many changes it made,
+    and its error.
+    """
 
     status: int
     changes: int
@@ -49,7 +52,9 @@ class Publisher:
         )
 
     def publish(self, pipeline: int, out: Path, *, kill: int = 0, full: int = 0) -> Published:
-        """Publish the pipeline of this index; killed at a change, or with no room from one on, where that is not 0."""
+        """Publish the pipeline of this index; killed at a change, or with no room from one on,
+        where that is not 0.
+        """
         assert self._program.stdin
         assert self._program.stdout
         self._program.stdin.write(json.dumps([pipeline, str(out), kill, full]) + "\n")
@@ -90,7 +95,9 @@ def main(files: list[str]) -> None:
         _, ended = os.waitpid(child, 0)
         said = os.read(reader, 65536)
         os.close(reader)
-        status, changes, error = json.loads(said) if said else (os.waitstatus_to_exitcode(ended), 0, "")
+        status, changes, error = (
+            json.loads(said) if said else (os.waitstatus_to_exitcode(ended), 0, "")
+        )
         sys.stdout.write(json.dumps({"status": status, "changes": changes, "error": error}) + "\n")
         sys.stdout.flush()
 

@@ -1,4 +1,6 @@
-"""Detectors run and decoded from their papers, sharing no code with boxwise: what is served is held against this."""
+"""Detectors run and decoded from their papers, sharing no code with boxwise: what is served is held
+against this.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ _LEAST = 0.01
 
 @dataclass(frozen=True)
 class Found:
-    """n objects, best first: boxes [n, 4] (xyxy, clipped to the picture), scores [n], class_ids [n].
+    """n objects, best first: boxes [n, 4] (xyxy, clipped to the image), scores [n], class_ids [n].
 
     `on_canvas` are the boxes as the detector gave them.
     """
@@ -28,7 +30,9 @@ class Found:
     class_ids: NDArray[np.integer]
 
     def __getitem__(self, rows: Sequence[int] | NDArray[np.integer]) -> Found:
-        return Found(self.on_canvas[rows], self.boxes[rows], self.scores[rows], self.class_ids[rows])
+        return Found(
+            self.on_canvas[rows], self.boxes[rows], self.scores[rows], self.class_ids[rows]
+        )
 
 
 def session(model: bytes) -> ort.InferenceSession:
@@ -37,18 +41,23 @@ def session(model: bytes) -> ort.InferenceSession:
 
 
 def centernet(source: ort.InferenceSession, frame: NDArray[np.uint8]) -> Found:
-    """Zhou et al., arXiv:1904.07850: objects are the 3 x 3 maxima of the heat map; here with distances to four sides.
+    """Zhou et al., arXiv:1904.07850: objects are the 3 x 3 maxima of the heat map; here with
+    distances to four sides.
 
-    The source takes 512 x 512 RGB 0..255, channels last, the picture centred on 114.
+    The source takes 512 x 512 RGB 0..255, channels last, the image centred on 114.
     """
     height, width = frame.shape[:2]
     ratio = 512 / max(height, width)
     new_height, new_width = max(round(height * ratio), 1), max(round(width * ratio), 1)
     top, left = (512 - new_height) // 2, (512 - new_width) // 2
     canvas = np.full((1, 512, 512, 3), 114, np.float32)
-    canvas[0, top : top + new_height, left : left + new_width] = cv2.resize(frame, (new_width, new_height))
+    canvas[0, top : top + new_height, left : left + new_width] = cv2.resize(
+        frame, (new_width, new_height)
+    )
     (name,) = (tensor.name for tensor in source.get_inputs())
-    heat, sides = (maps[0] for maps in source.run(["tower_0/keypoints", "tower_0/wh"], {name: canvas}))
+    heat, sides = (
+        maps[0] for maps in source.run(["tower_0/keypoints", "tower_0/wh"], {name: canvas})
+    )
 
     ringed = np.pad(heat, ((1, 1), (1, 1), (0, 0)), constant_values=-1)
     windows = [ringed[i : i + 128, j : j + 128] for i in range(3) for j in range(3)]
@@ -60,7 +69,9 @@ def centernet(source: ort.InferenceSession, frame: NDArray[np.uint8]) -> Found:
 
 
 def yolox(source: ort.InferenceSession, frame: NDArray[np.uint8]) -> Found:
-    """Ge et al., arXiv:2107.08430, and the authors' demo: BGR 0..255 at the top left of 416 x 416 grey, three grids."""
+    """Ge et al., arXiv:2107.08430, and the authors' demo: BGR 0..255 at the top left of 416 x 416
+    grey, three grids.
+    """
     height, width = frame.shape[:2]
     ratio = min(416 / height, 416 / width)
     new_height, new_width = int(height * ratio), int(width * ratio)  # the authors cut down
@@ -90,7 +101,9 @@ def yolox(source: ort.InferenceSession, frame: NDArray[np.uint8]) -> Found:
 
 
 def _best(on_canvas: Floats, boxes: Floats, scores: Floats, classes: NDArray[np.integer]) -> Found:
-    """The contract: the best 1,000 (cell, class) pairs, and of those the ones of which something shows."""
+    """The contract: the best 1,000 (cell, class) pairs, and of those the ones of which something
+    shows.
+    """
     found = Found(on_canvas, boxes, scores, classes)[np.argsort(-scores, kind="stable")[:1000]]
     return found[np.flatnonzero((found.boxes[:, 2:] > found.boxes[:, :2]).all(axis=1))]
 

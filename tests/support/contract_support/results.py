@@ -10,7 +10,9 @@ from boxwise import ClassifierInfo, DetectorInfo, PipelineInfo, Result
 INFO = PipelineInfo(
     contract=1,
     pipeline="street",
-    detector=DetectorInfo(("cat", "cup"), score_threshold=0.25, iou_threshold=0.5, max_detections=100),
+    detector=DetectorInfo(
+        ("cat", "cup"), score_threshold=0.25, iou_threshold=0.5, max_detections=100
+    ),
     classifiers=(ClassifierInfo("drink", ("mug", "tabby", "espresso"), top_k=2, only=(1,)),),
     limits={},
     digests={},
@@ -19,7 +21,7 @@ INFO = PipelineInfo(
 
 @st.composite
 def results(draw: st.DrawFn) -> Result:
-    """No boxes or a few, anywhere in the picture; labels for cups alone."""
+    """No boxes or a few, anywhere in the image; labels for cups alone."""
     height, width = draw(st.integers(1, 5000)), draw(st.integers(1, 5000))
     n = draw(st.integers(0, 5))
 
@@ -34,11 +36,17 @@ def results(draw: st.DrawFn) -> Result:
     asked = (class_ids == 1)[:, np.newaxis]
     columns = {
         "boxes": boxes,
-        "scores": np.array(draw(st.lists(st.floats(0, 1, width=32), min_size=n, max_size=n)), np.float32),
+        "scores": np.array(
+            draw(st.lists(st.floats(0, 1, width=32), min_size=n, max_size=n)), np.float32
+        ),
         "class_ids": class_ids,
         "image_size": np.array([height, width], np.int32),
-        "drink_ids": np.where(asked, np.array(labels, np.int32).reshape(n, 3)[:, :2], -1).astype(np.int32),
-        "drink_scores": np.where(asked, np.array(scores, np.float32).reshape(n, 2), 0).astype(np.float32),
+        "drink_ids": np.where(asked, np.array(labels, np.int32).reshape(n, 3)[:, :2], -1).astype(
+            np.int32
+        ),
+        "drink_scores": np.where(asked, np.array(scores, np.float32).reshape(n, 2), 0).astype(
+            np.float32
+        ),
     }
     return Result.from_arrays(columns, INFO)
 

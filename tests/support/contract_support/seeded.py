@@ -1,8 +1,8 @@
 """Models of PyTorch with seeded random weights, made to find dozens of things in a photo.
 
-Fresh weights say nearly the same of every place. Here batch norms take their statistics from the photos, and the last
-layers are scaled so that their outputs have a mean and a spread that is asked for: what is compared then follows the
-picture.
+Fresh weights say nearly the same of every place. Here batch norms take their statistics from the
+photos, and the last layers are scaled so that their outputs have a mean and a spread that is asked
+for: what is compared then follows the image.
 """
 
 from __future__ import annotations
@@ -24,13 +24,16 @@ from boxwise_runtime.crop import crop
 Spread = tuple[float, float]  # mean and standard deviation
 
 
-def waken(module: nn.Module, run: Callable[[], Any], last: Mapping[nn.Module, Spread | Sequence[Spread]]) -> None:
+def waken(
+    module: nn.Module, run: Callable[[], Any], last: Mapping[nn.Module, Spread | Sequence[Spread]]
+) -> None:
     """Set statistics and last layers, in place; leaves the module in eval mode.
 
     Args:
         module: with seeded weights.
         run: a forward pass over photos.
-        last: layers -> mean and spread of their outputs, or one for each part of the channels, of one length.
+        last: layers -> mean and spread of their outputs, or one for each part of the channels, of
+            one length.
     """
     norms = [each for each in module.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)]
     module.eval()
@@ -48,7 +51,9 @@ def waken(module: nn.Module, run: Callable[[], Any], last: Mapping[nn.Module, Sp
 
 def _scale(layer: Any, run: Callable[[], Any], spreads: Sequence[Spread]) -> None:
     seen: list[torch.Tensor] = []
-    hook = layer.register_forward_hook(lambda _module, _inputs, output: seen.append(output.detach()))
+    hook = layer.register_forward_hook(
+        lambda _module, _inputs, output: seen.append(output.detach())
+    )
     run()
     hook.remove()
     if not seen:  # a layer of the training alone
@@ -65,37 +70,46 @@ def _scale(layer: Any, run: Callable[[], Any], spreads: Sequence[Spread]) -> Non
         layer.bias[own] = layer.bias[own] * factor - means[own] * factor + mean
 
 
-def as_batch(pictures: Sequence[NDArray[np.uint8]], side: int) -> torch.Tensor:
-    """The top left of each picture, float32 [n, 3, side, side], 0 to 1."""
-    squares = [each[: min(each.shape[:2]), : min(each.shape[:2])] for each in pictures]
+def as_batch(images: Sequence[NDArray[np.uint8]], side: int) -> torch.Tensor:
+    """The top left of each image, float32 [n, 3, side, side], 0 to 1."""
+    squares = [each[: min(each.shape[:2]), : min(each.shape[:2])] for each in images]
     return torch.stack(
-        [torch.from_numpy(cv2.resize(each, (side, side))).permute(2, 0, 1).float() / 255 for each in squares]
+        [
+            torch.from_numpy(cv2.resize(each, (side, side))).permute(2, 0, 1).float() / 255
+            for each in squares
+        ]
     )
 
 
 def assert_classifies(
     plan: ClassifierPlan,
     chain: Chain,
-    pictures: Sequence[NDArray[np.uint8]],
+    images: Sequence[NDArray[np.uint8]],
     scores_of: Callable[[torch.Tensor], torch.Tensor],
 ) -> None:
-    """The exported graph's labels and scores are the framework's, and differ from picture to picture.
+    """The exported graph's labels and scores are the framework's, and differ from image to image.
 
     Args:
         plan: exported.
         chain: the exported stages.
-        pictures: RGB uint8 [H, W, 3].
-        scores_of: the framework's model, from normalised pixels [1, 3, h, w] to the scores of all classes [1, C].
+        images: RGB uint8 [H, W, 3].
+        scores_of: the framework's model, from normalised pixels [1, 3, h, w] to the scores of all
+            classes [1, C].
     """
-    mean, std = (torch.tensor(each, dtype=torch.float32)[:, None, None] for each in vars(plan.normalize).values())
+    mean, std = (
+        torch.tensor(each, dtype=torch.float32)[:, None, None]
+        for each in vars(plan.normalize).values()
+    )
     seen = []
-    for picture in pictures:
-        pixels = crop(picture, np.float32([[0, 0, picture.shape[1], picture.shape[0]]]), plan.crop)
+    for image in images:
+        pixels = crop(image, np.float32([[0, 0, image.shape[1], image.shape[0]]]), plan.crop)
         answer = chain.classifiers[plan.spec.name]({"crops": pixels})
         with torch.no_grad():
-            scores = scores_of((torch.from_numpy(pixels).permute(0, 3, 1, 2).float() - mean) / std)[0].numpy()
+            scores = scores_of((torch.from_numpy(pixels).permute(0, 3, 1, 2).float() - mean) / std)[
+                0
+            ].numpy()
         best = np.argsort(-scores, kind="stable")[: plan.top_k]
         assert answer["label_scores"][0] == pytest.approx(scores[best], abs=1e-3)
         assert answer["label_ids"][0, 0] == best[0]
         seen.append(best[0])
-    assert len(set(seen)) > 1, "every picture has the same label: nothing was compared"
+    assert len(set(seen)) > 1, "every image has the same label: nothing was compared"

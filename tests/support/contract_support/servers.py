@@ -36,7 +36,8 @@ def write_tritonserver(folder: Path) -> Path:
 
 
 def write_repository(folder: Path, name: str, *, cores: int | None = 1, **more: Any) -> Path:
-    """Dots that a detector finds, and their shade, as a pipeline of this name; returns the repository in `folder`.
+    """Dots that a detector finds, and their shade, as a pipeline of this name; returns the
+    repository in `folder`.
 
     Its file is `sources/<name>.yaml` there; several pipelines may share a folder.
 
@@ -52,7 +53,9 @@ def write_repository(folder: Path, name: str, *, cores: int | None = 1, **more: 
     write_mean_classifier(sources / "mean.onnx")
     pipeline = {"name": name, "detector": DOTS, "classifiers": [SHADE], **more}
     file = sources / f"{name}.yaml"
-    file.write_text(yaml.safe_dump({key: value for key, value in pipeline.items() if value is not None}))
+    file.write_text(
+        yaml.safe_dump({key: value for key, value in pipeline.items() if value is not None})
+    )
     export(file, out, cores=cores)
     return out
 
@@ -72,7 +75,9 @@ def _has_ipv6() -> bool:
     return False
 
 
-on_ipv6 = pytest.mark.skipif(not _has_ipv6(), reason="this machine has no IPv6, not even on loopback")
+on_ipv6 = pytest.mark.skipif(
+    not _has_ipv6(), reason="this machine has no IPv6, not even on loopback"
+)
 
 
 @contextmanager
@@ -85,7 +90,8 @@ def serving(
     stdout: IO[str] | int = subprocess.PIPE,
     stderr: IO[str] | int = subprocess.PIPE,
 ) -> Iterator[subprocess.Popen[str]]:
-    """The command in a process group of its own, as a shell runs it; killed at the end if it still runs.
+    """The command in a process group of its own, as a shell runs it; killed at the end if it still
+    runs.
 
     Args:
         repository: to serve.
@@ -98,7 +104,17 @@ def serving(
     """
     grpc, http, metrics = map(str, ports)
     limited = [] if files is None else ["sh", "-c", f'ulimit -n {files} && exec "$@"', "sh"]
-    command = [BOXWISE, "serve", str(repository), "--grpc-port", grpc, "--http-port", http, "--metrics-port", metrics]
+    command = [
+        BOXWISE,
+        "serve",
+        str(repository),
+        "--grpc-port",
+        grpc,
+        "--http-port",
+        http,
+        "--metrics-port",
+        metrics,
+    ]
     with subprocess.Popen(
         [*limited, *command, *more],
         env=environment or os.environ | {"BOXWISE_CACHE": str(repository.parent / "cache")},
@@ -154,7 +170,9 @@ class Command:
             for moment, line in tuple(self.said):
                 if moment > since and words in line:
                     return moment
-            assert time.monotonic() < deadline, f"{words!r} was not said within {timeout_s:g} s: {self.said}"
+            assert time.monotonic() < deadline, (
+                f"{words!r} was not said within {timeout_s:g} s: {self.said}"
+            )
             time.sleep(0.02)
 
     def _listen(self, stream: IO[str]) -> None:

@@ -25,13 +25,16 @@ def _grpc_openings() -> tuple[bytes, ...]:
 
 
 def _http_openings() -> tuple[bytes, ...]:
-    begun = f"POST /v2/models/boxwise/infer HTTP/1.1\r\nHost: localhost\r\nContent-Length: {_BODY}\r\n\r\n".encode()
+    begun = (
+        "POST /v2/models/boxwise/infer HTTP/1.1\r\nHost: localhost\r\nContent-Length: "
+        f"{_BODY}\r\n\r\n".encode()
+    )
     return b"", begun[:12], begun, begun
 
 
 class SlowConnections:
-    """Connections to both ports: a quarter says nothing, a quarter half a first line, a quarter has sent its headers,
-    and a quarter sends its body one byte a second.
+    """Connections to both ports: a quarter says nothing, a quarter half a first line, a quarter has
+    sent its headers, and a quarter sends its body one byte a second.
 
     Args:
         grpc: host and port.
@@ -68,7 +71,10 @@ class SlowConnections:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         self._ended.set()
         self._thread.join()
@@ -76,12 +82,16 @@ class SlowConnections:
             connection.close()
 
 
-def _kinds(grpc: tuple[str, int], http: tuple[str, int]) -> Iterator[tuple[tuple[str, int], bytes, bytes]]:
+def _kinds(
+    grpc: tuple[str, int], http: tuple[str, int]
+) -> Iterator[tuple[tuple[str, int], bytes, bytes]]:
     """Where to, what is said at once, and what is said each second; over and over."""
     beats = (frame(0, 0, 1, b"\0"), b"\0")
     while True:
         for kind in range(4):
-            for address, openings, beat in zip((grpc, http), (_grpc_openings(), _http_openings()), beats, strict=True):
+            for address, openings, beat in zip(
+                (grpc, http), (_grpc_openings(), _http_openings()), beats, strict=True
+            ):
                 yield address, openings[kind], beat if kind == 3 else b""
 
 

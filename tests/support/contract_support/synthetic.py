@@ -1,8 +1,10 @@
-"""Models whose every answer is known beforehand, written with onnx.helper and exported like any other.
+"""Models whose every answer is known beforehand, written with onnx.helper and exported like any
+other.
 
-The *dots* detector finds 4 x 4 dots of a 512 x 512 canvas: a dot's class is its strongest channel, its score that
-channel / 255, its box the dot. The *pixels* classifier says every value of its crop, so that what a classifier was
-shown can be read from the reply; *mean* says the mean of each channel.
+The *dots* detector finds 4 x 4 dots of a 512 x 512 canvas: a dot's class is its strongest channel,
+its score that channel / 255, its box the dot. The *pixels* classifier says every value of its crop,
+so that what a classifier was shown can be read from the reply; *mean* says the mean of each
+channel.
 """
 
 from __future__ import annotations
@@ -46,7 +48,9 @@ SHADE: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Dots:
-    """n dots: boxes float32 [n, 4] (xyxy, canvas pixels), colors uint8 [n, 3], each dot's different from all others."""
+    """n dots: boxes float32 [n, 4] (xyxy, canvas pixels), colors uint8 [n, 3], each dot's different
+    from all others.
+    """
 
     boxes: NDArray[np.float32]
     colors: NDArray[np.uint8]
@@ -60,18 +64,33 @@ class Dots:
         return (self.colors.max(axis=1) / 255).astype(np.float32)
 
     def draw(self, width: int = CANVAS, height: int = CANVAS, scale: int = 1) -> NDArray[np.uint8]:
-        """RGB uint8 [height, width, 3], black where there is no dot; one canvas pixel is `scale` pixels."""
+        """RGB uint8 [height, width, 3], black where there is no dot; one canvas pixel is `scale`
+        pixels.
+        """
         frame = np.zeros((height, width, 3), np.uint8)
-        for (x1, y1, x2, y2), color in zip(self.boxes.astype(int) * scale, self.colors, strict=True):
+        for (x1, y1, x2, y2), color in zip(
+            self.boxes.astype(int) * scale, self.colors, strict=True
+        ):
             frame[y1:y2, x1:x2] = color
         return frame
 
 
 def make_dots(
-    count: int, *, classes: tuple[int, ...] = (0, 1, 2), width: int = CANVAS, height: int = CANVAS, seed: int = 0
+    count: int,
+    *,
+    classes: tuple[int, ...] = (0, 1, 2),
+    width: int = CANVAS,
+    height: int = CANVAS,
+    seed: int = 0,
 ) -> Dots:
-    """Scatter dots over a width x height corner of the canvas, best first and the last alone the weakest."""
-    columns, rows = width // CELL // 3, height // CELL // 3  # two empty cells between dots: each is a peak of its own
+    """Scatter dots over a width x height corner of the canvas, best first and the last alone the
+    weakest.
+    """
+    # Two empty cells between dots: each is a peak of its own.
+    columns, rows = (
+        width // CELL // 3,
+        height // CELL // 3,
+    )
     spots = np.random.default_rng(seed).permutation(columns * rows)[:count]
     assert len(spots) == count, "more dots than fit"
     corner = np.stack([spots % columns, spots // columns], axis=1) * CELL * 3 + CELL
@@ -79,7 +98,9 @@ def make_dots(
     colors = np.zeros((count, 3), np.uint8)
     for i in range(count):
         strongest = classes[i % len(classes)]
-        colors[i, strongest] = 85 if count > 1 and i == count - 1 else 255 - i * 160 // max(count, 160)
+        colors[i, strongest] = (
+            85 if count > 1 and i == count - 1 else 255 - i * 160 // max(count, 160)
+        )
         colors[i, (strongest + 1) % 3], colors[i, (strongest + 2) % 3] = i % _DIGIT, i // _DIGIT
     return Dots(boxes, colors)
 
@@ -90,11 +111,16 @@ def png(frame: NDArray[np.uint8]) -> bytes:
 
 
 def write_dots_detector(path: Path) -> None:
-    """Heat map: the mean of each 4 x 4 cell; distances: 0 to the left and top, 4 to the right and bottom."""
+    """Heat map: the mean of each 4 x 4 cell; distances: 0 to the left and top, 4 to the right and
+    bottom.
+    """
     nodes = [
-        helper.make_node("AveragePool", ["pixels"], ["heat"], kernel_shape=[CELL, CELL], strides=[CELL, CELL]),
+        helper.make_node(
+            "AveragePool", ["pixels"], ["heat"], kernel_shape=[CELL, CELL], strides=[CELL, CELL]
+        ),
         helper.make_node("ReduceMax", ["heat"], ["strongest"], axes=[1], keepdims=1),
-        helper.make_node("Mul", ["strongest", "zero"], ["nothing"]),  # [batch, 1, 128, 128], whatever the batch
+        # [batch, 1, 128, 128], whatever the batch.
+        helper.make_node("Mul", ["strongest", "zero"], ["nothing"]),
         helper.make_node("Add", ["nothing", "sides"], ["distances"]),
     ]
     sides = np.array([0, 0, CELL, CELL], np.float32).reshape(1, 4, 1, 1)
@@ -115,17 +141,33 @@ def write_mean_classifier(path: Path, gain: float = 1.0) -> None:
         helper.make_node("Mul", ["mean", "gain"], ["logits"]),
     ]
     constants = {"gain": np.array([gain], np.float32)}
-    _save(path, nodes, ("pixels", ["batch", 3, "height", "width"]), [("logits", ["batch", 3])], constants)
+    _save(
+        path,
+        nodes,
+        ("pixels", ["batch", 3, "height", "width"]),
+        [("logits", ["batch", 3])],
+        constants,
+    )
 
 
 def write_pixels_classifier(path: Path, side: int) -> None:
     """Logits: every value of a crop of side x side, row by row, channels last."""
     nodes = [helper.make_node("Flatten", ["pixels"], ["logits"], axis=1)]
-    _save(path, nodes, ("pixels", ["batch", side, side, 3]), [("logits", ["batch", side * side * 3])], {})
+    _save(
+        path,
+        nodes,
+        ("pixels", ["batch", side, side, 3]),
+        [("logits", ["batch", side * side * 3])],
+        {},
+    )
 
 
-def read_pixels(ids: NDArray[np.int32], scores: NDArray[np.float32], side: int) -> NDArray[np.float32]:
-    """One row of a pixels classifier's reply, all its labels, as the picture it was shown: [side, side, 3]."""
+def read_pixels(
+    ids: NDArray[np.int32], scores: NDArray[np.float32], side: int
+) -> NDArray[np.float32]:
+    """One row of a pixels classifier's reply, all its labels, as the image it was shown: [side,
+    side, 3].
+    """
     values = np.full(side * side * 3, np.nan, np.float32)
     values[ids] = scores
     return values.reshape(side, side, 3)

@@ -1,4 +1,5 @@
-"""A trial of the server: short in CI, long by `make soak`, its figures printed and, where asked, written down.
+"""A trial of the server: short in CI, long by `make soak`, its figures printed and, where asked,
+written down.
 
 Each trial asserts what must hold, and says what it measured: one row of docs/reliability.md.
 """
@@ -50,7 +51,9 @@ class Trial:
         self.figures |= figures
 
     def assert_at_most(self, p99_ratio: Estimate, most: float) -> None:
-        """Of the p99 of some blocks to that of others: the lower end of its interval, which is a figure too."""
+        """Of the p99 of some blocks to that of others: the lower end of its interval, which is a
+        figure too.
+        """
         assert p99_ratio.low is not None
         self.measured(p99_ratio_low=p99_ratio.low, p99_ratio_high=p99_ratio.high or 0.0)
         assert p99_ratio.low <= most, p99_ratio
@@ -65,7 +68,10 @@ class Trial:
     def line(self) -> str:
         """What a person reads at the end."""
         said = ", ".join(f"{name} {_rounded(value)}" for name, value in self.figures.items())
-        return f"{self.name} ({'long' if self.long else 'short'}, {time.monotonic() - self._since:.0f} s): {said}"
+        return (
+            f"{self.name} ({'long' if self.long else 'short'}, "
+            f"{time.monotonic() - self._since:.0f} s): {said}"
+        )
 
     def document(self) -> str:
         """One line of JSON: what was run, when, for how long, at which commit, and the figures."""
@@ -87,6 +93,10 @@ def _rounded(value: float | int | str) -> float | int | str:
 
 def _commit() -> str:
     said = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
+        ["git", "describe", "--always", "--dirty"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return said.stdout.strip() or "unknown"

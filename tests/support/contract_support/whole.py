@@ -1,4 +1,6 @@
-"""Whether what a repository serves is whole: every file that its manifests name, with the digest they have of it."""
+"""Whether what a repository serves is whole: every file that its manifests name, with the digest
+they have of it.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,11 @@ def assert_whole(repository: Path) -> int:
             version = place(repository, manifest.pipeline, model) / str(revision.models[model])
             for path, digest in digests.items():
                 content = (version / path).read_bytes()
-                assert hashlib.sha256(content).hexdigest() == digest, (revision.number, version, path)
+                assert hashlib.sha256(content).hexdigest() == digest, (
+                    revision.number,
+                    version,
+                    path,
+                )
     served = manifest.revision()
     assert {path.parent.name for path in repository.glob("*/config.pbtxt")} == set(served.models)
     for model, version in served.models.items():

@@ -1,4 +1,6 @@
-"""A real Envoy with deploy/envoy/envoy.yaml, as it is but for its ports and what a test says it changes."""
+"""A real Envoy with deploy/envoy/envoy.yaml, as it is but for its ports and what a test says it
+changes.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +72,11 @@ class Front:
         return self.keys.folder / "ca.pem"
 
     def client(
-        self, kind: Any = Client, token: str | None = None, certificate: Path | None = None, **options: Any
+        self,
+        kind: Any = Client,
+        token: str | None = None,
+        certificate: Path | None = None,
+        **options: Any,
     ) -> Any:
         """The SDK, with a token that is good unless it is given."""
         token = self.keys.token() if token is None else token
@@ -97,7 +103,9 @@ def changed(text: str, changes: dict[str, str]) -> str:
 
 
 @contextmanager
-def running(keys: Keys, triton_port: int, folder: Path, changes: dict[str, str] | None = None) -> Iterator[Front]:
+def running(
+    keys: Keys, triton_port: int, folder: Path, changes: dict[str, str] | None = None
+) -> Iterator[Front]:
     """An Envoy in front of this port of this machine, until the block ends."""
     port, admin = free_ports(2)
     ports = {"port_value: 8443": f"port_value: {port}", "port_value: 9901": f"port_value: {admin}"}
@@ -106,7 +114,17 @@ def running(keys: Keys, triton_port: int, folder: Path, changes: dict[str, str] 
     config.write_text(changed(CONFIG.read_text(), ports | (changes or {})))
     with (folder / f"{port}.log").open("w+") as errors:
         process = subprocess.Popen(
-            [ENVOY, "-c", config, "--disable-hot-restart", "--concurrency", "2", "--log-level", "warning", *FLUSH],
+            [
+                ENVOY,
+                "-c",
+                config,
+                "--disable-hot-restart",
+                "--concurrency",
+                "2",
+                "--log-level",
+                "warning",
+                *FLUSH,
+            ],
             cwd=keys.folder,
             stdout=subprocess.PIPE,
             stderr=errors,

@@ -15,12 +15,12 @@ from contract_support.synthetic import make_dots, png
 
 from boxwise_runtime.launcher import ServerOptions, TritonProcess
 
-PICTURES = {
+IMAGES = {
     "no dots": png(make_dots(0).draw()),
     "one pixel": png(np.zeros((1, 1, 3), np.uint8)),
     "12 dots": png(make_dots(12).draw()),
 }
-PICTURE = PICTURES["12 dots"]
+IMAGE = IMAGES["12 dots"]
 ADMIN_KEY = ("triton-grpc-protocol-admin-key", "open sesame")
 
 

@@ -1,4 +1,6 @@
-"""A connection with whatever on it: calls that no gRPC library would make, and bytes that are no calls."""
+"""A connection with whatever on it: calls that no gRPC library would make, and bytes that are no
+calls.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,10 @@ class Wire:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -45,10 +50,13 @@ class Wire:
     def open(self, path: str, body: bytes, *headers: tuple[str, str], end: bool = True) -> Stream:
         """Send a call, all of it that the other side takes now; headers may come twice.
 
-        Without `end` it never ends: the last piece of a body, which has to be of more than 64 KiB, stays here.
+        Without `end` it never ends: the last piece of a body, which has to be of more than 64 KiB,
+        stays here.
         """
         scheme = "https" if self._tls else "http"
-        block = header_block(path, "localhost", scheme) + b"".join(header(*each) for each in headers)
+        block = header_block(path, "localhost", scheme) + b"".join(
+            header(*each) for each in headers
+        )
         stream = self._http2.open(block, [body])
         if end:
             self.flush()

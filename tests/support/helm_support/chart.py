@@ -38,7 +38,11 @@ def merged(*values: Values) -> dict[str, Any]:
     for each in values:
         for key, value in each.items():
             inner = result.get(key)
-            result[key] = merged(inner, value) if isinstance(inner, dict) and isinstance(value, Mapping) else value
+            result[key] = (
+                merged(inner, value)
+                if isinstance(inner, dict) and isinstance(value, Mapping)
+                else value
+            )
     return result
 
 
@@ -57,18 +61,29 @@ CASES: dict[str, dict[str, Any]] = {
     "cpu": example("cpu"),
     "hardened": example("hardened"),
     "kind": example("kind"),
-    "names": {"fullnameOverride": "pictures", "nameOverride": "vision", "podLabels": {"team": "vision"}},
+    "names": {
+        "fullnameOverride": "pictures",
+        "nameOverride": "vision",
+        "podLabels": {"team": "vision"},
+    },
     "claim": {"repository": {"pvc": {"existingClaim": "models", "subPath": "current"}}},
     "s3": {
         "repository": {
             "source": "objectStore",
-            "objectStore": {"url": "s3://models/street", "env": {"AWS_DEFAULT_REGION": "eu-west-1"}},
+            "objectStore": {
+                "url": "s3://models/street",
+                "env": {"AWS_DEFAULT_REGION": "eu-west-1"},
+            },
         },
-        "serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::123456789012:role/models"}},
+        "serviceAccount": {
+            "annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::123456789012:role/models"}
+        },
     },
     "gs": {
         "repository": {"source": "objectStore", "objectStore": {"url": "gs://models/street"}},
-        "serviceAccount": {"annotations": {"iam.gke.io/gcp-service-account": "models@p.iam.gserviceaccount.com"}},
+        "serviceAccount": {
+            "annotations": {"iam.gke.io/gcp-service-account": "models@p.iam.gserviceaccount.com"}
+        },
     },
     "azure": {
         "repository": {
@@ -76,17 +91,26 @@ CASES: dict[str, dict[str, Any]] = {
             "objectStore": {"url": "as://account/models/street", "credentialsSecret": "storage"},
         }
     },
-    "oci": {"repository": {"source": "image", "image": {"reference": "models:7", "featureGate": True}}},
+    "oci": {
+        "repository": {"source": "image", "image": {"reference": "models:7", "featureGate": True}}
+    },
     "init": {
         "repository": {
             "source": "init",
-            "init": {"image": "rclone:1", "command": ["rclone", "copy"], "credentialsSecret": "storage"},
+            "init": {
+                "image": "rclone:1",
+                "command": ["rclone", "copy"],
+                "credentialsSecret": "storage",
+            },
         }
     },
     "nfs": {"repository": {"source": "nfs", "nfs": {"server": "nas.internal", "path": "/models"}}},
     "mig": {"gpu": {"resource": "nvidia.com/mig-1g.10gb", "runtimeClassName": "nvidia"}},
-    "tensorrt": {"target": "tensorrt", "engines": {"pictures": "/models/pictures"}},
-    "tensorrt-nfs": {"target": "tensorrt", "repository": {"source": "nfs", "nfs": {"server": "nas", "path": "/m"}}},
+    "tensorrt": {"target": "tensorrt", "engines": {"pictures": "/models/images"}},
+    "tensorrt-nfs": {
+        "target": "tensorrt",
+        "repository": {"source": "nfs", "nfs": {"server": "nas", "path": "/m"}},
+    },
     "tensorrt-claims": {
         "target": "tensorrt",
         "repository": {"pvc": {"existingClaim": "models"}},
@@ -94,7 +118,13 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "hpa": merged(MONITORING, {"autoscaling": {"hpa": {"enabled": True}}}),
     "keda": {
-        "autoscaling": {"keda": {"enabled": True, "prometheusAddress": "http://p:9090", "authenticationRef": "a"}}
+        "autoscaling": {
+            "keda": {
+                "enabled": True,
+                "prometheusAddress": "http://p:9090",
+                "authenticationRef": "a",
+            }
+        }
     },
     "glued": merged(MONITORING, {"pipeline": {"name": "street", "layout": "glued"}}),
     "tls": {"tls": {"enabled": True, "secretName": "tls"}, "triton": {"http": False}},
@@ -105,9 +135,17 @@ CASES: dict[str, dict[str, Any]] = {
         "headlessService": {"enabled": False},
         "serviceAccount": {"create": False},
     },
-    "shared-memory": {"triton": {"clientSharedMemory": True, "responseCacheMiB": 64, "extraArgs": ["--log-verbose=1"]}},
+    "shared-memory": {
+        "triton": {
+            "clientSharedMemory": True,
+            "responseCacheMiB": 64,
+            "extraArgs": ["--log-verbose=1"],
+        }
+    },
     "explicit": {"triton": {"modelControl": "explicit"}},
-    "loadbalancer": merged(MONITORING, {"service": {"type": "LoadBalancer", "annotations": {"a": "b"}}}),
+    "loadbalancer": merged(
+        MONITORING, {"service": {"type": "LoadBalancer", "annotations": {"a": "b"}}}
+    ),
     "canary": {
         "grpcRoute": {
             "enabled": True,
@@ -168,7 +206,9 @@ def of_kind(manifests: list[Manifest], kind: str) -> list[Manifest]:
 
 def only(manifests: list[Manifest], kind: str, ending: str = "") -> Manifest:
     """The one manifest of a kind whose name ends so."""
-    (found,) = [each for each in of_kind(manifests, kind) if each["metadata"]["name"].endswith(ending)]
+    (found,) = [
+        each for each in of_kind(manifests, kind) if each["metadata"]["name"].endswith(ending)
+    ]
     return found
 
 

@@ -1,7 +1,9 @@
-"""A Dockerfile, and its steps executed on this machine, in a folder that stands for the image's root.
+"""A Dockerfile, and its steps executed on this machine, in a folder that stands for the image's
+root.
 
-The base image is a fresh environment of this Python; paths of the image are mapped into the folder. A COPY from an
-earlier stage takes nothing else of that stage along: what is not copied is deleted, so that a step that needs it fails.
+The base image is a fresh environment of this Python; paths of the image are mapped into the folder.
+A COPY from an earlier stage takes nothing else of that stage along: what is not copied is deleted,
+so that a step that needs it fails.
 """
 
 from __future__ import annotations
@@ -64,11 +66,19 @@ class Image:
     def environment(self) -> dict[str, str]:
         own = {key: self._here(value) for key, value in self.variables.items()}
         path = own.pop("PATH", "$PATH").replace("$PATH", f"{self.base / 'bin'}:/usr/bin:/bin")
-        kept = {key: value for key, value in os.environ.items() if key.startswith(("PIP_", "LD_")) or key == "LANG"}
+        kept = {
+            key: value
+            for key, value in os.environ.items()
+            if key.startswith(("PIP_", "LD_")) or key == "LANG"
+        }
         return {"HOME": str(self.root), **kept, **own, "PATH": path}
 
     def _here(self, text: str) -> str:
-        return re.sub(r"(?<![\w.])/(opt/boxwise|tmp)(?=[/:\s]|$)", lambda match: f"{self.root}/{match[1]}", text)
+        return re.sub(
+            r"(?<![\w.])/(opt/boxwise|tmp)(?=[/:\s]|$)",
+            lambda match: f"{self.root}/{match[1]}",
+            text,
+        )
 
     def execute(self, steps: list[Step]) -> list[str]:
         """Run every step; returns the words of those that were executed."""
@@ -126,6 +136,10 @@ class Image:
         for there, here in self.replaced.items():
             rest = rest.replace(there, here)
         done = subprocess.run(
-            ["/bin/sh", "-c", rest], cwd=self.workdir, env=self.environment, capture_output=True, text=True
+            ["/bin/sh", "-c", rest],
+            cwd=self.workdir,
+            env=self.environment,
+            capture_output=True,
+            text=True,
         )
         assert done.returncode == 0, f"RUN {rest}\n{done.stdout}{done.stderr}"

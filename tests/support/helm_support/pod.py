@@ -1,10 +1,13 @@
-"""A rendered pod, run on this machine as a kubelet would: its command, arguments, environment, probes and hooks.
+"""A rendered pod, run on this machine as a kubelet would: its command, arguments, environment,
+probes and hooks.
 
 What a container has for itself and this machine has not is mapped, and this is all of it:
 
-    image                  the environment of the tests, with deploy/tritonserver on PATH, as Dockerfile.cpu has it
+    image                  the environment of the tests, with deploy/tritonserver on PATH, as
+                       Dockerfile.cpu has it
     mounts                 folders of the test (a repository, /tls, /test)
-    /dev/shm               shared by all pods here, so the prefix of the segments in it gets the pod's own name
+    /dev/shm               shared by all pods here, so the prefix of the segments in it gets the
+                       pod's own name
     process 1              BOXWISE_SERVER_PID tells the probe which process that is
     addresses and ports    values say them: 127.0.0.x and free ones
     flags                  LEFT_OUT, which the bundled Triton 2.51 does not know
@@ -31,7 +34,9 @@ from typing import Any
 from boxwise_runtime.launcher import free_ports, guard
 from helm_support.chart import ROOT, Manifest, of_kind, only, pod_of
 
-LEFT_OUT = {"--allow-client-shm": "came with 26.04; before that, client shared memory cannot be turned off"}
+LEFT_OUT = {
+    "--allow-client-shm": "came with 26.04; before that, client shared memory cannot be turned off"
+}
 SHM_PREFIX = "boxwise-server-"
 
 
@@ -51,7 +56,9 @@ class Ports:
 
 
 def image(folder: Path) -> Path:
-    """A folder for PATH with what the image has there: tritonserver and the Python that has boxwise."""
+    """A folder for PATH with what the image has there: tritonserver and the Python that has
+    boxwise.
+    """
     (folder / "bin").mkdir(parents=True)
     shutil.copy2(ROOT / "deploy" / "tritonserver", folder / "bin" / "tritonserver")
     python = folder / "bin" / "python3"
@@ -69,7 +76,9 @@ def environment(container: Manifest, manifests: list[Manifest]) -> dict[str, str
             continue
         reference = each["valueFrom"]["secretKeyRef"]
         secrets = {one["metadata"]["name"]: one["data"] for one in of_kind(manifests, "Secret")}
-        found[each["name"]] = base64.b64decode(secrets[reference["name"]][reference["key"]]).decode()
+        found[each["name"]] = base64.b64decode(
+            secrets[reference["name"]][reference["key"]]
+        ).decode()
     return found
 
 
@@ -124,7 +133,12 @@ class Pod:
     @property
     def environment(self) -> dict[str, str]:
         pid = {"BOXWISE_SERVER_PID": str(self.process.pid)} if self.process else {}
-        return dict(os.environ) | {"PATH": f"{self.programs}:{os.environ['PATH']}"} | self.variables | pid
+        return (
+            dict(os.environ)
+            | {"PATH": f"{self.programs}:{os.environ['PATH']}"}
+            | self.variables
+            | pid
+        )
 
     def start(self) -> None:
         self.process = subprocess.Popen(
@@ -151,7 +165,11 @@ class Pod:
         command = [expanded(word, self.variables) for word in probe["exec"]["command"]]
         try:
             done = subprocess.run(
-                command, env=self.environment, capture_output=True, text=True, timeout=probe["timeoutSeconds"]
+                command,
+                env=self.environment,
+                capture_output=True,
+                text=True,
+                timeout=probe["timeoutSeconds"],
             )
         except subprocess.TimeoutExpired:
             self.said = "the kubelet's own timeout"
@@ -160,7 +178,9 @@ class Pod:
         return done.returncode == 0
 
     def wait_until_started(self) -> None:
-        """Ask the startup probe as often as the kubelet does (but sooner), and fail where it would restart the pod."""
+        """Ask the startup probe as often as the kubelet does (but sooner), and fail where it would
+        restart the pod.
+        """
         probe = self.container["startupProbe"]
         deadline = time.monotonic() + min(probe["periodSeconds"] * probe["failureThreshold"], 120)
         while not self.probe("startup"):
@@ -170,10 +190,15 @@ class Pod:
             time.sleep(0.2)
 
     def stop(self) -> int:
-        """End it as a kubelet does: preStop, SIGTERM. Returns its exit code; out of grace, it fails."""
+        """End it as a kubelet does: preStop, SIGTERM. Returns its exit code; out of grace, it
+        fails.
+        """
         assert self.process is not None
         deadline = time.monotonic() + self.spec["terminationGracePeriodSeconds"]
-        hook = [expanded(word, self.variables) for word in self.container["lifecycle"]["preStop"]["exec"]["command"]]
+        hook = [
+            expanded(word, self.variables)
+            for word in self.container["lifecycle"]["preStop"]["exec"]["command"]
+        ]
         subprocess.run(hook, env=self.environment, check=True)
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(deadline - time.monotonic())
@@ -199,7 +224,9 @@ def running(pod: Pod) -> Iterator[Pod]:
 def helm_test(
     manifests: list[Manifest], folder: Path, programs: Path, hosts: Mapping[str, str]
 ) -> tuple[list[str], dict[str, str]]:
-    """What `helm test` runs, and its environment; `hosts` has what names in the cluster are here."""
+    """What `helm test` runs, and its environment;
+    `hosts` has what names in the cluster are here.
+    """
     pod = only(manifests, "Pod")
     (container,) = pod["spec"]["containers"]
     config = only(manifests, "ConfigMap", "-test")

@@ -1,7 +1,8 @@
-"""`python -m proxies_support.backend PORT [LIMIT [AGE_MS]]`: a grpcio server that costs little, a process of its own.
+"""`python -m proxies_support.backend PORT [LIMIT [AGE_MS]]`: a grpcio server that costs little, a
+process of its own.
 
-Its reply to an image has 16 KB, and in place of the image's size the checksum of what arrived. A connection has LIMIT
-concurrent streams, and gets a GOAWAY after AGE_MS.
+Its reply to an image has 16 KB, and in place of the image's size the checksum of what arrived. A
+connection has LIMIT concurrent streams, and gets a GOAWAY after AGE_MS.
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ def infer(request: bytes, _: grpc.ServicerContext) -> bytes:
     columns = COLUMNS | {"image_size": np.array(checksum(asked.raw_input_contents[0]), np.int32)}
     reply = messages().ModelInferResponse(model_name=PIPELINE, model_version="1", id=asked.id)
     for name, array in columns.items():
-        reply.outputs.add(name=name, datatype={"f": "FP32", "i": "INT32"}[array.dtype.kind], shape=array.shape)
+        reply.outputs.add(
+            name=name, datatype={"f": "FP32", "i": "INT32"}[array.dtype.kind], shape=array.shape
+        )
         reply.raw_output_contents.append(array.tobytes())
     return bytes(reply.SerializeToString())
 
@@ -55,10 +58,16 @@ def infer(request: bytes, _: grpc.ServicerContext) -> bytes:
 def serve(port: int, limit: int, age_ms: int) -> None:
     options = [("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0)]
     options += [("grpc.max_concurrent_streams", limit)] if limit else []
-    options += [("grpc.max_connection_age_ms", age_ms), ("grpc.max_connection_age_grace_ms", 10_000)] if age_ms else []
+    options += (
+        [("grpc.max_connection_age_ms", age_ms), ("grpc.max_connection_age_grace_ms", 10_000)]
+        if age_ms
+        else []
+    )
     server = grpc.server(ThreadPoolExecutor(8), options=options)
     handlers = {"ModelInfer": grpc.unary_unary_rpc_method_handler(infer)}  # messages as they came
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("inference.GRPCInferenceService", handlers),))
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler("inference.GRPCInferenceService", handlers),)
+    )
     server.add_insecure_port(f"127.0.0.1:{port}")
     server.start()
     server.wait_for_termination()

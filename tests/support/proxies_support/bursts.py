@@ -1,4 +1,6 @@
-"""Bursts of calls at once, by the SDK's clients and by grpcio, which is what they are compared with."""
+"""Bursts of calls at once, by the SDK's clients and by grpcio, which is what they are compared
+with.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ class OnLoop:
     def __init__(self) -> None:
         self._runner = asyncio.Runner()
         self.complaints: list[dict[str, Any]] = []
-        self._runner.get_loop().set_exception_handler(lambda _, context: self.complaints.append(context))
+        self._runner.get_loop().set_exception_handler(
+            lambda _, context: self.complaints.append(context)
+        )
 
     def burst(self) -> Lost:
         async def all_at_once() -> list[str | BaseException | None]:
@@ -77,7 +81,9 @@ class Threads:
 
     def burst(self) -> Lost:
         calls = [self._threads.submit(self._call, image) for image in IMAGES]
-        return [str(each) for call in calls if (each := call.exception() or call.result()) is not None]
+        return [
+            str(each) for call in calls if (each := call.exception() or call.result()) is not None
+        ]
 
     def _call(self, image: bytes) -> str | None:
         return _checked(self._client.predict(image), image)
@@ -97,11 +103,16 @@ class Grpcio(OnLoop):
 
     async def call(self, image: bytes) -> str | None:
         if self._call is None:
-            options = [("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
+            options = [
+                ("grpc.max_receive_message_length", -1),
+                ("grpc.use_local_subchannel_pool", 1),
+            ]
             self._channel = grpc.aio.insecure_channel(self._url, options)
             self._call = self._channel.unary_unary(INFER)
         request = b"".join(predict_request(PIPELINE, to_tensor(image), Options(), request_id=""))
-        reply = messages().ModelInferResponse.FromString(await self._call(request, timeout=TIMEOUT_S))
+        reply = messages().ModelInferResponse.FromString(
+            await self._call(request, timeout=TIMEOUT_S)
+        )
         found = tuple(np.frombuffer(reply.raw_output_contents[-1], np.int32))
         return None if found == checksum(image) else f"the reply is another image's: {found}"
 

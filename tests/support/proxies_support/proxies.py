@@ -1,4 +1,6 @@
-"""Real servers and proxies, each with a limit of concurrent streams, and how each is restarted and says GOAWAY."""
+"""Real servers and proxies, each with a limit of concurrent streams, and how each is restarted and
+says GOAWAY.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,12 @@ def _node(proxy: Proxy) -> list[str | Path]:
 
 def _grpcio(proxy: Proxy) -> list[str | Path]:
     age_ms = 0 if proxy.calls == NEVER else AGE_MS
-    return [sys.executable, "-m", "proxies_support.backend", *map(str, (proxy.port, proxy.limit, age_ms))]
+    return [
+        sys.executable,
+        "-m",
+        "proxies_support.backend",
+        *map(str, (proxy.port, proxy.limit, age_ms)),
+    ]
 
 
 def _written(proxy: Proxy, name: str) -> Path:
@@ -98,7 +105,9 @@ class Proxy:
             "LD_LIBRARY_PATH": str(LIBRARIES),
         }
         with (self.folder / f"{self.kind}-{self.port}.log").open("a") as log:
-            self._process = subprocess.Popen(COMMANDS[self.kind](self), env=environment, stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                COMMANDS[self.kind](self), env=environment, stdout=log, stderr=log
+            )
         _wait_for(self.port, self._process, Path(log.name))
 
     def stop(self) -> None:
@@ -120,7 +129,9 @@ class Proxy:
 
 
 @contextmanager
-def running(kind: str, limit: int, backend: int, folder: Path, calls: int = NEVER) -> Iterator[Proxy]:
+def running(
+    kind: str, limit: int, backend: int, folder: Path, calls: int = NEVER
+) -> Iterator[Proxy]:
     """A proxy, or another server, before the server on the port `backend`."""
     proxy = Proxy(kind, limit, backend, folder, calls)
     proxy.start()

@@ -1,1 +1,3 @@
-"""The model.py files of the tutorials' ensemble; `tutorial.py` copies each into the folder of its model."""
+"""The model.py files of the tutorials' ensemble; `tutorial.py` copies each into the folder of its
+model.
+"""

@@ -32,13 +32,18 @@ class TritonPythonModel:
             label_ids[rows], label_scores[rows] = ids, scores
             responses.append(
                 pb_utils.InferenceResponse(
-                    [pb_utils.Tensor("label_ids", label_ids), pb_utils.Tensor("label_scores", label_scores)]
+                    [
+                        pb_utils.Tensor("label_ids", label_ids),
+                        pb_utils.Tensor("label_scores", label_scores),
+                    ]
                 )
             )
         return responses
 
 
-def best_labels(logits: NDArray[np.float32], top_k: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+def best_labels(
+    logits: NDArray[np.float32], top_k: int
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """Logits [m, C] -> label ids int32 [m, k], best first, and their softmax float32 [m, k]."""
     powers = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
     probabilities = powers / powers.sum(axis=1, keepdims=True)

@@ -28,6 +28,8 @@ class TritonPythonModel:
             values = pb_utils.get_input_tensor_by_name(request, self._input).as_numpy()
             outputs = self._graph({self._input: values})
             responses.append(
-                pb_utils.InferenceResponse([pb_utils.Tensor(name, output) for name, output in outputs.items()])
+                pb_utils.InferenceResponse(
+                    [pb_utils.Tensor(name, output) for name, output in outputs.items()]
+                )
             )
         return responses

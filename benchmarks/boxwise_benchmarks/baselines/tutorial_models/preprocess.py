@@ -1,4 +1,6 @@
-"""Encoded picture in; the detector's float32 input, the frame, and how the one lies in the other out."""
+"""Encoded image in; the detector's float32 input, the frame,
+and how the one lies in the other out.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ import triton_python_backend_utils as pb_utils
 
 from boxwise_benchmarks.baselines.tutorial_models.shared import as_network_input, read_settings
 from boxwise_runtime.canvas import draw, fit
-from boxwise_runtime.decode import PictureLimits, decode
+from boxwise_runtime.decode import ImageLimits, decode
 
 
 class TritonPythonModel:
@@ -28,7 +30,7 @@ class TritonPythonModel:
     def _respond(self, request: Any) -> Any:
         settings = self._settings
         encoded = pb_utils.get_input_tensor_by_name(request, "image").as_numpy()
-        frame = decode(encoded, PictureLimits(max_pixels=settings["max_pixels"]))
+        frame = decode(encoded, ImageLimits(max_pixels=settings["max_pixels"]))
         height, width = settings["canvas_height"], settings["canvas_width"]
         geometry = fit(frame.shape[0], frame.shape[1], height, width, settings["resize"])
         canvas = np.empty((1, height, width, 3), np.uint8)

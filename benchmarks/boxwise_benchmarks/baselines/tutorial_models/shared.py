@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 def read_settings(args: Mapping[str, str]) -> dict[str, Any]:
     """The JSON in the parameter `settings` of a model's config.pbtxt."""
-    settings: dict[str, Any] = json.loads(json.loads(args["model_config"])["parameters"]["settings"]["string_value"])
+    settings: dict[str, Any] = json.loads(
+        json.loads(args["model_config"])["parameters"]["settings"]["string_value"]
+    )
     return settings
 
 

@@ -1,6 +1,6 @@
-"""The least of a picture."""
+"""The least of an image."""
 
-PICTURE = bytes.fromhex(
+IMAGE = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c49444154789c63606060000000040001f61738550000"
     "000049454e44ae426082"
 )

@@ -1,4 +1,6 @@
-"""Pictures of every kind are seen as a viewer shows them: colours, transparency, rotation, sizes from 1 x 1 up."""
+"""Images of every kind are seen as a viewer shows them: colours, transparency, rotation, sizes from
+1 x 1 up.
+"""
 
 from __future__ import annotations
 
@@ -26,16 +28,18 @@ _NOISE = np.random.default_rng(3)
 SHARP: Pixels = _NOISE.integers(0, 256, (SIDE, SIDE, 3)).astype(np.uint8)
 ALPHA: Pixels = _NOISE.integers(0, 256, (SIDE, SIDE)).astype(np.uint8)
 _Y, _X = np.mgrid[0:SIDE, 0:SIDE]
-SMOOTH: Pixels = np.stack([40 + 10 * _X, 230 - 9 * _Y, 60 + 4 * _X + 4 * _Y], axis=-1).astype(np.uint8)
+SMOOTH: Pixels = np.stack([40 + 10 * _X, 230 - 9 * _Y, 60 + 4 * _X + 4 * _Y], axis=-1).astype(
+    np.uint8
+)
 GREY: Pixels = SHARP[..., 0]
 INDEX: Pixels = (SHARP[..., 1] // 16).astype(np.uint8)
 PALETTE: Pixels = _NOISE.integers(0, 256, (16, 3)).astype(np.uint8)
 WIDE = _NOISE.integers(0, 65536, (SIDE, SIDE, 4)).astype(np.uint16)
 
 
-def pillow(picture: Image.Image, kind: str, **options: Any) -> bytes:
+def pillow(image: Image.Image, kind: str, **options: Any) -> bytes:
     file = io.BytesIO()
-    picture.save(file, kind, **options)
+    image.save(file, kind, **options)
     return file.getvalue()
 
 
@@ -48,18 +52,18 @@ def grey_as_rgb(grey: NDArray[Any]) -> NDArray[Any]:
 
 
 def on_white(color: NDArray[Any], alpha: NDArray[Any], most: int = 255) -> NDArray[Any]:
-    """What shows of a transparent picture on a white page."""
+    """What shows of a transparent image on a white page."""
     share = alpha[..., np.newaxis] / most
     return color / most * share * 255 + 255 * (1 - share)
 
 
-def palette_picture() -> Image.Image:
-    picture = Image.fromarray(INDEX, "P")
-    picture.putpalette(PALETTE.tobytes())
-    return picture
+def palette_image() -> Image.Image:
+    image = Image.fromarray(INDEX, "P")
+    image.putpalette(PALETTE.tobytes())
+    return image
 
 
-def cmyk_picture() -> tuple[Image.Image, NDArray[Any]]:
+def cmyk_image() -> tuple[Image.Image, NDArray[Any]]:
     ink = np.stack([_X * 8, _Y * 8, 120 - _X * 4, 10 + _Y * 3], axis=-1).astype(np.uint8)
     shown = (255.0 - ink[..., :3]) * (255.0 - ink[..., 3:]) / 255
     return Image.fromarray(ink, "CMYK"), shown
@@ -67,7 +71,14 @@ def cmyk_picture() -> tuple[Image.Image, NDArray[Any]]:
 
 def animated_webp() -> bytes:
     later = [Image.fromarray(255 - SHARP)]
-    return pillow(Image.fromarray(SHARP), "WEBP", lossless=True, save_all=True, append_images=later, duration=50)
+    return pillow(
+        Image.fromarray(SHARP),
+        "WEBP",
+        lossless=True,
+        save_all=True,
+        append_images=later,
+        duration=50,
+    )
 
 
 def kinds() -> dict[str, tuple[bytes, NDArray[Any], float]]:
@@ -75,7 +86,7 @@ def kinds() -> dict[str, tuple[bytes, NDArray[Any], float]]:
     sharp, smooth = Image.fromarray(SHARP), Image.fromarray(SMOOTH)
     rgba = Image.fromarray(np.dstack([SHARP, ALPHA]), "RGBA")
     la = Image.fromarray(np.dstack([GREY, ALPHA]), "LA")
-    cmyk, cmyk_shown = cmyk_picture()
+    cmyk, cmyk_shown = cmyk_image()
     bits = GREY > 127
     one_bit = Image.fromarray(bits)
     see_through = np.linspace(0, 255, 16).round().astype(np.uint8)
@@ -84,14 +95,14 @@ def kinds() -> dict[str, tuple[bytes, NDArray[Any], float]]:
     return {
         "PNG, RGB": (pillow(sharp, "PNG"), SHARP, 0),
         "PNG, grey": (pillow(Image.fromarray(GREY), "PNG"), grey_as_rgb(GREY), 0),
-        "PNG, palette": (pillow(palette_picture(), "PNG"), PALETTE[INDEX], 0),
+        "PNG, palette": (pillow(palette_image(), "PNG"), PALETTE[INDEX], 0),
         "PNG, palette with one transparent colour": (
-            pillow(palette_picture(), "PNG", transparency=5),
+            pillow(palette_image(), "PNG", transparency=5),
             np.where(INDEX[..., np.newaxis] == 5, 255, PALETTE[INDEX]),
             0,
         ),
         "PNG, palette with transparency": (
-            pillow(palette_picture(), "PNG", transparency=see_through.tobytes()),
+            pillow(palette_image(), "PNG", transparency=see_through.tobytes()),
             on_white(PALETTE[INDEX], see_through[INDEX]),
             1,
         ),
@@ -118,12 +129,16 @@ def kinds() -> dict[str, tuple[bytes, NDArray[Any], float]]:
         "JPEG": (pillow(smooth, "JPEG", **jpeg), SMOOTH, 4),
         "JPEG, subsampled": (pillow(smooth, "JPEG", quality=95, subsampling=2), SMOOTH, 12),
         "JPEG, progressive": (pillow(smooth, "JPEG", progressive=True, **jpeg), SMOOTH, 4),
-        "JPEG, grey": (pillow(Image.fromarray(SMOOTH[..., 0]), "JPEG", **jpeg), grey_as_rgb(SMOOTH[..., 0]), 4),
+        "JPEG, grey": (
+            pillow(Image.fromarray(SMOOTH[..., 0]), "JPEG", **jpeg),
+            grey_as_rgb(SMOOTH[..., 0]),
+            4,
+        ),
         "JPEG, CMYK": (pillow(cmyk, "JPEG", quality=100), cmyk_shown, 6),
         "JPEG, stored as RGB": (pillow(smooth, "JPEG", keep_rgb=True, **jpeg), SMOOTH, 4),
         "BMP": (pillow(sharp, "BMP"), SHARP, 0),
         "BMP, grey": (pillow(Image.fromarray(GREY), "BMP"), grey_as_rgb(GREY), 0),
-        "BMP, palette": (pillow(palette_picture(), "BMP"), PALETTE[INDEX], 0),
+        "BMP, palette": (pillow(palette_image(), "BMP"), PALETTE[INDEX], 0),
         "BMP, 1-bit": (pillow(one_bit, "BMP"), grey_as_rgb(bits * 255), 0),
         "WebP, lossy": (pillow(smooth, "WEBP", quality=100), SMOOTH, 12),
         "WebP, lossless": (pillow(sharp, "WEBP", lossless=True), SHARP, 0),
@@ -136,7 +151,7 @@ KINDS = kinds()
 
 
 def seen(answer: Answer) -> NDArray[np.float32]:
-    """The pixels that the classifier was shown, of a picture of 16 x 16."""
+    """The pixels that the classifier was shown, of an image of 16 x 16."""
     return read_pixels(answer["stretched_ids"][0], answer["stretched_scores"][0], SIDE)
 
 
@@ -150,12 +165,16 @@ def test_each_kind_of_file_is_seen_as_it_is_shown(triton: Triton, kind: str) -> 
 
 def test_a_progressive_jpeg_is_the_baseline_one_to_the_last_bit(triton: Triton) -> None:
     smooth = Image.fromarray(SMOOTH)
-    one, other = (triton.predict("whole", pillow(smooth, "JPEG", progressive=how)) for how in (False, True))
+    one, other = (
+        triton.predict("whole", pillow(smooth, "JPEG", progressive=how)) for how in (False, True)
+    )
     assert_same(one, other)
 
 
 def stored(shown: Pixels, orientation: int) -> Pixels:
-    """The pixels of a file whose orientation tag makes a viewer show `shown` (EXIF 2.32, tag 274)."""
+    """The pixels of a file whose orientation tag makes a viewer show `shown` (EXIF 2.32,
+    tag 274).
+    """
     undo: dict[int, Callable[[Pixels], Pixels]] = {
         1: lambda p: p,
         2: lambda p: p[:, ::-1],  # mirrored
@@ -171,7 +190,9 @@ def stored(shown: Pixels, orientation: int) -> Pixels:
 
 @pytest.mark.parametrize("kind", ["JPEG", "JPEG, grey", "PNG", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_boxes_are_in_pixels_of_the_picture_as_shown(triton: Triton, orientation: int, kind: str) -> None:
+def test_boxes_are_in_pixels_of_the_image_as_shown(
+    triton: Triton, orientation: int, kind: str
+) -> None:
     width, height, scale = 1024, 512, 2
     dots = make_dots(12, width=width // scale, height=height // scale)
     frame = dots.draw(width, height, scale)
@@ -179,11 +200,11 @@ def test_boxes_are_in_pixels_of_the_picture_as_shown(triton: Triton, orientation
         frame = grey_as_rgb(frame.max(axis=2))
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
-    picture = Image.fromarray(stored(frame, orientation))
+    image = Image.fromarray(stored(frame, orientation))
     if kind == "JPEG, grey":
-        picture = picture.convert("L")
+        image = image.convert("L")
     options = {"WEBP": {"lossless": True}, "PNG": {}}.get(kind, {"quality": 100, "subsampling": 0})
-    file = pillow(picture, kind.split(",")[0], exif=exif, **options)
+    file = pillow(image, kind.split(",")[0], exif=exif, **options)
 
     answer = triton.predict("dots", file, class_filter=[0, 1, 2])
     places = {tuple(box) for box in (dots.boxes * scale).tolist()}
@@ -193,10 +214,14 @@ def test_boxes_are_in_pixels_of_the_picture_as_shown(triton: Triton, orientation
         by_place = {tuple(box): i for i, box in enumerate((dots.boxes * scale).tolist())}
         rows = [by_place[tuple(box)] for box in answer["boxes"].tolist()]
         np.testing.assert_array_equal(answer["class_ids"], dots.class_ids[rows])
-        np.testing.assert_allclose(answer["scores"], dots.scores[rows], atol=0.02 if kind == "JPEG" else 1e-6)
+        np.testing.assert_allclose(
+            answer["scores"], dots.scores[rows], atol=0.02 if kind == "JPEG" else 1e-6
+        )
         shade = np.zeros((len(rows), 3))
         np.put_along_axis(shade, answer["shade_ids"].astype(int), answer["shade_scores"], axis=1)
-        np.testing.assert_allclose(shade * 255, dots.colors[rows], atol=5 if kind == "JPEG" else 0.01)
+        np.testing.assert_allclose(
+            shade * 255, dots.colors[rows], atol=5 if kind == "JPEG" else 0.01
+        )
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 65535])
@@ -205,12 +230,16 @@ def test_an_orientation_that_does_not_exist_turns_nothing(triton: Triton, orient
     exif[ORIENTATION] = orientation
     for kind, pixels in (("PNG", SHARP), ("JPEG", SMOOTH)):
         plain = triton.predict("whole", pillow(Image.fromarray(pixels), kind))
-        assert_same(triton.predict("whole", pillow(Image.fromarray(pixels), kind, exif=exif)), plain)
+        assert_same(
+            triton.predict("whole", pillow(Image.fromarray(pixels), kind, exif=exif)), plain
+        )
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".webp"])
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 4000), (4000, 1), (1, 2), (3, 1)])
-def test_the_thinnest_pictures_are_answered(triton: Triton, width: int, height: int, suffix: str) -> None:
+def test_the_thinnest_images_are_answered(
+    triton: Triton, width: int, height: int, suffix: str
+) -> None:
     red = np.zeros((height, width, 3), np.uint8)
     red[..., 2] = 255  # BGR
     file = opencv(suffix, red)
@@ -226,8 +255,10 @@ def test_the_thinnest_pictures_are_answered(triton: Triton, width: int, height: 
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 4000), (4000, 1)])
-def test_real_models_answer_the_thinnest_pictures(triton: Triton, width: int, height: int) -> None:
-    answer = triton.predict("boxwise", opencv(".png", np.full((height, width, 3), 128, np.uint8)), score_threshold=0.01)
+def test_real_models_answer_the_thinnest_images(triton: Triton, width: int, height: int) -> None:
+    answer = triton.predict(
+        "boxwise", opencv(".png", np.full((height, width, 3), 128, np.uint8)), score_threshold=0.01
+    )
     assert_well_formed(answer, len(answer["boxes"]), {"imagenet": 5}, height=height, width=width)
 
 
@@ -241,7 +272,10 @@ def test_a_jpeg_of_24_megapixels(
     file = opencv(".jpg", dots.draw(width, height, scale)[..., ::-1])
     start = time.perf_counter()
     answer = triton.predict(pipeline, file)
-    figures.append(f"24-megapixel JPEG through the {pipeline} pipeline: {(time.perf_counter() - start) * 1000:.0f} ms")
+    figures.append(
+        f"24-megapixel JPEG through the {pipeline} pipeline: "
+        f"{(time.perf_counter() - start) * 1000:.0f} ms"
+    )
     assert_well_formed(answer, 100, classifiers, height=height, width=width)
     by_place = {tuple(box): i for i, box in enumerate((dots.boxes * scale).tolist())}
     rows = [by_place[tuple(box)] for box in answer["boxes"].round(3).tolist()]
@@ -255,17 +289,34 @@ def test_a_frame_is_answered_as_its_lossless_file(triton: Triton, kind: str) -> 
     frame = make_dots(40).draw(640, 480)
     options = {"lossless": True} if kind == "WEBP" else {}
     file = pillow(Image.fromarray(frame), kind, **options)
-    for asked in ({}, {"score_threshold": 0.7}, {"class_filter": [1], "max_detections": 4, "iou_threshold": 0.1}):
-        assert_same(triton.predict_raw("dots", frame, **asked), triton.predict("dots", file, **asked))
+    for asked in (
+        {},
+        {"score_threshold": 0.7},
+        {"class_filter": [1], "max_detections": 4, "iou_threshold": 0.1},
+    ):
+        assert_same(
+            triton.predict_raw("dots", frame, **asked), triton.predict("dots", file, **asked)
+        )
 
 
-def test_real_models_answer_a_frame_as_its_lossless_file(triton: Triton, photos: dict[str, bytes]) -> None:
+def test_real_models_answer_a_frame_as_its_lossless_file(
+    triton: Triton, photos: dict[str, bytes]
+) -> None:
     for file in photos.values():
         frame = np.asarray(Image.open(io.BytesIO(file)).convert("RGB"))
         assert_same(triton.predict_raw("boxwise", frame), triton.predict("boxwise", file))
 
 
-@pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 4000), (4000, 1), (CANVAS, CANVAS), (300, 200)])
-def test_a_whole_picture_is_answered_the_same_from_pixels(triton: Triton, width: int, height: int) -> None:
-    frame = np.random.default_rng(width).integers(0, 256, (min(height, 190), width, 3)).astype(np.uint8)
-    assert_same(triton.predict_raw("whole", frame), triton.predict("whole", opencv(".png", frame[..., ::-1])))
+@pytest.mark.parametrize(
+    ("width", "height"), [(1, 1), (1, 4000), (4000, 1), (CANVAS, CANVAS), (300, 200)]
+)
+def test_a_whole_picture_is_answered_the_same_from_pixels(
+    triton: Triton, width: int, height: int
+) -> None:
+    frame = (
+        np.random.default_rng(width).integers(0, 256, (min(height, 190), width, 3)).astype(np.uint8)
+    )
+    assert_same(
+        triton.predict_raw("whole", frame),
+        triton.predict("whole", opencv(".png", frame[..., ::-1])),
+    )

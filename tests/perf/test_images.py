@@ -1,4 +1,4 @@
-"""Pictures: none, unreadable ones, a folder's, synthetic ones, and the boxes that a load has."""
+"""Images: none, unreadable ones, a folder's, synthetic ones, and the boxes that a load has."""
 
 import io
 from pathlib import Path
@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from boxwise_perf.images import BoxesPerImage, from_folder, requests, synthetic
 from boxwise_perf.load import LoadError
-from boxwise_perf.pictures import BoxesPerImage, from_folder, requests, synthetic
 
 
 def test_a_folder_without_any(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("no picture")
-    with pytest.raises(LoadError, match="holds no picture"):
+    (tmp_path / "notes.txt").write_text("no image")
+    with pytest.raises(LoadError, match="holds no image"):
         from_folder(tmp_path)
 
 
 def test_one_that_is_none(tmp_path: Path) -> None:
-    (tmp_path / "a.jpg").write_bytes(b"no picture")
+    (tmp_path / "a.jpg").write_bytes(b"no image")
     with pytest.raises(LoadError, match=r"a\.jpg: cannot be read"):
         from_folder(tmp_path)
 
@@ -36,8 +36,8 @@ def test_synthetic_ones_are_seeded_and_of_their_size() -> None:
     said, contents = synthetic(40, 24, seed=3)
     assert contents == synthetic(40, 24, seed=3)[1]
     assert contents != synthetic(40, 24, seed=4)[1]
-    with Image.open(io.BytesIO(contents[0])) as picture:
-        assert (picture.size, picture.format) == ((40, 24), "JPEG")
+    with Image.open(io.BytesIO(contents[0])) as opened:
+        assert (opened.size, opened.format) == ((40, 24), "JPEG")
     assert said.width == (40, 40, 40)
 
 

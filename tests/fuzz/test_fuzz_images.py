@@ -1,4 +1,6 @@
-"""Pictures that are none: each is refused with INVALID_ARGUMENT and a sentence that names the image, or seen whole."""
+"""Images that are none: each is refused with INVALID_ARGUMENT and a sentence that names the image,
+or seen whole.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ SEEDS = seeds()
 
 
 @pytest.mark.timeout(0)
-def test_pictures_with_anything_changed_in_them(trial: Trial, target: Attacked, tmp_path: Path) -> None:
+def test_images_with_anything_changed_in_them(
+    trial: Trial, target: Attacked, tmp_path: Path
+) -> None:
     def make(rng: random.Random) -> tuple[bytes, object]:
         return mutated(rng, SEEDS), rng.choice(PIPELINES)
 
@@ -33,7 +37,7 @@ def test_pictures_with_anything_changed_in_them(trial: Trial, target: Attacked, 
     assert min(run.statuses["seen"], run.statuses["refused"]) > run.done // 20, run.statuses
 
 
-def test_every_seed_is_a_picture(target: Attacked) -> None:
+def test_every_seed_is_a_image(target: Attacked) -> None:
     for pipeline in PIPELINES:
         with grpc.insecure_channel(target.triton.grpc_url) as channel:
             for file in SEEDS:
