@@ -1,27 +1,30 @@
 """Write the generated reference pages: `make docs`, or `python docs/generate.py`.
 
-Each page is made of what the program itself states: the pipeline file's models, the typer application, the docstrings
-and signatures of the public Python names. tests/docs fails when a page is older than its source.
+Each page is made of what the program itself states: the pipeline file's models, the typer
+application, the docstrings and signatures of the public Python names. tests/docs fails when a page
+is older than its source.
 """
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import importlib
 import inspect
 import re
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import typer.main
-from pydantic import BaseModel
 
 import boxwise
 import boxwise.testing
 from boxwise_cli.app import app
-from boxwise_export.pipeline import Pipeline
+from boxwise_export import pipeline
 
 REFERENCE = Path(__file__).parent / "reference"
 
@@ -43,13 +46,13 @@ def pages() -> dict[str, str]:
 
 def pipeline_page() -> str:
     """Every key of the pipeline file, by section, from the JSON schema of its models."""
-    schema = Pipeline.model_json_schema()
+    schema = pipeline.Pipeline.model_json_schema()
     sections = {"Pipeline": schema, **schema["$defs"]}
+    described = _described_fields(inspect.getsource(pipeline))
     parts = [
         "# The pipeline file",
-        "`boxwise init` writes a commented file to start from; `boxwise validate` checks one. Paths are relative to the "
-        "file. An unknown key is an error. A key without a default is required. *unset* means that the value comes from "
-        "the weights, the detector family or the machine, as the description states.",
+        "`boxwise init` writes a commented file to start from; `boxwise validate` checks one. "
+        "Paths are relative to the file. An unknown key is an error.",
     ]
     for name in sorted(sections, key=lambda name: name != "Pipeline"):
         section = sections[name]
@@ -59,7 +62,7 @@ def pipeline_page() -> str:
                 f"`{key}`",
                 _type(field),
                 _default(field, required=key in section.get("required", ())),
-                _cell(field.get("description", "")),
+                _cell(described[name][key]),
             )
             for key, field in section["properties"].items()
         ]
@@ -68,17 +71,33 @@ def pipeline_page() -> str:
     return "\n\n".join(parts)
 
 
+def _described_fields(source: str) -> dict[str, dict[str, str]]:
+    """Class -> field -> the string below it. Pydantic can do this too, but at each import."""
+    return {
+        each.name: {
+            field.target.id: str(below.value.value)
+            for field, below in pairwise(each.body)
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+            if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
+        }
+        for each in ast.parse(source).body
+        if isinstance(each, ast.ClassDef)
+    }
+
+
 def _type(field: dict[str, Any]) -> str:
     """The type of a key as a person reads it, from its JSON schema."""
     if "$ref" in field:
-        name = field["$ref"].rpartition("/")[2]
+        name = str(field["$ref"]).rpartition("/")[2]
         return f"[{name}](#{name.lower()})"
     if "enum" in field:
         return ", ".join(f"`{value}`" for value in field["enum"])
     if "const" in field:
         return f"`{field['const']}`"
     if "anyOf" in field:
-        return " or ".join(_type(option) for option in field["anyOf"] if option.get("type") != "null")
+        return " or ".join(
+            _type(option) for option in field["anyOf"] if option.get("type") != "null"
+        )
     match field.get("type"):
         case "array" if "prefixItems" in field:
             return f"{len(field['prefixItems'])} x {_type(field['prefixItems'][0])}"
@@ -91,7 +110,7 @@ def _type(field: dict[str, Any]) -> str:
         case "boolean":
             return "`true` or `false`"
         case "integer" | "number" as kind:
-            return kind + _range(field)
+            return f"{kind}{_range(field)}"
         case _:
             return "any"
 
@@ -123,7 +142,7 @@ EXIT_CODES = """## Exit codes
 | code | meaning |
 |---|---|
 | 0 | success |
-| 1 | failure: one line on stderr that begins with `error:`; also a negative result where the command's text says so |
+| 1 | failure, with one line on stderr that begins with `error:`, or a negative result |
 | 2 | wrong usage, or an extra is missing: the message names it |
 | 130 | interrupted |"""
 
@@ -132,24 +151,37 @@ def cli_page() -> str:
     """Every command, argument, option and exit code, from the typer application."""
     parts = [
         "# The command line",
-        '`pip install "boxwise[cli]"` installs `boxwise`. A command whose extra is missing exits with 2 and prints the '
-        "`pip install` that adds it. `--json` prints one JSON document on stdout and nothing else there: "
-        "[its keys](json.md).",
+        '`pip install "boxwise[cli]"` installs `boxwise`. If a command needs a further extra, it '
+        "prints the `pip install` that adds it. `--json` prints one JSON document on stdout and "
+        "nothing else there: [its keys](json.md).",
         EXIT_CODES,
     ]
     for path, command in commands():
         usage = " ".join(
-            ["boxwise", path, *(_argument(each) for each in command.params if each.param_type_name == "argument")]
+            [
+                "boxwise",
+                path,
+                *(_argument(each) for each in command.params if each.param_type_name == "argument"),
+            ]
         )
-        parts += [f"## boxwise {path}", f"```text\n{usage} [OPTIONS]\n```", _paragraphs(command.help or "")]
-        rows = [(_option_names(each), _option_default(each), _cell(each.help or "")) for each in _options(command)]
+        parts += [
+            f"## boxwise {path}",
+            f"```text\n{usage} [OPTIONS]\n```",
+            _paragraphs(command.help or ""),
+        ]
+        rows = [
+            (_option_names(each), _option_default(each), _cell(each.help or ""))
+            for each in _options(command)
+        ]
         arguments = [
             (f"`{_argument(each)}`", "", _cell(each.help or ""))
             for each in command.params
             if each.param_type_name == "argument"
         ]
         if arguments or rows:
-            parts.append(_table(("argument or option", "default", "description"), [*arguments, *rows]))
+            parts.append(
+                _table(("argument or option", "default", "description"), [*arguments, *rows])
+            )
     return "\n\n".join(parts)
 
 
@@ -179,7 +211,9 @@ def _option_names(parameter: Any) -> str:
     if parameter.is_flag:
         return f"`{names}`"
     annotation = parameter.type_descriptor.annotation
-    choices = "|".join(str(choice) for choice in get_args(annotation) if get_origin(annotation) is Literal)
+    choices = "|".join(
+        str(choice) for choice in get_args(annotation) if get_origin(annotation) is Literal
+    )
     kind = parameter.metavar or choices or ("N" if annotation is int else "X")
     return f"`{names} {kind}`".replace("|", r"\|")
 
@@ -200,8 +234,7 @@ def python_page() -> str:
     """Every public name of `boxwise` and `boxwise.testing`: signatures and docstrings."""
     parts = [
         "# The Python API",
-        "`pip install boxwise`. The [guide](../how-to/call-from-python.md) shows how the parts are used; "
-        "[errors](errors.md) has the exceptions.",
+        "`pip install boxwise`. [Guide](../how-to/call-from-python.md), [exceptions](errors.md).",
     ]
     for module in (boxwise, boxwise.testing):
         for name in sorted(module.__all__):
@@ -216,29 +249,34 @@ def _public_name(module: str, name: str, value: Any) -> Iterator[str]:
     if not inspect.isclass(value):  # a type alias
         yield f"```python\n{name} = {_alias(value)}\n```"
         return
-    constructed = dataclasses.is_dataclass(value) or "__init__" in vars(value) or name.endswith("Client")
+    constructed = (
+        dataclasses.is_dataclass(value) or "__init__" in vars(value) or name.endswith("Client")
+    )
     if constructed and not name.startswith(("Result", "Prediction")):
         yield _signature(name, value)
     yield _docstring(value)
     for method, function in _methods(value):
-        if isinstance(function, property):
+        if isinstance(function, property | cached_property):
             yield f"### {name}.{method}"
         else:
             yield f"### {name}.{method}()"
-            yield _signature(f"{'async ' * inspect.iscoroutinefunction(function)}{method}", function)
+            yield _signature(
+                f"{'async ' * inspect.iscoroutinefunction(function)}{method}", function
+            )
         yield _docstring(function)
 
 
 def _methods(cls: type) -> Iterator[tuple[str, Any]]:
-    """Public methods and properties, in the order of the source, those of our own bases first."""
+    """Documented public methods and properties, those of our own base classes first."""
     found: dict[str, Any] = {}
     for base in reversed(cls.__mro__):
-        if base.__module__.startswith("boxwise"):
-            for name, value in vars(base).items():
-                plain = value.func if hasattr(value, "attrname") else value  # a cached_property
-                plain = value.__func__ if isinstance(value, classmethod | staticmethod) else plain
-                if not name.startswith("_") and (callable(plain) or isinstance(plain, property)) and plain.__doc__:
-                    found[name] = property(plain) if hasattr(value, "attrname") else plain
+        for name, value in vars(base).items():
+            if not base.__module__.startswith("boxwise") or name.startswith("_"):
+                continue
+            if isinstance(value, property | cached_property):
+                found[name] = value
+            elif inspect.isroutine(value):
+                found[name] = getattr(cls, name)
     yield from found.items()
 
 
@@ -256,9 +294,12 @@ def _signature(name: str, function: Callable[..., Any]) -> str:
         if parameter.kind is parameter.KEYWORD_ONLY and not keyword_only:
             keyword_only = True
             lines.append("*,")
-        star = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
+        star = "*" * int(parameter.kind == parameter.VAR_POSITIONAL)
+        star += "**" * int(parameter.kind == parameter.VAR_KEYWORD)
         annotation = "" if parameter.annotation is parameter.empty else f": {parameter.annotation}"
-        default = "" if parameter.default is parameter.empty else f" = {_literal(parameter.default)}"
+        default = (
+            "" if parameter.default is parameter.empty else f" = {_literal(parameter.default)}"
+        )
         lines.append(f"{star}{parameter.name}{annotation}{default},")
     result = signature.return_annotation
     returned = "" if result is signature.empty or inspect.isclass(function) else f" -> {result}"
@@ -321,46 +362,48 @@ def _item(text: str) -> str:
 def errors_page() -> str:
     """The client's error tree, when each is raised, and which gRPC status becomes which."""
     errors = importlib.import_module("boxwise._errors")
-    names = [name for name in boxwise.__all__ if inspect.isclass(value := getattr(boxwise, name)) and issubclass(value, Exception)]
+    names = [
+        name
+        for name in boxwise.__all__
+        if inspect.isclass(value := getattr(boxwise, name)) and issubclass(value, Exception)
+    ]
     rows = [
         (
             f"`{name}`",
             f"`{getattr(boxwise, name).__base__.__name__}`",
             "yes" if getattr(boxwise, name).retryable else "",
-            ", ".join(sorted({f"`{code}`" for code, _, kind, _ in errors._CAUSES if code and kind is getattr(boxwise, name)})),
+            ", ".join(
+                sorted(
+                    {
+                        f"`{code}`"
+                        for code, _, kind, _ in errors._CAUSES
+                        if code and kind is getattr(boxwise, name)
+                    }
+                )
+            ),
             _cell(inspect.getdoc(getattr(boxwise, name)) or ""),
         )
-        for name in sorted(names, key=lambda name: [base.__name__ for base in reversed(getattr(boxwise, name).__mro__)])
+        for name in sorted(
+            names,
+            key=lambda name: [base.__name__ for base in reversed(getattr(boxwise, name).__mro__)],
+        )
     ]
     return "\n\n".join(
         [
-            "# Errors",
-            "## What the SDK raises",
-            "```text\n" + errors.__doc__.partition("\n\n")[2].strip() + "\n```",
+            "# Errors of the SDK",
+            "```text\n" + (errors.__doc__ or "").partition("\n\n")[2].strip() + "\n```",
             _table(("error", "is a", "`retryable`", "gRPC status", "raised when"), rows),
             _docstring(boxwise.BoxwiseError),
-            "Which of two errors a status stands for is decided by the server's message; `_errors.py` has the table.",
-            SERVER_ERRORS,
+            "Where several errors share a status, the server's message decides. "
+            "[What the server returns](contract.md#errors).",
         ]
     )
-
-
-SERVER_ERRORS = """## What the server returns
-
-| gRPC status | when | what to do |
-|---|---|---|
-| `INVALID_ARGUMENT` | The request is wrong: an image that cannot be decoded or is over a [limit](../explanation/limits.md), an option out of range, a tensor of another shape. The message names the input, what was expected and what came. | Correct the request. |
-| `NOT_FOUND` | The server has no model of this name, or is unloading it. | Check the pipeline's name. |
-| `UNAVAILABLE` | A queue is full (`max_queue`), or the request would wait too long (`max_wait_ms`). Also: a restricted protocol without its key, a model that is not loaded, a server that is stopping. | Send less, or scale: [limits](../explanation/limits.md). |
-| `RESOURCE_EXHAUSTED` | Only from a front: too many requests or connections. | As above. |
-| `DEADLINE_EXCEEDED` | The client's deadline has passed. Stages that have not started do not run. | Raise the deadline, or send less. |
-| `INTERNAL` | A stage process has died ("is not healthy"), /dev/shm is full, or a stage raised an unexpected error. An unexpected error has a request id; its traceback is in the server's log. | See the server's log. |"""
 
 
 # Markdown
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     lines = [head, ("---",) * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
