@@ -81,7 +81,7 @@ class Timings:
     """Where the time of one call went, in seconds.
 
     Triton tells gRPC clients nothing of its queues and computing per request; its traces and
-    metrics do, and a trace goes on in them (docs/sdk.md).
+    metrics do, and a trace goes on in them (docs/how-to/call-from-python.md).
 
     Attributes:
         encode_s: reading or encoding the image and writing the request; the first call's `info`

@@ -14,7 +14,7 @@ Layout = Literal["ensemble", "glued", "fused"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 # Requests of one glued instance at once, by target: one decodes or crops while others wait for a
 # network. Where networks have the same cores, more than two are all answered later; a GPU takes its
-# time elsewhere (docs/limits.md).
+# time elsewhere (docs/explanation/limits.md).
 IN_FLIGHT: Mapping[Target, int] = {"embedded": 2, "onnxruntime": 4, "tensorrt": 4}
 
 
