@@ -1,6 +1,6 @@
 # The commands of the README. Each sets up its own environment in .venv: no root, no Docker, no Node, no GPU.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-torch test-peers test-helm test-front test-proxies test-trials soak helm-readme lint format lock licences audit release bench bench-memory bench-client clean
+.PHONY: help demo test test-torch test-peers test-helm test-front test-proxies test-trials soak helm-readme docs lint format lock licences audit release bench bench-memory bench-client clean
 
 # The bundled Triton has stubs for these two, and onnxruntime and numpy < 2 meet on them.
 PYTHON ?= $(firstword $(foreach p,python3 python3.12 python3.11,$(shell $(p) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $(p))))
@@ -82,6 +82,9 @@ soak: .venv/.dev  ## Run the trials in their long form, the soak for HOURS=1.5, 
 
 helm-readme: .venv/.dev  ## Write the chart's table of values anew
 	.venv/bin/python helm/readme.py
+
+docs: .venv/.dev  ## Write the generated pages of docs/reference anew
+	.venv/bin/python docs/generate.py
 
 lint: .venv/.dev  ## Check style and types
 	.venv/bin/ruff check .

@@ -239,7 +239,7 @@ def python_page() -> str:
     for module in (boxwise, boxwise.testing):
         for name in sorted(module.__all__):
             value = getattr(module, name)
-            if not (inspect.isclass(value) and issubclass(value, Exception)):
+            if not _is_error(value):
                 parts += _public_name(module.__name__, name, value)
     return "\n\n".join(parts)
 
@@ -359,39 +359,34 @@ def _item(text: str) -> str:
 # The errors
 
 
+def _is_error(value: Any) -> bool:
+    return inspect.isclass(value) and issubclass(value, Exception)
+
+
 def errors_page() -> str:
     """The client's error tree, when each is raised, and which gRPC status becomes which."""
-    errors = importlib.import_module("boxwise._errors")
-    names = [
-        name
-        for name in boxwise.__all__
-        if inspect.isclass(value := getattr(boxwise, name)) and issubclass(value, Exception)
-    ]
+    module = importlib.import_module("boxwise._errors")
+    exported = [getattr(boxwise, name) for name in boxwise.__all__]
+    errors: list[type[boxwise.BoxwiseError]] = [each for each in exported if _is_error(each)]
+    errors.sort(key=lambda error: [base.__name__ for base in reversed(error.__mro__)])
+    codes = {
+        error: {f"`{code}`" for code, _, kind, _ in module._CAUSES if code and kind is error}
+        for error in errors
+    }
     rows = [
         (
-            f"`{name}`",
-            f"`{getattr(boxwise, name).__base__.__name__}`",
-            "yes" if getattr(boxwise, name).retryable else "",
-            ", ".join(
-                sorted(
-                    {
-                        f"`{code}`"
-                        for code, _, kind, _ in errors._CAUSES
-                        if code and kind is getattr(boxwise, name)
-                    }
-                )
-            ),
-            _cell(inspect.getdoc(getattr(boxwise, name)) or ""),
+            f"`{error.__name__}`",
+            f"`{error.__mro__[1].__name__}`",
+            "yes" if error.retryable else "",
+            ", ".join(sorted(codes[error])),
+            _cell((inspect.getdoc(error) or "").partition("\n\n")[0]),
         )
-        for name in sorted(
-            names,
-            key=lambda name: [base.__name__ for base in reversed(getattr(boxwise, name).__mro__)],
-        )
+        for error in errors
     ]
     return "\n\n".join(
         [
             "# Errors of the SDK",
-            "```text\n" + (errors.__doc__ or "").partition("\n\n")[2].strip() + "\n```",
+            "```text\n" + (module.__doc__ or "").partition("\n\n")[2].strip() + "\n```",
             _table(("error", "is a", "`retryable`", "gRPC status", "raised when"), rows),
             _docstring(boxwise.BoxwiseError),
             "Where several errors share a status, the server's message decides. "
