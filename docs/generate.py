@@ -247,7 +247,7 @@ def python_page() -> str:
 def _public_name(module: str, name: str, value: Any) -> Iterator[str]:
     yield f"## {module}.{name}"
     if not inspect.isclass(value):  # a type alias
-        yield f"```python\n{name} = {_alias(value)}\n```"
+        yield f"```text\n{name} = {_alias(value)}\n```"
         return
     constructed = (
         dataclasses.is_dataclass(value) or "__init__" in vars(value) or name.endswith("Client")
