@@ -60,8 +60,8 @@ def test_the_tutorial_runs(demo_assets: dict[str, Path], tmp_path: Path) -> None
     (pipeline,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
     (tmp_path / "pipeline.yaml").write_text(pipeline)
     grpc, http, metrics = free_ports(3)
-    # The reader's ports are the usual ones; here others may have them.
-    ports = f"--grpc-port {grpc} --http-port {http} --metrics-port {metrics}"
+    # Other programs may have the usual ports here, and the cores.
+    options = f"--grpc-port {grpc} --http-port {http} --metrics-port {metrics} --load-timeout 240"
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     server: subprocess.Popen[str] | None = None
     printed = ""
@@ -69,7 +69,7 @@ def test_the_tutorial_runs(demo_assets: dict[str, Path], tmp_path: Path) -> None
         for language, block in re.findall(r"```(bash|python)\n(.*?)```", text, re.DOTALL):
             if block.startswith("boxwise serve"):
                 server = subprocess.Popen(
-                    ["sh", "-c", f"exec {block.strip()} {ports}"],
+                    ["sh", "-c", f"exec {block.strip()} {options}"],
                     cwd=tmp_path,
                     env=environment,
                     stdout=subprocess.PIPE,
