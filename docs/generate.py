@@ -47,27 +47,34 @@ def pages() -> dict[str, str]:
 def pipeline_page() -> str:
     """Every key of the pipeline file, by section, from the JSON schema of its models."""
     schema = pipeline.Pipeline.model_json_schema()
-    sections = {"Pipeline": schema, **schema["$defs"]}
     described = _described_fields(inspect.getsource(pipeline))
+    models = {"Pipeline": schema, **schema["$defs"]}
+    # A section is called by the key that holds it, which every model has one of.
+    keys = {
+        found[1]: key
+        for model in models.values()
+        for key, field in model["properties"].items()
+        if (found := re.search(r"#/\$defs/(\w+)", str(field)))
+    }
     parts = [
         "# The pipeline file",
         "`boxwise init` writes a commented file to start from; `boxwise validate` checks one. "
         "Paths are relative to the file. An unknown key is an error.",
     ]
-    for name in sorted(sections, key=lambda name: name != "Pipeline"):
-        section = sections[name]
-        title = "Top level" if name == "Pipeline" else name
+    for name in sorted(models, key=lambda name: keys.get(name, "")):
         rows = [
             (
                 f"`{key}`",
-                _type(field),
-                _default(field, required=key in section.get("required", ())),
+                _type(field, keys),
+                _default(field, required=key in models[name].get("required", ())),
                 _cell(described[name][key]),
             )
-            for key, field in section["properties"].items()
+            for key, field in models[name]["properties"].items()
         ]
+        title = f"`{keys[name]}`" if name in keys else "Top level"
         head = ("key", "type", "default", "description")
-        parts += [f"## {title}", _paragraphs(section["description"]), _table(head, rows)]
+        text = _paragraphs(models[name]["description"])
+        parts += [f"## {title}", text, _table(head, rows)]
     return "\n\n".join(parts)
 
 
@@ -85,26 +92,26 @@ def _described_fields(source: str) -> dict[str, dict[str, str]]:
     }
 
 
-def _type(field: dict[str, Any]) -> str:
+def _type(field: dict[str, Any], keys: dict[str, str]) -> str:
     """The type of a key as a person reads it, from its JSON schema."""
     if "$ref" in field:
-        name = str(field["$ref"]).rpartition("/")[2]
-        return f"[{name}](#{name.lower()})"
+        key = keys[str(field["$ref"]).rpartition("/")[2]]
+        return f"[section](#{key})"
     if "enum" in field:
         return ", ".join(f"`{value}`" for value in field["enum"])
     if "const" in field:
         return f"`{field['const']}`"
     if "anyOf" in field:
         return " or ".join(
-            _type(option) for option in field["anyOf"] if option.get("type") != "null"
+            _type(option, keys) for option in field["anyOf"] if option.get("type") != "null"
         )
     match field.get("type"):
         case "array" if "prefixItems" in field:
-            return f"{len(field['prefixItems'])} x {_type(field['prefixItems'][0])}"
+            return f"{len(field['prefixItems'])} x {_type(field['prefixItems'][0], keys)}"
         case "array":
-            return f"list of {_type(field['items'])}" if field.get("items") else "list"
+            return f"list of {_type(field['items'], keys)}" if field.get("items") else "list"
         case "object":
-            return f"map of name to {_type(field['additionalProperties'])}"
+            return f"map of name to {_type(field['additionalProperties'], keys)}"
         case "string":
             return "path" if field.get("format") == "path" else "text"
         case "boolean":

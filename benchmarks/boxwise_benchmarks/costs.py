@@ -17,13 +17,13 @@ import cv2
 import numpy as np
 
 from boxwise_benchmarks.measure import machine
-from boxwise_export.chain import load_chain
 from boxwise_export.demo import prepare_demo
+from boxwise_export.repository.runner import load_runner
 from boxwise_perf.images import noise
 from boxwise_perf.null import nullify
 from boxwise_runtime.cache import cache_folder
-from boxwise_runtime.chain import Chain
 from boxwise_runtime.decode import ImageLimits, decode
+from boxwise_runtime.pipeline_runner import PipelineRunner
 
 SIZES = ((640, 480), (1280, 720), (1920, 1080), (4000, 3000))
 _MANY, _FEW = 20, 5  # boxes, whose difference is what one costs
@@ -58,12 +58,12 @@ def measure_costs(folder: Path) -> list[Cost]:
     cv2.setNumThreads(1)
     prepare_demo(cache_folder(), folder / "demo", report=lambda _: None)
     nullify(folder / "demo", folder / "null", objects=_MANY)
-    chain = load_chain(folder / "null", "boxwise")
-    return [_cost(chain, width, height) for width, height in SIZES]
+    runner = load_runner(folder / "null", "boxwise")
+    return [_cost(runner, width, height) for width, height in SIZES]
 
 
-def _cost(chain: Chain, width: int, height: int) -> Cost:
-    preprocess, detector = chain.preprocess, chain.detector
+def _cost(runner: PipelineRunner, width: int, height: int) -> Cost:
+    preprocess, detector = runner.preprocess, runner.detector
     assert preprocess  # noqa: S101 - the demo has a detector
     assert detector  # noqa: S101
     file = np.frombuffer(noise(width, height, seed=0), np.uint8)
@@ -72,7 +72,7 @@ def _cost(chain: Chain, width: int, height: int) -> Cost:
     candidates = {**laid, **detector({"canvas": laid["canvas"]})}
 
     def find(boxes: int) -> object:
-        return chain.objects({**candidates, "thresholds": np.array([0, 1, boxes], np.float32)})
+        return runner.objects({**candidates, "thresholds": np.array([0, 1, boxes], np.float32)})
 
     few, many = _ms(lambda: find(_FEW)), _ms(lambda: find(_MANY))
     crop_ms = (many - few) / (_MANY - _FEW)

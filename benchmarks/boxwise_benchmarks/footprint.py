@@ -13,8 +13,8 @@ from pathlib import Path
 from boxwise import Client
 from boxwise_benchmarks.measure import closed_loop, machine
 from boxwise_export.demo import prepare_demo
-from boxwise_export.publish import rearrange
-from boxwise_export.serving_config import LAYOUTS, ServingConfig
+from boxwise_export.repository.publish import change_layout
+from boxwise_export.repository.serving_config import LAYOUTS, ServingConfig
 from boxwise_perf.images import noise
 from boxwise_perf.memory import held_mib
 from boxwise_runtime.cache import cache_folder
@@ -88,7 +88,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="boxwise-footprint-") as folder:
         demo = Path(folder, "demo")
         prepare_demo(cache_folder(), demo, report=lambda _: None)
-        rearrange(demo, None, ServingConfig(options.layout))
+        change_layout(demo, None, ServingConfig(options.layout))
         memory = measure_footprint(demo, requests=options.requests)
     if options.json:
         print(

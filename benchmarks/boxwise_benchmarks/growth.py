@@ -23,10 +23,10 @@ import onnx
 
 from boxwise import Client
 from boxwise_benchmarks.measure import Run, closed_loop, machine
-from boxwise_export.atomic_dir import write_file
 from boxwise_export.demo import prepare_demo
-from boxwise_export.publish import rearrange
-from boxwise_export.serving_config import LAYOUTS, Layout, ServingConfig
+from boxwise_export.repository.atomic_dir import write_file
+from boxwise_export.repository.publish import change_layout
+from boxwise_export.repository.serving_config import LAYOUTS, Layout, ServingConfig
 from boxwise_perf.images import synthetic
 from boxwise_perf.null import constant_graph, nullify
 from boxwise_runtime.cache import cache_folder
@@ -141,7 +141,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="boxwise-growth-") as name:
         folder = Path(name)
         prepare_demo(cache_folder(), folder / "demo", report=lambda _: None)
-        rearrange(folder / "demo", None, ServingConfig(layout))
+        change_layout(folder / "demo", None, ServingConfig(layout))
         nullify(folder / "demo", folder / "null")
         constant_detector(folder / "demo", folder / "boxes", max(options.boxes))
         marks = [

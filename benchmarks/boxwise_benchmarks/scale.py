@@ -21,11 +21,11 @@ from pathlib import Path
 from boxwise import Client, PipelineInfo
 from boxwise_benchmarks.measure import closed_loop, machine
 from boxwise_benchmarks.null_server import null_server
-from boxwise_export.atomic_dir import write_file
 from boxwise_export.demo import prepare_demo
-from boxwise_export.manifest import find_manifest
-from boxwise_export.publish import rearrange
-from boxwise_export.serving_config import ServingConfig
+from boxwise_export.repository.atomic_dir import write_file
+from boxwise_export.repository.manifest import find_manifest
+from boxwise_export.repository.publish import change_layout
+from boxwise_export.repository.serving_config import ServingConfig
 from boxwise_perf.images import synthetic
 from boxwise_perf.null import nullify
 from boxwise_runtime.cache import cache_folder
@@ -38,11 +38,11 @@ _THREADS = 4  # of the client at its own limit
 _SLEEPING = """
 import time
 
-from boxwise_runtime.chain import Fused
-from boxwise_runtime.triton import ChainModel
+from boxwise_runtime.pipeline_runner import Fused
+from boxwise_runtime.python_backend import PipelineModel
 
 
-class TritonPythonModel(ChainModel):
+class TritonPythonModel(PipelineModel):
     stage_type = Fused
 
     def _answer(self, request, inputs):
@@ -68,7 +68,7 @@ class Scaled:
 def sleeping(repository: Path, to: Path, seconds: float) -> None:
     """Copy a repository of null models, fused into one process that answers after `seconds`."""
     shutil.copytree(repository, to)
-    rearrange(to, None, ServingConfig("fused", instances={"fused": 1}))
+    change_layout(to, None, ServingConfig("fused", instances={"fused": 1}))
     manifest = find_manifest(to)
     version = manifest.revision().models[manifest.pipeline]
     write_file(

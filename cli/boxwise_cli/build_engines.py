@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from boxwise_cli.errors import needs, needs_runtime, reported
+from boxwise_cli.exits import needs, needs_runtime, reported
 
 _GIB = 1 << 30
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from boxwise_cli.errors import reported
+from boxwise_cli.exits import reported
 from boxwise_runtime.cache import CacheError, cache_location, cache_size, clear
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from boxwise_cli.errors import FAILED, needs, reported
+from boxwise_cli.exits import FAILED, needs, reported
 
 
 def check_tensorrt(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from boxwise_cli.errors import needs, needs_runtime, reported
+from boxwise_cli.exits import needs, needs_runtime, reported
 
 
 def demo(
@@ -25,8 +25,8 @@ def demo(
     with needs("demo"):
         import efficientnet_lite_pytorch  # noqa: F401
 
+        from boxwise_export.checkpoints.download import DownloadError
         from boxwise_export.demo import prepare_demo
-        from boxwise_export.download import DownloadError
         from boxwise_export.errors import ExportError
     from rich.console import Console
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from boxwise_cli.errors import FAILED, fail, needs, reported
+from boxwise_cli.exits import FAILED, fail, needs, reported
 
 
 def diff(
@@ -24,9 +24,9 @@ def diff(
     versions and figures.
     """
     with needs("export"):
-        from boxwise_export.diff import compare
         from boxwise_export.errors import ExportError
-        from boxwise_export.manifest import find_manifest
+        from boxwise_export.repository.diff import compare
+        from boxwise_export.repository.manifest import find_manifest
 
     with reported(ExportError):
         revisions = []

@@ -4,9 +4,10 @@ import codecs
 import io
 import json
 import sys
+import warnings
 from importlib.util import find_spec
 
-from boxwise_cli.errors import USAGE
+from boxwise_cli.exits import USAGE
 
 
 def main() -> None:
@@ -19,7 +20,13 @@ def main() -> None:
         raise SystemExit(USAGE)
     from boxwise_cli.app import app
 
+    warnings.formatwarning = _formatted
     app()
+
+
+def _formatted(message: Warning | str, *_: object, **__: object) -> str:
+    """A warning as a line for people: a place in our code tells them nothing."""
+    return f"warning: {message}\n"
 
 
 def _print_on_any_terminal() -> None:

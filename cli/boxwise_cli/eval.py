@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from boxwise_cli.errors import needs, reported
+from boxwise_cli.exits import needs, reported
 from boxwise_cli.files import write_text
 from boxwise_cli.perf_options import Timeout
 from boxwise_cli.serving import one_of, served

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from boxwise_cli.errors import needs, needs_runtime, reported
+from boxwise_cli.exits import needs, needs_runtime, reported
 
 
 def export(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from boxwise_cli.errors import fail
+from boxwise_cli.exits import fail
 
 
 def init(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from boxwise_cli.errors import needs, needs_runtime, reported
+from boxwise_cli.exits import needs, needs_runtime, reported
 
 if TYPE_CHECKING:
     from boxwise_export.inspection import Inspection

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from boxwise_cli.errors import needs, reported
-from boxwise_export.serving_config import Layout
+from boxwise_cli.exits import needs, reported
+from boxwise_export.repository.serving_config import Layout
 
 
 def layout(
@@ -18,7 +18,7 @@ def layout(
     to: Annotated[
         Layout | None,
         typer.Argument(
-            metavar="[LAYOUT]", help="ensemble, glued or fused; left out, only show what is."
+            metavar="[LAYOUT]", help="ensemble, bls or fused; left out, only show what is."
         ),
     ] = None,
     pipeline: Annotated[
@@ -45,15 +45,15 @@ def layout(
 
     Or change how many may wait for it, and for how long.
 
-    `fused` has the whole pipeline in one process a core, `ensemble` a model a stage, `glued` all in
+    `fused` has the whole pipeline in one process a core, `ensemble` a model a stage, `bls` all in
     one but the networks. A server that is running goes on with what it has loaded, until it is
     started again.
     """
     with needs("export"):
         from boxwise_export.errors import ExportError
-        from boxwise_export.layouts import read_serving_config
-        from boxwise_export.manifest import find_manifest
-        from boxwise_export.publish import rearrange
+        from boxwise_export.repository.layouts import read_serving_config
+        from boxwise_export.repository.manifest import find_manifest
+        from boxwise_export.repository.publish import change_layout
 
     with reported(ExportError):
         manifest = find_manifest(repository, pipeline)
@@ -65,7 +65,7 @@ def layout(
             max_wait_ms=found.max_wait_ms if max_wait_ms is None else max_wait_ms,
         )
         if to is not None or wanted != found:
-            publication = rearrange(repository, manifest.pipeline, wanted)
+            publication = change_layout(repository, manifest.pipeline, wanted)
             for line in publication.lines():
                 typer.echo(line, err=as_json)
             found = read_serving_config(repository, manifest.pipeline, publication.revision.models)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from boxwise_cli.errors import USAGE, fail, needs, reported
+from boxwise_cli.exits import USAGE, fail, needs, reported
 from boxwise_cli.files import write_text
 from boxwise_cli.perf_options import boxes as read_boxes
 from boxwise_cli.perf_options import size
@@ -19,7 +19,7 @@ from boxwise_cli.serving import served
 if TYPE_CHECKING:
     from boxwise_perf.images import BoxesPerImage, ImageSet, Request
     from boxwise_perf.load import Load
-    from boxwise_perf.result import Result, Target, Trial
+    from boxwise_perf.result import LoadTarget, Result, Trial
     from boxwise_perf.trial import Endpoint, Plan
 
 DRAWS = 997  # numbers of boxes that are drawn: a prime, so that each image meets many of them
@@ -88,10 +88,10 @@ class Bench:
 
     def add(
         self, repository: Path | None, url: str | None, pipeline: str | None
-    ) -> "tuple[Endpoint, Target]":
+    ) -> "tuple[Endpoint, LoadTarget]":
         """One server, and what a result says of it."""
         from boxwise import Client
-        from boxwise_perf.result import Target
+        from boxwise_perf.result import LoadTarget
         from boxwise_perf.trial import Endpoint
 
         if self.content.boxes and repository is None:
@@ -100,7 +100,7 @@ class Bench:
         server = self._stack.enter_context(served(source, url, pipeline))
         with Client(server.url, pipeline=server.pipeline, timeout_s=self._timeout_s) as client:
             digests = {name: str(digest) for name, digest in client.info().digests.items()}
-        target = Target(server.pipeline, str(repository) if repository else None, url, digests)
+        target = LoadTarget(server.pipeline, str(repository) if repository else None, url, digests)
         return Endpoint(server.url, server.pipeline, server.pid, server.metrics), target
 
     def trial(self, endpoint: "Endpoint", load: "Load", plan: "Plan") -> "Trial":

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from boxwise_cli.errors import USAGE, fail, reported
+from boxwise_cli.exits import USAGE, fail, reported
 from boxwise_cli.perf_bench import bench, content, keep, prepare
 from boxwise_cli.perf_options import (
     AsJson,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from boxwise_cli.errors import USAGE, fail, needs, reported
+from boxwise_cli.exits import USAGE, fail, needs, reported
 from boxwise_cli.files import write_bytes, write_text
 
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from boxwise_cli.errors import USAGE, fail
+from boxwise_cli.exits import USAGE, fail
 from boxwise_cli.perf_bench import bench, content, end_if_void, keep, prepare
 from boxwise_cli.perf_options import (
     AsJson,

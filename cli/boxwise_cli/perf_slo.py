@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from boxwise_cli.errors import fail
+from boxwise_cli.exits import fail
 from boxwise_cli.perf_bench import bench, content, keep, prepare
 from boxwise_cli.perf_options import (
     AsJson,

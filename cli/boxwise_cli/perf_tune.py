@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Table
 
-from boxwise_cli.errors import USAGE, fail, needs, reported
+from boxwise_cli.exits import USAGE, fail, needs, reported
 from boxwise_cli.perf_bench import content, keep, prepare
 from boxwise_cli.perf_options import (
     AsJson,
@@ -27,7 +27,7 @@ from boxwise_cli.perf_options import latency as a_latency
 from boxwise_runtime.launcher import Target
 
 if TYPE_CHECKING:
-    from boxwise_export.serving_config import ServingConfig
+    from boxwise_export.repository.serving_config import ServingConfig
     from boxwise_perf.images import Request
     from boxwise_perf.tune import Objective, Tried, Tuning
     from boxwise_runtime.launcher import ServerOptions
@@ -88,13 +88,12 @@ def tune(
     prepare(out)
     with needs("export"):
         from boxwise_export.errors import ExportError
-        from boxwise_export.publish import rearrange
+        from boxwise_export.repository.publish import change_layout
 
     from boxwise import BoxwiseError
     from boxwise_perf.load import LoadError
     from boxwise_perf.machine import Machine
-    from boxwise_perf.result import FORMAT, Result, now
-    from boxwise_perf.result import Target as Asked
+    from boxwise_perf.result import FORMAT, LoadTarget, Result, now
     from boxwise_perf.stats import CONFIDENCE
     from boxwise_perf.tune import Objective
     from boxwise_runtime.launcher import LaunchError
@@ -107,7 +106,7 @@ def tune(
     with reported(ExportError, LaunchError, LoadError, BoxwiseError, OSError):
         search = _Search(objective, pairs, block, warm_up, budget, timeout, target, server)
         name, found = search.run(repository, pipeline, sent.requests)
-        said = Asked(name, str(repository), None, {})
+        said = LoadTarget(name, str(repository), None, {})
         keep(
             Result(FORMAT, now(), Machine.here(), said, sent.images, CONFIDENCE, tuning=found),
             out,
@@ -116,7 +115,7 @@ def tune(
         if not as_json:
             _show(found)
         if found.best != found.first and not dry_run:
-            for line in rearrange(repository, name, found.best).lines():
+            for line in change_layout(repository, name, found.best).lines():
                 typer.echo(line, err=as_json)
 
 
@@ -137,8 +136,8 @@ class _Search:
         self, repository: Path, pipeline: str | None, requests: "Sequence[Request]"
     ) -> "tuple[str, Tuning]":
         """The pipeline's name, and what was found."""
-        from boxwise_export.layouts import read_serving_config, stage_folders
-        from boxwise_export.manifest import find_manifest
+        from boxwise_export.repository.layouts import read_serving_config, stage_folders
+        from boxwise_export.repository.manifest import find_manifest
         from boxwise_perf.generator import Generator
         from boxwise_perf.tune import climb, neighbours_of
         from boxwise_perf.tuner import Tuner
@@ -214,11 +213,11 @@ def _show(found: "Tuning") -> None:
     typer.echo("for the pipeline file:\n" + pipeline_lines(found.best))
 
 
-def pipeline_lines(arrangement: "ServingConfig") -> str:
+def pipeline_lines(serving: "ServingConfig") -> str:
     """What the pipeline file says of it."""
     import yaml
 
-    settings = {key: value for key, value in asdict(arrangement).items() if value}
+    settings = {key: value for key, value in asdict(serving).items() if value}
     layout = settings.pop("layout")
     settings.pop("max_batch_size", None)  # the detector's own key
     return str(yaml.safe_dump({"layout": layout, "serving": settings}, sort_keys=False)).rstrip()

@@ -17,7 +17,7 @@ from boxwise import BoxwiseError, Client, ContractMismatch, Unavailable, Unknown
 from boxwise._image import IMAGE_SUFFIXES
 from boxwise._request import Options
 from boxwise._words import shortened
-from boxwise_cli.errors import FAILED, USAGE, fail, reported
+from boxwise_cli.exits import FAILED, USAGE, fail, reported
 from boxwise_cli.output import (
     SAVED_SUFFIXES,
     Answer,

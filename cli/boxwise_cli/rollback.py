@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from boxwise_cli.errors import needs, reported
+from boxwise_cli.exits import needs, reported
 
 
 def rollback(
@@ -33,8 +33,8 @@ def rollback(
     """
     with needs("export"):
         from boxwise_export.errors import ExportError
-        from boxwise_export.manifest import find_manifest
-        from boxwise_export.revisions import rollback as run
+        from boxwise_export.repository.manifest import find_manifest
+        from boxwise_export.repository.revisions import rollback as run
 
     with reported(ExportError):
         manifest = find_manifest(repository, pipeline) if listed else run(repository, pipeline, to)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from boxwise_cli.errors import USAGE, fail, needs, reported
+from boxwise_cli.exits import USAGE, fail, needs, reported
 from boxwise_runtime.launcher import (
     LaunchError,
     ServerOptions,
@@ -161,7 +161,7 @@ def _following(options: ServerOptions, stop: threading.Event) -> Iterator[Server
     """What is served from a folder of its own, which follows the repository."""
     with needs("export"):
         from boxwise_export.errors import ExportError
-        from boxwise_export.rollout import Rollout, Server
+        from boxwise_export.repository.rollout import Rollout, Server
 
     check_repository(options.repository)
     with tempfile.TemporaryDirectory(prefix="boxwise-live-") as folder:

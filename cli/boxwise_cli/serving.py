@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import typer
 
-from boxwise_cli.errors import USAGE, fail, reported
+from boxwise_cli.exits import USAGE, fail, reported
 
 DEFAULT_PIPELINE = "boxwise"
 _LOAD_TIMEOUT_S = 600  # a slow machine, or large models; a start that fails ends sooner

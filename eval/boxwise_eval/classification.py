@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from boxwise_eval.datasets.base import LabelledImage, plain
 from boxwise_eval.detection import Matches
-from boxwise_eval.run import Found
+from boxwise_eval.run import Detections
 
 # The true label, and the k that were said of it, best first.
 Pairs = list[tuple[int, NDArray[np.int64]]]
@@ -57,7 +57,7 @@ def of_boxes(
     classifier: str,
     labels: Sequence[str],
     images: Sequence[LabelledImage],
-    found: Sequence[Found],
+    found: Sequence[Detections],
     matches: Sequence[Matches],
     names: Sequence[str],
 ) -> Pairs:
@@ -87,7 +87,7 @@ def of_images(
     classifier: str,
     labels: Sequence[str],
     images: Sequence[LabelledImage],
-    found: Sequence[Found],
+    found: Sequence[Detections],
     names: Sequence[str],
 ) -> Pairs:
     """The pairs of whole images; arguments as for `of_boxes`."""

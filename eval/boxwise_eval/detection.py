@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxwise_eval.datasets.base import LabelledImage
-from boxwise_eval.run import Found
+from boxwise_eval.run import Detections
 
 _IOU_50 = 0  # of COCO's ten IoU thresholds, .5 to .95
 _ALL_AREAS = 0  # of COCO's four: all, small (< 32^2 px), medium (< 96^2), large
@@ -77,7 +77,7 @@ class DetectionFigures:
 
 def evaluate(
     samples: Sequence[LabelledImage],
-    found: Sequence[Found],
+    found: Sequence[Detections],
     names: Sequence[str],
     *,
     working_threshold: float,
@@ -123,7 +123,7 @@ def evaluate(
 
 
 def _run(
-    samples: Sequence[LabelledImage], found: Sequence[Found], classes: int, max_detections: int
+    samples: Sequence[LabelledImage], found: Sequence[Detections], classes: int, max_detections: int
 ) -> Any:
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
@@ -155,7 +155,7 @@ def _truth(samples: Sequence[LabelledImage]) -> Iterator[dict[str, Any]]:
             }
 
 
-def _answers(found: Sequence[Found]) -> Iterator[dict[str, Any]]:
+def _answers(found: Sequence[Detections]) -> Iterator[dict[str, Any]]:
     for image, each in enumerate(found):
         for row, (box, class_id, score) in enumerate(
             zip(each.boxes, each.class_ids, each.scores, strict=True)

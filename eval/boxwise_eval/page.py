@@ -16,7 +16,7 @@ from boxwise_eval.detection import DetectionFigures, Matches
 from boxwise_eval.html_page import Block, Figure, Heading, Paragraph, Table
 from boxwise_eval.html_page import render as render_page
 from boxwise_eval.report import Report
-from boxwise_eval.run import Found
+from boxwise_eval.run import Detections
 
 _WORST = 12  # images that are drawn
 _WIDTH = 640  # pixels of a drawn image
@@ -131,7 +131,7 @@ def _draw_confusion(
         axes.text(x, y, counts[y, x], ha="center", va="center", fontsize=6)
 
 
-def _drawn(image: LabelledImage, found: Found, match: Matches, names: Sequence[str]) -> bytes:
+def _drawn(image: LabelledImage, found: Detections, match: Matches, names: Sequence[str]) -> bytes:
     shown = to_pil(to_tensor(image.path))
     scale = min(1.0, _WIDTH / shown.width)
     shown = shown.resize((max(1, round(shown.width * scale)), max(1, round(shown.height * scale))))

@@ -13,7 +13,7 @@ from boxwise_eval.datasets import Dataset
 from boxwise_eval.datasets.base import plain
 from boxwise_eval.detection import DetectionFigures
 from boxwise_eval.errors import EvalError
-from boxwise_eval.run import Found, Predict, Thresholds, predict_all
+from boxwise_eval.run import Detections, Predict, Thresholds, predict_all
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +36,7 @@ class Report:
     dataset: Dataset
     thresholds: Thresholds
     working_threshold: float | None
-    found: Sequence[Found]
+    found: Sequence[Detections]
     detection: DetectionFigures | None
     classifiers: Mapping[str, ClassifierFigures]
     notes: tuple[str, ...]

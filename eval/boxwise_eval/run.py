@@ -33,7 +33,7 @@ class Thresholds:
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class Detections:
     """What the pipeline says of one image.
 
     Attributes:
@@ -50,7 +50,7 @@ class Found:
 
 
 # An image's file and what to ask of it -> what is on it.
-Predict = Callable[[Path, Thresholds], Found]
+Predict = Callable[[Path, Thresholds], Detections]
 
 
 def served(
@@ -65,7 +65,7 @@ def served(
         pause: waits for seconds between two of them.
     """
 
-    def predict(path: Path, thresholds: Thresholds) -> Found:
+    def predict(path: Path, thresholds: Thresholds) -> Detections:
         for tried in count(1):
             try:
                 result = client.predict(
@@ -88,7 +88,7 @@ def served(
                     ) from error
                 pause(min(2.0 ** (tried - 1), _LONGEST_PAUSE_S))
         labels = {name: ids.astype(np.int64) for name, ids in result.label_ids.items()}
-        return Found(result.xyxy, result.confidence, result.class_id.astype(np.int64), labels)
+        return Detections(result.xyxy, result.confidence, result.class_id.astype(np.int64), labels)
 
     return predict
 
@@ -100,7 +100,7 @@ def predict_all(
     *,
     concurrency: int = 1,
     done: Callable[[], None] = lambda: None,
-) -> list[Found]:
+) -> list[Detections]:
     """Ask about every image, a few at a time.
 
     Args:
@@ -115,7 +115,7 @@ def predict_all(
         BoxwiseError: the server does not answer, or not as a pipeline.
     """
 
-    def ask(image: LabelledImage) -> Found:
+    def ask(image: LabelledImage) -> Detections:
         found = predict(image.path, thresholds)
         done()
         return found

@@ -15,12 +15,12 @@ from boxwise import PipelineInfo
 from boxwise_export.errors import ExportError
 from boxwise_export.parity.report import ParityError
 from boxwise_export.plan import Plan
-from boxwise_export.repository import information
-from boxwise_runtime.chain import Chain
+from boxwise_export.repository.stage_models import information
+from boxwise_runtime.pipeline_runner import PipelineRunner
 
 if TYPE_CHECKING:
     from boxwise_eval.datasets import Dataset
-    from boxwise_eval.run import Found, Thresholds
+    from boxwise_eval.run import Detections, Thresholds
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def load_labelled(data: Path) -> Dataset:
         raise ExportError(f"--data: {error}") from error
 
 
-def measure(plan: Plan, chain: Chain, dataset: Dataset) -> dict[str, float]:
+def measure(plan: Plan, runner: PipelineRunner, dataset: Dataset) -> dict[str, float]:
     """Figures of a plan's stages, run in this process on every image of the set.
 
     Raises:
@@ -85,10 +85,10 @@ def measure(plan: Plan, chain: Chain, dataset: Dataset) -> dict[str, float]:
     """
     from boxwise_eval.errors import EvalError
     from boxwise_eval.report import evaluate
-    from boxwise_eval.run import Found, Thresholds
+    from boxwise_eval.run import Detections, Thresholds
     from boxwise_runtime.errors import InvalidInput
 
-    def predict(path: Path, thresholds: Thresholds) -> Found:
+    def predict(path: Path, thresholds: Thresholds) -> Detections:
         request: dict[str, NDArray[Any]] = {
             "image": np.fromfile(path, np.uint8),
             "score_threshold": np.array([thresholds.score], np.float32),
@@ -96,11 +96,11 @@ def measure(plan: Plan, chain: Chain, dataset: Dataset) -> dict[str, float]:
             "max_detections": np.array([thresholds.max_detections], np.int32),
         }
         try:
-            said = chain(request)
+            said = runner(request)
         except InvalidInput as error:
             raise EvalError(f"{path}: the pipeline refuses it: {error}") from error
-        labels = {name: said[f"{name}_ids"].astype(np.int64) for name in chain.classifiers}
-        return Found(said["boxes"], said["scores"], said["class_ids"].astype(np.int64), labels)
+        labels = {name: said[f"{name}_ids"].astype(np.int64) for name in runner.classifiers}
+        return Detections(said["boxes"], said["scores"], said["class_ids"].astype(np.int64), labels)
 
     info = PipelineInfo.from_json(json.dumps(information(plan, {})))
     try:

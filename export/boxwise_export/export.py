@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from boxwise_export.accuracy import Accuracy, load_labelled, measure
-from boxwise_export.chain import load_chain
+from boxwise_export.checkpoints.download import DownloadError, fetch
+from boxwise_export.checkpoints.network import Report
 from boxwise_export.demo_assets import PHOTOS
-from boxwise_export.download import DownloadError, fetch
 from boxwise_export.errors import ExportError
-from boxwise_export.graph.large_models import give_back_memory
-from boxwise_export.network import Report
+from boxwise_export.graphs.large_models import give_back_memory
 from boxwise_export.observed import Observed, contact_sheet, observe, warnings
 from boxwise_export.parity.gate import MOST_IMAGES, check_parity, find_images, read_image, spread
 from boxwise_export.parity.limits import Limits, limits_of
@@ -23,9 +22,10 @@ from boxwise_export.parity.report import ParityReport
 from boxwise_export.pipeline import Pipeline, Precision, load_pipeline
 from boxwise_export.plan import Plan, make_plan
 from boxwise_export.precision import quantized
-from boxwise_export.publish import KEPT, Publication, publish
+from boxwise_export.repository.publish import KEPT, Publication, publish
+from boxwise_export.repository.runner import load_runner
 from boxwise_runtime.cache import cache_folder
-from boxwise_runtime.chain import Chain
+from boxwise_runtime.pipeline_runner import PipelineRunner
 from boxwise_runtime.warmup import encode
 
 if TYPE_CHECKING:
@@ -130,15 +130,15 @@ def _judged(
         ParityError, ExportError: they are too far from it, or lose too much.
     """
     limits = limits_of(pipeline.tolerances, plan.precision)
-    with staged(plan) as chain:
+    with staged(plan) as runner:
         report("comparing with the source")
         chosen = spread(images, MOST_IMAGES)
-        parity = check_parity(plan, chain, chosen, limits)
+        parity = check_parity(plan, runner, chosen, limits)
         _say(parity.lines(), report)
         observed = observe(
-            plan, chain, [(path.name, read_image(path, plan.limits.max_pixels)) for path in chosen]
+            plan, runner, [(path.name, read_image(path, plan.limits.max_pixels)) for path in chosen]
         )
-        accuracy = _accuracy(pipeline, plan, chain, dataset, limits, report) if dataset else None
+        accuracy = _accuracy(pipeline, plan, runner, dataset, limits, report) if dataset else None
     if accuracy:
         _say(accuracy.lines(), report)
         accuracy.require()
@@ -156,11 +156,16 @@ def _warnings(plan: Plan, observed: Sequence[Observed]) -> tuple[str, ...]:
 
 
 def _accuracy(
-    pipeline: Pipeline, plan: Plan, chain: Chain, dataset: Dataset, limits: Limits, report: Report
+    pipeline: Pipeline,
+    plan: Plan,
+    runner: PipelineRunner,
+    dataset: Dataset,
+    limits: Limits,
+    report: Report,
 ) -> Accuracy:
     """The plan's figures, and those of the same pipeline in fp32."""
     report(f"measuring on {len(dataset.images)} labelled images")
-    figures = exact = measure(plan, chain, dataset)
+    figures = exact = measure(plan, runner, dataset)
     if plan.precision != "fp32":
         reference = make_plan(pipeline)
         with staged(reference) as stages:
@@ -174,13 +179,13 @@ def _say(lines: Iterable[str], report: Report) -> None:
 
 
 @contextmanager
-def staged(plan: Plan) -> Iterator[Chain]:
-    """The plan's models in a repository for the moment, and the chain of them."""
+def staged(plan: Plan) -> Iterator[PipelineRunner]:
+    """The plan's models in a repository for the moment, and the runner of them."""
     with tempfile.TemporaryDirectory(prefix="boxwise-") as folder:
         repository = Path(folder, "repository")
         publish(plan, repository)
         give_back_memory()  # of the serialised graphs
-        yield load_chain(repository, plan.name, threads=plan.instances * plan.threads)
+        yield load_runner(repository, plan.name, threads=plan.instances * plan.threads)
 
 
 def images_of(calibration: Path | None, report: Report) -> list[Path]:

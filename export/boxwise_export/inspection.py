@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from boxwise_export.activation import last_operator, settle_activation
+from boxwise_export.checkpoints import Preprocessing
+from boxwise_export.checkpoints.network import Network, Report, read_network
 from boxwise_export.errors import ExportError, PipelineError
 from boxwise_export.export import staged
 from boxwise_export.families import (
@@ -20,14 +21,13 @@ from boxwise_export.families import (
     read_head,
     recognise,
 )
+from boxwise_export.families.activation import last_operator, settle_activation
 from boxwise_export.families.unserved import describe
-from boxwise_export.graph.source import probe_unlike
-from boxwise_export.network import Network, Report, read_network
+from boxwise_export.graphs.source import probe_unlike
 from boxwise_export.observed import contact_sheet, observe, warnings
 from boxwise_export.parity.gate import find_images, read_image, spread
 from boxwise_export.pipeline import Canvas, Classifier, Crop, Detector, Labels, Pipeline, Weights
 from boxwise_export.plan import head_of, make_plan
-from boxwise_export.sources import Preprocessing
 
 _MOST_DRAWN = 64  # images
 _UNKNOWN = 1000  # names of a detector that gives classes by number
@@ -176,9 +176,9 @@ def draw(
         )
     plan = make_plan(pipeline, report=report)
     chosen = spread(find_images(images, "--images"), _MOST_DRAWN)
-    with staged(plan) as chain:
+    with staged(plan) as runner:
         frames = [(path.name, read_image(path, plan.limits.max_pixels)) for path in chosen]
-        observed = observe(plan, chain, frames)
+        observed = observe(plan, runner, frames)
     try:
         out.mkdir(parents=True, exist_ok=True)
         for number, each in enumerate(observed, 1):

@@ -20,8 +20,8 @@ from PIL import Image, ImageDraw, ImageFont
 from boxwise import PipelineInfo, Result
 from boxwise_export.errors import ExportError
 from boxwise_export.plan import Plan
-from boxwise_export.repository import information
-from boxwise_runtime.chain import Chain
+from boxwise_export.repository.stage_models import information
+from boxwise_runtime.pipeline_runner import PipelineRunner
 
 _TILE = 320  # pixels of an image's longer side on the sheet
 _COLUMNS = 4
@@ -54,13 +54,13 @@ class Observed:
 
 
 def observe(
-    plan: Plan, chain: Chain, frames: Sequence[tuple[str, NDArray[np.uint8]]]
+    plan: Plan, runner: PipelineRunner, frames: Sequence[tuple[str, NDArray[np.uint8]]]
 ) -> list[Observed]:
     """Run the stages on images as a request without options would.
 
     Args:
         plan: what the stages were made of.
-        chain: the stages.
+        runner: the stages.
         frames: (name, RGB uint8 [H, W, 3]) of each image.
 
     Raises:
@@ -69,7 +69,7 @@ def observe(
     info = PipelineInfo.from_json(json.dumps(information(plan, {})))
     observed = []
     for name, frame in frames:
-        found = chain({"raw_frame": frame})
+        found = runner({"raw_frame": frame})
         if plan.detector and len(found["class_ids"]):
             highest, names = int(found["class_ids"].max()), len(plan.detector.labels)
             if highest >= names:

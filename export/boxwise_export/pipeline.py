@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,7 +21,7 @@ from pydantic import (
 
 from boxwise_export.errors import PipelineError
 from boxwise_export.labels import as_name
-from boxwise_export.serving_config import Layout
+from boxwise_export.repository.serving_config import Layout
 from boxwise_export.yaml_file import load_yaml
 from boxwise_runtime.canvas import ColorOrder, Interpolation, Resize
 
@@ -171,7 +172,7 @@ class Canvas(_Section):
     """
 
 
-class Tensors(_Section):
+class TensorNames(_Section):
     """Which outputs of the graph hold decoded boxes (family `generic`).
 
     Name either `boxes` and `scores` (and `classes`), or one output `rows` and its `columns`.
@@ -199,7 +200,7 @@ class Tensors(_Section):
     """Whether NMS is still to be done. Set `false` where the graph does it."""
 
     @model_validator(mode="after")
-    def _one_way(self) -> Tensors:
+    def _one_way(self) -> TensorNames:
         apart = self.boxes is not None and self.scores is not None
         together = self.rows is not None and self.columns is not None
         parts = [self.boxes, self.scores, self.classes]
@@ -218,7 +219,7 @@ class Tensors(_Section):
         return columns
 
     @model_validator(mode="after")
-    def _whole_columns(self) -> Tensors:
+    def _whole_columns(self) -> TensorNames:
         words = [word for word in self.columns or [] if word != "skip"]
         whole = "score" in words and self.box_columns and len(set(words)) == len(words)
         if self.columns is not None and not whole:
@@ -259,7 +260,7 @@ class Detector(_Section):
     """The checkpoint."""
     family: str | None = None
     """How the outputs are decoded, such as `yolox`. Unset: recognised from the graph's outputs."""
-    tensors: Tensors | None = None
+    tensors: TensorNames | None = None
     """Which outputs hold what, for the family `generic`."""
     anchors: Path | None = None
     """A .npy file of [N, 4] anchors, xyxy in pixels of the canvas, for `ssd` and `retinanet`."""
@@ -449,12 +450,12 @@ class Serving(_Section):
 
     instances: dict[str, Count] = {}
     """Instances of a stage, by its name: preprocess, detector, nms, classifier_<name>,
-    whole_picture, glued, fused. Unset: one per core for heavy stages, at most 8.
+    whole_picture, bls, fused. Unset: one per core for heavy stages, at most 8.
     """
     threads: Count | None = None
     """Threads of each network on the CPU. Unset: the cores that instances leave."""
     in_flight: Count | None = None
-    """Requests that one `glued` instance processes concurrently. Unset: 2 where the networks use
+    """Requests that one `bls` instance processes concurrently. Unset: 2 where the networks use
     the same cores, 4 on a GPU.
     """
     queue_delay_us: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
@@ -477,7 +478,7 @@ class Pipeline(_Section):
     name: Name = "boxwise"
     """The model that clients call. Several pipelines can share a repository."""
     layout: Layout = "ensemble"
-    """How stages become Triton models: `ensemble`, one model per stage; `glued`, one model that
+    """How stages become Triton models: `ensemble`, one model per stage; `bls`, one model that
     calls the networks; `fused`, one model with the networks inside, for CPUs.
     """
     serving: Serving = Serving()
@@ -494,6 +495,24 @@ class Pipeline(_Section):
     """Images with one side longer than the other by this factor are rejected."""
     tolerances: Tolerances = Tolerances()
     """Limits of the parity gate."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_glued(cls, document: Any) -> Any:
+        """Read `glued`, the name of `bls` in boxwise 0.1, for one release."""
+        if not isinstance(document, dict):
+            return document
+        document = dict(document)
+        if document.get("layout") == "glued":
+            _warn_glued("layout: glued", "layout: bls")
+            document["layout"] = "bls"
+        serving = document.get("serving")
+        instances = serving.get("instances") if isinstance(serving, dict) else None
+        if isinstance(instances, dict) and "glued" in instances:
+            _warn_glued("serving.instances.glued", "serving.instances.bls")
+            rest = {name: count for name, count in instances.items() if name != "glued"}
+            document["serving"] = {**serving, "instances": {"bls": instances["glued"], **rest}}
+        return document
 
     @field_validator("name")
     @classmethod
@@ -517,7 +536,7 @@ class Pipeline(_Section):
             )
         names = [classifier.name for classifier in self.classifiers]
         stages = ["preprocess", "detector", "nms"] if self.detector else ["whole_picture"]
-        stages += [*(f"classifier_{name}" for name in names), "glued", "fused"]
+        stages += [*(f"classifier_{name}" for name in names), "bls", "fused"]
         if unknown := [name for name in self.serving.instances if name not in stages]:
             raise ValueError(
                 f"serving.instances.{unknown[0]}: there is no such stage; there are "
@@ -537,6 +556,15 @@ class Pipeline(_Section):
                     "leave it out to ask about all"
                 )
         return self
+
+
+def _warn_glued(found: str, expected: str) -> None:
+    warnings.warn(
+        f"{found}: this layout is called bls now, and the next release does not know the old "
+        f"name; write {expected}",
+        FutureWarning,
+        stacklevel=2,
+    )
 
 
 def load_pipeline(path: Path) -> Pipeline:
@@ -615,7 +643,7 @@ def _nearest(location: tuple[str | int, ...]) -> str:
 
     sections: dict[str, type[BaseModel]] = {
         "detector": Detector, "classifiers": Classifier, "canvas": Canvas, "crop": Crop,
-        "normalize": Normalize, "weights": Weights, "tensors": Tensors, "nms": Nms,
+        "normalize": Normalize, "weights": Weights, "tensors": TensorNames, "nms": Nms,
         "tolerances": Tolerances, "serving": Serving,
     }  # fmt: skip
     parents = [part for part in location[:-1] if isinstance(part, str)]

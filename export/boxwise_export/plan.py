@@ -12,18 +12,19 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from boxwise_export.activation import last_operator, settle_activation
 from boxwise_export.arrays import read_anchors, read_prototypes
+from boxwise_export.checkpoints import Source
+from boxwise_export.checkpoints.network import Network, Report, read_network
 from boxwise_export.errors import GraphError, PipelineError
 from boxwise_export.families import Head, Reading, find_family
+from boxwise_export.families.activation import last_operator, settle_activation
 from boxwise_export.families.unserved import describe
-from boxwise_export.graph.classifier import build_classifier, unit_vectors
-from boxwise_export.graph.detector import build_detector
-from boxwise_export.graph.large_models import give_back_memory
-from boxwise_export.graph.precision import to_fp16
-from boxwise_export.graph.source import SourceInput, probe_unlike
+from boxwise_export.graphs.classifier import build_classifier, unit_vectors
+from boxwise_export.graphs.detector import build_detector
+from boxwise_export.graphs.large_models import give_back_memory
+from boxwise_export.graphs.precision import to_fp16
+from boxwise_export.graphs.source import SourceInput, probe_unlike
 from boxwise_export.labels import read_labels
-from boxwise_export.network import Network, Report, read_network
 from boxwise_export.pipeline import (
     MAX_CANDIDATES,
     Activation,
@@ -34,8 +35,7 @@ from boxwise_export.pipeline import (
     Pipeline,
     Precision,
 )
-from boxwise_export.serving_config import ServingConfig
-from boxwise_export.sources import Source
+from boxwise_export.repository.serving_config import ServingConfig
 from boxwise_runtime.canvas import ColorOrder, Interpolation, Resize
 from boxwise_runtime.crop import CropSpec
 from boxwise_runtime.decode import MEGA, ImageLimits
@@ -123,7 +123,7 @@ class Plan:
         instances: processes of each stage that is worth more than one.
         threads: of each model instance.
         precision: of the graphs.
-        arrangement: the layout, and what the pipeline file says of processes and threads.
+        serving: the layout, and what the pipeline file says of processes and threads.
         warmup_image: a JPEG that each server is asked about before it is ready; none where none was
             compared on.
     """
@@ -135,7 +135,7 @@ class Plan:
     instances: int
     threads: int
     precision: Precision = "fp32"
-    arrangement: ServingConfig = field(default_factory=ServingConfig)
+    serving: ServingConfig = field(default_factory=ServingConfig)
     warmup_image: bytes = b""
 
     @property
@@ -185,7 +185,7 @@ def make_plan(
         instances=instances,
         threads=max(1, cores // instances),
         precision="fp16" if fp16 else "fp32",
-        arrangement=ServingConfig(pipeline.layout, by_cores=by_cores, **serving.model_dump()),
+        serving=ServingConfig(pipeline.layout, by_cores=by_cores, **serving.model_dump()),
     )
 
 

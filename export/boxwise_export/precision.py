@@ -8,40 +8,40 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from boxwise_export.graph.precision import to_int8
-from boxwise_export.network import Report
+from boxwise_export.checkpoints.network import Report
+from boxwise_export.graphs.precision import to_int8
 from boxwise_export.parity.classifier import crops_of
 from boxwise_export.plan import Plan
-from boxwise_runtime.chain import Chain
+from boxwise_runtime.pipeline_runner import PipelineRunner
 
 Frames = Sequence[NDArray[np.uint8]]
 
 
-def quantized(plan: Plan, chain: Chain, frames: Frames, report: Report) -> Plan:
+def quantized(plan: Plan, runner: PipelineRunner, frames: Frames, report: Report) -> Plan:
     """Rewrite the graphs of a plan in int8.
 
     Args:
         plan: in fp32.
-        chain: its stages: what they make of the images is what the networks will see.
+        runner: its stages: what they make of the images is what the networks will see.
         frames: RGB uint8 [H, W, 3].
         report: told each step.
     """
     detector = plan.detector
     if detector:
         report(f"detector: int8, its ranges found on {len(frames)} images")
-        detector = replace(detector, graph=to_int8(detector.graph, _canvases(chain, frames)))
+        detector = replace(detector, graph=to_int8(detector.graph, _canvases(runner, frames)))
     classifiers = []
     for classifier in plan.classifiers:
         report(
             f"{classifier.spec.name}: int8, its ranges found on {len(frames)} images and "
             "the boxes in them"
         )
-        crops = (crops_of(classifier, chain, frame) for frame in frames)
+        crops = (crops_of(classifier, runner, frame) for frame in frames)
         classifiers.append(replace(classifier, graph=to_int8(classifier.graph, crops)))
     return replace(plan, detector=detector, classifiers=tuple(classifiers), precision="int8")
 
 
-def _canvases(chain: Chain, frames: Frames) -> Iterator[NDArray[np.uint8]]:
-    assert chain.preprocess is not None  # noqa: S101 (there is a detector)
+def _canvases(runner: PipelineRunner, frames: Frames) -> Iterator[NDArray[np.uint8]]:
+    assert runner.preprocess is not None  # noqa: S101 (there is a detector)
     for frame in frames:
-        yield chain.preprocess({"raw_frame": frame})["canvas"]
+        yield runner.preprocess({"raw_frame": frame})["canvas"]

@@ -13,7 +13,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from boxwise_export.atomic_dir import write_file
+from boxwise_export.repository.atomic_dir import write_file
 
 OBJECTS = 5  # a COCO photo has 5.3 boxes that the demo's detector sees
 

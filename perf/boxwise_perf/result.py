@@ -30,7 +30,7 @@ class ResultError(ValueError):
 
 
 @dataclass(frozen=True)
-class Target:
+class LoadTarget:
     """What was asked: a pipeline of a repository that was served for the run, or of a server that
     was there already.
     """
@@ -185,8 +185,8 @@ class Comparison:
         verdict: a sentence.
     """
 
-    a: Target
-    b: Target
+    a: LoadTarget
+    b: LoadTarget
     load: Closed | Open
     block_s: float
     seed: int
@@ -205,7 +205,7 @@ class Result:
     format: str
     created: str
     machine: Machine
-    target: Target | None
+    target: LoadTarget | None
     pictures: ImageSet | None
     confidence: float
     trials: tuple[Trial, ...] = ()

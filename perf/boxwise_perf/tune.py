@@ -17,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 
-from boxwise_export.serving_config import IN_FLIGHT, LAYOUTS, Layout, ServingConfig
+from boxwise_export.repository.serving_config import IN_FLIGHT, LAYOUTS, Layout, ServingConfig
 from boxwise_perf.load import Samples
 from boxwise_perf.stats import Estimate
 from boxwise_runtime.targets import Target
@@ -185,7 +185,7 @@ def neighbours_of(
                         replace(now, instances={**now.instances, stage: other}),
                     )
         yield from _threads(now, cores) if target == "embedded" else _batches(now)
-        if now.layout == "glued":
+        if now.layout == "bls":
             usual = now.in_flight or IN_FLIGHT[target]
             for flying in (usual * 2, usual // 2):
                 if flying:
@@ -199,7 +199,7 @@ def _other_layout(
 ) -> ServingConfig:
     """As `boxwise export` would have it: an instance a core, one thread each."""
     networks = [stage for stage in stages if stage == "detector" or stage.startswith("classifier_")]
-    models = {"ensemble": stages, "glued": ["glued", *networks], "fused": ["fused"]}[layout]
+    models = {"ensemble": stages, "bls": ["bls", *networks], "fused": ["fused"]}[layout]
     return replace(
         now,
         layout=layout,

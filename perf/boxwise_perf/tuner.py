@@ -12,8 +12,8 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from types import TracebackType
 
-from boxwise_export.publish import rearrange
-from boxwise_export.serving_config import ServingConfig
+from boxwise_export.repository.publish import change_layout
+from boxwise_export.repository.serving_config import ServingConfig
 from boxwise_perf.compare import IMAGES_APART, interleave, ratio
 from boxwise_perf.generator import Generator, Job
 from boxwise_perf.load import Closed
@@ -64,7 +64,7 @@ class Tuner(AbstractContextManager["Tuner"]):
         )
         self._up: dict[
             str, tuple[ExitStack, str]
-        ] = {}  # by the arrangement: what ends its server, and its address
+        ] = {}  # by the serving: what ends its server, and its address
 
     def measure(
         self, candidate: ServingConfig, best: ServingConfig, last_word: bool
@@ -97,15 +97,15 @@ class Tuner(AbstractContextManager["Tuner"]):
         for stack, _ in self._up.values():
             stack.close()
 
-    def _serve(self, arrangement: ServingConfig) -> str:
-        if str(arrangement) not in self._up:
+    def _serve(self, serving: ServingConfig) -> str:
+        if str(serving) not in self._up:
             with ExitStack() as stack:
                 folder = Path(
                     stack.enter_context(tempfile.TemporaryDirectory(prefix="boxwise-tune-")),
                     "repository",
                 )
                 shutil.copytree(self._repository, folder)
-                rearrange(folder, self._pipeline, arrangement)
+                change_layout(folder, self._pipeline, serving)
                 options = self._options(folder)
                 stack.enter_context(TritonProcess.start(options))
                 for concurrency in self._objective.loads:
@@ -113,8 +113,8 @@ class Tuner(AbstractContextManager["Tuner"]):
                     self._generator.run(
                         Job(options.grpc_url, self._pipeline, Closed(concurrency), warm_up)
                     )
-                self._up[str(arrangement)] = (stack.pop_all(), options.grpc_url)
-        return self._up[str(arrangement)][1]
+                self._up[str(serving)] = (stack.pop_all(), options.grpc_url)
+        return self._up[str(serving)][1]
 
     def _score(self, url: str, number: int) -> float:
         """One block of every load."""

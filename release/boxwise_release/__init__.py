@@ -11,5 +11,5 @@ ROOT = Path(__file__).resolve().parents[2]
 SERVED = ROOT / ".venv" / "bin" / "python"  # the demo's environment, and the tests' on top of it
 
 
-class Refused(Exception):
+class ReleaseError(Exception):
     """Says what is wrong and how to fix it."""

@@ -13,7 +13,7 @@ from zipfile import ZipFile
 
 from packaging.metadata import Metadata
 
-from boxwise_release import ROOT, SERVED, Refused, bill, licences
+from boxwise_release import ROOT, SERVED, ReleaseError, bill, licences
 from boxwise_release.audit import audit
 
 DIST = ROOT / "dist"
@@ -32,20 +32,22 @@ def build(folder: Path) -> Metadata:
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise Refused(f"the build failed:\n{done.stdout}{done.stderr}")
+        raise ReleaseError(f"the build failed:\n{done.stdout}{done.stderr}")
     (wheel,) = folder.glob("*.whl")
     with ZipFile(wheel) as files:
         (name,) = (name for name in files.namelist() if name.endswith(".dist-info/METADATA"))
         metadata = Metadata.from_email(files.read(name))  # raises what an index would refuse
     if not metadata.description or metadata.description_content_type != "text/markdown":
-        raise Refused("the package has no page: pyproject.toml should name README.md as its readme")
+        raise ReleaseError(
+            "the package has no page: pyproject.toml should name README.md as its readme"
+        )
     return metadata
 
 
 def release() -> None:
     """Everything of a release, into dist/."""
     if changed := git("status", "--porcelain"):
-        raise Refused(
+        raise ReleaseError(
             f"a release is a commit, and these are in none; commit or stash them:\n{changed}"
         )
     os.environ["SOURCE_DATE_EPOCH"] = git("log", "-1", "--format=%ct")
@@ -79,8 +81,8 @@ def main() -> None:
             case ["audit"]:
                 audit()
             case _:
-                raise Refused("say one of: release, bill PATH, licences, audit")
-    except Refused as refused:
+                raise ReleaseError("say one of: release, bill PATH, licences, audit")
+    except ReleaseError as refused:
         sys.exit(str(refused))
 
 

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 
-from boxwise_release import Refused, lock
+from boxwise_release import ReleaseError, lock
 
 PIP_AUDIT = (
     *(sys.executable, "-m", "pip_audit", "--require-hashes", "--disable-pip"),
@@ -20,7 +20,7 @@ def audit() -> None:
     """Print every known vulnerability of every lock.
 
     Raises:
-        Refused: there is one, or a package could not be looked up.
+        ReleaseError: there is one, or a package could not be looked up.
     """
     found = 0
     for path in sorted(lock.LOCKS.glob("*.txt")):
@@ -31,13 +31,13 @@ def audit() -> None:
         )
         if not done.stdout:
             reason = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
-            raise Refused(
+            raise ReleaseError(
                 "pip-audit did not reach its list of vulnerabilities, and nothing was "
                 f"audited: {reason}"
             )
         packages = json.loads(done.stdout)["dependencies"]
         if unknown := [each["name"] for each in packages if "skip_reason" in each]:
-            raise Refused(
+            raise ReleaseError(
                 f"{len(unknown)} of {len(packages)} packages of {path.name} could not be "
                 f"looked up, as {unknown[0]}: "
                 "this package index has no list of vulnerabilities. Run `make audit` where "
@@ -52,7 +52,7 @@ def audit() -> None:
                 )
         print(f"{path.name}: {len(packages)} packages looked up")
     if found:
-        raise Refused(
+        raise ReleaseError(
             f"{found} known vulnerabilities. `make lock UPGRADE=NAME` takes the newest "
             "version of a package."
         )

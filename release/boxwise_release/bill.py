@@ -13,7 +13,7 @@ from typing import Any
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
-from boxwise_release import ROOT, Refused, licences, lock
+from boxwise_release import ROOT, ReleaseError, licences, lock
 
 VERSION = SchemaVersion.V1_6
 
@@ -23,7 +23,7 @@ def write(python: Path) -> dict[str, Any]:
     of their files.
 
     Raises:
-        Refused: the environment lacks a package of the lock, or has another version of it.
+        ReleaseError: the environment lacks a package of the lock, or has another version of it.
     """
     command = [
         sys.executable,
@@ -36,7 +36,7 @@ def write(python: Path) -> dict[str, Any]:
     command += ["--output-reproducible", "--spec-version", VERSION.to_version(), str(python)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise Refused(
+        raise ReleaseError(
             f"no bill of {python}: {done.stderr.strip()}\nIs it there? `make .venv/.demo` makes it."
         )
     bill: dict[str, Any] = json.loads(done.stdout)
@@ -76,9 +76,9 @@ def _check(bill: dict[str, Any]) -> None:
     there = {lock.key(each)[0] for each in bill["components"]}
     missing = {name for name, _ in lock.read("demo")} | {"torch"}
     if missing := missing - there:
-        raise Refused(
+        raise ReleaseError(
             f".venv is not what requirements/demo.txt says: {', '.join(sorted(missing))}. "
             "Mend: make .venv/.demo"
         )
     if error := JsonStrictValidator(VERSION).validate_str(json.dumps(bill)):
-        raise Refused(f"the bill is no CycloneDX {VERSION.to_version()}: {error}")
+        raise ReleaseError(f"the bill is no CycloneDX {VERSION.to_version()}: {error}")

@@ -31,9 +31,7 @@ def named(component: dict[str, Any]) -> str:
 
 
 def page(bill: dict[str, Any]) -> str:
-    """docs/explanation/dependencies.md with its table written anew: what demo.txt and the images hold, and
-    torch.
-    """
+    """The page with its table written anew: what demo.txt and the images hold, and torch."""
     text, found, _ = PAGE.read_text().partition(TABLE)
     assert found, f"{PAGE.name} has lost the head of its table"
     demo = {name for name, _ in lock.read("demo")} | {"torch"}

@@ -73,9 +73,9 @@ class LoadBoard:
         finally:
             os.close(descriptor)
         self._place, self._count = place, count
-        self.say(Load())
+        self.publish(Load())
 
-    def say(self, own: Load) -> None:
+    def publish(self, own: Load) -> None:
         """Let the others know what this process has to do."""
         self._own = own
         _RECORD.pack_into(self._shared, self._place * _RECORD.size, *own)

@@ -35,7 +35,7 @@ FAMILIES = {
     "reason.",
 }
 GAUGES = (_WAITING,)  # the rest are counters
-SECONDS_OF = "seconds."  # and a stage: what it took, among the outputs of a chain
+SECONDS_OF = "seconds."  # and a stage: what it took, among the outputs of a runner
 
 
 class Series(NamedTuple):
@@ -47,7 +47,7 @@ class Series(NamedTuple):
 
 
 def counts(outputs: Mapping[str, NDArray[Any]]) -> Iterator[tuple[Series, float]]:
-    """What one request adds, by the outputs of a stage or of a chain."""
+    """What one request adds, by the outputs of a stage or of a runner."""
     if "decode_seconds" in outputs:
         yield Series("boxwise_decode_seconds_total"), float(outputs["decode_seconds"])
     if "boxes" in outputs:
@@ -77,12 +77,12 @@ class Tally:
         line: where they wait here, if they do.
     """
 
-    def __init__(self, *, refuses: bool = False, line: RequestQueue[Any] | None = None) -> None:
+    def __init__(self, *, refuses: bool = False, queue: RequestQueue[Any] | None = None) -> None:
         # Nothing of a kind is said as well: what first appears as 10 has no rate.
         refusals = [Series(_REFUSALS, "reason", reason) for reason in REASONS if refuses]
-        overloads = [Series(_OVERLOADS, "reason", reason) for reason in get_args(Overload) if line]
+        overloads = [Series(_OVERLOADS, "reason", reason) for reason in get_args(Overload) if queue]
         self._counts = defaultdict(float, dict.fromkeys([*refusals, *overloads], 0.0))
-        self._line = line
+        self._queue = queue
         self._line_said = dict.fromkeys((_WAITING, _QUEUE_SECONDS, _WORK_SECONDS), 0.0)
         self._lock = threading.Lock()
 
@@ -106,12 +106,12 @@ class Tally:
         """What was counted since the last time: of a gauge, how much it has risen or fallen."""
         with self._lock:
             taken, self._counts = self._counts, defaultdict(float)
-        if self._line:
-            line = self._line
+        if self._queue:
+            queue = self._queue
             now = {
-                _WAITING: float(line.waiting),
-                _QUEUE_SECONDS: line.waited_s,
-                _WORK_SECONDS: line.worked_s,
+                _WAITING: float(queue.waiting),
+                _QUEUE_SECONDS: queue.waited_s,
+                _WORK_SECONDS: queue.worked_s,
             }
             taken |= {Series(name): value - self._line_said[name] for name, value in now.items()}
             self._line_said = now

@@ -95,14 +95,14 @@ class RequestQueue(Generic[T]):
         refuse: Callable[[T, Overload], None],
         limits: QueueLimits,
         workers: int,
-        turns: LoadBoard,
+        board: LoadBoard,
         ahead_busy: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._work, self._refuse, self._limits, self._turns, self._ahead_busy = (
+        self._work, self._refuse, self._limits, self._board, self._ahead_busy = (
             work,
             refuse,
             limits,
-            turns,
+            board,
             ahead_busy,
         )
         self._waiting: deque[tuple[int, int, T]] = deque()  # since when (ns), of how many bytes
@@ -130,7 +130,7 @@ class RequestQueue(Generic[T]):
             nobody = not self._load and len(self._workers) == 1
             begun = (
                 self._begin()
-                if nobody and self._turns.another_is_idle and not self._ahead_busy()
+                if nobody and self._board.another_is_idle and not self._ahead_busy()
                 else None
             )
         try:
@@ -146,14 +146,14 @@ class RequestQueue(Generic[T]):
             if why is None:
                 self._waiting.append((time.monotonic_ns(), size, one))
                 self._bytes += size
-                self._tell()
+                self._publish()
         if why is not None:
             self._refuse(one, why)
 
     def wait_for_turn(self) -> None:
         """Return when it is this process's turn to take another."""
         with self._changed:
-            while not self._turns.mine:
+            while not self._board.mine:
                 self._changed.wait(_LOOK_EVERY_S)
 
     def close(self) -> None:
@@ -196,7 +196,7 @@ class RequestQueue(Generic[T]):
 
     def _begin(self) -> int:
         self._begun.append(time.monotonic_ns())
-        self._tell()
+        self._publish()
         return self._begun[-1]
 
     def _end(self, begun: int, start: int, *, late: bool = False) -> None:
@@ -206,15 +206,15 @@ class RequestQueue(Generic[T]):
             self.worked_s += (now - start) / 1e9
             if not late:
                 self._takes_s += _LATEST * ((now - begun) / 1e9 - self._takes_s)
-            self._tell()
+            self._publish()
 
     @property
     def _load(self) -> int:
         return len(self._begun) + len(self._waiting)
 
-    def _tell(self) -> None:
+    def _publish(self) -> None:
         """Tell the other threads, and the other processes."""
         beyond = self._load - len(self._workers)
         since = self._begun[0] if self._begun else self._waiting[0][0] if self._waiting else 0
-        self._turns.say(Load(since, beyond) if beyond >= 0 else Load())
+        self._board.publish(Load(since, beyond) if beyond >= 0 else Load())
         self._changed.notify_all()

@@ -16,9 +16,9 @@ class OnnxGraph:
     Args:
         path: the model, or its serialised bytes.
         threads: of one run; the cores are shared out between the instances.
-        chunk: the most rows of one run; more are split and joined again. A sixth less time a row
-            than in runs of 16 (`boxwise_export.layouts.CHUNK`), and it bounds the memory. 0 for no
-            bound.
+        chunk: the most rows of one run; more are split and joined again, 0 for no bound. Runs of 4
+            take a sixth less time a row than runs of 16 (`repository.layouts.CHUNK`) and less
+            memory.
     """
 
     def __init__(self, path: Path | bytes, *, threads: int = 1, chunk: int = 0) -> None:

@@ -3,8 +3,9 @@ of Triton.
 
     image -> Preprocess -> frame, canvas, geometry, thresholds, class_filter
     canvas -> OnnxStage (detector) -> candidate_boxes, candidate_scores, candidate_classes
-    candidates + frame -> Suppress -> boxes, scores, class_ids, image_size, and <classifier>_crops,
-    <classifier>_rows crops -> OnnxStage (classifier) -> label_ids, label_scores
+    candidates + frame -> Suppress -> boxes, scores, class_ids, image_size,
+                                      <classifier>_crops, <classifier>_rows
+    crops -> OnnxStage (classifier) -> label_ids, label_scores
     rows + labels -> Assemble -> <classifier>_ids, <classifier>_scores
 
 Without a detector, WholePicture stands for the first three. A stage's fields are the parameters of

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxwise_runtime.canvas import Geometry, resize_to
-from boxwise_runtime.chain import Chain
 from boxwise_runtime.decode import EncodedImage, ImageLimits
 from boxwise_runtime.errors import InvalidInput
+from boxwise_runtime.pipeline_runner import PipelineRunner
 from boxwise_runtime.session import OnnxGraph
 from boxwise_runtime.stages import OnnxStage, Suppress
 
@@ -93,29 +93,29 @@ def _ask(stage: Any, image: Path | None) -> None:
     elif isinstance(stage, Suppress):
         asked = [only[0] for crop in stage.crops.values() if (only := crop.get("only"))]
         stage(_BLACK | _found(_BLACK, asked or [0]))
-    elif chain := getattr(stage, "chain", None):
-        for graph in (chain.detector, *chain.classifiers.values()):
+    elif runner := getattr(stage, "runner", None):
+        for graph in (runner.detector, *runner.classifiers.values()):
             if isinstance(graph, OnnxGraph):
                 graph.run_blank()
         if request:
-            _by_itself(chain)(request)
+            _by_itself(runner)(request)
     elif request:
         stage(request)
 
 
-def _by_itself(chain: Chain) -> Chain:
-    """The chain, and for its networks that are models of their own functions that answer
+def _by_itself(runner: PipelineRunner) -> PipelineRunner:
+    """The runner, and for its networks that are models of their own functions that answer
     constants.
     """
-    detector = chain.detector
+    detector = runner.detector
     return replace(
-        chain,
+        runner,
         detector=detector if detector is None or isinstance(detector, OnnxGraph) else _found,
         classifiers={
             name: graph
             if isinstance(graph, OnnxGraph)
-            else partial(_labelled, top_k=chain.top_k[name])
-            for name, graph in chain.classifiers.items()
+            else partial(_labelled, top_k=runner.top_k[name])
+            for name, graph in runner.classifiers.items()
         },
     )
 

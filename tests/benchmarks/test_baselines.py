@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from boxwise_benchmarks.baselines.agreement import disagreement
-from boxwise_benchmarks.baselines.base import Found
+from boxwise_benchmarks.baselines.base import Detections
 from boxwise_benchmarks.baselines.tutorial_models.shared import as_network_input
 
 
-def found(box: list[float], class_id: int = 2, label: int = 7, score: float = 0.8) -> Found:
-    return Found(
+def found(box: list[float], class_id: int = 2, label: int = 7, score: float = 0.8) -> Detections:
+    return Detections(
         np.array([box], np.float32),
         np.array([score], np.float32),
         np.array([class_id], np.int32),
@@ -22,7 +22,9 @@ def found(box: list[float], class_id: int = 2, label: int = 7, score: float = 0.
     )
 
 
-NOTHING = Found(*(np.zeros(shape, np.float32) for shape in ((0, 4), (0,), (0,), (0, 2), (0, 2))))
+NOTHING = Detections(
+    *(np.zeros(shape, np.float32) for shape in ((0, 4), (0,), (0,), (0, 2), (0, 2)))
+)
 BOX = [10.0, 20.0, 110.0, 220.0]
 
 
@@ -36,20 +38,20 @@ BOX = [10.0, 20.0, 110.0, 220.0]
         (found(BOX, score=0.7), "scores 0.7000, ours 0.8000"),
     ],
 )
-def test_what_differs_is_said(theirs: Found, sentence: str) -> None:
+def test_what_differs_is_said(theirs: Detections, sentence: str) -> None:
     assert sentence in (disagreement(found(BOX), theirs) or "")
 
 
 @pytest.mark.parametrize(
     "both", [(NOTHING, NOTHING), (found(BOX), found([10.5, 20.0, 110.0, 219.5]))]
 )
-def test_what_is_the_same_is_not(both: tuple[Found, Found]) -> None:
+def test_what_is_the_same_is_not(both: tuple[Detections, Detections]) -> None:
     assert disagreement(*both) is None
 
 
 @pytest.mark.parametrize("one", [NOTHING, found([0.1, 1 / 3, 5, 7])])
-def test_what_is_found_survives_json(one: Found) -> None:
-    again = Found.from_json(one.to_json(), top_k=2)
+def test_what_is_found_survives_json(one: Detections) -> None:
+    again = Detections.from_json(one.to_json(), top_k=2)
     for name, column in vars(one).items():
         np.testing.assert_array_equal(getattr(again, name), column)
         assert getattr(again, name).shape == column.shape

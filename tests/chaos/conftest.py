@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from contract_support.null_pipeline import write_null_repository
 
-from boxwise_export.serving_config import Layout
+from boxwise_export.repository.serving_config import Layout
 
 
 @pytest.fixture(scope="session", params=["fused", "ensemble"])

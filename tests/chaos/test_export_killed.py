@@ -25,8 +25,8 @@ from contract_support.synthetic import DOTS, SHADE, write_dots_detector, write_m
 from contract_support.trials import Trial
 from contract_support.whole import assert_whole
 
-from boxwise_export.atomic_dir import locked
-from boxwise_export.revisions import rollback
+from boxwise_export.repository.atomic_dir import locked
+from boxwise_export.repository.revisions import rollback
 from boxwise_runtime.launcher import ServerOptions, TritonProcess
 
 OLD, NEW = range(2)

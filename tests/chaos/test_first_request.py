@@ -19,8 +19,8 @@ from contract_support.trials import Trial
 
 from boxwise import Client
 from boxwise_export.demo import prepare_demo
-from boxwise_export.publish import rearrange
-from boxwise_export.serving_config import LAYOUTS, Layout, ServingConfig
+from boxwise_export.repository.publish import change_layout
+from boxwise_export.repository.serving_config import LAYOUTS, Layout, ServingConfig
 from boxwise_runtime.cache import cache_folder
 from boxwise_runtime.launcher import ServerOptions, TritonProcess
 
@@ -39,7 +39,7 @@ def test_the_first_request_is_as_fast_as_the_hundredth(
 ) -> None:
     photos, repository = photos_and_repository
     image = photos[1].read_bytes()
-    rearrange(repository, "boxwise", ServingConfig(layout))
+    change_layout(repository, "boxwise", ServingConfig(layout))
     runs: list[list[float]] = []
     servers = trial.of(short=4, long=20)
     for _ in range(servers):

@@ -28,8 +28,8 @@ import pytest
 from contract_support.trials import Trial
 
 from boxwise_export.demo import prepare_demo
-from boxwise_export.publish import rearrange
-from boxwise_export.serving_config import LAYOUTS, Layout, ServingConfig
+from boxwise_export.repository.publish import change_layout
+from boxwise_export.repository.serving_config import LAYOUTS, Layout, ServingConfig
 from boxwise_perf.compare import interleave, ratio
 from boxwise_perf.generator import Generator, Job
 from boxwise_perf.images import requests
@@ -69,7 +69,7 @@ def test_three_times_as_many_as_it_can_answer(
     repository, photos = exported
     cores = sorted(os.sched_getaffinity(0))
     with started_on(set(cores[:SERVER_CORES])):
-        rearrange(repository, None, ServingConfig(layout, max_wait_ms=MAX_WAIT_MS))
+        change_layout(repository, None, ServingConfig(layout, max_wait_ms=MAX_WAIT_MS))
         options = ServerOptions.on_free_ports(repository)
         server = TritonProcess.start(options)
     with (

@@ -23,9 +23,9 @@ from contract_support.synthetic import DOTS, SHADE, make_dots, png, write_mean_c
 from contract_support.trials import Trial
 
 from boxwise import Client
-from boxwise_export.atomic_dir import edited
-from boxwise_export.manifest import find_manifest
-from boxwise_export.serving_config import LAYOUTS, Layout
+from boxwise_export.repository.atomic_dir import edited
+from boxwise_export.repository.manifest import find_manifest
+from boxwise_export.repository.serving_config import LAYOUTS, Layout
 
 FRAME = make_dots(7).draw()
 FILE = png(FRAME)

@@ -32,7 +32,7 @@ from contract_support.trials import Trial
 
 from boxwise import Client
 from boxwise_benchmarks.measure import closed_loop
-from boxwise_export.serving_config import Layout
+from boxwise_export.repository.serving_config import Layout
 from boxwise_perf.compare import block, interleave, ratio
 from boxwise_perf.generator import Generator, Job
 from boxwise_perf.images import requests

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from boxwise.testing import FakeServer
 from boxwise_cli.app import app
-from boxwise_cli.errors import fail, needs, reported
+from boxwise_cli.exits import fail, needs, reported
 
 COMMANDS = typer.main.get_command(app).commands
 

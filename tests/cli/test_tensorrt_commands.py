@@ -14,10 +14,10 @@ import pytest
 import yaml
 from contract_support import heads
 
-from boxwise_export.atomic_dir import write_file
 from boxwise_export.pipeline import load_pipeline
 from boxwise_export.plan import make_plan
-from boxwise_export.publish import publish
+from boxwise_export.repository.atomic_dir import write_file
+from boxwise_export.repository.publish import publish
 
 
 def boxwise(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -16,12 +16,12 @@ from contract_support.synthetic import (
     write_pixels_classifier,
 )
 
+from boxwise_export.checkpoints.download import fetch
 from boxwise_export.demo import prepare_demo
 from boxwise_export.demo_assets import DEMO_ASSETS
-from boxwise_export.download import fetch
 from boxwise_export.export import export
-from boxwise_export.publish import rearrange
-from boxwise_export.serving_config import ServingConfig
+from boxwise_export.repository.publish import change_layout
+from boxwise_export.repository.serving_config import ServingConfig
 from boxwise_runtime.cache import cache_folder
 from boxwise_runtime.launcher import ServerOptions, TritonProcess
 
@@ -90,7 +90,7 @@ def repository(demo_assets: dict[str, Path], tmp_path_factory: pytest.TempPathFa
     out = tmp_path_factory.mktemp("served") / "repository"
     prepare_demo(cache_folder(), out, lambda line: None)
     # As the others; test_layouts.py holds the layouts against it.
-    rearrange(out, "boxwise", ServingConfig("ensemble"))
+    change_layout(out, "boxwise", ServingConfig("ensemble"))
 
     sources = tmp_path_factory.mktemp("sources")
     write_dots_detector(sources / "dots.onnx")

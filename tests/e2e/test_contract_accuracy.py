@@ -17,7 +17,7 @@ from contract_support import evaluation, reference
 from contract_support.calls import Answer, Triton, assert_same
 from numpy.typing import NDArray
 
-from boxwise_export.sources.tfjs import read_tfjs
+from boxwise_export.checkpoints.tfjs import read_tfjs
 
 PIXEL = 0.01
 SCORE = 1e-4
@@ -28,7 +28,7 @@ SETTINGS: list[tuple[float, float, int, list[int]]] = [
     (0.1, 0.2, 5, []),
     (0.02, 1.0, 100, [0, 2, 15, 41]),
 ]
-Detect = Callable[[ort.InferenceSession, NDArray[np.uint8]], reference.Found]
+Detect = Callable[[ort.InferenceSession, NDArray[np.uint8]], reference.Detections]
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def decoded(file: bytes) -> NDArray[np.uint8]:
     )
 
 
-def assert_agrees(answer: Answer, found: reference.Found) -> None:
+def assert_agrees(answer: Answer, found: reference.Detections) -> None:
     """The same objects: each found one is another row of its class,
     0.01 px and 1e-4 away at most.
     """

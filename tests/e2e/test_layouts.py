@@ -1,4 +1,4 @@
-"""The layouts `fused` and `glued` answer as the ensemble does,
+"""The layouts `fused` and `bls` answer as the ensemble does,
 to the last bit and the last word.
 """
 
@@ -19,17 +19,17 @@ from contract_support.servers import copy_pipeline
 from contract_support.synthetic import make_dots, png
 
 from boxwise import Cancelled, Client, InvalidArgument, InvalidImage
-from boxwise_export.chain import load_chain
-from boxwise_export.manifest import read_manifests
-from boxwise_export.publish import rearrange
-from boxwise_export.serving_config import LAYOUTS, Layout, ServingConfig
+from boxwise_export.repository.manifest import read_manifests
+from boxwise_export.repository.publish import change_layout
+from boxwise_export.repository.runner import load_runner
+from boxwise_export.repository.serving_config import LAYOUTS, Layout, ServingConfig
 from boxwise_runtime.launcher import LaunchError, ServerOptions, TritonProcess
 from boxwise_runtime.warmup import IMAGE
 
 PIPELINES = ("boxwise", "centernet", "dots", "thousand", "whole")
 
 
-@pytest.fixture(scope="module", params=["fused", "glued"])
+@pytest.fixture(scope="module", params=["fused", "bls"])
 def layout(request: pytest.FixtureRequest) -> Layout:
     return request.param  # type: ignore[no-any-return]
 
@@ -40,7 +40,7 @@ def relaid(repository: Path, layout: Layout, tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp(layout) / "repository"
     shutil.copytree(repository, folder)
     for name in read_manifests(folder):
-        rearrange(folder, name, ServingConfig(layout))
+        change_layout(folder, name, ServingConfig(layout))
     return folder
 
 
@@ -140,7 +140,7 @@ def test_many_at_once_are_each_answered(other: Triton) -> None:
 
 
 # A fused network cannot be counted from outside.
-@pytest.mark.parametrize("layout", ["glued"], indirect=True)
+@pytest.mark.parametrize("layout", ["bls"], indirect=True)
 def test_a_call_that_nobody_waits_for_runs_no_more_networks(other: Triton) -> None:
     """It ends while its image, which takes 0.2 s, is being decoded:
     the detector never hears of it.
@@ -166,9 +166,9 @@ def detections(server: Triton) -> int:
     )
 
 
-def test_the_chain_of_any_layout_is_the_same(repository: Path, relaid: Path) -> None:
+def test_the_runner_of_any_layout_is_the_same(repository: Path, relaid: Path) -> None:
     frame = make_dots(7).draw()
-    one, two = (load_chain(each, "dots")({"raw_frame": frame}) for each in (repository, relaid))
+    one, two = (load_runner(each, "dots")({"raw_frame": frame}) for each in (repository, relaid))
     assert_same(
         *({name: each[name] for name in each if "seconds" not in name} for each in (one, two))
     )
@@ -177,7 +177,7 @@ def test_the_chain_of_any_layout_is_the_same(repository: Path, relaid: Path) -> 
 
 def test_the_way_back_is_what_was_there(repository: Path, relaid: Path, tmp_path: Path) -> None:
     shutil.copytree(relaid, tmp_path / "back")
-    publication = rearrange(tmp_path / "back", "dots", ServingConfig("ensemble"))
+    publication = change_layout(tmp_path / "back", "dots", ServingConfig("ensemble"))
     first = read_manifests(repository)["dots"].revision()
     for model, files in first.digests.items():
         if model not in ("dots", "dots_raw"):  # these name the versions of the others
@@ -189,7 +189,7 @@ def test_a_version_that_cannot_answer_its_warm_up_is_not_served(
     repository: Path, which: Layout, tmp_path: Path
 ) -> None:
     own = copy_pipeline(repository, "dots", tmp_path / "repository")
-    rearrange(own, "dots", ServingConfig(which))
+    change_layout(own, "dots", ServingConfig(which))
     for image in own.rglob(IMAGE):
         image.unlink()  # it may be the same file as the other repository's
         image.write_bytes(b"no image")
@@ -204,7 +204,7 @@ def test_a_image_that_comes_again_is_answered_from_memory_where_asked_for(
     repository: Path, which: Layout, tmp_path: Path
 ) -> None:
     own = copy_pipeline(repository, "dots", tmp_path / "repository")
-    rearrange(own, "dots", ServingConfig(which, response_cache=True))
+    change_layout(own, "dots", ServingConfig(which, response_cache=True))
     options = replace(ServerOptions.on_free_ports(own), response_cache_mb=16)
     with TritonProcess.start(options):
         server = Triton(options.grpc_url, "")

@@ -12,8 +12,8 @@ from contract_support.calls import Triton
 from contract_support.servers import copy_pipeline
 from contract_support.synthetic import make_dots, png
 
-from boxwise_export.publish import rearrange
-from boxwise_export.serving_config import LAYOUTS, Layout, ServingConfig
+from boxwise_export.repository.publish import change_layout
+from boxwise_export.repository.serving_config import LAYOUTS, Layout, ServingConfig
 from boxwise_perf.prometheus import scrape
 from boxwise_runtime.launcher import ServerOptions, TritonProcess
 
@@ -29,7 +29,7 @@ def layout(request: pytest.FixtureRequest) -> Layout:
 def options(repository: Path, layout: Layout, tmp_path: Path) -> Iterator[ServerOptions]:
     """A server of the pipeline dots alone, that nobody has asked yet."""
     own = copy_pipeline(repository, "dots", tmp_path / "repository")
-    rearrange(own, "dots", ServingConfig(layout))
+    change_layout(own, "dots", ServingConfig(layout))
     options = ServerOptions.on_free_ports(own)
     with TritonProcess.start(options):
         yield options

@@ -17,8 +17,8 @@ from contract_support.synthetic import make_dots, png
 from tritonclient.utils import InferenceServerException
 
 from boxwise import BoxwiseError, Client, Overloaded
-from boxwise_export.publish import rearrange
-from boxwise_export.serving_config import LAYOUTS, Layout, ServingConfig
+from boxwise_export.repository.publish import change_layout
+from boxwise_export.repository.serving_config import LAYOUTS, Layout, ServingConfig
 from boxwise_perf.prometheus import scrape
 from boxwise_runtime.launcher import ServerOptions, TritonProcess
 
@@ -39,7 +39,7 @@ def options(
     repository: Path, layout: Layout, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ServerOptions]:
     own = copy_pipeline(repository, "dots", tmp_path_factory.mktemp(layout) / "repository")
-    rearrange(own, "dots", ServingConfig(layout, max_queue=MAX_QUEUE))
+    change_layout(own, "dots", ServingConfig(layout, max_queue=MAX_QUEUE))
     options = ServerOptions.on_free_ports(own)
     with TritonProcess.start(options):
         yield options

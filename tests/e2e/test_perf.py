@@ -18,12 +18,12 @@ from contract_support.calls import Triton
 from contract_support.servers import write_tritonserver
 
 from boxwise_benchmarks.calibrate import calibrate
-from boxwise_export.atomic_dir import write_file
 from boxwise_export.demo import prepare_demo
-from boxwise_export.layouts import read_serving_config
-from boxwise_export.manifest import find_manifest
-from boxwise_export.publish import rearrange
-from boxwise_export.serving_config import ServingConfig
+from boxwise_export.repository.atomic_dir import write_file
+from boxwise_export.repository.layouts import read_serving_config
+from boxwise_export.repository.manifest import find_manifest
+from boxwise_export.repository.publish import change_layout
+from boxwise_export.repository.serving_config import ServingConfig
 from boxwise_perf.generator import Generator
 from boxwise_perf.images import requests, synthetic
 from boxwise_perf.null import nullify
@@ -43,7 +43,7 @@ def null(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's pipeline as an ensemble, its models replaced by ones that answer constants."""
     folder = tmp_path_factory.mktemp("null")
     prepare_demo(cache_folder(), folder / "demo", lambda line: None)
-    rearrange(folder / "demo", None, ServingConfig("ensemble"))
+    change_layout(folder / "demo", None, ServingConfig("ensemble"))
     nullify(folder / "demo", folder / "null")
     return folder / "null"
 
@@ -107,7 +107,7 @@ def test_a_sweep_of_a_repository(null: Path, tmp_path: Path) -> None:
 
 def test_the_stages_inside_a_fused_pipeline(null: Path, tmp_path: Path) -> None:
     shutil.copytree(null, tmp_path / "fused")
-    rearrange(tmp_path / "fused", None, ServingConfig("fused"))
+    change_layout(tmp_path / "fused", None, ServingConfig("fused"))
     options = ServerOptions.on_free_ports(tmp_path / "fused")
     with TritonProcess.start(options):
         for server in (("--url", options.grpc_url), (tmp_path / "fused",)):

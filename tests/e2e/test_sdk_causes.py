@@ -46,9 +46,9 @@ from boxwise import (
     Unavailable,
 )
 from boxwise._shm import FOLDER, PREFIX
-from boxwise_export.atomic_dir import write_file
-from boxwise_export.publish import rearrange
-from boxwise_export.serving_config import ServingConfig
+from boxwise_export.repository.atomic_dir import write_file
+from boxwise_export.repository.publish import change_layout
+from boxwise_export.repository.serving_config import ServingConfig
 from boxwise_runtime.launcher import ServerOptions, ServerTLS, TritonProcess
 
 FRAME = make_dots(12).draw()
@@ -139,7 +139,7 @@ def test_a_public_server_answers_other_machines_over_tls_alone(small: Path, tmp_
 
 
 def _fill_ours(repository: Path) -> None:
-    rearrange(repository, "dots", ServingConfig(max_queue=1))
+    change_layout(repository, "dots", ServingConfig(max_queue=1))
 
 
 def _fill_triton_s(repository: Path) -> None:

@@ -7,14 +7,14 @@ import numpy as np
 from boxwise_eval.classification import figures, of_boxes, of_images
 from boxwise_eval.datasets.base import labelled_image
 from boxwise_eval.detection import Matches
-from boxwise_eval.run import Found
+from boxwise_eval.run import Detections
 
 LABELS = ["minivan", "Egyptian cat", "cup", "car", "x", "y"]
 
 
-def said(*rows: list[int]) -> Found:
+def said(*rows: list[int]) -> Detections:
     n = len(rows)
-    return Found(
+    return Detections(
         np.zeros((n, 4), np.float32),
         np.ones(n, np.float32),
         np.zeros(n, np.int64),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from boxwise_eval.datasets.base import LabelledImage, labelled_image
 from boxwise_eval.detection import DetectionFigures, evaluate
-from boxwise_eval.run import Found
+from boxwise_eval.run import Detections
 
 SMALL, MEDIUM, LARGE = [0, 0, 10, 10], [100, 100, 150, 150], [200, 200, 400, 400]
 Row = tuple[list[int], int, float]
@@ -21,9 +21,9 @@ def image(*rows: tuple[list[int], int], crowd: bool = False) -> LabelledImage:
     )
 
 
-def found(*rows: Row) -> Found:
+def found(*rows: Row) -> Detections:
     boxes = np.array([box for box, _, _ in rows], np.float32).reshape(-1, 4)
-    return Found(
+    return Detections(
         boxes,
         np.array([score for _, _, score in rows], np.float32),
         np.array([c for _, c, _ in rows], np.int64),
@@ -31,7 +31,7 @@ def found(*rows: Row) -> Found:
 
 
 def measured(
-    images: list[LabelledImage], answers: list[Found], most: int = 100
+    images: list[LabelledImage], answers: list[Detections], most: int = 100
 ) -> DetectionFigures:
     return evaluate(images, answers, ["a", "b", "c"], working_threshold=0.5, max_detections=most)
 

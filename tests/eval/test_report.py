@@ -25,7 +25,7 @@ from boxwise.testing import FakeServer
 from boxwise_eval.datasets import load
 from boxwise_eval.errors import EvalError
 from boxwise_eval.report import evaluate
-from boxwise_eval.run import Found, Predict, Thresholds, served
+from boxwise_eval.run import Detections, Predict, Thresholds, served
 
 DETECTOR = {
     "labels": ["car", "dog"],
@@ -48,7 +48,7 @@ def info(detector: dict[str, Any] | None = DETECTOR, *classifiers: dict[str, Any
 
 def finds(*boxes: tuple[float, ...], class_id: int = 0) -> Predict:
     """A pipeline that finds these boxes on every image."""
-    found = Found(
+    found = Detections(
         np.array(boxes, np.float32).reshape(-1, 4),
         np.full(len(boxes), 0.9, np.float32),
         np.full(len(boxes), class_id, np.int64),

@@ -9,12 +9,12 @@ import yaml
 from PIL import Image
 
 from boxwise_export.accuracy import Accuracy
+from boxwise_export.checkpoints.download import fetch
 from boxwise_export.demo_assets import DEMO_ASSETS
-from boxwise_export.download import fetch
 from boxwise_export.errors import ExportError
 from boxwise_export.export import export
-from boxwise_export.manifest import find_manifest
 from boxwise_export.parity.report import ParityError
+from boxwise_export.repository.manifest import find_manifest
 from boxwise_runtime.cache import cache_folder
 
 CENTERNET = {"file": "centernet.json", "outputs": ["tower_0/keypoints", "tower_0/wh"]}

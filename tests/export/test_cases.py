@@ -13,8 +13,8 @@ import pytest
 import yaml
 from PIL import Image
 
+from boxwise_export.checkpoints.download import fetch
 from boxwise_export.demo_assets import PHOTOS
-from boxwise_export.download import fetch
 from boxwise_export.errors import ExportError
 from boxwise_export.export import export, staged
 from boxwise_export.inspection import inspect
@@ -24,8 +24,8 @@ from boxwise_runtime.cache import cache_folder
 
 SIDE = 512
 # The detectors give constants, so that any square image will do; classifiers see these.
-Found = list[tuple[str, float, list[float]]]
-Run = Callable[..., Found]
+Detections = list[tuple[str, float, list[float]]]
+Run = Callable[..., Detections]
 
 
 @pytest.fixture
@@ -67,11 +67,11 @@ def plan_of(shared_cases: Path, tmp_path: Path) -> Callable[..., Plan]:
 
 @pytest.fixture
 def detect(plan_of: Callable[..., Plan], frame: np.ndarray) -> Run:
-    def detect(name: str, **changes: Any) -> Found:
+    def detect(name: str, **changes: Any) -> Detections:
         plan = plan_of(name, **changes)
         assert plan.detector is not None
-        with staged(plan) as chain:
-            found = chain({"raw_frame": frame})
+        with staged(plan) as runner:
+            found = runner({"raw_frame": frame})
         columns = (found[name].tolist() for name in ("class_ids", "scores", "boxes"))
         return [
             (plan.detector.labels[i], score, box) for i, score, box in zip(*columns, strict=True)
@@ -80,7 +80,7 @@ def detect(plan_of: Callable[..., Plan], frame: np.ndarray) -> Run:
     return detect
 
 
-def assert_found(found: Found, expected: Sequence[tuple[str, float, Sequence[float]]]) -> None:
+def assert_found(found: Detections, expected: Sequence[tuple[str, float, Sequence[float]]]) -> None:
     assert [name for name, _, _ in found] == [name for name, _, _ in expected]
     np.testing.assert_allclose(
         [score for _, score, _ in found], [score for _, score, _ in expected], atol=1e-3
@@ -234,8 +234,8 @@ def test_picodet_has_centres_in_the_middle_of_a_cell(detect: Run) -> None:
 
 def classify(plan: Plan, frame: np.ndarray) -> dict[str, float]:
     (classifier,) = plan.classifiers
-    with staged(plan) as chain:
-        found = chain({"raw_frame": frame})
+    with staged(plan) as runner:
+        found = runner({"raw_frame": frame})
     ids, scores = (
         found[f"{classifier.spec.name}_{part}"][0].tolist() for part in ("ids", "scores")
     )

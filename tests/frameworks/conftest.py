@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from boxwise_export.export import staged
 from boxwise_export.pipeline import load_pipeline
 from boxwise_export.plan import Plan, make_plan
-from boxwise_export.publish import publish
+from boxwise_export.repository.publish import publish
 from boxwise_export.tensorrt.check import check_graphs
-from boxwise_runtime.chain import Chain
+from boxwise_runtime.pipeline_runner import PipelineRunner
 
 Images = list[NDArray[np.uint8]]
 
@@ -36,15 +36,15 @@ def images(shared_data: Path) -> Images:
 
 @pytest.fixture
 def planned(tmp_path: Path) -> Callable[..., Any]:
-    """`planned(detector={...})` -> the plan, and the chain of its exported stages."""
+    """`planned(detector={...})` -> the plan, and the runner of its exported stages."""
 
     @contextmanager
-    def make(**document: Any) -> Iterator[tuple[Plan, Chain]]:
+    def make(**document: Any) -> Iterator[tuple[Plan, PipelineRunner]]:
         file = tmp_path / "pipeline.yaml"
         file.write_text(yaml.safe_dump(document))
         plan = make_plan(load_pipeline(file), cores=2)
-        with staged(plan) as chain:
-            yield plan, chain
+        with staged(plan) as runner:
+            yield plan, runner
 
     return make
 

@@ -12,9 +12,9 @@ import torch
 from contract_support.seeded import as_batch, assert_classifies, waken
 from safetensors.torch import save_file
 
+from boxwise_export.checkpoints import read_source
 from boxwise_export.errors import ExportError
 from boxwise_export.pipeline import Weights
-from boxwise_export.sources import read_source
 
 
 def seeded(name: str, side: int, images: Any, classes: int) -> Any:
@@ -40,13 +40,13 @@ def test_classifier(
     save_file(model.state_dict(), tmp_path / "weights.safetensors")
     weights = {"source": f"timm:{name}", "file": "weights.safetensors"}
     own = {} if classes == 1000 else {"labels": [f"kind {i}" for i in range(classes)]}
-    with planned(classifiers=[{"name": "kind", "weights": weights, **own}]) as (plan, chain):
+    with planned(classifiers=[{"name": "kind", "weights": weights, **own}]) as (plan, runner):
         (classifier,) = plan.classifiers
         assert (classifier.crop.height, classifier.crop.resize_shorter) == (side, shorter)
         assert len(classifier.labels) == classes
         if classes == 1000:
             assert classifier.labels[282].startswith("tiger cat")
-        assert_classifies(classifier, chain, images, lambda pixels: model(pixels).softmax(1))
+        assert_classifies(classifier, runner, images, lambda pixels: model(pixels).softmax(1))
 
 
 def test_pixels_are_nearly_those_of_timm(images: Any, planned: Any, save: Any) -> None:

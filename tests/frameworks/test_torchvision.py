@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from torch import nn
 from torchvision.models.detection import SSDLite320_MobileNet_V3_Large_Weights
 
+from boxwise_export.checkpoints.base import Detections
+from boxwise_export.checkpoints.torchvision import _detector
 from boxwise_export.errors import ExportError
-from boxwise_export.sources.base import Found
-from boxwise_export.sources.torchvision import _detector
 
 CLASSES = 6
 
@@ -66,17 +66,17 @@ def seeded(name: str, side: int, images: list[NDArray[np.uint8]]) -> Any:
     return model
 
 
-def finder(model: Any, first: int) -> Callable[..., Found]:
+def finder(model: Any, first: int) -> Callable[..., Detections]:
     """torchvision's own model, whole: its transform, its network, its post-processing."""
     settings = model.roi_heads if hasattr(model, "rpn") else model
 
-    def find(canvas: NDArray[np.uint8], score: float, iou: float, most: int) -> Found:
+    def find(canvas: NDArray[np.uint8], score: float, iou: float, most: int) -> Detections:
         settings.score_thresh, settings.nms_thresh, settings.detections_per_img = score, iou, most
         with torch.no_grad():
             (found,) = model(
                 [torch.from_numpy(np.ascontiguousarray(canvas)).permute(2, 0, 1) / 255]
             )
-        return Found(
+        return Detections(
             found["boxes"].numpy(), found["scores"].numpy(), found["labels"].numpy() - first
         )
 
@@ -111,10 +111,10 @@ def test_detector(
         "max_detections": 300,
         "canvas": {"size": side},
     }
-    with planned(detector=detector) as (plan, chain):
+    with planned(detector=detector) as (plan, runner):
         assert plan.detector.family == family
         assert plan.detector.max_batch_size == (1 if family == "faster_rcnn" else 8)
-        assert assert_finds(plan.detector, chain, images, finder(model, first)) >= 160
+        assert assert_finds(plan.detector, runner, images, finder(model, first)) >= 160
         assert_tensorrt_reads(plan)
 
 
@@ -127,12 +127,12 @@ def test_classifier(images: Any, planned: Any, save: Any) -> None:
     weights = {"source": "torchvision:mobilenet_v3_small", "file": save(model)}
     with planned(classifiers=[{"name": "kind", "weights": weights, "labels": labels}]) as (
         plan,
-        chain,
+        runner,
     ):
         (classifier,) = plan.classifiers
         assert (classifier.crop.height, classifier.crop.resize_shorter) == (224, 256)
         assert classifier.normalize.mean == pytest.approx((123.675, 116.28, 103.53))
-        assert_classifies(classifier, chain, images, lambda pixels: model(pixels).softmax(1))
+        assert_classifies(classifier, runner, images, lambda pixels: model(pixels).softmax(1))
 
 
 @pytest.mark.parametrize(

@@ -33,10 +33,10 @@ from transformers import (
     YolosImageProcessor,
 )
 
+from boxwise_export.checkpoints import read_source
+from boxwise_export.checkpoints.base import Detections
 from boxwise_export.errors import ExportError
 from boxwise_export.pipeline import Weights
-from boxwise_export.sources import read_source
-from boxwise_export.sources.base import Found
 
 SIDE = 256
 NAMES = {i: f"kind {i}" for i in range(6)}
@@ -166,10 +166,10 @@ def saved(make: Callable[[], tuple[Any, Any]], photos: Any, folder: Path) -> tup
     return model, processor
 
 
-def finder(model: Any, processor: Any) -> Callable[..., Found]:
+def finder(model: Any, processor: Any) -> Callable[..., Detections]:
     """The model and the processor, as the documentation of transformers runs them."""
 
-    def find(canvas: NDArray[np.uint8], score: float, iou: float, most: int) -> Found:
+    def find(canvas: NDArray[np.uint8], score: float, iou: float, most: int) -> Detections:
         inputs = processor(images=np.ascontiguousarray(canvas), return_tensors="pt")
         with torch.no_grad():
             outputs = model(pixel_values=inputs["pixel_values"])
@@ -178,7 +178,7 @@ def finder(model: Any, processor: Any) -> Callable[..., Found]:
             outputs, threshold=score, target_sizes=size
         )
         best = torch.argsort(found["scores"], descending=True)[:most]
-        return Found(*(found[name][best].numpy() for name in ("boxes", "scores", "labels")))
+        return Detections(*(found[name][best].numpy() for name in ("boxes", "scores", "labels")))
 
     return find
 
@@ -189,12 +189,12 @@ def test_detector(
 ) -> None:
     folder = tmp_path / "model"
     model, processor = saved(make, photos, folder)
-    with planned(detector={"weights": "model", "max_detections": 300}) as (plan, chain):
+    with planned(detector={"weights": "model", "max_detections": 300}) as (plan, runner):
         detector = plan.detector
         assert (detector.family, detector.reading.nms) == ("detr", False)
         assert detector.labels == tuple(NAMES.values())
         assert (detector.canvas.height, detector.canvas.resize) == (SIDE, "stretch")
-        assert assert_finds(detector, chain, photos, finder(model, processor)) >= 160
+        assert assert_finds(detector, runner, photos, finder(model, processor)) >= 160
         assert_tensorrt_reads(plan)
 
 
@@ -219,13 +219,13 @@ def test_classifier(photos: Any, planned: Any, tmp_path: Path) -> None:
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     (folder / "README.md").write_text("---\nlicense: mit\n---\n# A model\n")
-    with planned(classifiers=[{"name": "kind", "weights": "model"}]) as (plan, chain):
+    with planned(classifiers=[{"name": "kind", "weights": "model"}]) as (plan, runner):
         (classifier,) = plan.classifiers
         assert classifier.labels == tuple(NAMES.values())
         assert classifier.normalize.mean == pytest.approx((127.5,) * 3)
         assert classifier.source.licence == "mit"
         assert_classifies(
-            classifier, chain, photos, lambda pixels: model(pixel_values=pixels).logits.softmax(1)
+            classifier, runner, photos, lambda pixels: model(pixel_values=pixels).logits.softmax(1)
         )
 
 

@@ -17,10 +17,10 @@ from torch import nn
 from ultralytics import YOLO
 from ultralytics.utils.nms import non_max_suppression
 
+from boxwise_export.checkpoints import read_source
+from boxwise_export.checkpoints.base import Detections
 from boxwise_export.errors import ExportError
 from boxwise_export.pipeline import Weights
-from boxwise_export.sources import read_source
-from boxwise_export.sources.base import Found
 
 SIDE = 320
 
@@ -52,12 +52,12 @@ def end_to_end(model: Any) -> bool:
     return getattr(model.model[-1], "one2one_cv2", None) is not None
 
 
-def finder(model: Any) -> Callable[..., Found]:
+def finder(model: Any) -> Callable[..., Detections]:
     """ultralytics' own model, not fused, not in export mode, and its own post-processing."""
     if end_to_end(model):
         model.model[-1].end2end = True
 
-    def find(canvas: NDArray[np.uint8], score: float, iou: float, most: int) -> Found:
+    def find(canvas: NDArray[np.uint8], score: float, iou: float, most: int) -> Detections:
         pixels = torch.from_numpy(np.ascontiguousarray(canvas)).permute(2, 0, 1)[None].float() / 255
         with torch.no_grad():
             rows = model(pixels)[0]
@@ -71,7 +71,7 @@ def finder(model: Any) -> Callable[..., Found]:
         }
         (found,) = non_max_suppression(rows, score, iou, **settings)
         values = found.numpy()
-        return Found(values[:, :4], values[:, 4], values[:, 5].astype(int))
+        return Detections(values[:, :4], values[:, 4], values[:, 5].astype(int))
 
     return find
 
@@ -106,12 +106,12 @@ def test_detector(
         "max_detections": 300,
         "canvas": {"size": SIDE},
     }
-    with planned(detector=detector) as (plan, chain):
+    with planned(detector=detector) as (plan, runner):
         assert plan.detector.family == family
         assert plan.detector.labels == tuple(model.names.values())
         assert "AGPL" in plan.detector.source.licence
         assert plan.detector.max_batch_size == 8
-        assert assert_finds(plan.detector, chain, images, finder(model)) >= 160
+        assert assert_finds(plan.detector, runner, images, finder(model)) >= 160
         assert_tensorrt_reads(plan)
 
 
@@ -122,11 +122,11 @@ def test_checkpoint(images: Any, planned: Any, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="trust_pickle: true"), planned(detector=detector):
         pass
     trusted = detector | {"weights": {"file": "best.pt", "trust_pickle": True}}
-    with planned(detector=trusted) as (plan, chain):
+    with planned(detector=trusted) as (plan, runner):
         # It was saved in half precision, and is read as it was saved.
         assert (
             assert_finds(
-                plan.detector, chain, images, finder(YOLO(tmp_path / "best.pt").model.float())
+                plan.detector, runner, images, finder(YOLO(tmp_path / "best.pt").model.float())
             )
             >= 160
         )
@@ -159,9 +159,9 @@ def test_a_model_file_alone_is_untrained_and_the_same_each_time() -> None:
 
 def test_pixels_are_those_of_ultralytics(images: Any, planned: Any, save: Any) -> None:
     detector = {"weights": "ultralytics:yolov8n.yaml", "canvas": {"size": SIDE}}
-    with planned(detector=detector) as (plan, chain):
+    with planned(detector=detector) as (plan, runner):
         for image in images:
-            canvas = chain.preprocess({"raw_frame": image})["canvas"].transpose(0, 3, 1, 2) / 255
+            canvas = runner.preprocess({"raw_frame": image})["canvas"].transpose(0, 3, 1, 2) / 255
             expected = plan.detector.source.prepare(image)
             assert np.abs(canvas - expected).mean() * 255 < 0.1
 
@@ -169,10 +169,10 @@ def test_pixels_are_those_of_ultralytics(images: Any, planned: Any, save: Any) -
 def test_classifier(images: Any, planned: Any, save: Any) -> None:
     model = seeded("yolov8n-cls.yaml", images).model
     weights = {"source": "ultralytics:yolov8n-cls.yaml", "file": save(model)}
-    with planned(classifiers=[{"name": "kind", "weights": weights}]) as (plan, chain):
+    with planned(classifiers=[{"name": "kind", "weights": weights}]) as (plan, runner):
         (classifier,) = plan.classifiers
         assert classifier.crop.height == 224
-        assert_classifies(classifier, chain, images, lambda pixels: model(pixels)[0])
+        assert_classifies(classifier, runner, images, lambda pixels: model(pixels)[0])
 
 
 @pytest.mark.parametrize(

@@ -35,8 +35,8 @@ from helm_support.pod import Pod, Ports, image, running
 
 from boxwise import Client
 from boxwise_export.demo import prepare_demo
-from boxwise_export.publish import rearrange
-from boxwise_export.serving_config import Layout, ServingConfig
+from boxwise_export.repository.publish import change_layout
+from boxwise_export.repository.serving_config import Layout, ServingConfig
 from boxwise_runtime.cache import cache_folder
 from boxwise_runtime.launcher import free_ports
 from boxwise_runtime.stub_processes import stubs_of
@@ -152,7 +152,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 @contextmanager
 def serving(folder: Path, layout: Layout) -> Iterator[Served]:
     photos = prepare_demo(cache_folder(), folder / "repository", lambda line: None)
-    rearrange(folder / "repository", None, ServingConfig(layout))
+    change_layout(folder / "repository", None, ServingConfig(layout))
     ports = Ports.free()
     values = merged(
         MONITORING,
@@ -306,7 +306,7 @@ def test_a_broken_stage_raises_its_alerts(served: Served) -> None:
         active = {name for name, rule in served.prometheus.rules().items() if rule.get("alerts")}
 
 
-@pytest.mark.parametrize("name", ["hpa", "glued", "loadbalancer"])
+@pytest.mark.parametrize("name", ["hpa", "bls", "loadbalancer"])
 def test_promtool_finds_nothing_wrong(name: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [TOOLS / "promtool", "check", "rules", write_rules(render(CASES[name]), tmp_path)],

@@ -29,7 +29,7 @@ from helm_support.repository import add_slow_model
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from boxwise import TLS, BoxwiseError, Client
-from boxwise_export.atomic_dir import write_file
+from boxwise_export.repository.atomic_dir import write_file
 from boxwise_runtime import probe
 from boxwise_runtime.launcher import command
 from boxwise_runtime.launcher.options import ServerOptions
@@ -261,7 +261,7 @@ class TestProbes:
         words[words.index("--timeout") + 1] = seconds
         return subprocess.run(words, env=pod.environment, capture_output=True, text=True)
 
-    @pytest.mark.parametrize("layout", ["fused", "glued"])
+    @pytest.mark.parametrize("layout", ["fused", "bls"])
     def test_other_layouts_are_probed_and_tested_alike(
         self, layout: str, programs: Path, tmp_path: Path
     ) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from helm_support.chart import CHART, HELMS, ROOT, Refused, Values, merged, render
+from helm_support.chart import CHART, HELMS, ROOT, RenderError, Values, merged, render
 
 SENTENCES: list[tuple[Values, str]] = [
     (
@@ -106,7 +106,7 @@ BY_SCHEMA: list[tuple[Values, str]] = [
 
 @pytest.mark.parametrize(("values", "words"), SENTENCES, ids=[words for _, words in SENTENCES])
 def test_wrong_values_fail_with_a_sentence(values: Values, words: str) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RenderError) as refused:
         render(values)
     assert words in str(refused.value)
 
@@ -116,7 +116,7 @@ def test_wrong_values_fail_with_a_sentence(values: Values, words: str) -> None:
     ("values", "key"), BY_SCHEMA, ids=[json.dumps(values) for values, _ in BY_SCHEMA]
 )
 def test_the_schema_refuses(values: Values, key: str, binary: str) -> None:
-    with pytest.raises(Refused, match="schema") as refused:
+    with pytest.raises(RenderError, match="schema") as refused:
         render(values, binary=binary)
     assert key in str(refused.value)
 
@@ -133,7 +133,7 @@ def test_an_image_as_a_volume_waits_for_its_kubernetes(
     kubernetes: str, more: Values, words: str
 ) -> None:
     values = {"repository": {"source": "image", "image": {"reference": "models:7", **more}}}
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RenderError) as refused:
         render(values, kubernetes=kubernetes)
     assert words in str(refused.value)
 
@@ -143,7 +143,7 @@ def test_a_vulnerable_triton_is_rendered_when_that_is_said() -> None:
 
 
 def test_an_old_kubernetes_is_refused() -> None:
-    with pytest.raises(Refused, match=r"1\.29"):
+    with pytest.raises(RenderError, match=r"1\.29"):
         render({}, kubernetes="1.28.0")
 
 

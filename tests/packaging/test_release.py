@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from boxwise_release import ROOT, Refused, audit, licences, lock
+from boxwise_release import ROOT, ReleaseError, audit, licences, lock
 
 TOOLS = ROOT / ".venv-release" / "bin" / "python"
 # They ask for their text beside what is passed on; MPL-2.0 for the sources of its own files too.
@@ -111,7 +111,7 @@ class TestAudit:
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         self.answer(monkeypatch, self.package(vulns=[{"id": "CVE-1", "fix_versions": ["1.1"]}]))
-        with pytest.raises(Refused, match="known vulnerabilities"):
+        with pytest.raises(ReleaseError, match="known vulnerabilities"):
             audit.audit()
         assert "demo.txt: pillow 1.0: CVE-1, fixed in 1.1" in capsys.readouterr().out
 
@@ -120,11 +120,13 @@ class TestAudit:
     ) -> None:
         self.answer(monkeypatch, self.package(skip_reason="not found"))
         with pytest.raises(
-            Refused, match=r"1 of 1 packages of build\.txt could not be looked up, as pillow"
+            ReleaseError, match=r"1 of 1 packages of build\.txt could not be looked up, as pillow"
         ):
             audit.audit()
 
     def test_a_service_that_is_not_reached_is_said(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.answer(monkeypatch, "", "Traceback\nConnectionError: no such name")
-        with pytest.raises(Refused, match="nothing was audited: ConnectionError: no such name"):
+        with pytest.raises(
+            ReleaseError, match="nothing was audited: ConnectionError: no such name"
+        ):
             audit.audit()

@@ -10,7 +10,7 @@ import pytest
 from contract_support.peers import PeerCase
 
 from boxwise_benchmarks.baselines.agreement import disagreement
-from boxwise_benchmarks.baselines.base import Found, Peer
+from boxwise_benchmarks.baselines.base import Detections, Peer
 from boxwise_benchmarks.baselines.in_process import InProcess
 from boxwise_benchmarks.baselines.per_crop import PerCrop
 from boxwise_benchmarks.baselines.served import Served
@@ -27,12 +27,12 @@ PEERS: dict[str, Callable[[PeerCase], Peer]] = {
 
 
 @pytest.fixture(scope="module")
-def ours(case: PeerCase, images: list[bytes]) -> list[Found]:
+def ours(case: PeerCase, images: list[bytes]) -> list[Detections]:
     with Served(case.repository, case.recipe) as served:
         return [served.call(image) for image in images]
 
 
-def test_ours_finds_something(case: PeerCase, ours: list[Found]) -> None:
+def test_ours_finds_something(case: PeerCase, ours: list[Detections]) -> None:
     counts = [len(found.boxes) for found in ours]
     assert set(counts) == {OBJECTS} if case.name == "null" else sum(counts) > 3
     assert any((found.label_ids >= 0).any() for found in ours)
@@ -40,7 +40,7 @@ def test_ours_finds_something(case: PeerCase, ours: list[Found]) -> None:
 
 @pytest.mark.parametrize("name", PEERS)
 def test_every_peer_finds_what_ours_finds(
-    name: str, case: PeerCase, ours: list[Found], images: list[bytes]
+    name: str, case: PeerCase, ours: list[Detections], images: list[bytes]
 ) -> None:
     with PEERS[name](case) as peer:
         for found, image in zip(ours, images, strict=True):

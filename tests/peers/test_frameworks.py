@@ -12,14 +12,14 @@ from contract_support.peers import PeerCase
 
 from boxwise_benchmarks.baselines import frameworks
 from boxwise_benchmarks.baselines.agreement import disagreement
-from boxwise_benchmarks.baselines.base import Found
+from boxwise_benchmarks.baselines.base import Detections
 from boxwise_benchmarks.baselines.frameworks import FRAMEWORKS, Framework, FrameworkError
 from boxwise_benchmarks.baselines.in_process import InProcess
 from boxwise_perf.null import OBJECTS
 
 
 @pytest.fixture(scope="module")
-def ours(case: PeerCase, images: list[bytes]) -> list[Found]:
+def ours(case: PeerCase, images: list[bytes]) -> list[Detections]:
     """By the bare loop, which test_baselines.py holds to the served pipeline."""
     with InProcess(case.recipe, workers=1) as loop:
         return [loop.call(image) for image in images]
@@ -27,7 +27,7 @@ def ours(case: PeerCase, images: list[bytes]) -> list[Found]:
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_it_finds_what_ours_finds(
-    framework: type[Framework], case: PeerCase, ours: list[Found], images: list[bytes]
+    framework: type[Framework], case: PeerCase, ours: list[Detections], images: list[bytes]
 ) -> None:
     before = set(psutil.Process().children(recursive=True))
     with framework(case.recipe) as peer:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from contract_support.perf_results import COMPARISON, EMPTY, RUN, SLO, trial
 
-from boxwise_export.serving_config import ServingConfig
+from boxwise_export.repository.serving_config import ServingConfig
 from boxwise_perf.load import Closed, Open
 from boxwise_perf.page import render
 from boxwise_perf.plots import plots
@@ -94,7 +94,7 @@ def test_a_search_survives_its_file(tmp_path: Path) -> None:
     found = Tuning(
         "lowest",
         ServingConfig(),
-        ServingConfig("glued", {"glued": 3}),
+        ServingConfig("bls", {"bls": 3}),
         Estimate(2.0),
         (),
         complete=False,

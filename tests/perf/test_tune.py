@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from boxwise_export.serving_config import ServingConfig
+from boxwise_export.repository.serving_config import ServingConfig
 from boxwise_perf.load import Samples
 from boxwise_perf.stats import Estimate
 from boxwise_perf.tune import Objective, Tuning, climb, neighbours_of
@@ -52,7 +52,7 @@ def test_settings_are_found_together() -> None:
     """The best is two steps away: another layout first,
     and then another number of its processes.
     """
-    landscape = {"ensemble": 100.0, "glued": 90.0, "fused": 150.0}
+    landscape = {"ensemble": 100.0, "bls": 90.0, "fused": 150.0}
     found = search(lambda now: landscape[now.layout] + 10 * now.instances.get("fused", 0))
     assert (found.best.layout, dict(found.best.instances)) == ("fused", {"fused": 4})
     assert [each.change for each in found.tried if each.taken] == [
@@ -67,19 +67,19 @@ def test_every_stage_s_processes_and_threads_are_tried() -> None:
     changes = {change for change, _ in neighbours_of(STAGES, 2, "embedded")(START)}
     assert {f"{stage}: 3 instances" for stage in STAGES if stage != "assemble"} <= changes
     assert {f"{stage}: 1 instances" for stage in STAGES if stage != "assemble"} <= changes
-    assert {"assemble: 2 instances", "layout fused", "layout glued", "2 threads"} <= changes
+    assert {"assemble: 2 instances", "layout fused", "layout bls", "2 threads"} <= changes
 
 
 def test_another_layout_begins_as_an_export_would() -> None:
     found = dict(neighbours_of(STAGES, 4, "embedded")(START))
-    assert found["layout glued"].instances == {"glued": 4, "detector": 4, "classifier_kind": 4}
+    assert found["layout bls"].instances == {"bls": 4, "detector": 4, "classifier_kind": 4}
     back = dict(neighbours_of(STAGES, 4, "embedded")(found["layout fused"]))
     assert back["layout ensemble"].instances == dict.fromkeys(STAGES, 4) | {"assemble": 1}
 
 
 def test_in_flight_is_tried_from_what_the_target_has() -> None:
     def tried(target: Target, in_flight: int | None) -> set[str]:
-        start = ServingConfig("glued", {"glued": 2}, in_flight=in_flight)
+        start = ServingConfig("bls", {"bls": 2}, in_flight=in_flight)
         return {
             change for change, _ in neighbours_of(STAGES, 2, target)(start) if "in flight" in change
         }

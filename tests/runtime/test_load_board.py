@@ -51,13 +51,13 @@ def test_processes_see_each_other(tmp_path: Path) -> None:
     one, other = LoadBoard(tmp_path / "turns", 0, 2), LoadBoard(tmp_path / "turns", 1, 2)
     assert one.another_is_idle
     assert one.mine
-    one.say(EARLY)
+    one.publish(EARLY)
     assert not one.mine
-    other.say(LATE)
+    other.publish(LATE)
     assert one.mine
     assert not other.mine
     assert not one.another_is_idle
-    other.say(Load())
+    other.publish(Load())
     assert not one.mine
     assert other.mine
 
@@ -79,7 +79,7 @@ def test_those_who_work_next_are_busy(
 ) -> None:
     for name, each in loads.items():
         for place, load in enumerate(each):
-            LoadBoard(load_file("s-", *name.split("-"), folder=tmp_path), place, len(each)).say(
+            LoadBoard(load_file("s-", *name.split("-"), folder=tmp_path), place, len(each)).publish(
                 load
             )
     assert Downstream("s-", ["p_detector", "p_classifier_kind"], tmp_path).busy == busy
@@ -96,10 +96,10 @@ def test_those_who_work_next_come_and_go(tmp_path: Path, monkeypatch: pytest.Mon
     file.touch()  # it is made, and then as long as it is to be
     assert not downstream.busy
     one = LoadBoard(file, 0, 1)
-    one.say(LATE)
+    one.publish(LATE)
     assert downstream.busy
-    one.say(IDLE)
+    one.publish(IDLE)
     assert not downstream.busy
-    one.say(LATE)
+    one.publish(LATE)
     file.unlink()
     assert not downstream.busy

@@ -16,7 +16,7 @@ REPLY = {
 }
 
 
-def test_what_a_chain_answers_is_counted_as_a_whole() -> None:
+def test_what_a_runner_answers_is_counted_as_a_whole() -> None:
     assert dict(counts(REPLY)) == {
         Series("boxwise_images_total"): 1,
         Series("boxwise_boxes_total"): 3,

@@ -23,7 +23,7 @@ class Counter:
 
     limits: QueueLimits
     workers: int
-    turns: LoadBoard
+    board: LoadBoard
     answered: list[str] = field(default_factory=list)
     refused: list[tuple[str, Overload]] = field(default_factory=list)
 
@@ -33,12 +33,12 @@ class Counter:
             threading.Semaphore(0),
             threading.Event(),
         )
-        self.line = RequestQueue(
+        self.queue = RequestQueue(
             self._work,
             lambda one, why: self.refused.append((one, why)),
             self.limits,
             self.workers,
-            self.turns,
+            self.board,
             self.ahead_busy.is_set,
         )
 
@@ -49,7 +49,7 @@ class Counter:
 
     def join(self, *names: str, size: int = 1) -> None:
         for name in names:
-            self.line.join(name, size)
+            self.queue.join(name, size)
 
     def begin(self, *names: str) -> None:
         """Let these be worked for."""
@@ -59,27 +59,27 @@ class Counter:
 
     def end(self) -> None:
         self.gate.release(1000)
-        self.line.close()
+        self.queue.close()
 
 
 @pytest.fixture
 def open_line(tmp_path: Path) -> Iterator[Callable[..., Counter]]:
-    lines: list[Counter] = []
+    queues: list[Counter] = []
 
     def make(workers: int = 1, place: int = 0, count: int = 1, **limits: int) -> Counter:
-        lines.append(
+        queues.append(
             Counter(QueueLimits(**limits), workers, LoadBoard(tmp_path / "turns", place, count))
         )
-        return lines[-1]
+        return queues[-1]
 
     yield make
-    for each in lines:
+    for each in queues:
         each.end()
 
 
 def test_nobody_in_it(open_line: Callable[..., Counter]) -> None:
     counter = open_line()
-    assert counter.turns.mine
+    assert counter.board.mine
     counter.end()
     assert (counter.answered, counter.refused) == ([], [])
 
@@ -91,11 +91,11 @@ def test_first_come_first_served_and_the_rest_is_refused_at_once(
     counter.begin("a")
     counter.join("b", "c", "d", "e")
     assert counter.refused == [("d", "queue"), ("e", "queue")]
-    assert counter.line.waiting == 2
+    assert counter.queue.waiting == 2
     counter.end()
     assert counter.answered == ["a", "b", "c"]
-    assert counter.line.waiting == 0
-    assert counter.line.waited_s > 0
+    assert counter.queue.waiting == 0
+    assert counter.queue.waited_s > 0
 
 
 def test_nobody_may_wait_and_each_worker_is_found(open_line: Callable[..., Counter]) -> None:
@@ -112,7 +112,7 @@ def test_who_would_wait_too_long_is_refused_by_what_requests_took(
     counter.begin("slow")
     time.sleep(0.3)  # of which a fifth counts
     counter.gate.release()
-    counter.line.wait_for_turn()
+    counter.queue.wait_for_turn()
     while not counter.answered:
         time.sleep(0.001)
     counter.begin("a")
@@ -149,13 +149,13 @@ def test_a_worker_survives_what_its_work_raises(
             raise ValueError("of a bad one")
         answered.set()
 
-    line = RequestQueue(
+    queue = RequestQueue(
         work, lambda *_: None, QueueLimits(), 1, LoadBoard(tmp_path / "turns", 0, 1)
     )
-    line.join("bad", 1)
-    line.join("good", 1)
+    queue.join("bad", 1)
+    queue.join("good", 1)
     assert answered.wait(5)
-    line.close()
+    queue.close()
     assert "ValueError: of a bad one" in capfd.readouterr().err
 
 
@@ -163,17 +163,17 @@ def test_this_thread_answers_while_another_process_is_idle_and_nobody_waits(
     tmp_path: Path, open_line: Callable[..., Counter]
 ) -> None:
     counter, other = open_line(count=2), LoadBoard(tmp_path / "turns", 1, 2)
-    with counter.line.here() as here:
+    with counter.queue.here() as here:
         assert here
-        assert not counter.turns.mine
-    assert counter.turns.mine
-    assert counter.line.worked_s > 0
-    other.say(Load(1))
-    with counter.line.here() as here:
+        assert not counter.board.mine
+    assert counter.board.mine
+    assert counter.queue.worked_s > 0
+    other.publish(Load(1))
+    with counter.queue.here() as here:
         assert not here
-    other.say(Load())
+    other.publish(Load())
     counter.begin("a")
-    with counter.line.here() as here:
+    with counter.queue.here() as here:
         assert not here
 
 
@@ -181,14 +181,14 @@ def test_a_busy_process_waits_for_its_turn_while_another_is_idle(
     tmp_path: Path, open_line: Callable[..., Counter]
 ) -> None:
     other = LoadBoard(tmp_path / "turns", 1, 2)
-    other.say(Load(1))
+    other.publish(Load(1))
     counter = open_line(place=0, count=2)
     counter.begin("a")
-    assert not counter.turns.mine  # the other began before
-    other.say(Load(2**62))
-    counter.line.wait_for_turn()  # now it is this one that is likely to be done first
-    other.say(Load())
-    waits = threading.Thread(target=counter.line.wait_for_turn)
+    assert not counter.board.mine  # the other began before
+    other.publish(Load(2**62))
+    counter.queue.wait_for_turn()  # now it is this one that is likely to be done first
+    other.publish(Load())
+    waits = threading.Thread(target=counter.queue.wait_for_turn)
     waits.start()
     waits.join(0.05)
     assert waits.is_alive()
@@ -203,7 +203,7 @@ def test_nobody_is_worked_on_while_those_who_work_next_have_no_time(
 ) -> None:
     counter = open_line(count=2, max_queue=1)
     counter.ahead_busy.set()
-    with counter.line.here() as here:
+    with counter.queue.here() as here:
         assert not here  # although the other process is idle
     counter.join("a")
     assert not counter.begun.acquire(timeout=0.05)
@@ -213,8 +213,8 @@ def test_nobody_is_worked_on_while_those_who_work_next_have_no_time(
     assert counter.begun.acquire(timeout=5)
     counter.end()
     assert counter.answered == ["a", "b"]
-    assert counter.line.waited_s > 0.05
-    assert counter.line.worked_s < counter.line.waited_s
+    assert counter.queue.waited_s > 0.05
+    assert counter.queue.worked_s < counter.queue.waited_s
 
 
 def test_who_waits_for_those_who_work_next_counts_in_what_requests_take(

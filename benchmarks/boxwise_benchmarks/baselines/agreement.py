@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from boxwise_benchmarks.baselines.base import Found
+from boxwise_benchmarks.baselines.base import Detections
 
 # JPEG decoding, resizing and graphs are the same; what may differ is the order of float additions.
 _PIXELS = 1.0
@@ -15,7 +15,7 @@ _IOU = 0.99
 _SCORE = 0.001
 
 
-def disagreement(ours: Found, theirs: Found) -> str | None:
+def disagreement(ours: Detections, theirs: Detections) -> str | None:
     """What differs first, as a sentence; None where both found the same.
 
     The same is: as many boxes, each within a pixel or of IoU 0.99, of one class, and scores within

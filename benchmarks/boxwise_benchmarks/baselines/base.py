@@ -1,7 +1,7 @@
 """What every peer is: started for a repository, asked about an image, measured, stopped.
 
 This page imports nothing heavy: the frameworks' servers, in an environment of their own, answer
-with its `Found`.
+with its `Detections`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from boxwise_runtime.launcher.command import ALLOCATOR
 
 
 @dataclass(frozen=True)
-class Found:
+class Detections:
     """Every object in one image, best score first, and what the one classifier says of it.
 
     Attributes:
@@ -42,7 +42,7 @@ class Found:
     label_scores: NDArray[np.float32]
 
     @classmethod
-    def from_tensors(cls, reply: Mapping[str, NDArray[Any]], classifier: str) -> Found:
+    def from_tensors(cls, reply: Mapping[str, NDArray[Any]], classifier: str) -> Detections:
         """The outputs of the contract, `<classifier>_ids` and `<classifier>_scores` among them."""
         labels = (reply[f"{classifier}_{part}"] for part in ("ids", "scores"))
         return cls(reply["boxes"], reply["scores"], reply["class_ids"], *labels)
@@ -52,7 +52,7 @@ class Found:
         return json.dumps({name: column.tolist() for name, column in vars(self).items()}).encode()
 
     @classmethod
-    def from_json(cls, document: bytes, top_k: int) -> Found:
+    def from_json(cls, document: bytes, top_k: int) -> Detections:
         """What `to_json` wrote; `top_k` gives an empty list its shape."""
         lists = json.loads(document)
         count = len(lists["scores"])
@@ -102,7 +102,7 @@ class Peer(ABC):
         """Start servers and clients, each put on the stack that ends it."""
 
     @abstractmethod
-    def call(self, image: bytes) -> Found:
+    def call(self, image: bytes) -> Detections:
         """Ask about one encoded image; any number of threads at once."""
 
     def run(self, images: Sequence[bytes], concurrency: int, seconds: float) -> Run:

@@ -15,7 +15,7 @@ from pathlib import Path
 import bentoml
 import numpy as np
 
-from boxwise_benchmarks.baselines.base import Found
+from boxwise_benchmarks.baselines.base import Detections
 from boxwise_benchmarks.baselines.recipe import Recipe, end_with_parent
 
 # BentoML's workers are processes that import this module by its name: the environment is what
@@ -55,13 +55,13 @@ else:
         logging={"access": {"enabled": False}},
     )
     class Pipeline:
-        """Encoded image in, `Found` as JSON out."""
+        """Encoded image in, `Detections` as JSON out."""
 
         def __init__(self) -> None:
-            self._chain = recipe.chain()
+            self._runner = recipe.runner()
 
         @bentoml.api  # type: ignore[untyped-decorator]
         def predict(self, image: bytes, /) -> bytes:
             """Answer."""
-            reply = self._chain({"image": np.frombuffer(image, np.uint8)})
-            return Found.from_tensors(reply, recipe.classifier).to_json()
+            reply = self._runner({"image": np.frombuffer(image, np.uint8)})
+            return Detections.from_tensors(reply, recipe.classifier).to_json()

@@ -15,8 +15,8 @@ from boxwise_benchmarks.baselines.recipe import Recipe
 from boxwise_benchmarks.baselines.served import OURS, Served
 from boxwise_benchmarks.baselines.tutorial import Tutorial
 from boxwise_benchmarks.baselines.two_calls import TwoCalls
-from boxwise_export.publish import rearrange
-from boxwise_export.serving_config import LAYOUTS, Layout, ServingConfig
+from boxwise_export.repository.publish import change_layout
+from boxwise_export.repository.serving_config import LAYOUTS, Layout, ServingConfig
 
 __all__ = ["OURS", "lay_out", "peers_of"]
 
@@ -27,7 +27,7 @@ def lay_out(repository: Path) -> dict[Layout, Path]:
     for layout in LAYOUTS:
         repositories[layout] = repository.with_name(f"{repository.name}-{layout}")
         shutil.copytree(repository, repositories[layout])
-        rearrange(repositories[layout], None, ServingConfig(layout))
+        change_layout(repositories[layout], None, ServingConfig(layout))
     return repositories
 
 

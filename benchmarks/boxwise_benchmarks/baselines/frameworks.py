@@ -20,7 +20,7 @@ from typing import ClassVar
 
 import psutil
 
-from boxwise_benchmarks.baselines.base import Found, Peer
+from boxwise_benchmarks.baselines.base import Detections, Peer
 from boxwise_benchmarks.baselines.recipe import Recipe
 from boxwise_runtime.launcher.options import free_ports
 
@@ -83,7 +83,7 @@ class Framework(Peer):
         stack.callback(_end, server)
         self._wait_until_ready(server, log)
 
-    def call(self, image: bytes) -> Found:
+    def call(self, image: bytes) -> Detections:
         """Post it.
 
         Raises:
@@ -101,7 +101,7 @@ class Framework(Peer):
                 f"{self.name}: expected 200, got {reply.status}: "
                 f"{body[:300].decode(errors='replace')}"
             )
-        return Found.from_json(body, self._recipe.top_k)
+        return Detections.from_json(body, self._recipe.top_k)
 
     def _wait_until_ready(self, server: subprocess.Popen[bytes], log: Path) -> None:
         deadline = time.monotonic() + _READY_S

@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 
 import numpy as np
 
-from boxwise_benchmarks.baselines.base import Found, Peer
+from boxwise_benchmarks.baselines.base import Detections, Peer
 from boxwise_benchmarks.baselines.recipe import Recipe
 from boxwise_benchmarks.measure import Run
 
@@ -58,11 +58,11 @@ class InProcess(Peer):
         for link in self._links:
             link.recv()  # ready
 
-    def call(self, image: bytes) -> Found:
+    def call(self, image: bytes) -> Detections:
         """Let the first worker answer."""
         with self._turn:
             self._links[0].send(image)
-            found: Found = self._links[0].recv()
+            found: Detections = self._links[0].recv()
         return found
 
     def run(self, images: Sequence[bytes], concurrency: int, seconds: float) -> Run:
@@ -79,11 +79,11 @@ class InProcess(Peer):
 
 
 def _work(link: Connection, recipe: Recipe, threads: int) -> None:
-    chain = recipe.chain(threads)
+    runner = recipe.runner(threads)
 
-    def predict(image: bytes) -> Found:
-        return Found.from_tensors(
-            chain({"image": np.frombuffer(image, np.uint8)}), recipe.classifier
+    def predict(image: bytes) -> Detections:
+        return Detections.from_tensors(
+            runner({"image": np.frombuffer(image, np.uint8)}), recipe.classifier
         )
 
     link.send("ready")

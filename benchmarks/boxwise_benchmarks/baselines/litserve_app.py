@@ -17,12 +17,12 @@ import litserve
 import numpy as np
 from fastapi import Body, Response
 
-from boxwise_benchmarks.baselines.base import Found
+from boxwise_benchmarks.baselines.base import Detections
 from boxwise_benchmarks.baselines.recipe import Recipe, end_with_parent
 
 
 class Pipeline(litserve.LitAPI):  # type: ignore[misc] # it is installed in .venv-peers alone
-    """Encoded image in, `Found` as JSON out."""
+    """Encoded image in, `Detections` as JSON out."""
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
@@ -30,19 +30,19 @@ class Pipeline(litserve.LitAPI):  # type: ignore[misc] # it is installed in .ven
 
     def setup(self, device: str) -> None:  # noqa: ARG002 - LitServe's signature
         """Load stages and graphs, once a worker."""
-        self._chain = self._recipe.chain()
+        self._runner = self._recipe.runner()
 
     def decode_request(self, request: Annotated[bytes, Body()]) -> bytes:
         """The body as it is."""
         return request
 
-    def predict(self, x: bytes) -> Found:
+    def predict(self, x: bytes) -> Detections:
         """Answer."""
-        return Found.from_tensors(
-            self._chain({"image": np.frombuffer(x, np.uint8)}), self._recipe.classifier
+        return Detections.from_tensors(
+            self._runner({"image": np.frombuffer(x, np.uint8)}), self._recipe.classifier
         )
 
-    def encode_response(self, output: Found) -> Response:
+    def encode_response(self, output: Detections) -> Response:
         """Written here, in the worker: FastAPI's own encoder walks through every number."""
         return Response(output.to_json(), media_type="application/json")
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxwise_benchmarks.baselines.two_calls import TwoCalls
-from boxwise_runtime.chain import Graph
+from boxwise_runtime.pipeline_runner import Graph
 
 
 class PerCrop(TwoCalls):

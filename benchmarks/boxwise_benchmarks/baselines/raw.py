@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from boxwise_benchmarks.baselines.recipe import Recipe
-from boxwise_export.network import Network, Report, read_network
+from boxwise_export.checkpoints.network import Network, Report, read_network
 from boxwise_export.pipeline import Normalize, load_pipeline
 from boxwise_export.plan import make_plan
 from boxwise_perf.null import answering

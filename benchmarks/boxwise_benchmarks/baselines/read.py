@@ -10,10 +10,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from boxwise_benchmarks.baselines.recipe import Recipe
-from boxwise_export.chain import load_chain
-from boxwise_export.configs import read_config
-from boxwise_export.layouts import stage_folders
-from boxwise_export.manifest import find_manifest
+from boxwise_export.repository.configs import read_config
+from boxwise_export.repository.layouts import stage_folders
+from boxwise_export.repository.manifest import find_manifest
+from boxwise_export.repository.runner import load_runner
 from boxwise_runtime.launcher.options import pipelines
 
 
@@ -31,14 +31,14 @@ def read_recipe(repository: Path) -> Recipe:
             "measured on one"
         )
     (pipeline,) = found
-    chain = load_chain(repository, pipeline)
-    if chain.preprocess is None or len(chain.classifiers) != 1:
+    runner = load_runner(repository, pipeline)
+    if runner.preprocess is None or len(runner.classifiers) != 1:
         raise ValueError(
-            f"{pipeline} has {'a' if chain.preprocess else 'no'} detector and "
-            f"{len(chain.classifiers)} classifiers; "
+            f"{pipeline} has {'a' if runner.preprocess else 'no'} detector and "
+            f"{len(runner.classifiers)} classifiers; "
             "peers serve one detector and one classifier, as the demo has"
         )
-    ((classifier, top_k),) = chain.top_k.items()
+    ((classifier, top_k),) = runner.top_k.items()
     folders = stage_folders(
         repository, pipeline, find_manifest(repository, pipeline).revision().models
     )
@@ -46,8 +46,8 @@ def read_recipe(repository: Path) -> Recipe:
     config = read_config(folders[f"classifier_{classifier}"] / "config.pbtxt")
     return Recipe(
         pipeline=pipeline,
-        preprocess=asdict(chain.preprocess),
-        objects=asdict(chain.objects),
+        preprocess=asdict(runner.preprocess),
+        objects=asdict(runner.objects),
         classifier=classifier,
         top_k=top_k,
         graphs={

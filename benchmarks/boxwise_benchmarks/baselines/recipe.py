@@ -17,7 +17,7 @@ from typing import Any
 
 import cv2
 
-from boxwise_runtime.chain import Chain
+from boxwise_runtime.pipeline_runner import PipelineRunner
 from boxwise_runtime.session import OnnxGraph
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -58,12 +58,12 @@ class Recipe:
     threads: int
     chunk: int
 
-    def chain(self, threads: int | None = None) -> Chain:
+    def runner(self, threads: int | None = None) -> PipelineRunner:
         """The stages and graphs, loaded into this process; OpenCV keeps to one thread, as it does
         when we serve.
         """
         cv2.setNumThreads(1)
-        return Chain.build(
+        return PipelineRunner.build(
             self.preprocess,
             self.objects,
             {self.classifier: self.top_k},

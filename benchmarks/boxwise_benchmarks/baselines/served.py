@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from boxwise import Client
-from boxwise_benchmarks.baselines.base import Found, Peer
+from boxwise_benchmarks.baselines.base import Detections, Peer
 from boxwise_benchmarks.baselines.recipe import Recipe
 from boxwise_runtime.launcher import ServerOptions, TritonProcess
 
@@ -33,10 +33,10 @@ class Served(Peer):
         stack.enter_context(TritonProcess.start(options))
         self._client = stack.enter_context(Client(options.grpc_url, pipeline=self._recipe.pipeline))
 
-    def call(self, image: bytes) -> Found:
+    def call(self, image: bytes) -> Detections:
         """Ask the ensemble."""
         result, name = self._client.predict(image), self._recipe.classifier
-        return Found(
+        return Detections(
             result.xyxy,
             result.confidence,
             result.class_id,

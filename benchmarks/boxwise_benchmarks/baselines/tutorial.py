@@ -25,7 +25,7 @@ import tritonclient.grpc as triton
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from boxwise_benchmarks.baselines.base import Found, Peer
+from boxwise_benchmarks.baselines.base import Detections, Peer
 from boxwise_benchmarks.baselines.raw import RawPipeline
 from boxwise_benchmarks.baselines.two_calls import RemoteGraph
 from boxwise_runtime.launcher import ServerOptions, TritonProcess
@@ -71,9 +71,9 @@ class Tutorial(Peer):
         stack.callback(client.close)
         self._ensemble = RemoteGraph(client, _PIPELINE, _OUTPUTS)
 
-    def call(self, image: bytes) -> Found:
+    def call(self, image: bytes) -> Detections:
         """Ask the ensemble."""
-        return Found(**self._ensemble({"image": np.frombuffer(image, np.uint8)}))
+        return Detections(**self._ensemble({"image": np.frombuffer(image, np.uint8)}))
 
 
 def write_tutorial(raw: RawPipeline, repository: Path) -> None:

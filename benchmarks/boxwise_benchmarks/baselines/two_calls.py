@@ -19,10 +19,10 @@ import tritonclient.grpc as triton
 from numpy.typing import NDArray
 from tritonclient.utils import np_to_triton_dtype
 
-from boxwise_benchmarks.baselines.base import Found, Peer
+from boxwise_benchmarks.baselines.base import Detections, Peer
 from boxwise_benchmarks.baselines.recipe import Recipe
-from boxwise_runtime.chain import Chain, Graph
 from boxwise_runtime.launcher import ServerOptions, TritonProcess
+from boxwise_runtime.pipeline_runner import Graph, PipelineRunner
 
 Tensors = Mapping[str, NDArray[Any]]
 _CANDIDATES = ("candidate_boxes", "candidate_scores", "candidate_classes")
@@ -69,7 +69,7 @@ class TwoCalls(Peer):
         self._recipe = recipe
 
     def start(self, stack: ExitStack) -> None:
-        """Start the server, and build the chain whose graphs are calls."""
+        """Start the server, and build the runner whose graphs are calls."""
         cv2.setNumThreads(1)  # calls in flight share the cores out already
         options = ServerOptions.on_free_ports(self._repository)
         stack.enter_context(TritonProcess.start(options))
@@ -83,7 +83,7 @@ class TwoCalls(Peer):
             )
             return graph if name == "detector" else self.classifier(graph)
 
-        self._chain = Chain.build(
+        self._runner = PipelineRunner.build(
             recipe.preprocess, recipe.objects, {recipe.classifier: recipe.top_k}, remote
         )
 
@@ -91,8 +91,8 @@ class TwoCalls(Peer):
         """How crops are sent: all of an image in one batch."""
         return graph
 
-    def call(self, image: bytes) -> Found:
+    def call(self, image: bytes) -> Detections:
         """Orchestrate."""
-        return Found.from_tensors(
-            self._chain({"image": np.frombuffer(image, np.uint8)}), self._recipe.classifier
+        return Detections.from_tensors(
+            self._runner({"image": np.frombuffer(image, np.uint8)}), self._recipe.classifier
         )

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from boxwise_export.graph.builder import GraphBuilder
-from boxwise_export.pipeline import Activation, Background, Normalize, Tensors
+from boxwise_export.graphs.builder import GraphBuilder
+from boxwise_export.pipeline import Activation, Background, Normalize, TensorNames
 from boxwise_runtime.canvas import ColorOrder, Interpolation, Resize
 
 Outputs = Mapping[str, NDArray[np.float32]]
@@ -60,7 +60,7 @@ class Head:
     width: int
     names: tuple[str, ...] | None = None
     anchors: NDArray[np.float32] | None = None
-    tensors: Tensors | None = None
+    tensors: TensorNames | None = None
     activation: Activation | None = None
     background: Background | None = None
     task: str | None = None

@@ -22,7 +22,7 @@ from boxwise_export.families.base import (
     Result,
     shapes,
 )
-from boxwise_export.graph.builder import GraphBuilder
+from boxwise_export.graphs.builder import GraphBuilder
 
 
 def _read(head: Head) -> Result:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxwise_export.families.base import Head, Question, are_probabilities
-from boxwise_export.graph.builder import GraphBuilder
+from boxwise_export.graphs.builder import GraphBuilder
 from boxwise_export.pipeline import Activation, Background
 
 # How scores come about, whether or not the graph has done it: by a softmax or a sigmoid; and the

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from boxwise_export.families.base import Outputs
 from boxwise_export.families.grid import cells, xyxy
-from boxwise_export.graph.builder import GraphBuilder
+from boxwise_export.graphs.builder import GraphBuilder
 
 # The feature pyramid of RetinaNet and FCOS, P3 to P7 (Lin et al., arXiv:1708.02002, section 4).
 PYRAMID = (8, 16, 32, 64, 128)

@@ -30,7 +30,7 @@ from boxwise_export.families.base import (
 )
 from boxwise_export.families.columns import Choice, read_columns
 from boxwise_export.families.grid import xyxy
-from boxwise_export.graph.builder import GraphBuilder
+from boxwise_export.graphs.builder import GraphBuilder
 
 _NEED = "logits [batch, queries, classes] and boxes [batch, queries, 4], cx, cy, w, h in 0 to 1"
 # DETR; Deformable DETR and its kin; RF-DETR, whose columns are COCO ids.

@@ -24,7 +24,7 @@ from boxwise_export.families.base import (
     shapes,
 )
 from boxwise_export.families.grid import cells, strides_of
-from boxwise_export.graph.builder import GraphBuilder
+from boxwise_export.graphs.builder import GraphBuilder
 
 _BINS = 8  # M + 1 of every published model: reg_max 7
 _SIDES = 4 * _BINS

@@ -23,7 +23,7 @@ from boxwise_export.families.base import (
     shapes,
 )
 from boxwise_export.families.columns import named_background
-from boxwise_export.graph.builder import GraphBuilder
+from boxwise_export.graphs.builder import GraphBuilder
 
 _NEED = "boxes [objects, 4], labels [objects] and scores [objects], without a batch dimension"
 

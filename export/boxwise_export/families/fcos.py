@@ -29,7 +29,7 @@ from boxwise_export.families.deltas import PYRAMID, joined_levels, pyramid_level
 from boxwise_export.families.faster_rcnn import read_finished
 from boxwise_export.families.grid import cells
 from boxwise_export.families.retinanet import USUAL
-from boxwise_export.graph.builder import GraphBuilder
+from boxwise_export.graphs.builder import GraphBuilder
 
 _NEED = (
     "class scores, distances and centerness of strides 8 to 128, [batch, classes, h, w], "

@@ -23,8 +23,8 @@ from boxwise_export.families.base import (
 )
 from boxwise_export.families.columns import Choice, named_background, read_columns
 from boxwise_export.families.grid import xyxy
-from boxwise_export.graph.builder import GraphBuilder
-from boxwise_export.pipeline import BoxFormat, Tensors
+from boxwise_export.graphs.builder import GraphBuilder
+from boxwise_export.pipeline import BoxFormat, TensorNames
 
 _USUAL: tuple[Choice, ...] = (
     ("softmax", "first"),
@@ -48,7 +48,7 @@ def _read(head: Head) -> Result:
 FAMILY = Family("generic", CanvasDefaults(resize="letterbox"), _read, chooses=True)
 
 
-def _read_outputs(head: Head, said: Tensors) -> Result:
+def _read_outputs(head: Head, said: TensorNames) -> Result:
     """Boxes [B, N, 4], scores [B, N, C] or [B, N], and, with the latter, classes [B, N]; or all of
     them without B.
     """
@@ -101,7 +101,7 @@ def _read_outputs(head: Head, said: Tensors) -> Result:
     return _of_ids(head, Reading(why, None, decode, said.nms, columns.assumed))
 
 
-def _read_rows(head: Head, said: Tensors) -> Result:
+def _read_rows(head: Head, said: TensorNames) -> Result:
     """A row a box, [B, N, columns] or, with or without the number of the image, [N, columns]."""
     name, words = str(said.rows), said.columns or []
     rows = head.outputs[name]
@@ -166,7 +166,7 @@ def _class_ids(graph: GraphBuilder, head: Head, score: str, ids: str | None) -> 
 
 
 def _corners(
-    graph: GraphBuilder, boxes: str, box_format: BoxFormat, said: Tensors, head: Head
+    graph: GraphBuilder, boxes: str, box_format: BoxFormat, said: TensorNames, head: Head
 ) -> str:
     """Boxes [B, N, 4] of any format and units as xyxy in pixels of the canvas."""
     first, second = graph.slice_last(boxes, 0, 2), graph.slice_last(boxes, 2, 4)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from boxwise_export.graph.builder import GraphBuilder
+from boxwise_export.graphs.builder import GraphBuilder
 
 # The levels of every one-stage family here; those with four are for canvases of 1280 (P6), or
 # NanoDet-Plus.

@@ -33,7 +33,7 @@ from boxwise_export.families.deltas import (
     pyramid_levels,
 )
 from boxwise_export.families.faster_rcnn import read_finished
-from boxwise_export.graph.builder import GraphBuilder
+from boxwise_export.graphs.builder import GraphBuilder
 
 _NEED = (
     "class scores [batch, 9 * classes, h, w] and deltas [batch, 36, h, w] of strides 8 to "

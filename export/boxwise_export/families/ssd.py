@@ -23,7 +23,7 @@ from boxwise_export.families.base import (
 )
 from boxwise_export.families.columns import Choice, read_columns
 from boxwise_export.families.deltas import decode_deltas, find_pair
-from boxwise_export.graph.builder import GraphBuilder
+from boxwise_export.graphs.builder import GraphBuilder
 from boxwise_export.pipeline import Normalize
 
 _WEIGHTS = (10.0, 10.0, 5.0, 5.0)

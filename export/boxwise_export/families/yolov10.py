@@ -14,7 +14,7 @@ from onnx import TensorProto
 from boxwise_export.families.base import Decoded, Family, Head, Mismatch, Reading, Result, shapes
 from boxwise_export.families.yolov5 import CANVAS
 from boxwise_export.families.yolov8 import keypoints_left_out, masks_left_out, split_masks
-from boxwise_export.graph.builder import GraphBuilder
+from boxwise_export.graphs.builder import GraphBuilder
 
 
 def _read(head: Head) -> Result:

@@ -22,7 +22,7 @@ from boxwise_export.families.base import (
     shapes,
 )
 from boxwise_export.families.grid import expected_rows, strides_of, xyxy
-from boxwise_export.graph.builder import GraphBuilder
+from boxwise_export.graphs.builder import GraphBuilder
 from boxwise_export.pipeline import Normalize
 
 _ANCHORS = 3

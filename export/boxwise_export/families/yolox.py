@@ -25,7 +25,7 @@ from boxwise_export.families.base import (
     shapes,
 )
 from boxwise_export.families.grid import cells, expected_rows, strides_of, xyxy
-from boxwise_export.graph.builder import GraphBuilder
+from boxwise_export.graphs.builder import GraphBuilder
 
 
 def _read(head: Head) -> Result:

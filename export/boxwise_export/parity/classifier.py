@@ -7,38 +7,41 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from boxwise_export.graph.classifier import unit_vectors
-from boxwise_export.graph.normalize import normalized_pixels
+from boxwise_export.graphs.classifier import unit_vectors
+from boxwise_export.graphs.normalize import normalized_pixels
 from boxwise_export.parity.limits import Limits
 from boxwise_export.parity.pixels import PixelDifference
 from boxwise_export.parity.raw import RawOutputs
 from boxwise_export.parity.report import Step
 from boxwise_export.plan import ClassifierPlan
-from boxwise_runtime.chain import Chain, Graph
 from boxwise_runtime.crop import crop
+from boxwise_runtime.pipeline_runner import Graph, PipelineRunner
 
 _MOST_CROPS = 16  # of an image
 
 
 def check_classifier(
-    plan: ClassifierPlan, chain: Chain, frames: Sequence[NDArray[np.uint8]], limits: Limits
+    plan: ClassifierPlan,
+    runner: PipelineRunner,
+    frames: Sequence[NDArray[np.uint8]],
+    limits: Limits,
 ) -> Iterator[Step]:
     """Compare on the boxes that the detector finds, and on every image as a whole.
 
     Args:
         plan: with the source.
-        chain: the exported stages.
+        runner: the exported stages.
         frames: RGB uint8 [H, W, 3].
         limits: what is allowed.
     """
     name = plan.spec.name
-    graph = chain.classifiers[name]
+    graph = runner.classifiers[name]
     pixels, raw = PixelDifference(), RawOutputs(plan.graph, [plan.raw_output], "crops")
     asked = agreed = 0
     for frame in frames:
-        crops = crops_of(plan, chain, frame)
+        crops = crops_of(plan, runner, frame)
         given = normalized_pixels(crops, plan.normalize, plan.input)
-        if plan.source.prepare and chain.detector is None:
+        if plan.source.prepare and runner.detector is None:
             pixels.add(plan.source.prepare(frame), given[:1], plan.normalize, plan.input)
         for row in range(len(crops)):  # one by one: the source's graph may take no more
             outputs = plan.source.run(given[row : row + 1])
@@ -58,15 +61,17 @@ def check_classifier(
     yield Step(name, "top-1", share >= limits.agreement, sentence, figures)
 
 
-def crops_of(plan: ClassifierPlan, chain: Chain, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def crops_of(
+    plan: ClassifierPlan, runner: PipelineRunner, frame: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
     """uint8 [m, h, w, 3]: the image as a whole, and the boxes that the pipeline asks this
     classifier about.
     """
     height, width = frame.shape[:2]
     whole = crop(frame, np.array([[0, 0, width, height]], np.float32), plan.crop)
-    if chain.detector is None:
+    if runner.detector is None:
         return whole
-    objects = chain({"raw_frame": frame})
+    objects = runner({"raw_frame": frame})
     asked = len(objects[f"{plan.spec.name}_rows"])
     boxes: NDArray[np.uint8] = objects[f"{plan.spec.name}_crops"][: min(asked, _MOST_CROPS)]
     return np.concatenate([whole, boxes])

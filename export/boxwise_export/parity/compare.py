@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from boxwise_export.sources.base import Floats, Found
+from boxwise_export.checkpoints.base import Detections, Floats
 
 # At least so many detections of an image are compared, those below the pipeline's threshold too:
 # parity over nothing proves nothing.
@@ -53,7 +53,7 @@ class DetectionDifference:
 
 
 def compare_detections(
-    expected: Found, got: Found, *, iou: float, score: float, threshold: float
+    expected: Detections, got: Detections, *, iou: float, score: float, threshold: float
 ) -> DetectionDifference:
     """Pair detections greedily, best expected score first, each with the free one of its class that
     overlaps most.
@@ -67,7 +67,7 @@ def compare_detections(
             not in the other.
 
     Example:
-        >>> one = Found(np.float32([[0, 0, 10, 10]]), np.float32([0.9]), np.int64([2]))
+        >>> one = Detections(np.float32([[0, 0, 10, 10]]), np.float32([0.9]), np.int64([2]))
         >>> compare_detections(one, one, iou=0.99, score=1e-3, threshold=0.25).agreement
         1.0
     """

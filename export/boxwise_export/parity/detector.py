@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from boxwise_export.graph.detector import build_decoder
-from boxwise_export.graph.normalize import normalized_pixels
+from boxwise_export.checkpoints.base import Detect, Detections, Floats, Selection
+from boxwise_export.graphs.detector import build_decoder
+from boxwise_export.graphs.normalize import normalized_pixels
 from boxwise_export.parity.compare import LEAST_DETECTIONS, DetectionDifference, compare_detections
 from boxwise_export.parity.limits import Limits
 from boxwise_export.parity.pixels import PixelDifference
@@ -18,9 +19,8 @@ from boxwise_export.parity.raw import RawOutputs
 from boxwise_export.parity.report import Step
 from boxwise_export.pipeline import MAX_CANDIDATES
 from boxwise_export.plan import DetectorPlan
-from boxwise_export.sources.base import Detect, Floats, Found, Selection
 from boxwise_runtime.canvas import Geometry, to_image
-from boxwise_runtime.chain import Chain
+from boxwise_runtime.pipeline_runner import PipelineRunner
 from boxwise_runtime.session import OnnxGraph
 from boxwise_runtime.stages import Suppress
 
@@ -28,17 +28,17 @@ _LEAST_SCORE = 1e-3  # what scores less is noise to every framework
 
 
 def check_detector(
-    plan: DetectorPlan, chain: Chain, frames: Sequence[NDArray[np.uint8]], limits: Limits
+    plan: DetectorPlan, runner: PipelineRunner, frames: Sequence[NDArray[np.uint8]], limits: Limits
 ) -> Iterator[Step]:
     """Compare, image by image, and give the three steps at the end.
 
     Args:
         plan: with the source.
-        chain: the exported stages.
+        runner: the exported stages.
         frames: RGB uint8 [H, W, 3].
         limits: what is allowed.
     """
-    check = _Check(plan, chain, limits)
+    check = _Check(plan, runner, limits)
     for frame in frames:
         check.image(frame)
     yield check.pixels.step("detector", limits.pixels)
@@ -49,7 +49,7 @@ def check_detector(
 @dataclass
 class _Check:
     plan: DetectorPlan
-    chain: Chain
+    runner: PipelineRunner
     limits: Limits
     pixels: PixelDifference = field(default_factory=PixelDifference)
     difference: DetectionDifference = field(default_factory=DetectionDifference)
@@ -62,8 +62,8 @@ class _Check:
 
     def image(self, frame: NDArray[np.uint8]) -> None:
         """One image, through the source and through the stages."""
-        assert self.chain.preprocess is not None  # noqa: S101 (there is a detector)
-        request = self.chain.preprocess({"raw_frame": frame})
+        assert self.runner.preprocess is not None  # noqa: S101 (there is a detector)
+        request = self.runner.preprocess({"raw_frame": frame})
         canvas = request["canvas"]
         given = normalized_pixels(canvas, self.plan.normalize, self.plan.input)
         if self.plan.source.prepare:
@@ -80,10 +80,10 @@ class _Check:
             "score_threshold": np.array([threshold], np.float32),
             "iou_threshold": np.array([self.plan.spec.iou_threshold], np.float32),
         }
-        got = self.chain({"raw_frame": frame, **settings})
+        got = self.runner({"raw_frame": frame, **settings})
         self.difference += compare_detections(
             _above(expected, threshold),
-            Found(got["boxes"], got["scores"], got["class_ids"].astype(np.int64)),
+            Detections(got["boxes"], got["scores"], got["class_ids"].astype(np.int64)),
             iou=self.limits.iou,
             score=self.limits.score,
             threshold=threshold,
@@ -119,7 +119,7 @@ class _Check:
             "detector", "detections", found.agreement >= limits.agreement, sentence, figures
         )
 
-    def _expected(self, outputs: Mapping[str, Floats]) -> Found:
+    def _expected(self, outputs: Mapping[str, Floats]) -> Detections:
         """Detections on the canvas, more than are served:
         those in the padding count for nothing.
         """
@@ -146,7 +146,7 @@ class _Check:
                 "class_filter": np.empty(0, np.int32),
             }
         )
-        return Found(found["boxes"], found["scores"], found["class_ids"].astype(np.int64))
+        return Detections(found["boxes"], found["scores"], found["class_ids"].astype(np.int64))
 
     def _threshold(self, scores: Floats) -> float:
         best = np.sort(scores)[::-1]
@@ -170,18 +170,18 @@ def _decoder(plan: DetectorPlan) -> bytes:
     return bytes(graph.SerializeToString())
 
 
-def _shown(found: Found, geometry: Geometry) -> Found:
+def _shown(found: Detections, geometry: Geometry) -> Detections:
     """From the canvas to the image; what lies wholly in the padding is gone."""
     boxes = to_image(found.boxes.reshape(-1, 4).astype(np.float32), geometry)
     seen = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-    return Found(boxes[seen], found.scores[seen], found.class_ids[seen])
+    return Detections(boxes[seen], found.scores[seen], found.class_ids[seen])
 
 
-def _best(found: Found, most: int) -> Found:
+def _best(found: Detections, most: int) -> Detections:
     rows = np.argsort(-found.scores, kind="stable")[:most]
-    return Found(found.boxes[rows], found.scores[rows], found.class_ids[rows])
+    return Detections(found.boxes[rows], found.scores[rows], found.class_ids[rows])
 
 
-def _above(found: Found, threshold: float) -> Found:
+def _above(found: Detections, threshold: float) -> Detections:
     kept = found.scores >= threshold
-    return Found(found.boxes[kept], found.scores[kept], found.class_ids[kept])
+    return Detections(found.boxes[kept], found.scores[kept], found.class_ids[kept])

@@ -7,15 +7,18 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from boxwise_export.checkpoints.base import Detections
 from boxwise_export.parity.compare import LEAST_DETECTIONS, DetectionDifference, compare_detections
 from boxwise_export.parity.limits import Limits
 from boxwise_export.parity.report import Step
-from boxwise_export.sources.base import Found
-from boxwise_runtime.chain import Chain, Tensors
+from boxwise_runtime.pipeline_runner import PipelineRunner, Tensors
 
 
 def check_engines(
-    exact: Chain, planned: Chain, frames: Sequence[NDArray[np.uint8]], limits: Limits
+    exact: PipelineRunner,
+    planned: PipelineRunner,
+    frames: Sequence[NDArray[np.uint8]],
+    limits: Limits,
 ) -> list[Step]:
     """Final detections, and the best label of each classifier on the same boxes.
 
@@ -57,8 +60,8 @@ def check_engines(
     return steps + [_labels(name, agreed[name], asked[name], limits) for name in asked]
 
 
-def _found(answer: Tensors) -> Found:
-    return Found(answer["boxes"], answer["scores"], answer["class_ids"].astype(np.int64))
+def _found(answer: Tensors) -> Detections:
+    return Detections(answer["boxes"], answer["scores"], answer["class_ids"].astype(np.int64))
 
 
 def _detections(found: DetectionDifference, limits: Limits) -> Step:

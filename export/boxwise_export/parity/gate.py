@@ -15,21 +15,23 @@ from boxwise_export.parity.limits import Limits
 from boxwise_export.parity.report import ParityReport, Step
 from boxwise_export.plan import Plan
 from boxwise_runtime.canvas import resize_to
-from boxwise_runtime.chain import Chain
 from boxwise_runtime.decode import ImageLimits, decode
 from boxwise_runtime.errors import InvalidInput
+from boxwise_runtime.pipeline_runner import PipelineRunner
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 MOST_IMAGES = 16
 _MOST_PIXELS = 200_000_000
 
 
-def check_parity(plan: Plan, chain: Chain, images: Sequence[Path], limits: Limits) -> ParityReport:
+def check_parity(
+    plan: Plan, runner: PipelineRunner, images: Sequence[Path], limits: Limits
+) -> ParityReport:
     """Run the source and the exported stages side by side.
 
     Args:
         plan: what is to be published, with its sources.
-        chain: the stages as they are to be published.
+        runner: the stages as they are to be published.
         images: files; of many, 16 spread over all are taken.
         limits: what is allowed.
 
@@ -40,9 +42,9 @@ def check_parity(plan: Plan, chain: Chain, images: Sequence[Path], limits: Limit
     frames = [read_image(path, plan.limits.max_pixels) for path in chosen]
     steps: list[Step] = []
     if plan.detector:
-        steps += check_detector(plan.detector, chain, frames, limits)
+        steps += check_detector(plan.detector, runner, frames, limits)
     for classifier in plan.classifiers:
-        steps += check_classifier(classifier, chain, frames, limits)
+        steps += check_classifier(classifier, runner, frames, limits)
     title = f"{len(chosen)} images of {chosen[0].parent.name}"
     return ParityReport(plan.precision, title, tuple(steps))
 

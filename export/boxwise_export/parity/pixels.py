@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from boxwise_export.graph.source import SourceInput
+from boxwise_export.checkpoints.base import Floats
+from boxwise_export.graphs.source import SourceInput
 from boxwise_export.parity.report import Step
 from boxwise_export.pipeline import Normalize
-from boxwise_export.sources.base import Floats
 
 
 @dataclass

@@ -9,11 +9,11 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from boxwise_export.graph.builder import SOURCE_PREFIX
-from boxwise_export.graph.large_models import open_graph
+from boxwise_export.checkpoints.base import Floats
+from boxwise_export.graphs.builder import SOURCE_PREFIX
+from boxwise_export.graphs.large_models import open_graph
 from boxwise_export.parity.compare import relative_difference
 from boxwise_export.parity.report import Step
-from boxwise_export.sources.base import Floats
 
 
 class RawOutputs:

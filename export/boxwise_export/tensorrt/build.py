@@ -15,17 +15,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from boxwise_export.atomic_dir import write_file
-from boxwise_export.chain import load_chain
-from boxwise_export.configs import read_config
-from boxwise_export.manifest import Revision, find_manifest
-from boxwise_export.network import Report
+from boxwise_export.checkpoints.base import file_digest
+from boxwise_export.checkpoints.network import Report
 from boxwise_export.parity.engines import check_engines
 from boxwise_export.parity.limits import Limits
-from boxwise_export.sources.base import file_digest
+from boxwise_export.repository.atomic_dir import write_file
+from boxwise_export.repository.configs import read_config
+from boxwise_export.repository.manifest import Revision, find_manifest
+from boxwise_export.repository.runner import load_runner
 from boxwise_export.tensorrt.engine import WORKSPACE, EngineError, Profile, build
 from boxwise_export.tensorrt.gpu import Gpu
-from boxwise_runtime.chain import Graph
+from boxwise_runtime.pipeline_runner import Graph
 from boxwise_runtime.targets import config_path
 
 GRAPH, PLAN = "model.onnx", "model.plan"
@@ -175,7 +175,7 @@ def _compare(
     Raises:
         EngineError: they differ by more than the limits.
     """
-    exact = load_chain(repository, pipeline)
+    exact = load_runner(repository, pipeline)
     prefix = f"{pipeline}_classifier_"
     planned = replace(
         exact,

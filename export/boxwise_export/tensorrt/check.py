@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from boxwise_export.manifest import find_manifest
-from boxwise_export.network import Report
+from boxwise_export.checkpoints.network import Report
+from boxwise_export.repository.manifest import find_manifest
 from boxwise_export.tensorrt.build import graphs_of, profile_of
 from boxwise_export.tensorrt.engine import EngineError, build, make_log, parse
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from boxwise_export.checkpoints.network import Report
 from boxwise_export.errors import ExportError
-from boxwise_export.network import Report
 
 WORKSPACE = 2 << 30  # bytes of scratch memory that the builder may try tactics with
 _MOST_BEST = 8

@@ -16,7 +16,7 @@ from boxwise_export.tensorrt.engine import EngineError, make_log
 
 
 class PlanGraph:
-    """A plan as a `chain.Graph`.
+    """A plan as a `runner.Graph`.
 
     Args:
         trt: the module.

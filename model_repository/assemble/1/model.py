@@ -1,5 +1,5 @@
+from boxwise_runtime.python_backend import StageModel
 from boxwise_runtime.stages import Assemble
-from boxwise_runtime.triton import StageModel
 
 
 class TritonPythonModel(StageModel):

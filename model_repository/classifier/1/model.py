@@ -1,5 +1,5 @@
+from boxwise_runtime.python_backend import QueuedModel
 from boxwise_runtime.stages import OnnxStage
-from boxwise_runtime.triton import QueuedModel
 
 
 class TritonPythonModel(QueuedModel):

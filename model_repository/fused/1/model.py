@@ -1,6 +1,6 @@
-from boxwise_runtime.chain import Fused
-from boxwise_runtime.triton import ChainModel
+from boxwise_runtime.pipeline_runner import Fused
+from boxwise_runtime.python_backend import PipelineModel
 
 
-class TritonPythonModel(ChainModel):
+class TritonPythonModel(PipelineModel):
     stage_type = Fused

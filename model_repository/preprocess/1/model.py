@@ -1,5 +1,5 @@
+from boxwise_runtime.python_backend import DecodingModel
 from boxwise_runtime.stages import Preprocess
-from boxwise_runtime.triton import DecodingModel
 
 
 class TritonPythonModel(DecodingModel):

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from contract_support import decoders, heads
 from contract_support.agreement import Decode, Outputs, assert_agrees, read_images
-from contract_support.reference import Found
+from contract_support.reference import Detections
 from onnx import helper
 
 from boxwise_export.export import staged
@@ -43,9 +43,10 @@ def detector_of(
     pipeline = load_pipeline(file)
     plan = make_plan(pipeline, cores=2)
     assert plan.detector is not None
-    with staged(plan) as chain:
+    with staged(plan) as runner:
         assert (
-            assert_agrees(plan.detector, chain, read_images(data), decode, least=least) >= 8 * least
+            assert_agrees(plan.detector, runner, read_images(data), decode, least=least)
+            >= 8 * least
         )
     return plan.detector
 
@@ -106,7 +107,7 @@ def test_picodet(tmp_path: Path, shared_data: Path) -> None:
     at its corner.
     """
 
-    def decode(outputs: Outputs, height: int, width: int) -> Found:
+    def decode(outputs: Outputs, height: int, width: int) -> Detections:
         joined = [
             np.concatenate([outputs[name] for name in group], axis=1) for group in (scores, sides)
         ]
@@ -132,7 +133,7 @@ def test_picodet(tmp_path: Path, shared_data: Path) -> None:
 def test_boxes_of_segmentation_and_pose_heads(
     tmp_path: Path, shared_data: Path, extra: str, kind: Callable[[], onnx.ModelProto]
 ) -> None:
-    def decode(outputs: Outputs, height: int, width: int) -> Found:
+    def decode(outputs: Outputs, height: int, width: int) -> Detections:
         return decoders.yolov8({"output0": outputs["output0"][:, : 4 + len(NAMES)]}, height, width)
 
     plan = detector_of(tmp_path, kind(), decode, shared_data, normalize=UNIT)
@@ -168,7 +169,7 @@ def test_labels_that_count_from_0(tmp_path: Path, shared_data: Path) -> None:
     `family:` says that they are meant.
     """
 
-    def decode(outputs: Outputs, height: int, width: int) -> Found:
+    def decode(outputs: Outputs, height: int, width: int) -> Detections:
         return decoders.faster_rcnn({**outputs, "labels": outputs["labels"] + 1}, height, width)
 
     names = ["background", *NAMES]
@@ -232,7 +233,7 @@ def test_nanodet_m_in_one_output(tmp_path: Path, shared_data: Path) -> None:
         helper.make_tensor_value_info("output", onnx.TensorProto.FLOAT, [1, 3549, 112])
     )
 
-    def decode(outputs: Outputs, height: int, width: int) -> Found:
+    def decode(outputs: Outputs, height: int, width: int) -> Detections:
         (rows,) = outputs.values()
         return decoders.nanodet({"scores": rows[..., :80], "sides": rows[..., 80:]}, height, width)
 
@@ -246,7 +247,7 @@ def corners(boxes: np.ndarray) -> np.ndarray:
     )
 
 
-def expected_of_generic(outputs: Outputs, height: int, width: int) -> Found:
+def expected_of_generic(outputs: Outputs, height: int, width: int) -> Detections:
     """The network's own boxes, before they were put into another format."""
     size = np.float32([width, height] * 2)
     return decoders.found(
@@ -304,7 +305,7 @@ def test_generic_boxes_with_one_class_each(
             }
         return outputs | {"own_boxes": boxes, "own_scores": scores}
 
-    def decode(outputs: Outputs, height: int, width: int) -> Found:
+    def decode(outputs: Outputs, height: int, width: int) -> Detections:
         scores = outputs["own_scores"]
         best = np.where(scores == scores.max(axis=2, keepdims=True), scores, 0)
         return expected_of_generic({**outputs, "own_scores": best}, height, width)

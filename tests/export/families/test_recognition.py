@@ -10,18 +10,18 @@ import pytest
 
 from boxwise_export.errors import GraphError
 from boxwise_export.families import FAMILIES, Head, Reading, find_family
-from boxwise_export.pipeline import Tensors
+from boxwise_export.pipeline import TensorNames
 
 SIDE = 256
 CELLS = 1024 + 256 + 64
 Shapes = Mapping[str, Sequence[int]]
-ONE_CLASS_EACH = Tensors(boxes="b", scores="s", classes="c")
+ONE_CLASS_EACH = TensorNames(boxes="b", scores="s", classes="c")
 
 
 def head(
     shapes: Shapes,
     classes: int | Sequence[str] | None = None,
-    tensors: Tensors | None = None,
+    tensors: TensorNames | None = None,
     keys: Mapping[str, Any] = {},
     **fixed: np.ndarray,
 ) -> Head:
@@ -112,7 +112,7 @@ NINE = np.random.default_rng(3).random((9, 4), np.float32)
         ("fcos", head(levels({"c": 7, "d": 4, "m": 1}), 7), 7),
         (
             "generic",
-            head({"b": (1, 9, 4), "s": (1, 9, 3)}, tensors=Tensors(boxes="b", scores="s")),
+            head({"b": (1, 9, 4), "s": (1, 9, 3)}, tensors=TensorNames(boxes="b", scores="s")),
             3,
         ),
         ("generic", head({"b": (9, 4), "s": (9,), "c": (9,)}, tensors=ONE_CLASS_EACH), None),
@@ -226,13 +226,13 @@ def test_a_family_that_is_named_says_what_it_misses() -> None:
     ("tensors", "missing"),
     [
         (None, "`tensors:`"),
-        (Tensors(boxes="b", scores="nothing"), "an output 'nothing'"),
-        (Tensors(boxes="s", scores="s"), r"s of \[batch, boxes, 4\]"),
-        (Tensors(boxes="b", scores="few"), "few of .*as b has boxes"),
-        (Tensors(boxes="b", scores="s", classes="few"), "few and s of"),
+        (TensorNames(boxes="b", scores="nothing"), "an output 'nothing'"),
+        (TensorNames(boxes="s", scores="s"), r"s of \[batch, boxes, 4\]"),
+        (TensorNames(boxes="b", scores="few"), "few of .*as b has boxes"),
+        (TensorNames(boxes="b", scores="s", classes="few"), "few and s of"),
     ],
 )
-def test_tensors_that_do_not_fit(tensors: Tensors | None, missing: str) -> None:
+def test_tensors_that_do_not_fit(tensors: TensorNames | None, missing: str) -> None:
     given = head({"b": (1, 9, 4), "s": (1, 9, 3), "few": (1, 8)}, tensors=tensors)
     with pytest.raises(GraphError, match=f"family generic needs {missing}"):
         find_family("generic", given)

@@ -7,25 +7,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from boxwise_export.checkpoints.base import Detections
 from boxwise_export.parity.compare import (
     DetectionDifference,
     box_iou,
     compare_detections,
     relative_difference,
 )
-from boxwise_export.sources.base import Found
 
 
-def found(*rows: tuple[list[float], float, int]) -> Found:
+def found(*rows: tuple[list[float], float, int]) -> Detections:
     boxes, scores, class_ids = zip(*rows, strict=True) if rows else ([], [], [])
-    return Found(
+    return Detections(
         np.array(boxes, np.float32).reshape(-1, 4),
         np.array(scores, np.float32),
         np.array(class_ids, np.int64),
     )
 
 
-def compared(expected: Found, got: Found) -> DetectionDifference:
+def compared(expected: Detections, got: Detections) -> DetectionDifference:
     return compare_detections(expected, got, iou=0.99, score=1e-3, threshold=0.25)
 
 
@@ -57,7 +57,9 @@ ONE = ([10.0, 10.0, 60.0, 60.0], 0.9, 2)
         (found(), found((ONE[0], 0.2505, 2)), (0, 0, 0), 1.0),
     ],
 )
-def test_pairs(expected: Found, got: Found, counts: tuple[int, int, int], agreement: float) -> None:
+def test_pairs(
+    expected: Detections, got: Detections, counts: tuple[int, int, int], agreement: float
+) -> None:
     difference = compared(expected, got)
     assert (difference.expected, difference.matched, difference.extra) == counts
     assert difference.agreement == agreement

@@ -14,6 +14,7 @@ from onnx import helper, numpy_helper
 from PIL import Image
 
 from boxwise_export import export as exporting
+from boxwise_export.checkpoints.base import Detections
 from boxwise_export.errors import ExportError
 from boxwise_export.export import export, staged
 from boxwise_export.parity.gate import check_parity, find_images, spread
@@ -21,7 +22,6 @@ from boxwise_export.parity.limits import limits_of
 from boxwise_export.parity.report import ParityError, ParityReport
 from boxwise_export.pipeline import Tolerances, load_pipeline
 from boxwise_export.plan import Plan, make_plan
-from boxwise_export.sources.base import Found
 
 PIPELINE = """
 name: dots
@@ -59,9 +59,9 @@ def checked(file: Path, change: Callable[[Plan], Plan] = lambda plan: plan) -> P
     """
     loaded = load_pipeline(file)
     plan = change(make_plan(loaded, cores=1))
-    with staged(plan) as chain:
+    with staged(plan) as runner:
         return check_parity(
-            plan, chain, find_images(file.parent / "images"), limits_of(Tolerances(), "fp32")
+            plan, runner, find_images(file.parent / "images"), limits_of(Tolerances(), "fp32")
         )
 
 
@@ -190,7 +190,7 @@ def test_other_pixels_are_the_first_step(pipeline: Path, value: float, passed: b
 def test_the_framework_s_own_post_processing_is_what_counts(pipeline: Path) -> None:
     def change(plan: Plan) -> Plan:
         assert plan.detector
-        nothing = Found(
+        nothing = Detections(
             np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int64)
         )
         source = dataclasses.replace(plan.detector.source, detect=lambda *_: nothing)

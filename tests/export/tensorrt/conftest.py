@@ -14,7 +14,7 @@ from contract_support import heads
 
 from boxwise_export.pipeline import load_pipeline
 from boxwise_export.plan import make_plan
-from boxwise_export.publish import publish
+from boxwise_export.repository.publish import publish
 
 CAPABILITY = "8.9"
 

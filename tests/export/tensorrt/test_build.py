@@ -11,13 +11,13 @@ import pytest
 from contract_support.agreement import read_images
 from numpy.typing import NDArray
 
-from boxwise_export.atomic_dir import write_file
 from boxwise_export.errors import ExportError
+from boxwise_export.repository.atomic_dir import write_file
 from boxwise_export.tensorrt.build import BuiltEngine, build_engines, plan_key, profile_of
 from boxwise_export.tensorrt.check import for_capability
 from boxwise_export.tensorrt.engine import EngineError, Profile
 from boxwise_export.tensorrt.gpu import Gpu
-from boxwise_runtime.chain import Graph
+from boxwise_runtime.pipeline_runner import Graph
 from boxwise_runtime.session import OnnxGraph
 
 GPU = Gpu("a GPU", "8.9")

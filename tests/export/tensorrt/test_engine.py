@@ -13,11 +13,11 @@ from contract_support import heads
 from onnx import TensorProto, helper
 
 from boxwise_export.families import Head, find_family
-from boxwise_export.graph.detector import build_detector
-from boxwise_export.graph.precision import to_fp16
-from boxwise_export.graph.source import probe, read_input
-from boxwise_export.manifest import find_manifest
+from boxwise_export.graphs.detector import build_detector
+from boxwise_export.graphs.precision import to_fp16
+from boxwise_export.graphs.source import probe, read_input
 from boxwise_export.pipeline import Normalize
+from boxwise_export.repository.manifest import find_manifest
 from boxwise_export.tensorrt.build import graphs_of, profile_of
 from boxwise_export.tensorrt.check import for_capability
 from boxwise_export.tensorrt.engine import EngineError, Profile, build

@@ -458,7 +458,7 @@ def test_a_server_that_is_none_is_one_sentence(write_model, on_free_ports) -> No
 BROKEN = """
 from dataclasses import dataclass
 
-from boxwise_runtime.triton import StageModel
+from boxwise_runtime.python_backend import StageModel
 
 @dataclass
 class Broken:

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from boxwise_export.checkpoints.base import Detections
 from boxwise_export.parity.compare import box_iou
 from boxwise_export.plan import DetectorPlan
-from boxwise_export.sources.base import Found
-from boxwise_runtime.chain import Chain
+from boxwise_runtime.pipeline_runner import PipelineRunner
 from contract_support import reference
 
 Outputs = Mapping[str, NDArray[np.float32]]
-Decode = Callable[[Outputs, int, int], reference.Found]
+Decode = Callable[[Outputs, int, int], reference.Detections]
 LEAST_DETECTIONS = 20
 
 
@@ -29,7 +29,7 @@ def read_images(data: Path, count: int = 8) -> list[NDArray[np.uint8]]:
 
 def assert_agrees(
     plan: DetectorPlan,
-    chain: Chain,
+    runner: PipelineRunner,
     images: Sequence[NDArray[np.uint8]],
     decode: Decode,
     *,
@@ -40,17 +40,17 @@ def assert_agrees(
 
     Args:
         plan: exported, with its source.
-        chain: the exported stages.
+        runner: the exported stages.
         images: RGB uint8 [H, W, 3].
         decode: the source's outputs for one image, height and width of the canvas -> detections on
             the canvas.
         iou: threshold of the NMS.
         least: detections that each image must have; parity over nothing proves nothing.
     """
-    assert chain.preprocess is not None
+    assert runner.preprocess is not None
     compared = 0
     for image in images:
-        request = chain.preprocess({"raw_frame": image})
+        request = runner.preprocess({"raw_frame": image})
         mean, std = (
             np.array(each, np.float32) for each in (plan.normalize.mean, plan.normalize.std)
         )
@@ -62,14 +62,14 @@ def assert_agrees(
         shown = shown.clip(0, [image.shape[1], image.shape[0]] * 2)
         # The contract: what lies wholly in the padding is dropped before the NMS.
         seen = np.flatnonzero((shown[:, 2:] > shown[:, :2]).all(axis=1))
-        found = reference.Found(found.on_canvas, shown, found.scores, found.class_ids)[seen]
+        found = reference.Detections(found.on_canvas, shown, found.scores, found.class_ids)[seen]
         # A threshold between two candidates: far enough from both that rounding moves none of them
         # over it.
         score = _between(found.scores)
         found = reference.suppress(
             found, score, iou if plan.reading.nms else 1.0, plan.spec.max_detections
         )
-        answer = chain(
+        answer = runner(
             {
                 "raw_frame": image,
                 "score_threshold": np.float32([score]),
@@ -77,19 +77,19 @@ def assert_agrees(
             }
         )
         assert len(found.scores) >= least, f"{len(found.scores)} detections"
-        got = Found(answer["boxes"], answer["scores"], answer["class_ids"])
-        _assert_same(got, Found(found.boxes, found.scores, found.class_ids), "source")
+        got = Detections(answer["boxes"], answer["scores"], answer["class_ids"])
+        _assert_same(got, Detections(found.boxes, found.scores, found.class_ids), "source")
         assert len(answer["scores"]) == len(found.scores)
         compared += len(found.scores)
     return compared
 
 
-Find = Callable[[NDArray[np.uint8], float, float, int], Found]
+Find = Callable[[NDArray[np.uint8], float, float, int], Detections]
 
 
 def assert_finds(
     plan: DetectorPlan,
-    chain: Chain,
+    runner: PipelineRunner,
     images: Sequence[NDArray[np.uint8]],
     find: Find,
     *,
@@ -101,7 +101,7 @@ def assert_finds(
 
     Args:
         plan: exported.
-        chain: the exported stages.
+        runner: the exported stages.
         images: RGB uint8 [H, W, 3]; cut to the canvas's shape, so that nothing lies in padding.
         find: canvas in RGB, score threshold, IoU threshold, the most -> the framework's detections
             on it, best first.
@@ -111,11 +111,11 @@ def assert_finds(
     Returns:
         How many were compared.
     """
-    assert chain.preprocess is not None
+    assert runner.preprocess is not None
     compared = 0
     for whole in images:
         image = _shaped(whole, plan.canvas.height, plan.canvas.width)
-        canvas = chain.preprocess({"raw_frame": image})["canvas"][0]
+        canvas = runner.preprocess({"raw_frame": image})["canvas"][0]
         found = find(
             canvas if plan.canvas.color_order == "rgb" else canvas[..., ::-1], 0.01, iou, 300
         )
@@ -124,7 +124,7 @@ def assert_finds(
         scale = np.array([image.shape[1] / canvas.shape[1], image.shape[0] / canvas.shape[0]] * 2)
         boxes = (found.boxes[kept] * scale).clip(0, [image.shape[1], image.shape[0]] * 2)
         scores, class_ids = found.scores[kept], found.class_ids[kept]
-        answer = chain(
+        answer = runner(
             {
                 "raw_frame": image,
                 "score_threshold": np.float32([score]),
@@ -133,13 +133,13 @@ def assert_finds(
         )
         seen = _is_seen(answer["boxes"] / scale)
         assert len(scores) >= least, f"{len(scores)} detections"
-        got = Found(answer["boxes"][seen], answer["scores"][seen], answer["class_ids"][seen])
-        _assert_same(got, Found(boxes, scores, class_ids), "framework")
+        got = Detections(answer["boxes"][seen], answer["scores"][seen], answer["class_ids"][seen])
+        _assert_same(got, Detections(boxes, scores, class_ids), "framework")
         compared += len(scores)
     return compared
 
 
-def _assert_same(got: Found, expected: Found, whose: str) -> None:
+def _assert_same(got: Detections, expected: Detections, whose: str) -> None:
     """Every detection of either is one of the other."""
     near = (box_iou(got.boxes, expected.boxes.astype(np.float32)) >= 0.99) & (
         np.abs(got.scores[:, None] - expected.scores) <= 1e-3

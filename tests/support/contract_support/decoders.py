@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from contract_support.reference import Found
+from contract_support.reference import Detections
 
 Outputs = Mapping[str, NDArray[np.float32]]
 _LEAST = 0.01
 
 
-def found(rows: Iterable[tuple[Iterable[float], Iterable[float]]]) -> Found:
+def found(rows: Iterable[tuple[Iterable[float], Iterable[float]]]) -> Detections:
     """(box xyxy, score of each class) of every cell -> detections, the best 1,000."""
     boxes, scores, classes = [], [], []
     for box, of_classes in rows:
@@ -29,21 +29,21 @@ def found(rows: Iterable[tuple[Iterable[float], Iterable[float]]]) -> Found:
                 classes.append(class_id)
     placed = np.array(boxes, np.float32).reshape(-1, 4)
     best = np.argsort(-np.array(scores), kind="stable")[:1000]
-    return Found(
+    return Detections(
         placed[best], placed[best], np.array(scores, np.float32)[best], np.array(classes, int)[best]
     )
 
 
 def best_class(
-    decode: Callable[[Outputs, int, int], Found],
-) -> Callable[[Outputs, int, int], Found]:
+    decode: Callable[[Outputs, int, int], Detections],
+) -> Callable[[Outputs, int, int], Detections]:
     """The decoder given, with the best class of each box alone, as ultralytics' and YOLOX' predict
     have it.
 
     Boxes of one cell are known by their equal corners.
     """
 
-    def decode_best(outputs: Outputs, height: int, width: int) -> Found:
+    def decode_best(outputs: Outputs, height: int, width: int) -> Detections:
         every = decode(outputs, height, width)
         seen: dict[tuple[float, ...], int] = {}
         for row in np.argsort(-every.scores, kind="stable"):
@@ -64,7 +64,7 @@ def places(height: int, width: int, strides: Iterable[int]) -> list[tuple[int, i
     ]
 
 
-def yolov5(outputs: Outputs, height: int, width: int) -> Found:
+def yolov5(outputs: Outputs, height: int, width: int) -> Detections:
     """ultralytics/yolov5, `non_max_suppression`: conf = obj * cls, `xywh2xyxy`; YOLOv7
     (arXiv:2207.02696) alike.
     """
@@ -72,13 +72,13 @@ def yolov5(outputs: Outputs, height: int, width: int) -> Found:
     return found((centred(*row[:4]), row[4] * row[5:]) for row in rows[0])
 
 
-def yolov8(outputs: Outputs, height: int, width: int) -> Found:
+def yolov8(outputs: Outputs, height: int, width: int) -> Detections:
     """ultralytics `non_max_suppression`: columns are predictions; no objectness."""
     (columns,) = outputs.values()
     return found((centred(*column[:4]), column[4:]) for column in columns[0].T)
 
 
-def yolov10(outputs: Outputs, height: int, width: int) -> Found:
+def yolov10(outputs: Outputs, height: int, width: int) -> Detections:
     """Wang et al., arXiv:2405.14458, and ultralytics `v10postprocess`: x1 y1 x2 y2 score class,
     nothing to suppress.
     """
@@ -88,7 +88,7 @@ def yolov10(outputs: Outputs, height: int, width: int) -> Found:
     )
 
 
-def yolox(outputs: Outputs, height: int, width: int) -> Found:
+def yolox(outputs: Outputs, height: int, width: int) -> Detections:
     """Ge et al., arXiv:2107.08430, `demo_postprocess`: outputs are still on three grids."""
     (rows,) = outputs.values()
     return found(
@@ -100,7 +100,7 @@ def yolox(outputs: Outputs, height: int, width: int) -> Found:
     )
 
 
-def yolox_decoded(outputs: Outputs, height: int, width: int) -> Found:
+def yolox_decoded(outputs: Outputs, height: int, width: int) -> Detections:
     """The same, exported with `--decode_in_inference`."""
     (rows,) = outputs.values()
     return found((centred(*row[:4]), row[4] * row[5:]) for row in rows[0])
@@ -123,7 +123,7 @@ def _nanodet(
     cells: list[tuple[int, int, int]],
     middle: float,
     limit: int,
-) -> Found:
+) -> Detections:
     rows = []
     for of_classes, logits, (x, y, s) in zip(scores, sides, cells, strict=True):
         if of_classes.max() >= _LEAST:
@@ -136,7 +136,7 @@ def _nanodet(
 
 def nanodet(
     outputs: Outputs, height: int, width: int, strides: Iterable[int] = (8, 16, 32)
-) -> Found:
+) -> Detections:
     """RangiLyu/nanodet, `NanoDetHead.get_bboxes`: cells' middles, strides 8, 16, 32, boxes cut at
     the edges.
 
@@ -149,7 +149,7 @@ def nanodet(
     return _nanodet(np.concatenate(scores), np.concatenate(sides), cells, 0.5, width)
 
 
-def nanodet_plus(outputs: Outputs, height: int, width: int) -> Found:
+def nanodet_plus(outputs: Outputs, height: int, width: int) -> Detections:
     """RangiLyu/nanodet, `NanoDetPlusHead.get_bboxes`: cells' corners, strides 8 to 64."""
     assert height == width
     (rows,) = (v[0] for v in outputs.values())
@@ -184,7 +184,7 @@ def _anchors(x: int, y: int, stride: int) -> list[tuple[float, float, float, flo
     return boxes
 
 
-def retinanet(outputs: Outputs, height: int, width: int) -> Found:
+def retinanet(outputs: Outputs, height: int, width: int) -> Detections:
     """Detectron2's `RetinaNet.inference_single_image`: channels are anchors, in each the classes or
     the four deltas.
     """
@@ -202,7 +202,7 @@ def retinanet(outputs: Outputs, height: int, width: int) -> Found:
     return found(rows)
 
 
-def fcos(outputs: Outputs, height: int, width: int) -> Found:
+def fcos(outputs: Outputs, height: int, width: int) -> Detections:
     """Tian et al., arXiv:1904.01355, section 3.1: points in the middle of cells, distances in
     strides.
     """
@@ -219,10 +219,10 @@ def fcos(outputs: Outputs, height: int, width: int) -> Found:
 
 def ssd(
     anchors: NDArray[np.float32], *, softmax: bool = False
-) -> Callable[[Outputs, int, int], Found]:
+) -> Callable[[Outputs, int, int], Detections]:
     """Liu et al., arXiv:1512.02325, with the variances 0.1 and 0.2 of the authors' code."""
 
-    def decode(outputs: Outputs, height: int, width: int) -> Found:
+    def decode(outputs: Outputs, height: int, width: int) -> Detections:
         rows = []
         for anchor, delta, of_classes in zip(
             anchors, outputs["boxes"][0], outputs["scores"][0], strict=True
@@ -234,7 +234,7 @@ def ssd(
     return decode
 
 
-def detr(outputs: Outputs, height: int, width: int) -> Found:
+def detr(outputs: Outputs, height: int, width: int) -> Detections:
     """facebookresearch/detr, `PostProcess`: a query is its best class other than the last, "no
     object".
     """
@@ -250,7 +250,7 @@ def detr(outputs: Outputs, height: int, width: int) -> Found:
     return found(rows)
 
 
-def rt_detr(outputs: Outputs, height: int, width: int) -> Found:
+def rt_detr(outputs: Outputs, height: int, width: int) -> Detections:
     """lyuwenyu/RT-DETR, `RTDETRPostProcessor` with its focal loss: a sigmoid for every (query,
     class).
     """
@@ -260,7 +260,7 @@ def rt_detr(outputs: Outputs, height: int, width: int) -> Found:
     )
 
 
-def faster_rcnn(outputs: Outputs, height: int, width: int) -> Found:
+def faster_rcnn(outputs: Outputs, height: int, width: int) -> Detections:
     """torchvision's `RoIHeads.postprocess_detections`: labels count from 1."""
     rows = zip(outputs["boxes"], outputs["labels"], outputs["scores"], strict=True)
     return found(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from boxwise_export.serving_config import Layout
+from boxwise_export.repository.serving_config import Layout
 from boxwise_perf.null import OBJECTS, nullify
 from contract_support.servers import write_repository
 

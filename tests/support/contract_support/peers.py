@@ -11,11 +11,11 @@ from PIL import Image
 from boxwise_benchmarks.baselines.raw import RawPipeline, nullify_raw, read_raw
 from boxwise_benchmarks.baselines.read import read_recipe
 from boxwise_benchmarks.baselines.recipe import Recipe
+from boxwise_export.checkpoints.download import fetch
 from boxwise_export.demo import prepare_demo
 from boxwise_export.demo_assets import PHOTOS
-from boxwise_export.download import fetch
-from boxwise_export.publish import rearrange
-from boxwise_export.serving_config import ServingConfig
+from boxwise_export.repository.publish import change_layout
+from boxwise_export.repository.serving_config import ServingConfig
 from boxwise_perf.null import nullify
 from boxwise_runtime.cache import cache_folder
 
@@ -33,7 +33,7 @@ class PeerCase:
 def demo_cases(folder: Path) -> dict[str, PeerCase]:
     """Both, exported into a folder."""
     prepare_demo(cache_folder(), folder / "real", lambda line: None)
-    rearrange(folder / "real", None, ServingConfig("ensemble"))  # peers call its networks
+    change_layout(folder / "real", None, ServingConfig("ensemble"))  # peers call its networks
     nullify(folder / "real", folder / "null")
     real, null = (read_recipe(folder / name) for name in ("real", "null"))
     raw = read_raw(cache_folder() / "demo" / "pipeline.yaml", real)

@@ -11,10 +11,10 @@ from boxwise_perf.result import (
     Columns,
     Comparison,
     Distribution,
+    LoadTarget,
     Result,
     Slo,
     Streams,
-    Target,
     Trial,
     Try,
 )
@@ -30,8 +30,8 @@ def machine(cores: int = 2) -> Machine:
     )
 
 
-def target() -> Target:
-    return Target("boxwise", "models", None, {"boxwise_detector": "0123456789abcdef"})
+def target() -> LoadTarget:
+    return LoadTarget("boxwise", "models", None, {"boxwise_detector": "0123456789abcdef"})
 
 
 def trial(

@@ -72,7 +72,7 @@ def main(files: list[str]) -> None:
     from boxwise_export.errors import RepositoryError
     from boxwise_export.pipeline import load_pipeline
     from boxwise_export.plan import make_plan
-    from boxwise_export.publish import publish
+    from boxwise_export.repository.publish import publish
 
     faults = ctypes.CDLL(None)
     plans = [make_plan(load_pipeline(Path(file)), cores=2) for file in files]

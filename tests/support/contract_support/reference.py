@@ -18,7 +18,7 @@ _LEAST = 0.01
 
 
 @dataclass(frozen=True)
-class Found:
+class Detections:
     """n objects, best first: boxes [n, 4] (xyxy, clipped to the image), scores [n], class_ids [n].
 
     `on_canvas` are the boxes as the detector gave them.
@@ -29,8 +29,8 @@ class Found:
     scores: Floats
     class_ids: NDArray[np.integer]
 
-    def __getitem__(self, rows: Sequence[int] | NDArray[np.integer]) -> Found:
-        return Found(
+    def __getitem__(self, rows: Sequence[int] | NDArray[np.integer]) -> Detections:
+        return Detections(
             self.on_canvas[rows], self.boxes[rows], self.scores[rows], self.class_ids[rows]
         )
 
@@ -40,7 +40,7 @@ def session(model: bytes) -> ort.InferenceSession:
     return ort.InferenceSession(model, providers=["CPUExecutionProvider"])
 
 
-def centernet(source: ort.InferenceSession, frame: NDArray[np.uint8]) -> Found:
+def centernet(source: ort.InferenceSession, frame: NDArray[np.uint8]) -> Detections:
     """Zhou et al., arXiv:1904.07850: objects are the 3 x 3 maxima of the heat map; here with
     distances to four sides.
 
@@ -68,7 +68,7 @@ def centernet(source: ort.InferenceSession, frame: NDArray[np.uint8]) -> Found:
     return _best(boxes, shown.clip(0, [width, height, width, height]), heat[y, x, classes], classes)
 
 
-def yolox(source: ort.InferenceSession, frame: NDArray[np.uint8]) -> Found:
+def yolox(source: ort.InferenceSession, frame: NDArray[np.uint8]) -> Detections:
     """Ge et al., arXiv:2107.08430, and the authors' demo: BGR 0..255 at the top left of 416 x 416
     grey, three grids.
     """
@@ -100,15 +100,19 @@ def yolox(source: ort.InferenceSession, frame: NDArray[np.uint8]) -> Found:
     return _best(on_canvas, shown, np.array(scores, np.float32), np.array(classes, int))
 
 
-def _best(on_canvas: Floats, boxes: Floats, scores: Floats, classes: NDArray[np.integer]) -> Found:
+def _best(
+    on_canvas: Floats, boxes: Floats, scores: Floats, classes: NDArray[np.integer]
+) -> Detections:
     """The contract: the best 1,000 (cell, class) pairs, and of those the ones of which something
     shows.
     """
-    found = Found(on_canvas, boxes, scores, classes)[np.argsort(-scores, kind="stable")[:1000]]
+    found = Detections(on_canvas, boxes, scores, classes)[np.argsort(-scores, kind="stable")[:1000]]
     return found[np.flatnonzero((found.boxes[:, 2:] > found.boxes[:, :2]).all(axis=1))]
 
 
-def suppress(found: Found, score: float, iou: float, most: int, only: Sequence[int] = ()) -> Found:
+def suppress(
+    found: Detections, score: float, iou: float, most: int, only: Sequence[int] = ()
+) -> Detections:
     """Greedy, per class, on the canvas: whoever overlaps a better box by more than `iou` goes."""
     kept: list[int] = []
     for i in range(len(found.scores)):

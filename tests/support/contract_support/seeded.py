@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from boxwise_export.plan import ClassifierPlan
-from boxwise_runtime.chain import Chain
 from boxwise_runtime.crop import crop
+from boxwise_runtime.pipeline_runner import PipelineRunner
 
 Spread = tuple[float, float]  # mean and standard deviation
 
@@ -83,7 +83,7 @@ def as_batch(images: Sequence[NDArray[np.uint8]], side: int) -> torch.Tensor:
 
 def assert_classifies(
     plan: ClassifierPlan,
-    chain: Chain,
+    runner: PipelineRunner,
     images: Sequence[NDArray[np.uint8]],
     scores_of: Callable[[torch.Tensor], torch.Tensor],
 ) -> None:
@@ -91,7 +91,7 @@ def assert_classifies(
 
     Args:
         plan: exported.
-        chain: the exported stages.
+        runner: the exported stages.
         images: RGB uint8 [H, W, 3].
         scores_of: the framework's model, from normalised pixels [1, 3, h, w] to the scores of all
             classes [1, C].
@@ -103,7 +103,7 @@ def assert_classifies(
     seen = []
     for image in images:
         pixels = crop(image, np.float32([[0, 0, image.shape[1], image.shape[0]]]), plan.crop)
-        answer = chain.classifiers[plan.spec.name]({"crops": pixels})
+        answer = runner.classifiers[plan.spec.name]({"crops": pixels})
         with torch.no_grad():
             scores = scores_of((torch.from_numpy(pixels).permute(0, 3, 1, 2).float() - mean) / std)[
                 0

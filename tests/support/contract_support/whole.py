@@ -7,8 +7,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from boxwise_export.manifest import read_manifests
-from boxwise_export.revisions import place
+from boxwise_export.repository.manifest import read_manifests
+from boxwise_export.repository.revisions import place
 
 
 def assert_whole(repository: Path) -> int:

@@ -23,7 +23,7 @@ Values = Mapping[str, Any]
 Manifest = dict[str, Any]
 
 
-class Refused(Exception):
+class RenderError(Exception):
     """Helm did not render the values; the text is what it said."""
 
 
@@ -126,7 +126,7 @@ CASES: dict[str, dict[str, Any]] = {
             }
         }
     },
-    "glued": merged(MONITORING, {"pipeline": {"name": "street", "layout": "glued"}}),
+    "bls": merged(MONITORING, {"pipeline": {"name": "street", "layout": "bls"}}),
     "tls": {"tls": {"enabled": True, "secretName": "tls"}, "triton": {"http": False}},
     "open": {
         "restrictedProtocols": {"enabled": False},
@@ -177,7 +177,7 @@ def helm(binary: str, *arguments: str, values: Values | None = None) -> str:
         cwd=ROOT,
     )
     if done.returncode:
-        raise Refused(done.stderr + done.stdout)
+        raise RenderError(done.stderr + done.stdout)
     return done.stdout
 
 

@@ -1,0 +1,255 @@
+"""A plan goes into a repository, as the next version of what changed and of nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from boxwise_export.errors import RepositoryError
+from boxwise_export.plan import ClassifierPlan, DetectorPlan, Plan
+from boxwise_export.repository.atomic_dir import edited, locked, write_file
+from boxwise_export.repository.layouts import Stages, layers, read_stages
+from boxwise_export.repository.manifest import (
+    Manifest,
+    Provenance,
+    Revision,
+    find_manifest,
+    read_manifests,
+)
+from boxwise_export.repository.revisions import place, prune, serve
+from boxwise_export.repository.serving_config import ServingConfig
+from boxwise_export.repository.stage_models import build_stages
+from boxwise_export.repository.versions import (
+    ModelFolder,
+    is_served,
+    version_files,
+    versions_of,
+    write_version,
+)
+
+KEPT = 3  # revisions that can be gone back to: the one that is served, and two before it
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What a publication changed.
+
+    Attributes:
+        revision: what is served now.
+        changed: the models that got a version.
+    """
+
+    revision: Revision
+    changed: Sequence[str]
+
+    def lines(self) -> list[str]:
+        """What a person wants to know of it."""
+        number, models = self.revision.number, self.revision.models
+        if not self.changed:
+            return [f"nothing changed: revision {number} stays"]
+        versions = ", ".join(f"{name} {models[name]}" for name in self.changed)
+        same = len(models) - len(self.changed)
+        return [
+            f"published revision {number}: {versions}"
+            + (f"; {same} models stay as they were" if same else "")
+        ]
+
+
+def publish(
+    plan: Plan,
+    out: Path,
+    *,
+    file: str = "",
+    parity: Mapping[str, Any] | None = None,
+    accuracy: Mapping[str, Any] | None = None,
+    warnings: Sequence[str] = (),
+    sheet: bytes | None = None,
+    keep: int = KEPT,
+) -> Publication:
+    """Write a pipeline's models into a repository, which may hold other pipelines, and its manifest
+    beside them.
+
+    A model that is what it was keeps its version; where all are, nothing is written. The repository
+    changes at once: a failure or Ctrl-C on the way leaves what was there before.
+
+    Args:
+        plan: what the models are made of.
+        out: the repository; made where there is none.
+        file: the text of the pipeline file, for the manifest.
+        parity: the gate's report, for the manifest.
+        accuracy: figures on a labelled set, for the manifest.
+        warnings: what is absurd about the detections, for the manifest.
+        sheet: annotated images, a JPEG, that lies beside the manifest as long as the revision does.
+        keep: how many revisions can be gone back to, that of now included.
+
+    Raises:
+        RepositoryError: `out` holds something that boxwise did not write, or another pipeline has a
+            model of this name.
+    """
+    draft = Revision(
+        number=0,
+        published=_now(),
+        precision=plan.precision,
+        models={},
+        digests={},
+        sources=_sources(plan),
+        file=file,
+        software={
+            name: _installed(name) for name in ("boxwise", "onnx", "onnxruntime", "numpy", "torch")
+        },
+        parity=dict(parity) if parity is not None else None,
+        accuracy=dict(accuracy) if accuracy is not None else None,
+        notes={name: list(part.notes) for name, part in _parts(plan).items() if part.notes},
+        warnings=list(warnings),
+    )
+    with locked(out.resolve()):
+        return _publish(
+            out.resolve(), plan.name, build_stages(plan), plan.serving, draft, keep, sheet
+        )
+
+
+def change_layout(
+    repository: Path, pipeline: str | None, serving: ServingConfig, *, keep: int = KEPT
+) -> Publication:
+    """Publish what is served once more, in another layout or with other numbers of processes and
+    threads.
+
+    Args:
+        repository: where.
+        pipeline: which, where the repository has several.
+        serving: what is to change.
+        keep: as in `publish`.
+
+    Raises:
+        RepositoryError: there is no such pipeline.
+    """
+    repository = repository.resolve()
+    with locked(repository):
+        manifest = find_manifest(repository, pipeline)
+        current = manifest.revision()
+        stages = read_stages(repository, manifest.pipeline, current)
+        draft = current.model_copy(update={"published": _now()})
+        return _publish(repository, manifest.pipeline, stages, serving, draft, keep)
+
+
+def _publish(
+    out: Path,
+    pipeline: str,
+    stages: Stages,
+    serving: ServingConfig,
+    draft: Revision,
+    keep: int,
+    sheet: bytes | None = None,
+) -> Publication:
+    """Give every model its version and write what changed; `draft` is the revision but for its
+    number and models.
+    """
+    manifest = _manifest_of(out, pipeline)
+    served = manifest.revision().models if manifest else {}
+    versions: dict[str, int] = {}
+    folders: list[ModelFolder] = []
+    for layer in layers(pipeline, stages, serving):
+        made = layer(versions)
+        versions |= {folder.name: _version(out, pipeline, folder, served) for folder in made}
+        folders += made
+    _refuse_names(out, pipeline, versions)
+    changed = [name for name in versions if versions[name] != served.get(name)]
+    if manifest and versions == served:
+        return Publication(manifest.revision(), [])
+    number = max((each.number for each in manifest.revisions), default=0) + 1 if manifest else 1
+    revision = draft.model_copy(
+        update={
+            "number": number,
+            "sheet": f"{pipeline}.revision-{number}.jpg" if sheet else draft.sheet,
+            "models": versions,
+            "digests": {folder.name: _digests(version_files(folder)) for folder in folders},
+        }
+    )
+    with edited(out) as tree:
+        for folder in folders:
+            if folder.name in changed:
+                write_version(place(tree, pipeline, folder.name), folder, versions[folder.name])
+        if sheet and revision.sheet:
+            write_file(tree / revision.sheet, sheet)
+        first = Manifest(pipeline=pipeline, current=revision.number, revisions=[revision])
+        fresh = manifest.followed_by(revision) if manifest else first
+        serve(tree, fresh)
+        prune(tree, fresh, keep)
+    return Publication(revision, changed)
+
+
+def _version(out: Path, pipeline: str, folder: ModelFolder, served: Mapping[str, int]) -> int:
+    """The version that is served where it is the same, or the next."""
+    if folder.name in served and is_served(out / folder.name, folder, served[folder.name]):
+        return served[folder.name]
+    return max(versions_of(place(out, pipeline, folder.name)), default=0) + 1
+
+
+def _manifest_of(out: Path, pipeline: str) -> Manifest | None:
+    """What `out` holds of this pipeline by now."""
+    if out.exists() and not out.is_dir():
+        raise RepositoryError(f"{out}: a file; expected a folder, or a path where nothing is yet")
+    manifests = read_manifests(out)
+    known = {model for manifest in manifests.values() for model in manifest.models}
+    if strangers := [entry.name for entry in _folders(out) if entry.name not in known]:
+        raise RepositoryError(
+            f"{out}: holds {strangers[0]!r}, which boxwise did not write; choose another "
+            "folder for --out"
+        )
+    return manifests.get(pipeline)
+
+
+def _refuse_names(out: Path, pipeline: str, models: Mapping[str, int]) -> None:
+    for other in read_manifests(out).values():
+        if other.pipeline != pipeline and (same := sorted(other.models & set(models))):
+            raise RepositoryError(
+                f"{out}: pipeline {other.pipeline!r} has a model {same[0]!r} too; rename "
+                "one of the pipelines"
+            )
+
+
+def _folders(out: Path) -> Iterator[Path]:
+    return (entry for entry in sorted(out.glob("*")) if entry.is_dir())
+
+
+def _sources(plan: Plan) -> dict[str, Provenance]:
+    return {
+        name: Provenance(
+            weights=part.spec.weights.title,
+            sha256=part.source.digest,
+            origin=part.source.origin,
+            licence=part.source.licence,
+        )
+        for name, part in _parts(plan).items()
+    }
+
+
+def _parts(plan: Plan) -> dict[str, DetectorPlan | ClassifierPlan]:
+    parts: dict[str, DetectorPlan | ClassifierPlan] = (
+        {"detector": plan.detector} if plan.detector else {}
+    )
+    return parts | {classifier.spec.name: classifier for classifier in plan.classifiers}
+
+
+def _digests(files: Mapping[str, bytes]) -> dict[str, str]:
+    return {path: hashlib.sha256(content).hexdigest() for path, content in files.items()}
+
+
+def _installed(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _now() -> str:
+    """The time, or what SOURCE_DATE_EPOCH sets for it (reproducible-builds.org)."""
+    seconds = float(os.environ.get("SOURCE_DATE_EPOCH", time.time()))
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

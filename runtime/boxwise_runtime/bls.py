@@ -1,0 +1,90 @@
+"""The shell around a pipeline whose networks are models of their own,
+and these as it calls them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+from numpy.typing import NDArray
+
+from boxwise_runtime.pipeline_runner import PipelineRunner
+from boxwise_runtime.python_backend import PipelineModel, StatusError
+from boxwise_runtime.request_queue import QueueLimits
+
+_CANDIDATES = ["candidate_boxes", "candidate_scores", "candidate_classes"]
+_LABELS = ["label_ids", "label_scores"]
+
+
+class BlsModel(PipelineModel):
+    """A Triton model that runs the whole pipeline but its networks, which are models of their own
+    that it calls.
+
+    While one request waits for a network, others go on in this process.
+    """
+
+    @property
+    def workers(self) -> int:
+        """Requests of this process at once."""
+        return int(self._stage.in_flight)
+
+
+@dataclass
+class BlsPipeline:
+    """A runner whose networks are models of this server.
+
+    Attributes:
+        objects: as `PipelineRunner.build` has it.
+        models: which model is "detector", which "classifier_<name>".
+        versions: of these.
+        in_flight: requests of one instance at once.
+        preprocess: as `PipelineRunner.build` has it.
+        top_k: as `PipelineRunner.build` has it.
+    """
+
+    objects: Mapping[str, Any]
+    models: Mapping[str, str]
+    versions: Mapping[str, int]
+    in_flight: int
+    preprocess: Mapping[str, Any] = field(default_factory=dict)
+    top_k: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.runner = PipelineRunner.build(
+            self.preprocess,
+            self.objects,
+            self.top_k,
+            lambda name: _Network(self.models[name], self.versions[name]),
+        )
+
+
+@dataclass(frozen=True)
+class _Network:
+    """A model of this server, called as the graph that it runs."""
+
+    model: str
+    version: int
+
+    def __call__(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        outputs = _LABELS if "crops" in inputs else _CANDIDATES
+        request = pb_utils.InferenceRequest(
+            model_name=self.model,
+            model_version=self.version,
+            requested_output_names=outputs,
+            inputs=[
+                pb_utils.Tensor(name, np.ascontiguousarray(tensor))
+                for name, tensor in inputs.items()
+            ],
+            preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU, 0),
+        )
+        response = request.exec()
+        if response.has_error():
+            message, code = response.error().message(), response.error().code()
+            # A call's status is INTERNAL in Triton 2.51, whatever it was.
+            overloaded = QueueLimits.said(message)
+            raise StatusError(message, pb_utils.TritonError.UNAVAILABLE if overloaded else code)
+        return {tensor.name(): tensor.as_numpy() for tensor in response.output_tensors()}
