@@ -88,6 +88,21 @@ def test_every_page_is_in_the_index() -> None:
     assert own - {"index.md"} <= linked
 
 
+@pytest.mark.parametrize("name", ["ARCHITECTURE.md", "CONTRIBUTING.md"])
+def test_named_files_exist(name: str) -> None:
+    """Files and folders may be named by the end of their path."""
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    files = [f"/{file}" for file in listed.stdout.split()]
+    named = re.findall(r"`([\w./-]+\.(?:py|pbtxt|yaml|tpl|json|jsonl))`", TEXTS[name])
+    named += re.findall(r"`((?:[\w.]+/)+)`", TEXTS[name])
+    named += re.findall(r"^([a-z]\w*/[\w/]*)", TEXTS[name], re.MULTILINE)  # the tree
+    assert named
+    for path in set(named) - {"dist/", "configs/"}:
+        assert any(file.endswith(f"/{path}") or f"/{path}" in file for file in files), path
+
+
 def shown() -> list[tuple[str, str, str]]:
     """(page, command, option) of each `boxwise COMMAND ...` in a code block or in backticks."""
     found = set()
