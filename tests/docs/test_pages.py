@@ -97,7 +97,7 @@ def test_named_files_exist(name: str) -> None:
     files = [f"/{file}" for file in listed.stdout.split()]
     named = re.findall(r"`([\w./-]+\.(?:py|pbtxt|yaml|tpl|json|jsonl))`", TEXTS[name])
     named += re.findall(r"`((?:[\w.]+/)+)`", TEXTS[name])
-    named += re.findall(r"^([a-z]\w*/[\w/]*)", TEXTS[name], re.MULTILINE)  # the tree
+    named += re.findall(r"^([a-z]\w*/[\w/]*) {2,}", TEXTS[name], re.MULTILINE)  # trees
     assert named
     for path in set(named) - {"dist/", "configs/"}:
         assert any(file.endswith(f"/{path}") or f"/{path}" in file for file in files), path
