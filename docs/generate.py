@@ -231,6 +231,8 @@ def _option_default(parameter: Any) -> str:
         return "required"
     if default is None or default == [] or default == () or (parameter.is_flag and not default):
         return ""
+    if isinstance(default, list | tuple):
+        return f"`{','.join(str(each) for each in default)}`"
     return "on" if default is True else f"`{default}`"
 
 
