@@ -32,33 +32,31 @@ T = TypeVar("T")
 
 
 class Client(BaseClient):
-    """One pipeline on one server or several; thread-safe, for the life of a process, forks
-    included.
+    """A client of one pipeline on one or several servers, for threads.
 
-    Nothing is opened before the first call.
+    It is thread-safe, survives forks, and opens nothing before its first call. Keep one per
+    process.
 
     Args:
-        target: HOST:PORT of the server's gRPC port; `dns:///NAME:PORT`, whose addresses are servers
-            of their own (a headless Kubernetes service); `unix:PATH`; or a list of these. Requests
-            go to all of them in turn.
-        pipeline: the name it was exported with.
-        timeout_s: seconds from a call to its answer, retries included, before `DeadlineExceeded`; a
-            call can set its own.
+        target: HOST:PORT of the server's gRPC port; `dns:///NAME:PORT`, each address of which is a
+            server (a headless Kubernetes service); `unix:PATH`; or a list of these. Requests
+            rotate.
+        pipeline: name of the pipeline.
+        timeout_s: deadline of a call in seconds, retries included; a call can set its own.
         transfer: how arrays and PIL images travel: "encoded" as JPEG, "raw", "shm" through shared
             memory with a server on this machine, or "auto": raw to this machine, encoded to others.
             Files travel as they are.
         retry: what is sent again, and how often; None for nothing.
-        hedge: whether a second server is asked when the first is slow; None for never.
-        tls: True for the system's authorities, or a `TLS` with one's own, and a certificate for
-            mutual TLS.
-        token: sent as a bearer token; or a function that returns the current one.
+        hedge: when a second server is called because the first is slow; None for never.
+        tls: True for the system's authorities, or a `TLS`.
+        token: bearer token, or a function that returns the current one.
         metadata: headers of every call, such as the key of a restricted protocol
             (`{"triton-grpc-protocol-infer-key": ...}`).
-        connections: to one server, at most.
-        keepalive_s: of silence, after which TCP asks whether the server is still there.
+        connections: maximum number of sockets per server.
+        keepalive_s: seconds of silence before TCP keepalive probes the server.
 
     Raises:
-        InvalidArgument: an argument that cannot be used.
+        InvalidArgument: an argument is invalid.
 
     Example:
         >>> with Client("localhost:8001") as client:
@@ -77,28 +75,25 @@ class Client(BaseClient):
         timeout_s: float | None = None,
         transfer: Transfer | None = None,
     ) -> Result:
-        """Find every object in one image; arguments left at None are the pipeline's own (see
-        `info`).
+        """Find every object in one image; arguments left at None are the pipeline's defaults.
 
         Args:
-            image: a path, the bytes of a file, an open file, a uint8 array [height, width, 3] RGB
-                (OpenCV's BGR: send `frame[..., ::-1]`) or [height, width] grey, or a PIL image.
-                Files may be of any format that Pillow opens, and HEIC
-                (`pip install "boxwise[heic]"`). It is not copied: do not change an array before the
-                result is there.
-            score_threshold: a detection needs at least this score, from 0 to 1.
-            iou_threshold: of detections of one class that overlap more than this, from 0 to 1, only
-                the best stays.
-            max_detections: keep the best of them, so many.
-            class_filter: keep only these classes, by their ids (indices into
-                `info().detector.labels`).
-            timeout_s: seconds for this call, instead of the client's.
-            transfer: for this call, instead of the client's.
+            image: a path, the bytes of a file, an open file, a PIL image, or a uint8 array [height,
+                width, 3] RGB (OpenCV's BGR: send `frame[..., ::-1]`) or [height, width] grey. Files
+                may have any format that Pillow opens, and HEIC (`pip install "boxwise[heic]"`). An
+                array is not copied: do not change it before you have the result.
+            score_threshold: minimum score of a detection, 0 to 1.
+            iou_threshold: of two boxes of one class whose IoU exceeds this, 0 to 1, the better
+                stays.
+            max_detections: maximum number of detections; the best are kept.
+            class_filter: keep only these classes, by id (an index into `info().detector.labels`).
+            timeout_s: deadline of this call in seconds.
+            transfer: how this image travels.
 
         Raises:
-            InvalidImage: an image that cannot be read or decoded.
-            InvalidArgument: an argument out of range.
-            BoxwiseError: see the tree of errors in `boxwise._errors`.
+            InvalidImage: the image cannot be decoded or is over a limit.
+            InvalidArgument: an argument is out of range.
+            BoxwiseError: any other failure, by its subclass.
         """
         options = Options(
             score_threshold=score_threshold,
@@ -119,7 +114,7 @@ class Client(BaseClient):
         timeout_s: float | None = None,
         transfer: Transfer | None = None,
     ) -> Prediction:
-        """Begin what `predict` does, in another thread, and go on; the arguments are the same."""
+        """Start `predict` in another thread and return a handle; the arguments are the same."""
         options = Options(
             score_threshold=score_threshold,
             iou_threshold=iou_threshold,
@@ -144,22 +139,21 @@ class Client(BaseClient):
         timeout_s: float | None = None,
         transfer: Transfer | None = None,
     ) -> Iterator[Outcome]:
-        """Ask about any number of images, a few at a time; what fails does not stop the rest.
+        """Process any number of images, a few concurrently; failures do not stop the others.
 
-        The images are taken from `images` as they are needed, at most `2 * concurrency` ahead of
-        what was handed out. Leaving the loop early cancels what is under way.
+        `images` is read as needed, at most `2 * concurrency` ahead. Leaving the loop early cancels
+        what is in flight.
 
         Args:
-            images: any iterable, a generator over a million files too.
+            images: any iterable.
             concurrency: requests in flight.
-            ordered: outcomes come in the order of `images`; False for as they complete.
-            on_progress: called after each outcome with the numbers of those that are done and that
-                failed.
+            ordered: return outcomes in the order of `images`; False: as they complete.
+            on_progress: called after each outcome with the numbers of completed and failed images.
             score_threshold, iou_threshold, max_detections, class_filter, timeout_s, transfer: as in
                 `predict`.
 
         Yields:
-            An `Outcome` for each image: its result, or its error.
+            An `Outcome` per image: its result, or its error.
 
         Example:
             >>> for outcome in client.predict_many(Path("photos").glob("*.jpg")):
@@ -194,30 +188,26 @@ class Client(BaseClient):
         timeout_s: float | None = None,
         transfer: Transfer | None = None,
     ) -> Iterator[Frame]:
-        """Ask about the frames of a video, in order; PyAV or OpenCV reads it
-        (`pip install "boxwise[video]"`).
+        """Process the frames of a video in order; needs `pip install "boxwise[video]"`.
 
         Args:
-            source: a file, a URL (`rtsp://...`), a camera's number (OpenCV), or any iterable of RGB
+            source: a file, a URL (`rtsp://...`), a camera's number (OpenCV), or an iterable of RGB
                 arrays.
             concurrency: frames in flight.
-            every: ask about each n-th frame only.
-            live: drop frames rather than fall behind: of those that wait, the newest is sent next.
-                None for: of URLs of streams and of cameras, yes; of files, no.
-            track: number the objects from frame to frame with ByteTrack
-                (`pip install "boxwise[track]"`).
-            on_progress: called after each frame with the numbers of those that are done and that
-                failed.
+            every: process only every n-th frame.
+            live: drop frames rather than fall behind; the newest queued frame is sent next. None:
+                True for streams and cameras, False for files.
+            track: number objects across frames with ByteTrack (`pip install "boxwise[track]"`).
+            on_progress: called after each frame with the numbers of completed and failed frames.
             score_threshold, iou_threshold, max_detections, class_filter, timeout_s, transfer: as in
                 `predict`.
 
         Yields:
-            A `Frame` for each image of the video, turned as the video says that it is to be shown:
-            its number, its time, its result or its error. A frame that cannot be decoded has an
-            `InvalidImage`; the next one follows.
+            A `Frame` per image, rotated as the video states: number, time, result or error. A frame
+            that cannot be decoded has an `InvalidImage`; the next one follows.
 
         Raises:
-            InvalidArgument: the source cannot be opened, or what opens it is not installed.
+            InvalidArgument: the source cannot be opened, or the library for it is not installed.
         """
         submit = partial(
             self.submit,
@@ -239,21 +229,19 @@ class Client(BaseClient):
         )
 
     def info(self, *, timeout_s: float | None = None) -> PipelineInfo:
-        """What the pipeline says of itself: labels, defaults, limits. Asked for again when another
-        version answers.
-        """
+        """Return the pipeline's labels, defaults and limits, cached for its version."""
         return self._session.info or self._drive(self._session.describe(timeout_s))
 
     def ready(self, *, timeout_s: float | None = None) -> bool:
-        """Whether a server says that the pipeline is loaded."""
+        """Return whether a server reports the pipeline as loaded."""
         return self._drive(self._session.ready(timeout_s))
 
     def live(self, *, timeout_s: float | None = None) -> bool:
-        """Whether a server is there at all."""
+        """Return whether a server responds at all."""
         return self._drive(self._session.live(timeout_s))
 
     def close(self) -> None:
-        """Close the connections; calls under way end with `Cancelled`."""
+        """Close the connections; calls in flight end with `Cancelled`."""
         if self._closed:
             return
         if self._pools:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What a classifier says: an index into its labels, the name there, and a score from 0 to 1."""
+    """A label of a classifier: its id (an index into the labels), its name, a score from 0 to 1."""
 
     id: int
     name: str
@@ -41,11 +41,11 @@ class Detection:
 
     Attributes:
         xyxy: x1, y1, x2, y2 in pixels of the image as shown.
-        confidence: the detector's score, from 0 to 1.
-        class_id: an index into the detector's labels; -1 where there is no detector.
-        class_name: the name there; "image" where there is no detector.
-        labels: for each classifier that was asked about this object its labels, best first; empty
-            for the others.
+        confidence: the detector's score, 0 to 1.
+        class_id: index into the detector's labels; -1 without a detector.
+        class_name: its name; "image" without a detector.
+        labels: for each classifier that ran on this object its labels, best first; empty for
+            others.
     """
 
     xyxy: tuple[float, float, float, float]
@@ -56,12 +56,12 @@ class Detection:
 
     @property
     def best_label(self) -> Label | None:
-        """Of all classifiers' labels the one with the best score; None where none was asked."""
+        """The label with the best score over all classifiers; None if none ran on this object."""
         every = [label for labels in self.labels.values() for label in labels]
         return max(every, key=lambda label: label.score, default=None)
 
     def to_dict(self) -> dict[str, Any]:
-        """As in `Result.to_dict`."""
+        """Return the detection as in `Result.to_dict`."""
         return {
             "xyxy": list(self.xyxy),
             "confidence": self.confidence,
@@ -80,15 +80,15 @@ class Detection:
 class Timings:
     """Where the time of one call went, in seconds.
 
-    Triton tells gRPC clients nothing of its queues and computing per request; its traces and
-    metrics do, and a trace goes on in them (docs/how-to/call-from-python.md).
+    Triton reports no queue and compute times to gRPC clients. Its traces do, and a client's trace
+    continues in them (docs/how-to/call-from-python.md).
 
     Attributes:
-        encode_s: reading or encoding the image and writing the request; the first call's `info`
-            too.
-        wait_s: from sending it to the reply, retries and their pauses included.
-        decode_s: reading the reply.
-        attempts: times it was sent, hedges included.
+        encode_s: reading or encoding the image and building the request; in the first call also
+            `info`.
+        wait_s: from sending to the response, retries and their pauses included.
+        decode_s: reading the response.
+        attempts: how often it was sent, hedges included.
     """
 
     encode_s: float
@@ -99,21 +99,19 @@ class Timings:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Result:
-    """Every object in one image, best score first: a sequence of `Detection`, and the same as
-    read-only columns.
+    """Every object in one image, best score first: rows of `Detection`, and read-only columns.
 
-    It keeps what was sent of the image, for `draw`.
+    It keeps the sent image for `draw`.
 
     Attributes:
         xyxy: float32 [n, 4], x1 y1 x2 y2 in pixels of the image as shown.
         confidence: float32 [n], the detector's scores.
-        class_id: int32 [n], indices into `info.detector.labels`; -1 where there is no detector.
+        class_id: int32 [n], indices into `info.detector.labels`; -1 without a detector.
         image_size: height and width of the image as shown.
-        label_ids: for each classifier int32 [n, k]; -1 where it was not asked or has no more to
-            say.
+        label_ids: for each classifier int32 [n, k]; -1 where it did not run, or has no more labels.
         label_scores: for each classifier float32 [n, k].
-        info: the pipeline that answered.
-        timings: of the call; None where the result was not made by one.
+        info: the pipeline that responded.
+        timings: of the call; None if the result was not made by one.
     """
 
     xyxy: NDArray[np.float32]
@@ -134,11 +132,10 @@ class Result:
         source: Tensor | None = None,
         timings: Timings | None = None,
     ) -> Result:
-        """The result in the outputs of a pipeline, by their names in the contract.
+        """Return the result in the outputs of a pipeline, by their names in the contract.
 
         Raises:
-            ContractMismatch: an output is missing, or does not have the shape that the contract
-                gives it.
+            ContractMismatch: an output is missing or has another shape than the contract's.
         """
         boxes = _column(arrays, "boxes", (None, 4))
         n = len(boxes)
@@ -163,7 +160,7 @@ class Result:
 
     @cached_property
     def detections(self) -> tuple[Detection, ...]:
-        """The rows, made when first asked for."""
+        """The rows, created on first use."""
         labels = [self._labels(each) for each in self.info.classifiers]
         columns = zip(
             self.xyxy.tolist(), self.confidence.tolist(), self.class_id.tolist(), strict=True
@@ -200,20 +197,18 @@ class Result:
         )
 
     def draw(self, image: ImageLike | None = None) -> Image.Image:
-        """A copy of the image with every detection drawn on it.
+        """Return a copy of the image with every detection drawn on it.
 
         Args:
-            image: draw on this one instead of what was sent; it must have the same size.
+            image: draw on this image instead of the sent one; it must have the same size.
 
         Raises:
-            InvalidImage: an image of another size, or one that cannot be decoded here.
+            InvalidImage: the image has another size, or cannot be decoded here.
         """
         return draw(self._canvas(image), self.detections)
 
     def crops(self, image: ImageLike | None = None) -> list[Image.Image]:
-        """What lies in each box, of one pixel at least, in the order of the rows; the arguments are
-        `draw`'s.
-        """
+        """Return the content of each box, at least one pixel, in row order; see `draw`."""
         canvas = self._canvas(image)
         cut = []
         for x1, y1, x2, y2 in self.xyxy.tolist():
@@ -235,44 +230,44 @@ class Result:
         }
 
     def to_json(self) -> str:
-        """`to_dict` as JSON; floats keep every bit."""
+        """Return `to_dict` as JSON; floats keep every bit."""
         return json.dumps(self.to_dict(), ensure_ascii=False)
 
     def to_supervision(self) -> supervision.Detections:
-        """As `supervision.Detections`: labels are in `data`, by the names of the contract."""
+        """Return `supervision.Detections`; labels are in `data`, under the contract's names."""
         return _interop.to_supervision(self)
 
     def to_coco(
         self, image_id: int = 0, category_ids: Sequence[int] | None = None
     ) -> list[dict[str, Any]]:
-        """As COCO's results format, one dictionary a row.
+        """Return COCO's results format, one dictionary per row.
 
         Args:
             image_id: of the image.
-            category_ids: for each class its id in the annotations; left out, the index of the
-                class.
+            category_ids: for each class its id in the annotations; default: the index of the class.
         """
         return _interop.to_coco(self, image_id, category_ids)
 
     def to_pandas(self) -> pandas.DataFrame:
-        """As a pandas DataFrame, one row a detection; of a classifier `<name>_id`, `_label`,
-        `_score`, `_id_2`, ...
+        """Return a pandas DataFrame, one row per detection.
+
+        A classifier has the columns `<name>_id`, `_label`, `_score`, `_id_2`, ...
         """
         return _interop.to_pandas(self)
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any], info: PipelineInfo) -> Result:
-        """The way back from `to_dict`; `info` is that of the pipeline (`Client.info()`)."""
+        """Return the result that `to_dict` described; `info` is `Client.info()`."""
         return cls.from_arrays(_interop.from_dict(document, info), info)
 
     @classmethod
     def from_json(cls, document: str, info: PipelineInfo) -> Result:
-        """The way back from `to_json`."""
+        """Return the result that `to_json` described."""
         return cls.from_dict(json.loads(document), info)
 
     @classmethod
     def from_supervision(cls, detections: supervision.Detections, info: PipelineInfo) -> Result:
-        """The way back from `to_supervision`."""
+        """Return the result that `to_supervision` described."""
         return cls.from_arrays(_interop.from_supervision(detections, info), info)
 
     @classmethod
@@ -283,16 +278,14 @@ class Result:
         image_size: tuple[int, int],
         category_ids: Sequence[int] | None = None,
     ) -> Result:
-        """The way back from `to_coco`, which does not say how large (height,
-        width) the image is.
-        """
+        """Return the result that `to_coco` described; `image_size` is height, width."""
         return cls.from_arrays(
             _interop.from_coco(annotations, info, image_size, category_ids), info
         )
 
     @classmethod
     def from_pandas(cls, frame: pandas.DataFrame, info: PipelineInfo) -> Result:
-        """The way back from `to_pandas`."""
+        """Return the result that `to_pandas` described."""
         return cls.from_arrays(_interop.from_pandas(frame, info), info)
 
     def _canvas(self, image: ImageLike | None) -> Image.Image:
