@@ -80,15 +80,16 @@ def pipeline_page() -> str:
 
 def _described_fields(source: str) -> dict[str, dict[str, str]]:
     """Class -> field -> the string below it. Pydantic can do this too, but at each import."""
+    classes = [each for each in ast.parse(source).body if isinstance(each, ast.ClassDef)]
+    return {each.name: _strings_below(each.body) for each in classes}
+
+
+def _strings_below(body: list[ast.stmt]) -> dict[str, str]:
     return {
-        each.name: {
-            field.target.id: str(below.value.value)
-            for field, below in pairwise(each.body)
-            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
-            if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
-        }
-        for each in ast.parse(source).body
-        if isinstance(each, ast.ClassDef)
+        name.target.id: str(below.value.value)
+        for name, below in pairwise(body)
+        if isinstance(name, ast.AnnAssign) and isinstance(name.target, ast.Name)
+        if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
     }
 
 
@@ -256,7 +257,8 @@ def python_page() -> str:
 def _public_name(module: str, name: str, value: Any) -> Iterator[str]:
     yield f"## {module}.{name}"
     if not inspect.isclass(value):  # a type alias
-        yield f"```text\n{name} = {_alias(value)}\n```"
+        source = inspect.getsource(importlib.import_module("boxwise._image"))
+        yield _flow(_strings_below(ast.parse(source).body)[name])
         return
     constructed = (
         dataclasses.is_dataclass(value) or "__init__" in vars(value) or name.endswith("Client")
@@ -287,10 +289,6 @@ def _methods(cls: type) -> Iterator[tuple[str, Any]]:
             elif inspect.isroutine(value):
                 found[name] = getattr(cls, name)
     yield from found.items()
-
-
-def _alias(value: Any) -> str:
-    return re.sub(r"\b(?:typing|numpy|pathlib|os)\.|ForwardRef\('([^']*)'\)", r"\1", str(value))
 
 
 def _signature(name: str, function: Callable[..., Any]) -> str:
