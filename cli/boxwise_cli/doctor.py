@@ -34,7 +34,7 @@ def doctor(
 ) -> None:
     """Show what this installation can do, and how to get the rest.
 
-    The exit code is 0 when models can be served on the CPU here, and 1 when not.
+    Exits with 0 if models can be served on the CPU here, otherwise with 1.
     """
     facts = examine()
     if as_json:

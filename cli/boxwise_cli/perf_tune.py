@@ -37,12 +37,15 @@ if TYPE_CHECKING:
 
 def tune(
     repository: Annotated[
-        Path, typer.Argument(metavar="REPO", help="What is served; it gets the best as a revision.")
+        Path,
+        typer.Argument(
+            metavar="REPO", help="The model repository; the best becomes its next revision."
+        ),
     ],
     pipeline: Pipeline = None,
     goal: Annotated[
         Literal["throughput", "latency"],
-        typer.Option(help="Images/s, or the latency of one request alone."),
+        typer.Option(help="Images/s, or the latency of a single request."),
     ] = "throughput",
     p99: Annotated[
         float | None,
@@ -50,7 +53,7 @@ def tune(
             "--p99",
             metavar="TIME",
             parser=a_latency,
-            help="Of throughput: the latency that must hold.",
+            help="Latency that must hold, for the goal throughput.",
         ),
     ] = None,
     images: Images = None,
@@ -58,34 +61,33 @@ def tune(
     concurrency: Annotated[
         list[str],
         typer.Option(
-            metavar="N[,N]", help="Requests in flight, of throughput; the best of them counts."
+            metavar="N[,N]", help="Requests in flight for the goal throughput; the best counts."
         ),
     ] = ["4", "8"],  # noqa: B006 (typer's defaults are lists)
-    pairs: Annotated[int, typer.Option(min=6, help="Pairs of blocks for each candidate.")] = 6,
+    pairs: Annotated[int, typer.Option(min=6, help="Pairs of blocks per candidate.")] = 6,
     block: Annotated[
-        float, typer.Option(metavar="TIME", parser=duration, help="Of one block.")
+        float, typer.Option(metavar="TIME", parser=duration, help="Duration of a block.")
     ] = "1s",  # type: ignore[assignment]
     warm_up: WarmUp = "2s",  # type: ignore[assignment]
     budget: Annotated[
-        float, typer.Option(metavar="TIME", parser=duration, help="No candidate is begun after it.")
+        float,
+        typer.Option(metavar="TIME", parser=duration, help="No candidate starts after this time."),
     ] = "15min",  # type: ignore[assignment]
     target: Target = EMBEDDED,
     server: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="As of `boxwise serve`.")
+        Path | None, typer.Option(metavar="PATH", help="As for `boxwise serve`.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Search, and change nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Search without publishing.")] = False,
     timeout: Timeout = "60s",  # type: ignore[assignment]
     seed: Seed = 0,
     out: Out = None,
     as_json: AsJson = False,
 ) -> None:
-    """Search layouts, instances, threads, batch limits and queue delays of all stages together, and
-    publish the best.
+    """Search layouts, instances, threads, batch limits and queue delays, and publish the best.
 
-    Each candidate runs beside the best so far, in pairs of blocks. What wins becomes the
-    repository's next revision (`boxwise rollback` goes back), unless --dry-run; where nothing is
-    surely better, nothing changes. It also prints what to write into the pipeline file, so that the
-    next export keeps it.
+    Each candidate runs beside the best so far, in pairs of blocks. The winner becomes the
+    repository's next revision (`boxwise rollback` goes back), unless --dry-run. If nothing is
+    surely better, nothing changes. Prints what to write into the pipeline file.
     """
     prepare(out)
     with needs("export"):

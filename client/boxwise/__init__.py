@@ -27,6 +27,7 @@ from boxwise._errors import (
 )
 from boxwise._image import ImageLike, Transfer
 from boxwise._info import ClassifierInfo, DetectorInfo, PipelineInfo
+from boxwise._options import CallOptions
 from boxwise._policy import Hedge, Retry
 from boxwise._prediction import Prediction
 from boxwise._result import Result, Timings
@@ -40,6 +41,7 @@ __all__ = [
     "AccessDenied",
     "AsyncClient",
     "BoxwiseError",
+    "CallOptions",
     "Cancelled",
     "ClassifierInfo",
     "Client",

@@ -28,14 +28,12 @@ T = TypeVar("T")
 
 
 class AsyncClient(BaseClient):
-    """`Client` for asyncio: the same arguments and methods, to be awaited.
+    """The same as `Client`, for asyncio: the same arguments and methods, awaited.
 
-    Cancelling the task that waits for a call ends it on the server too. Any number of calls share a
-    connection.
+    Cancelling the task of a call ends the call on the server too. Calls share connections.
 
-    Example:
-        >>> async with AsyncClient("localhost:8001") as client:
-        ...     results = await asyncio.gather(*(client.predict(path) for path in paths))
+    >>> async with AsyncClient("localhost:8001") as client:
+    ...     results = await asyncio.gather(*(client.predict(path) for path in paths))
     """
 
     async def predict(
@@ -51,7 +49,7 @@ class AsyncClient(BaseClient):
         image: ImageLike,
         **options: Unpack[CallOptions],
     ) -> asyncio.Task[Result]:
-        """Begin what `predict` does as a task, and go on."""
+        """Start `predict` as a task."""
         return asyncio.create_task(self.predict(image, **options))
 
     def predict_many(
@@ -63,7 +61,7 @@ class AsyncClient(BaseClient):
         on_progress: Progress | None = None,
         **options: Unpack[CallOptions],
     ) -> AsyncIterator[Outcome]:
-        """Ask about any number of images, a few at a time; see `Client.predict_many`."""
+        """Process any number of images, a few concurrently; see `Client.predict_many`."""
         submit = partial(self.submit, **options)
         return predict_in_tasks(
             submit, images, concurrency, ordered=ordered, on_progress=on_progress
@@ -80,7 +78,7 @@ class AsyncClient(BaseClient):
         on_progress: Progress | None = None,
         **options: Unpack[CallOptions],
     ) -> AsyncIterator[Frame]:
-        """Ask about the frames of a video, in order; see `Client.predict_video`."""
+        """Process the frames of a video in order; see `Client.predict_video`."""
         submit = partial(self.submit, **options)
         return predict_frames_async(
             submit,
@@ -93,20 +91,20 @@ class AsyncClient(BaseClient):
         )
 
     async def info(self, *, timeout_s: float | None = None) -> PipelineInfo:
-        """What the pipeline says of itself; see `Client.info`."""
+        """Return the pipeline's labels, defaults and limits; see `Client.info`."""
         known = self._session.info
         return known if known is not None else await self._drive(self._session.describe(timeout_s))
 
     async def ready(self, *, timeout_s: float | None = None) -> bool:
-        """Whether a server says that the pipeline is loaded."""
+        """Return whether a server reports the pipeline as loaded."""
         return await self._drive(self._session.ready(timeout_s))
 
     async def live(self, *, timeout_s: float | None = None) -> bool:
-        """Whether a server is there at all."""
+        """Return whether a server responds at all."""
         return await self._drive(self._session.live(timeout_s))
 
     async def close(self) -> None:
-        """Close the connections; calls under way end with `Cancelled`."""
+        """Close the connections; calls in flight end with `Cancelled`."""
         if self._closed:
             return
         if self._pools:

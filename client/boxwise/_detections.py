@@ -18,7 +18,7 @@ from boxwise._info import ClassifierInfo, PipelineInfo
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What a classifier says: an index into its labels, the name there, and a score from 0 to 1."""
+    """A label of a classifier: its id (an index into the labels), its name, a score from 0 to 1."""
 
     id: int
     name: str
@@ -31,11 +31,11 @@ class Detection:
 
     Attributes:
         xyxy: x1, y1, x2, y2 in pixels of the image as shown.
-        confidence: the detector's score, from 0 to 1.
-        class_id: an index into the detector's labels; -1 where there is no detector.
-        class_name: the name there; "image" where there is no detector.
-        labels: for each classifier that was asked about this object its labels, best first; empty
-            for the others.
+        confidence: the detector's score, 0 to 1.
+        class_id: index into the detector's labels; -1 without a detector.
+        class_name: its name; "image" without a detector.
+        labels: for each classifier that ran on this object its labels, best first; empty for
+            others.
     """
 
     xyxy: tuple[float, float, float, float]
@@ -46,12 +46,12 @@ class Detection:
 
     @property
     def best_label(self) -> Label | None:
-        """Of all classifiers' labels the one with the best score; None where none was asked."""
+        """The label with the best score over all classifiers; None if none ran on this object."""
         every = [label for labels in self.labels.values() for label in labels]
         return max(every, key=lambda label: label.score, default=None)
 
     def to_dict(self) -> dict[str, Any]:
-        """As in `Result.to_dict`."""
+        """Return the detection as in `Result.to_dict`."""
         return {
             "xyxy": list(self.xyxy),
             "confidence": self.confidence,
@@ -68,16 +68,14 @@ class Detection:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Detections:
-    """Every object in one image, best score first: a sequence of `Detection`, and the same as
-    read-only columns.
+    """Every object in one image, best score first: rows of `Detection`, and read-only columns.
 
     Attributes:
         xyxy: float32 [n, 4], x1 y1 x2 y2 in pixels of the image as shown.
         confidence: float32 [n], the detector's scores.
-        class_id: int32 [n], indices into `info.detector.labels`; -1 where there is no detector.
+        class_id: int32 [n], indices into `info.detector.labels`; -1 without a detector.
         image_size: height and width of the image as shown.
-        label_ids: for each classifier int32 [n, k]; -1 where it was not asked or has no more
-            labels.
+        label_ids: for each classifier int32 [n, k]; -1 where it did not run, or has no more labels.
         label_scores: for each classifier float32 [n, k].
         info: the pipeline that responded.
     """
@@ -92,7 +90,7 @@ class Detections:
 
     @cached_property
     def detections(self) -> tuple[Detection, ...]:
-        """The rows, made when first asked for."""
+        """The rows, created on first use."""
         labels = [self._labels(each) for each in self.info.classifiers]
         columns = zip(
             self.xyxy.tolist(), self.confidence.tolist(), self.class_id.tolist(), strict=True
@@ -142,13 +140,11 @@ class Detections:
         }
 
     def to_json(self) -> str:
-        """`to_dict` as JSON; floats keep every bit."""
+        """Return `to_dict` as JSON; floats keep every bit."""
         return json.dumps(self.to_dict(), ensure_ascii=False)
 
     def _labels(self, classifier: ClassifierInfo) -> list[tuple[Label, ...]]:
-        """A classifier's labels for each row; -1 pads what it was not asked, or had no more to say
-        of.
-        """
+        """A classifier's labels for each row; ids of -1 are padding."""
         rows = zip(
             self.label_ids[classifier.name].tolist(),
             self.label_scores[classifier.name].tolist(),

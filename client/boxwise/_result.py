@@ -30,15 +30,15 @@ if TYPE_CHECKING:
 class Timings:
     """Where the time of one call went, in seconds.
 
-    Triton tells gRPC clients nothing of its queues and computing per request; its traces and
-    metrics do, and a trace goes on in them (docs/sdk.md).
+    Triton reports no queue and compute times to gRPC clients. Its traces do, and a client's trace
+    continues in them (docs/how-to/call-from-python.md).
 
     Attributes:
-        encode_s: reading or encoding the image and writing the request; the first call's `info`
-            too.
-        wait_s: from sending it to the reply, retries and their pauses included.
-        decode_s: reading the reply.
-        attempts: times it was sent, hedges included.
+        encode_s: reading or encoding the image and building the request; in the first call also
+            `info`.
+        wait_s: from sending to the response, retries and their pauses included.
+        decode_s: reading the response.
+        attempts: how often it was sent, hedges included.
     """
 
     encode_s: float
@@ -49,10 +49,13 @@ class Timings:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Result(Detections):
-    """What a pipeline found in one image: `Detections` with what was sent of the image, for `draw`.
+    """Every object in one image, best score first: rows of `Detection`, and read-only columns.
+
+    It keeps the sent image for `draw`.
 
     Attributes:
-        timings: of the call; None where the result was not made by one.
+        xyxy, confidence, class_id, image_size, label_ids, label_scores, info: see `Detections`.
+        timings: of the call; None if the result was not made by one.
     """
 
     _source: Tensor | None = None
@@ -66,11 +69,10 @@ class Result(Detections):
         source: Tensor | None = None,
         timings: Timings | None = None,
     ) -> Result:
-        """The result in the outputs of a pipeline, by their names in the contract.
+        """Return the result in the outputs of a pipeline, by their names in the contract.
 
         Raises:
-            ContractMismatch: an output is missing, or does not have the shape that the contract
-                gives it.
+            ContractMismatch: an output is missing or has another shape than the contract's.
         """
         boxes = _column(arrays, "boxes", (None, 4))
         n = len(boxes)
@@ -94,20 +96,18 @@ class Result(Detections):
         )
 
     def draw(self, image: ImageLike | None = None) -> Image.Image:
-        """A copy of the image with every detection drawn on it.
+        """Return a copy of the image with every detection drawn on it.
 
         Args:
-            image: draw on this one instead of what was sent; it must have the same size.
+            image: draw on this image instead of the sent one; it must have the same size.
 
         Raises:
-            InvalidImage: an image of another size, or one that cannot be decoded here.
+            InvalidImage: the image has another size, or cannot be decoded here.
         """
         return draw(self._canvas(image), self.detections)
 
     def crops(self, image: ImageLike | None = None) -> list[Image.Image]:
-        """What lies in each box, of one pixel at least, in the order of the rows; the arguments are
-        `draw`'s.
-        """
+        """Return the content of each box, at least one pixel, in row order; see `draw`."""
         canvas = self._canvas(image)
         cut = []
         for x1, y1, x2, y2 in self.xyxy.tolist():
@@ -116,40 +116,40 @@ class Result(Detections):
         return cut
 
     def to_supervision(self) -> supervision.Detections:
-        """As `supervision.Detections`: labels are in `data`, by the names of the contract."""
+        """Return `supervision.Detections`; labels are in `data`, under the contract's names."""
         return _interop.to_supervision(self)
 
     def to_coco(
         self, image_id: int = 0, category_ids: Sequence[int] | None = None
     ) -> list[dict[str, Any]]:
-        """As COCO's results format, one dictionary a row.
+        """Return COCO's results format, one dictionary per row.
 
         Args:
             image_id: of the image.
-            category_ids: for each class its id in the annotations; left out, the index of the
-                class.
+            category_ids: for each class its id in the annotations; default: the index of the class.
         """
         return _interop.to_coco(self, image_id, category_ids)
 
     def to_pandas(self) -> pandas.DataFrame:
-        """As a pandas DataFrame, one row a detection; of a classifier `<name>_id`, `_label`,
-        `_score`, `_id_2`, ...
+        """Return a pandas DataFrame, one row per detection.
+
+        A classifier has the columns `<name>_id`, `_label`, `_score`, `_id_2`, ...
         """
         return _interop.to_pandas(self)
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any], info: PipelineInfo) -> Result:
-        """The way back from `to_dict`; `info` is that of the pipeline (`Client.info()`)."""
+        """Return the result that `to_dict` described; `info` is `Client.info()`."""
         return cls.from_arrays(_interop.from_dict(document, info), info)
 
     @classmethod
     def from_json(cls, document: str, info: PipelineInfo) -> Result:
-        """The way back from `to_json`."""
+        """Return the result that `to_json` described."""
         return cls.from_dict(json.loads(document), info)
 
     @classmethod
     def from_supervision(cls, detections: supervision.Detections, info: PipelineInfo) -> Result:
-        """The way back from `to_supervision`."""
+        """Return the result that `to_supervision` described."""
         return cls.from_arrays(_interop.from_supervision(detections, info), info)
 
     @classmethod
@@ -160,16 +160,14 @@ class Result(Detections):
         image_size: tuple[int, int],
         category_ids: Sequence[int] | None = None,
     ) -> Result:
-        """The way back from `to_coco`, which does not say how large (height,
-        width) the image is.
-        """
+        """Return the result that `to_coco` described; `image_size` is height, width."""
         return cls.from_arrays(
             _interop.from_coco(annotations, info, image_size, category_ids), info
         )
 
     @classmethod
     def from_pandas(cls, frame: pandas.DataFrame, info: PipelineInfo) -> Result:
-        """The way back from `to_pandas`."""
+        """Return the result that `to_pandas` described."""
         return cls.from_arrays(_interop.from_pandas(frame, info), info)
 
     def _canvas(self, image: ImageLike | None) -> Image.Image:

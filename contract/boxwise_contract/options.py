@@ -7,7 +7,7 @@ client's keywords and the reference are made from them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 from typing import TypedDict
 
 import numpy as np
@@ -93,9 +93,14 @@ class Thresholds:
             _count(inputs, "max_detections", self.max_detections),
         )
 
+    @classmethod
+    def shape(cls) -> tuple[int]:
+        """Of the tensor: a number for each field."""
+        return (len(fields(cls)),)
+
     def pack(self) -> NDArray[np.float32]:
-        """As a tensor, float32 [3]; counts below 2^24 are exact in it."""
-        return np.array([self.score_threshold, self.iou_threshold, self.max_detections], np.float32)
+        """As a tensor, float32 of `shape`; counts up to 2^24 are exact in it."""
+        return np.array(astuple(self), np.float32)
 
     @classmethod
     def unpack(cls, tensor: NDArray[np.float32]) -> Thresholds:

@@ -45,7 +45,7 @@ class TensorSpec:
 
 IMAGE = TensorSpec("image", "UINT8", (-1,), "One encoded file: JPEG, PNG, WebP or BMP.")
 FRAME = TensorSpec(
-    "frame", "UINT8", (-1, -1, 3), "Pixels in place of a file, height x width x RGB."
+    "frame", "UINT8", (-1, -1, 3), "RGB pixels, of `<pipeline>_raw` in place of `image`."
 )
 
 DETECTIONS = (
@@ -71,13 +71,14 @@ def label_tensors(classifier: str, top_k: int) -> tuple[TensorSpec, TensorSpec]:
             f"{classifier}_ids",
             "INT32",
             (-1, top_k),
-            "The best labels of each box; -1 where this classifier was not asked.",
+            "Labels of each box, best first; -1 where the classifier did not run on it, or has "
+            "no more.",
         ),
         TensorSpec(
             f"{classifier}_scores",
             "FP32",
             (-1, top_k),
-            "Their scores, 0 to 1; 0 where this classifier was not asked.",
+            "Their scores, 0 to 1; 0 where the id is -1.",
         ),
     )
 

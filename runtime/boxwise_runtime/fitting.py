@@ -30,7 +30,7 @@ DECODING_BYTES = 15
 # `make bench-memory`.
 PROCESS_BYTES, SERVER_BYTES = 130 << 20, 100 << 20
 # Of a pixel that crosses processes, in /dev/shm, which counts as memory: in time up to 24
-# (docs/reliability.md).
+# (docs/explanation/reliability.md).
 CROSSING_BYTES = 24
 
 _GROUP = re.compile(r"^instance_group \{\n(?:  .*\n)*?\}", re.MULTILINE)

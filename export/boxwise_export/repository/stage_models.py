@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from boxwise_contract import DETECTIONS, OPTIONS, VERSION
+from boxwise_contract import DETECTIONS, OPTIONS, VERSION, Thresholds
 from boxwise_export.graphs.large_models import serialized
 from boxwise_export.plan import ClassifierPlan, DetectorPlan, Plan
 from boxwise_export.repository.atomic_dir import write_file
@@ -101,6 +101,7 @@ def _preprocess(plan: Plan, detector: DetectorPlan) -> ModelFolder:
     config = template.copy(f"{plan.name}_preprocess")
     canvas = detector.canvas
     set_shape(config.output, "canvas", (1, canvas.height, canvas.width, 3))
+    set_shape(config.output, "thresholds", Thresholds.shape())
     _set_instances(config, plan)
     set_parameters(
         config,
@@ -208,6 +209,7 @@ def _model(
 def _nms(plan: Plan, detector: DetectorPlan) -> ModelFolder:
     template = Template.load("nms").with_tensors(outputs=DETECTIONS)
     config = template.copy(f"{plan.name}_nms")
+    set_shape(config.input, "thresholds", Thresholds.shape())
     set_shape(config.input, "candidate_boxes", (1, detector.candidates, 4))
     set_shape(config.input, "candidate_scores", (1, detector.candidates))
     set_shape(config.input, "candidate_classes", (1, detector.candidates))

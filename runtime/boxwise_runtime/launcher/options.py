@@ -211,7 +211,7 @@ def check_exposure(options: ServerOptions) -> None:
         raise LaunchError(
             f"--host {options.host} can be reached from other machines: give --public, with "
             "--tls-cert and --tls-key, "
-            "or leave --host out and put a front before it (docs/front.md)"
+            "or leave --host out and put a front before it (docs/how-to/front.md)"
         )
     if options.public and options.tls is None and not options.without_tls:
         raise LaunchError(

@@ -19,7 +19,7 @@ class Target:
         image: what deploys it, a file of the project.
         in_flight: requests that one instance of the layout `bls` runs concurrently, unless the
             pipeline file gives a number. Where networks share the cores with decoding, more than
-            two only queue longer; a GPU works meanwhile (docs/limits.md).
+            two only queue longer; a GPU works meanwhile (docs/explanation/limits.md).
     """
 
     name: str
