@@ -86,9 +86,10 @@ helm-readme: .venv/.dev  ## Write the chart's table of values
 docs: .venv/.dev  ## Write the generated pages of docs/reference
 	.venv/bin/python docs/generate.py
 
-lint: .venv/.dev  ## Check style and types
+lint: .venv/.dev  ## Check style, types and which package imports which
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/lint-imports
 	.venv/bin/mypy
 	.venv/bin/pyright --pythonpath .venv/bin/python
 
