@@ -97,6 +97,13 @@ def inspect(weights: Weights, size: tuple[int, int] | None = None) -> Inspection
         recognised = {source.family: recognised.pop(source.family), **recognised}
     family, result = next(iter(recognised.items()), (None, None))
     classifies = None if other and source.metadata.task != "classify" else _classifies(network)
+    if isinstance(result, Reading):
+        classes, assumed = result.classes, result.assumed
+    elif classifies:
+        classes = None if family else next(iter(network.outputs.values())).size
+        assumed = _activation(network)
+    else:
+        classes, assumed = None, ()
     return Inspection(
         weights=weights.title,
         origin=source.origin,
@@ -108,19 +115,11 @@ def inspect(weights: Weights, size: tuple[int, int] | None = None) -> Inspection
         family=family,
         why=_why(result, classifies, other, results),
         others=tuple(recognised)[1:],
-        classes=result.classes
-        if isinstance(result, Reading)
-        else next(iter(network.outputs.values())).size
-        if classifies and not family
-        else None,
+        classes=classes,
         labels=source.labels,
         preprocessing=_preprocessing(network, family),
         batch=network.alone or "any",
-        assumed=result.assumed
-        if isinstance(result, Reading)
-        else _activation(network)
-        if classifies
-        else (),
+        assumed=assumed,
         metadata={
             name: value for name, value in vars(source.metadata).items() if value is not None
         },

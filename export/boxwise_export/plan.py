@@ -19,6 +19,7 @@ from boxwise_export.checkpoints.network import Network, Report, read_network
 from boxwise_export.errors import GraphError, PipelineError
 from boxwise_export.families import Head, Reading, find_family
 from boxwise_export.families.activation import last_operator, settle_activation
+from boxwise_export.families.base import CanvasDefaults
 from boxwise_export.families.unserved import describe
 from boxwise_export.graphs.classifier import build_classifier, unit_vectors
 from boxwise_export.graphs.detector import build_detector
@@ -29,6 +30,7 @@ from boxwise_export.labels import read_labels
 from boxwise_export.pipeline import (
     MAX_CANDIDATES,
     Activation,
+    Canvas,
     Classifier,
     Detector,
     Labels,
@@ -239,16 +241,7 @@ def _plan_detector(spec: Detector, fp16: bool, report: Report) -> DetectorPlan:
         family=family.name,
         reading=reading,
         labels=labels,
-        canvas=CanvasPlan(
-            height=height,
-            width=width,
-            resize=spec.canvas.resize or own.resize or family.canvas.resize,
-            pad_value=_first(spec.canvas.pad_value, own.pad_value, family.canvas.pad_value),
-            interpolation=spec.canvas.interpolation
-            or own.interpolation
-            or family.canvas.interpolation,
-            color_order=spec.canvas.color_order or own.color_order or family.canvas.color_order,
-        ),
+        canvas=_canvas(network, spec.canvas, family.canvas),
         normalize=normalize,
         candidates=candidates,
         max_batch_size=1 if network.alone else spec.max_batch_size,
@@ -257,6 +250,19 @@ def _plan_detector(spec: Detector, fp16: bool, report: Report) -> DetectorPlan:
         raw_ranks={name: values.ndim for name, values in network.outputs.items()},
         multi_label=multi_label,
         notes=notes,
+    )
+
+
+def _canvas(network: Network, given: Canvas, usual: CanvasDefaults) -> CanvasPlan:
+    """The pipeline file's settings, else the checkpoint's own, else the family's."""
+    own = network.source.preprocessing
+    return CanvasPlan(
+        height=network.height,
+        width=network.width,
+        resize=given.resize or own.resize or usual.resize,
+        pad_value=_first(given.pad_value, own.pad_value, usual.pad_value),
+        interpolation=given.interpolation or own.interpolation or usual.interpolation,
+        color_order=given.color_order or own.color_order or usual.color_order,
     )
 
 

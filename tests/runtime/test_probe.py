@@ -164,7 +164,10 @@ def test_the_program_exits_with_one_and_says_why() -> None:
         "1",
     ]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (1, "the server does not respond: Connection refused\n")
+    assert (done.returncode, done.stdout) == (
+        1,
+        "the server does not respond: Connection refused\n",
+    )
 
 
 def test_it_imports_nothing_slow() -> None:

@@ -13,7 +13,7 @@ from onnx.external_data_helper import (
     uses_external_data,
 )
 
-from boxwise_export.checkpoints.errors import SourceError
+from boxwise_export.errors import SourceError
 from boxwise_export.graphs.large_models import check_graph
 
 # What protobuf can write in one message (its lengths are signed 32-bit numbers), and so what a

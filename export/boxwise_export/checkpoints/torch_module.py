@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 
 from boxwise_export.checkpoints.base import Floats, Run, file_digest
-from boxwise_export.checkpoints.errors import SourceError
+from boxwise_export.errors import SourceError
 from boxwise_export.graphs.builder import OPSET
 from boxwise_export.graphs.large_models import give_back_memory
 from boxwise_runtime.canvas import Interpolation

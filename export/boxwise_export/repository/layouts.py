@@ -22,7 +22,7 @@ from boxwise_export.repository.configs import (
 from boxwise_export.repository.manifest import Revision
 from boxwise_export.repository.serving_config import NETWORKS, Layout, ServingConfig
 from boxwise_export.repository.versions import Content, ModelFolder, content_of, version_files
-from boxwise_runtime.request_queue import QUEUE_LIMITS, QUEUE_PARAMETERS, QueueLimits
+from boxwise_runtime.request_queue import QUEUE_PARAMETERS, QueueLimits
 from boxwise_runtime.targets import TARGETS
 
 LABELS = ("label_ids", "label_scores")
@@ -116,7 +116,7 @@ def _first(stages: Stages) -> Template:
 
 
 def with_serving(name: str, folder: ModelFolder, serving: ServingConfig) -> ModelFolder:
-    """A stage with its share of a serving configuration."""
+    """Return a stage with its share of the serving settings."""
     configs = {}
     for path, text in folder.configs.items():
         template = Template.read(text)
@@ -125,24 +125,28 @@ def with_serving(name: str, folder: ModelFolder, serving: ServingConfig) -> Mode
             config.instance_group[0].ClearField("name")
             if name in serving.instances:
                 config.instance_group[0].count = serving.instances[name]
-        if serving.threads is not None and "threads" in config.parameters:
-            config.parameters["threads"].string_value = str(serving.threads)
-        # In `bls`, requests were queued before they reach a network, and `in_flight` limits how
-        # many there are.
-        limits = QueueLimits() if serving.layout == "bls" and name.startswith(NETWORKS) else serving
-        for limit in QUEUE_LIMITS:
-            if (value := getattr(limits, limit)) is not None and limit in config.parameters:
-                config.parameters[limit].string_value = str(value)
-        if serving.queue_delay_us is not None and config.HasField("dynamic_batching"):
-            config.dynamic_batching.max_queue_delay_microseconds = serving.queue_delay_us
-        if (
-            serving.max_batch_size is not None
-            and name == "detector"
-            and config.HasField("dynamic_batching")
-        ):
-            config.max_batch_size = serving.max_batch_size
+        for key, value in _settings(name, serving).items():
+            if value is not None and key in config.parameters:
+                config.parameters[key].string_value = str(value)
+        if config.HasField("dynamic_batching"):
+            if serving.queue_delay_us is not None:
+                config.dynamic_batching.max_queue_delay_microseconds = serving.queue_delay_us
+            if serving.max_batch_size is not None and name == "detector":
+                config.max_batch_size = serving.max_batch_size
         configs[path] = template.render(config)
     return ModelFolder(folder.name, configs, folder.files)
+
+
+def _settings(name: str, serving: ServingConfig) -> dict[str, int | None]:
+    """Return the parameters of a stage that `serving` sets."""
+    # In `bls`, requests were queued before they reach a network, and `in_flight` limits how many
+    # there are.
+    limits = QueueLimits() if serving.layout == "bls" and name.startswith(NETWORKS) else serving
+    return {
+        "threads": serving.threads,
+        "max_queue": limits.max_queue,
+        "max_wait_ms": limits.max_wait_ms,
+    }
 
 
 @dataclass(frozen=True)

@@ -111,6 +111,11 @@ class Manifest(_Section):
         return serving
 
     @property
+    def next_number(self) -> int:
+        """The number of the next revision."""
+        return 1 + max(revision.number for revision in self.revisions)
+
+    @property
     def position(self) -> int:
         """Where the revision that is served lies among `revisions`."""
         return self.revisions.index(self.revision())

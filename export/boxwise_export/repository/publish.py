@@ -164,10 +164,10 @@ def _publish(
         versions |= {folder.name: _version(out, pipeline, folder, served) for folder in made}
         folders += made
     _refuse_names(out, pipeline, versions)
-    changed = [name for name in versions if versions[name] != served.get(name)]
     if manifest and versions == served and manifest.revision().serving == serving:
         return Publication(manifest.revision(), [])
-    number = max((each.number for each in manifest.revisions), default=0) + 1 if manifest else 1
+    changed = [name for name in versions if versions[name] != served.get(name)]
+    number = manifest.next_number if manifest else 1
     revision = draft.model_copy(
         update={
             "number": number,
@@ -177,17 +177,30 @@ def _publish(
             "digests": {folder.name: _digests(version_files(folder)) for folder in folders},
         }
     )
+    first = Manifest(pipeline=pipeline, current=number, revisions=[revision])
+    _write(
+        out,
+        manifest.followed_by(revision) if manifest else first,
+        [folder for folder in folders if folder.name in changed],
+        sheet,
+        keep,
+    )
+    return Publication(revision, changed)
+
+
+def _write(
+    out: Path, manifest: Manifest, changed: Sequence[ModelFolder], sheet: bytes | None, keep: int
+) -> None:
+    """Write a manifest's current revision into the repository, which changes as a whole."""
+    revision = manifest.revision()
     with edited(out) as tree:
-        for folder in folders:
-            if folder.name in changed:
-                write_version(place(tree, pipeline, folder.name), folder, versions[folder.name])
+        for folder in changed:
+            model = place(tree, manifest.pipeline, folder.name)
+            write_version(model, folder, revision.models[folder.name])
         if sheet and revision.sheet:
             write_file(tree / revision.sheet, sheet)
-        first = Manifest(pipeline=pipeline, current=revision.number, revisions=[revision])
-        fresh = manifest.followed_by(revision) if manifest else first
-        serve(tree, fresh)
-        prune(tree, fresh, keep)
-    return Publication(revision, changed)
+        serve(tree, manifest)
+        prune(tree, manifest, keep)
 
 
 def _version(out: Path, pipeline: str, folder: ModelFolder, served: Mapping[str, int]) -> int:
