@@ -1,5 +1,8 @@
-"""Where weights come from: each source reads one kind of checkpoint into ONNX, with all that is
-known of it.
+"""Read checkpoints into ONNX: one module for each kind, which returns a `Source`.
+
+pipeline.yaml's weights ─ read_source ─▶ onnx_file, tfjs, pytorch, torchvision, timm,
+                                         ultralytics, transformers ─▶ Source
+Source ─ network.py ─▶ Network: its size settled, its batch opened, run once on noise
 """
 
 from __future__ import annotations
@@ -110,8 +113,7 @@ def _read_torch(weights: Weights, file: Path, key: str, size: tuple[int, int] | 
 
 
 def _trained_weights(folder: Path) -> Path:
-    """The checkpoint of a folder that a training of ultralytics left: its export to ONNX, or else
-    the best.
+    """Return the checkpoint of a training folder of ultralytics: its ONNX export, or the best.
 
     Raises:
         SourceError: there is none.
