@@ -53,7 +53,7 @@ class Detections:
 Predict = Callable[[Path, Thresholds], Detections]
 
 
-def served(
+def predictor(
     client: Client, *, retries: int = 2, pause: Callable[[float], None] = time.sleep
 ) -> Predict:
     """Ask a running server.
@@ -104,7 +104,7 @@ def predict_all(
     """Ask about every image, a few at a time.
 
     Args:
-        predict: from `served`, or a pipeline in this process.
+        predict: from `predictor`, or a pipeline in this process.
         images: of the set.
         thresholds: of each request.
         concurrency: requests under way.

@@ -79,7 +79,7 @@ def test_a_sweep_of_a_repository(null: Path, tmp_path: Path) -> None:
     for words in (
         "concurrency 3",
         "preprocess",
-        "boxes an image: 5.0 mean",
+        "boxes per image: 5.0 mean",
         "synthetic 64x48, seed 1",
         "onnxruntime 1.",
     ):
@@ -179,7 +179,7 @@ def test_a_server_that_is_not_ours(triton: Triton) -> None:
     (trial,) = found["trials"]
     assert trial["requests"] == 9
     assert trial["server"] is None
-    assert trial["notes"] == ["CPU and memory of the server are not known: it is not ours (--url)"]
+    assert trial["notes"] == [NOT_OURS]
     assert trial["send_lag_ms"]["max"] >= 0
     assert [stage["name"] for stage in trial["stages"]][:2] == ["", "preprocess"]
 

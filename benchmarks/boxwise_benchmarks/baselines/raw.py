@@ -19,7 +19,7 @@ from boxwise_benchmarks.baselines.recipe import Recipe
 from boxwise_export.checkpoints.network import Network, Report, read_network
 from boxwise_export.pipeline import Normalize, load_pipeline
 from boxwise_export.plan import make_plan
-from boxwise_perf.null import answering
+from boxwise_perf.null import constant_network
 from boxwise_runtime.session import OnnxGraph
 
 
@@ -61,7 +61,7 @@ class RawNetwork:
             },
         )
 
-    def answering(self, rows: Mapping[str, NDArray[np.float32]]) -> RawNetwork:
+    def constant_network(self, rows: Mapping[str, NDArray[np.float32]]) -> RawNetwork:
         """The same with a graph that answers each image with these rows, without the batch."""
         values = {
             name: onnx.helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in rows
@@ -69,7 +69,7 @@ class RawNetwork:
         image = onnx.helper.make_tensor_value_info(
             self.input, TensorProto.FLOAT, ["batch", *self.input_shape[1:]]
         )
-        return replace(self, graph=answering(image, list(values.values()), rows))
+        return replace(self, graph=constant_network(image, list(values.values()), rows))
 
 
 @dataclass(frozen=True)
@@ -186,10 +186,10 @@ def nullify_raw(raw: RawPipeline, recipe: Recipe) -> RawPipeline:
     return replace(
         raw,
         recipe=recipe,
-        detector=raw.detector.answering(
+        detector=raw.detector.constant_network(
             {raw.heads["heat"]: heat, raw.heads["distances"]: distances}
         ),
-        classifier=raw.classifier.answering({logits: np.log(probabilities)}),
+        classifier=raw.classifier.constant_network({logits: np.log(probabilities)}),
     )
 
 
