@@ -1,10 +1,9 @@
-"""Frames in shared memory, for a server on the same machine: it reads them where we wrote them.
+"""Slots: files of shared memory, from which a server on the same machine reads frames.
 
-Each slot is a file in /dev/shm that this process holds a lock on. The kernel drops the lock when
-the process dies, kill
--9 included, so that whoever comes next can tell a slot that nobody owns from one in use, in
-whatever container, and removes the former alone. (`multiprocessing.shared_memory` removes what it
-merely attached to: cpython#82300.)
+This process holds a lock on each of its slots in /dev/shm. The kernel releases it when the process
+dies, even by SIGKILL. So other processes, in other containers too, can tell orphaned slots from
+those in use, and remove them. `multiprocessing.shared_memory` also removes what it only attached
+to: cpython#82300.
 """
 
 from __future__ import annotations
@@ -21,33 +20,32 @@ from pathlib import Path
 
 from boxwise._http2 import Buffer
 
-FOLDER = Path("/dev/shm")  # noqa: S108 - where POSIX shared memory is on Linux
+FOLDER = Path("/dev/shm")  # noqa: S108 - POSIX shared memory on Linux
 PREFIX = "boxwise-slot-"
-_GRAIN = 2**20  # sizes are rounded up: images that differ a little share slots
+_GRAIN = 2**20  # sizes are rounded up to it, so that similar images can use one slot
 
 
 class Slot:
-    """One file of shared memory, ours until closed.
+    """One file of shared memory, locked until it is closed.
 
     Attributes:
-        name: in /dev/shm, and as the server knows it.
-        size: bytes that it holds.
-        registered: the server was told of it.
+        name: of the file in /dev/shm, and of the region on the server.
+        size: in bytes.
+        registered: whether the server has registered it.
     """
 
     def __init__(self, size: int) -> None:
         self.name = f"{PREFIX}{os.getpid()}-{secrets.token_hex(6)}"
         self.size = -(-size // _GRAIN) * _GRAIN
         self.registered = False
-        # Made without a name and locked before it has one: nobody can meet it unlocked.
+        # Created without a name, so that it is locked before others can find it.
         self._file = os.open(FOLDER, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # A full /dev/shm is an error here, not a SIGBUS later.
+            # Reports a full /dev/shm now; without it, a write would raise SIGBUS.
             os.posix_fallocate(self._file, 0, self.size)
             self._memory = mmap.mmap(self._file, self.size)
-            # With a folder's descriptor, though the path is absolute: only then does Python follow
-            # the link.
+            # Python follows the link only if it is given a folder's descriptor, used or not.
             os.link(
                 f"/proc/self/fd/{self._file}",
                 FOLDER / self.name,
@@ -57,21 +55,21 @@ class Slot:
         except BaseException:
             os.close(self._file)
             raise
-        # At the end of the program at the latest, for those who do not close their client.
+        # Runs at the end of the program if the client was not closed.
         self._end = weakref.finalize(self, _remove, FOLDER / self.name, self._file, os.getpid())
 
     @property
     def key(self) -> str:
-        """What `shm_open` knows it by."""
+        """The name for `shm_open`."""
         return f"/{self.name}"
 
     def write(self, payload: Buffer) -> None:
-        """Copy a frame into it."""
+        """Copy a frame into the slot."""
         view = memoryview(payload)
         self._memory[: view.nbytes] = view
 
     def close(self) -> None:
-        """Give it back; a process that merely inherited it by a fork leaves it to its owner."""
+        """Remove it; a process that inherited it by a fork leaves the file to its owner."""
         self._end()
         self._memory.close()
 
@@ -83,7 +81,7 @@ def _remove(path: Path, file: int, owner: int) -> None:
 
 
 class Slots:
-    """The slots of one server: as many as there are frames in flight."""
+    """The slots for one server, one per frame in flight."""
 
     def __init__(self) -> None:
         self._free: list[Slot] = []
@@ -93,8 +91,8 @@ class Slots:
         self.refused = False
 
     def take(self, size: int) -> tuple[Slot, Slot | None]:
-        """A slot of so many bytes at least, and one that it replaces, which the server is to
-        forget.
+        """Return a slot of at least `size` bytes, and the slot that it replaces, to be
+        unregistered.
 
         Raises:
             OSError: there is no /dev/shm, or it is full.
@@ -117,7 +115,7 @@ class Slots:
         return slot, old
 
     def give(self, slot: Slot) -> None:
-        """Take a slot back after its call."""
+        """Return a slot after its call."""
         with self._lock:
             if slot in self._all:
                 self._free.append(slot)
@@ -125,24 +123,22 @@ class Slots:
                 slot.close()
 
     def close(self) -> list[Slot]:
-        """Give back all slots that are not in use, and the others when their calls end; what the
-        server knew.
-        """
+        """Remove the free slots now and the others after their calls; return registered ones."""
         with self._lock:
-            known = [slot for slot in self._all if slot.registered]
+            registered = [slot for slot in self._all if slot.registered]
             for slot in self._free:
                 slot.close()
             self._all, self._free = [], []
-        return known
+        return registered
 
 
 @contextlib.contextmanager
 def orphans() -> Iterator[list[str]]:
-    """The names of slots whose process is dead; they are removed at the end of the block."""
+    """Yield the names of slots whose process is dead; the block's end removes them."""
     held: list[tuple[Path, int]] = []
     try:
         for path in FOLDER.glob(f"{PREFIX}*"):
-            with contextlib.suppress(OSError):  # somebody else's, or just gone
+            with contextlib.suppress(OSError):  # of another user, or just removed
                 file = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,5 +1,7 @@
-"""Frames in shared memory: which slot a request has with which server, and what the server is told
-of it.
+"""The slots of a client: taken per request, registered with the server, removed at the end.
+
+SharedRequest.pieces(server) ─▶ SharedFrames.take ─▶ Slot: write the frame, register it
+─▶ a request that names the slot, or one with the frame if the server refuses slots
 """
 
 from __future__ import annotations
@@ -22,21 +24,21 @@ _LOG = logging.getLogger("boxwise")
 
 
 class SharedFrames:
-    """The slots of one client, by server; `send` makes a call of a path and a message."""
+    """The slots of one client, by server; `send` returns the call of a path with a message."""
 
     def __init__(self, send: Callable[[Endpoint, str, bytes], Send]) -> None:
         self._send = send
-        self._of: dict[Endpoint, Slots] = {}
+        self._slots: dict[Endpoint, Slots] = {}
         self._lock = threading.Lock()
 
     def take(self, server: Endpoint, size: int) -> Steps[Slot | None]:
-        """A slot that this server knows, or None where it has no use for any.
+        """Return a slot registered with this server, or None if it cannot use slots.
 
         Raises:
-            Status: the server does not answer.
+            Status: the server does not respond.
         """
         with self._lock:
-            slots = self._of.setdefault(server, Slots())
+            slots = self._slots.setdefault(server, Slots())
         if slots.refused or not server.local:
             self._refuse(slots, server, "it is not on this machine")
             return None
@@ -46,7 +48,7 @@ class SharedFrames:
                 yield from self._sweep(server)
             slot, replaced = slots.take(size)
         except OSError as error:
-            self._refuse(slots, server, f"no room in /dev/shm ({error.strerror})")
+            self._refuse(slots, server, f"no space in /dev/shm ({error.strerror})")
             return None
         try:
             if replaced is not None and replaced.registered:
@@ -58,30 +60,25 @@ class SharedFrames:
             slots.give(slot)
             if status.local or status.refused:
                 raise
-            fix = (
-                ": `boxwise serve --client-shm` allows it"
-                if "is restricted" in status.details
-                else ""
-            )
+            restricted = "is restricted" in status.details
+            fix = ": `boxwise serve --client-shm` allows it" if restricted else ""
             self._refuse(slots, server, f"the server refuses ({status.details}){fix}")
             return None
         return slot
 
     def give(self, server: Endpoint, slot: Slot) -> None:
-        """Take a slot back."""
+        """Return a slot."""
         with self._lock:
-            slots = self._of.get(server)
+            slots = self._slots.get(server)
         if slots is None:  # the client was closed meanwhile
             slot.close()
         else:
             slots.give(slot)
 
     def farewell(self) -> Steps[None]:
-        """Tell the servers to forget our shared memory; what cannot be told now is found by whoever
-        comes next.
-        """
+        """Unregister and remove the slots; a later client unregisters those that fail here."""
         with self._lock:
-            slots, self._of = self._of, {}
+            slots, self._slots = self._slots, {}
         for server, each in slots.items():
             for slot in each.close():
                 try:
@@ -90,7 +87,7 @@ class SharedFrames:
                     break
 
     def _sweep(self, server: Endpoint) -> Steps[None]:
-        """Remove the slots of processes that are dead, and let the server forget them."""
+        """Remove and unregister the slots of dead processes."""
         with orphans() as names:
             for name in names:
                 try:
@@ -119,42 +116,45 @@ class SharedFrames:
 
 
 class SharedRequest:
-    """A frame's request, in shared memory with servers that can read it there."""
+    """The request of a frame, which is in shared memory for servers that can read it there."""
 
     def __init__(
-        self, frames: SharedFrames, image: Tensor, ask: Callable[[SlotInput | None], list[Buffer]]
+        self,
+        frames: SharedFrames,
+        image: Tensor,
+        request: Callable[[SlotInput | None], list[Buffer]],
     ) -> None:
         self._frames = frames
         self._frame = memoryview(image.payload)
-        self._ask = ask
+        self._request = request
         self._held: tuple[Endpoint, Slot] | None = None
-        self._mended = False
+        self._registered_again = False
 
     def pieces(self, server: Endpoint) -> Steps[Body]:
-        """The request as this server can read it."""
+        """Return the request in a form that this server can read."""
         self.release()
         slot = yield from self._frames.take(server, self._frame.nbytes)
         if slot is None:
-            return self._ask(None)
+            return self._request(None)
         self._held = (server, slot)
         slot.write(self._frame)
-        return self._ask(SlotInput(slot.name, 0, self._frame.nbytes))
+        return self._request(SlotInput(slot.name, 0, self._frame.nbytes))
 
-    def fixed(self, status: Status) -> bool:
-        """A server that was restarted does not know the slot any more: it is told once more."""
+    def forgotten(self, status: Status) -> bool:
+        """Return whether a restarted server has lost the slot; it is then registered once more."""
         if (
             self._held is None
-            or self._mended
+            or self._registered_again
             or status.local
             or "shared memory region" not in status.details
         ):
             return False
-        self._mended = True
+        self._registered_again = True
         self._held[1].registered = False
         return True
 
     def release(self) -> None:
-        """Give the slot back."""
+        """Return the slot, if there is one."""
         if self._held is not None:
             self._frames.give(*self._held)
             self._held = None

@@ -38,7 +38,7 @@ def test_a_slow_server_is_waited_for(data: Path, monkeypatch: pytest.MonkeyPatch
     assert json.loads(done.stdout)["split"] == "val"
     assert "3 of 3 images" in done.stderr
     assert late.exit_code == 1
-    assert "did not answer within 0.05 s" in late.stderr
+    assert "did not respond within 0.05 s" in late.stderr
 
 
 def test_a_split_that_is_not_there(data: Path) -> None:
