@@ -8,6 +8,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from contract_support.once import made_once
 from contract_support.trials import Trial
 
 # Machines are shared, and a test that takes long is no defect of what it tests.
@@ -91,6 +92,19 @@ def shared_cases() -> Path:
             "this machine"
         )
     return SHARED_CASES
+
+
+@pytest.fixture(scope="session")
+def demo_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's pipeline, exported as `boxwise demo` does; change a copy of it."""
+    # Imported here: most runs of one file need no exporter, which takes half a second to import.
+    from boxwise_export.demo import prepare_demo
+    from boxwise_runtime.cache import cache_folder
+
+    def export(folder: Path) -> None:
+        prepare_demo(cache_folder(), folder / "repository", lambda line: None)
+
+    return made_once(tmp_path_factory, "demo", export) / "repository"
 
 
 @pytest.fixture(scope="session")

@@ -52,7 +52,7 @@ def test_the_reference_figures(
         page,
     )
     figures.append(
-        f"boxwise eval of {pipeline} on {said['images']} COCO photos: mAP {said['map']:.4f}"
+        f"boxwise eval of {pipeline} on {said['pictures']} COCO photos: mAP {said['map']:.4f}"
     )
     assert said["map"] == pytest.approx(expected, abs=0.005)
     assert said["thresholds"] == {

@@ -18,7 +18,6 @@ from contract_support.calls import Triton
 from contract_support.servers import write_tritonserver
 
 from boxwise_benchmarks.calibrate import calibrate
-from boxwise_export.demo import prepare_demo
 from boxwise_export.repository.atomic_dir import write_file
 from boxwise_export.repository.layouts import read_serving_config
 from boxwise_export.repository.manifest import find_manifest
@@ -31,7 +30,6 @@ from boxwise_perf.result import load
 from boxwise_perf.trial import NOT_OURS, ONE_MODEL
 from boxwise_perf.tune import Objective, neighbours_of
 from boxwise_perf.tuner import Tuner
-from boxwise_runtime.cache import cache_folder
 from boxwise_runtime.launcher import ServerOptions, TritonProcess
 
 SMALL = ("--synthetic", "64x48", "--seed", "1")
@@ -39,10 +37,10 @@ PERF = (str(Path(sys.executable).with_name("boxwise")), "perf")
 
 
 @pytest.fixture(scope="module")
-def null(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def null(demo_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's pipeline as an ensemble, its models replaced by ones that answer constants."""
     folder = tmp_path_factory.mktemp("null")
-    prepare_demo(cache_folder(), folder / "demo", lambda line: None)
+    shutil.copytree(demo_repository, folder / "demo")
     change_layout(folder / "demo", None, ServingConfig("ensemble"))
     nullify(folder / "demo", folder / "null")
     return folder / "null"

@@ -84,7 +84,10 @@ def test_what_equals_its_source_passes(pipeline: Path) -> None:
 def test_prototypes_are_compared_as_the_source_gives_its_embedding(pipeline: Path) -> None:
     np.save(pipeline.with_name("shades.npy"), np.float32([[1, 0, 0], [0, 2, 0], [0, 0, 3]]))
     pipeline.write_text(
-        PIPELINE.replace("mean.onnx,", "mean.onnx, prototypes: shades.npy, logit_scale: 20,")
+        PIPELINE.replace(
+            "weights: mean.onnx",
+            "weights: mean.onnx\n    prototypes: shades.npy\n    logit_scale: 20",
+        )
     )
     report = checked(pipeline)
     report.require()
