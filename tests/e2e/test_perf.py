@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 from contract_support.calls import Triton
-from contract_support.servers import write_tritonserver
+from contract_support.servers import launched, write_tritonserver
 
 from boxwise_benchmarks.calibrate import calibrate
 from boxwise_export.repository.atomic_dir import write_file
@@ -30,7 +30,7 @@ from boxwise_perf.result import load
 from boxwise_perf.trial import NOT_OURS, ONE_MODEL
 from boxwise_perf.tune import Objective, neighbours_of
 from boxwise_perf.tuner import Tuner
-from boxwise_runtime.launcher import ServerOptions, TritonProcess
+from boxwise_runtime.launcher import ServerOptions
 
 SMALL = ("--synthetic", "64x48", "--seed", "1")
 PERF = (str(Path(sys.executable).with_name("boxwise")), "perf")
@@ -107,7 +107,7 @@ def test_the_stages_inside_a_fused_pipeline(null: Path, tmp_path: Path) -> None:
     shutil.copytree(null, tmp_path / "fused")
     change_layout(tmp_path / "fused", None, ServingConfig("fused"))
     options = ServerOptions.on_free_ports(tmp_path / "fused")
-    with TritonProcess.start(options):
+    with launched(options):
         for server in (("--url", options.grpc_url), (tmp_path / "fused",)):
             found = document(
                 "run",

@@ -81,9 +81,14 @@ on_ipv6 = pytest.mark.skipif(
 
 
 @contextmanager
-def launched(options: ServerOptions) -> Iterator[TritonProcess]:
-    """A server that is killed at the end: a stop gives requests in flight a second, used or not."""
-    server = TritonProcess.start(options)
+def launched(options: ServerOptions, **start: Any) -> Iterator[TritonProcess]:
+    """A server that is killed at the end: a stop gives requests in flight a second, used or not.
+
+    Args:
+        options: as in `TritonProcess.start`.
+        start: the same.
+    """
+    server = TritonProcess.start(options, **start)
     try:
         yield server
     finally:
