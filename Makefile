@@ -1,6 +1,6 @@
 # The commands of the README. Each sets up its own environment in .venv: no root, no Docker, no Node, no GPU.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-torch test-peers test-helm test-front test-proxies test-trials soak helm-readme lint format lock licences audit release bench bench-memory bench-client clean
+.PHONY: help demo test test-torch test-peers test-helm test-front test-proxies test-trials soak helm-readme docs lint format lock licences audit release bench bench-memory bench-client clean
 
 # The bundled Triton has stubs for these two, and onnxruntime and numpy < 2 meet on them.
 PYTHON ?= $(firstword $(foreach p,python3 python3.12 python3.11,$(shell $(p) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $(p))))
@@ -38,7 +38,7 @@ $(eval $(call environment,.venv-release/.dev,release))
 # torch has two builds (requirements/torch.in): the small one where it is at hand, and PyPI's otherwise.
 .venv/.torch: .venv/bin/python requirements/torch-cpu.txt requirements/torch-cuda.txt
 	$(PIP) --require-hashes -r requirements/torch-cpu.txt 2>/dev/null || \
-	{ echo "no CPU build of torch is at hand (README, What it downloads): taking PyPI's, with its CUDA libraries"; \
+	{ echo "no CPU build of torch is at hand (README, What the demo downloads): taking PyPI's, with its CUDA libraries"; \
 	  $(PIP) --require-hashes -r requirements/torch-cuda.txt; }
 	@touch $@
 
@@ -52,7 +52,7 @@ $(eval $(call environment,.venv-release/.dev,release))
 	PYTHONPATH=tests/support .venv-front/bin/python tests/proxies/tools.py
 	@touch $@
 
-demo: .venv/.demo  ## Serve real models on this machine and look at three photos
+demo: .venv/.demo  ## Serve real models on this machine and detect objects in four photos
 	@$(BOXWISE) demo
 
 test: .venv/.dev .venv-release/.dev  ## Run every test, the contract through a real Triton included
@@ -80,12 +80,16 @@ HOURS ?= 1.5
 soak: .venv/.dev  ## Run the trials in their long form, the soak for HOURS=1.5, and write their figures to soak.jsonl
 	.venv/bin/pytest tests/fuzz tests/chaos --long --hours $(HOURS) --figures soak.jsonl --timeout 0
 
-helm-readme: .venv/.dev  ## Write the chart's table of values anew
+helm-readme: .venv/.dev  ## Write the chart's table of values
 	.venv/bin/python helm/readme.py
 
-lint: .venv/.dev  ## Check style and types
+docs: .venv/.dev  ## Write the generated pages of docs/reference
+	.venv/bin/python docs/generate.py
+
+lint: .venv/.dev  ## Check style, types and which package imports which
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/lint-imports
 	.venv/bin/mypy
 	.venv/bin/pyright --pythonpath .venv/bin/python
 

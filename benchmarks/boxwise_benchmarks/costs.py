@@ -17,12 +17,13 @@ import cv2
 import numpy as np
 
 from boxwise_benchmarks.measure import machine
+from boxwise_contract import ImageLimits, Thresholds
 from boxwise_export.demo import prepare_demo
 from boxwise_export.repository.runner import load_runner
 from boxwise_perf.images import noise
 from boxwise_perf.null import nullify
 from boxwise_runtime.cache import cache_folder
-from boxwise_runtime.decode import ImageLimits, decode
+from boxwise_runtime.decode import decode
 from boxwise_runtime.pipeline_runner import PipelineRunner
 
 SIZES = ((640, 480), (1280, 720), (1920, 1080), (4000, 3000))
@@ -72,7 +73,7 @@ def _cost(runner: PipelineRunner, width: int, height: int) -> Cost:
     candidates = {**laid, **detector({"canvas": laid["canvas"]})}
 
     def find(boxes: int) -> object:
-        return runner.objects({**candidates, "thresholds": np.array([0, 1, boxes], np.float32)})
+        return runner.objects({**candidates, "thresholds": Thresholds(0.0, 1.0, boxes).pack()})
 
     few, many = _ms(lambda: find(_FEW)), _ms(lambda: find(_MANY))
     crop_ms = (many - few) / (_MANY - _FEW)

@@ -15,35 +15,33 @@ _GIB = 1 << 30
 
 
 def build_engines(
-    repository: Annotated[
-        Path, typer.Argument(metavar="REPO", help="What `boxwise export` wrote.")
-    ],
+    repository: Annotated[Path, typer.Argument(metavar="REPO", help="The model repository.")],
     pipeline: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Which, where the repository has several.")
+        str | None,
+        typer.Option(metavar="NAME", help="The pipeline, if the repository has several."),
     ] = None,
     calibration: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Images to compare on; left out, the demo's.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Images to compare on; default: the demo's photos."),
     ] = None,
     check: Annotated[
-        bool, typer.Option(help="Compare each plan with its graph before it is put in place.")
+        bool, typer.Option(help="Compare each plan with its graph before putting it in place.")
     ] = True,
     rebuild: Annotated[
-        bool, typer.Option("--rebuild", help="Build what the cache has, too.")
+        bool, typer.Option("--rebuild", help="Build plans that are in the cache too.")
     ] = False,
     workspace: Annotated[
         float,
-        typer.Option(
-            metavar="GIB", min=0.1, help="GPU memory that the builder may use beside weights."
-        ),
+        typer.Option(metavar="GIB", min=0.1, help="GPU memory for the builder, besides weights."),
     ] = 2.0,
     gpu: Annotated[int, typer.Option(metavar="INDEX", min=0, help="The GPU to build for.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was built as JSON.")] = False,
 ) -> None:
-    """Build a TensorRT plan of every graph that is served, for the GPU of this machine.
+    """Build a TensorRT plan of every served graph, for the GPU of this machine.
 
-    A plan loads only in the TensorRT that built it and on such a GPU, so it is built where it will
-    be served. Plans are kept in the cache by graph, TensorRT, GPU and shapes, compared with their
-    graphs on real images, and put in place when all of them agree.
+    A plan loads only in the TensorRT version that built it, on such a GPU. Plans are cached by
+    graph, TensorRT version, GPU and shapes, compared with their graphs on real images, and put in
+    place when all agree.
     """
     needs_runtime()
     with needs("export"):

@@ -11,17 +11,16 @@ from boxwise_runtime.cache import CacheError, cache_location, cache_size, clear
 
 def cache(
     clear_it: Annotated[
-        bool, typer.Option("--clear", help="Delete the cache, after a question.")
+        bool, typer.Option("--clear", help="Delete the cache, after a confirmation.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Delete without the question.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete without a confirmation.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON and nothing else; --clear then needs --yes.")
     ] = (False),
 ) -> None:
     """Show where downloads are kept and how much they take, or delete them.
 
-    What is in the cache can be fetched or made again. BOXWISE_CACHE moves it. With --json:
-    `{"folder", "exists", "bytes", "freed_bytes"}`, the last one null unless it was cleared.
+    Everything in the cache can be fetched or made again. BOXWISE_CACHE moves it.
     """
     folder = cache_location()
     size = cache_size(folder)

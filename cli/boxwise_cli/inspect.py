@@ -21,43 +21,41 @@ def inspect(
         str | None,
         typer.Option(
             metavar="SIDE|HEIGHTxWIDTH",
-            help="Of the input, where the graph takes any: 320, or 384x640.",
+            help="Size of the input, if the graph takes any: 320, or 384x640.",
         ),
     ] = None,
     outputs: Annotated[
-        str | None, typer.Option(metavar="A,B", help="Look at these outputs of the graph only.")
+        str | None, typer.Option(metavar="A,B", help="Use only these outputs of the graph.")
     ] = None,
     trust_pickle: Annotated[
         bool, typer.Option("--trust-pickle", help="Read a file that can run code when it is read.")
     ] = False,
     images: Annotated[
         Path | None,
-        typer.Option(
-            metavar="DIR", help="Run it on these images, and draw what it finds (--draw)."
-        ),
+        typer.Option(metavar="DIR", help="Run it on these images; with --draw."),
     ] = None,
     draw: Annotated[
         Path | None,
         typer.Option(
-            metavar="OUT", help="Where annotated images and a contact sheet go (--images)."
+            metavar="OUT", help="Folder for annotated images and a contact sheet; with --images."
         ),
     ] = None,
     family: Annotated[
-        str | None, typer.Option(help="Draw as this detector family reads it.")
+        str | None, typer.Option(help="Detector family for --draw; default: the recognised one.")
     ] = None,
     labels: Annotated[
         str | None,
         typer.Option(
-            metavar="SET|FILE", help="Names to draw: coco, or a file; left out, the weights' own."
+            metavar="SET|FILE",
+            help="Class names for --draw: coco, or a file; default: from the weights.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
-    """Report which detector family a model is of and why, what it takes and gives, and its licence
-    where it is known.
+    """Report what a checkpoint is: its detector family and why, inputs, outputs and licence.
 
-    The graph is run on noise, and with --images on images. The exit code is 1 where it is neither a
-    detector nor a classifier that boxwise knows.
+    The graph runs on noise, and with --images on images. Exits with 1 if it is neither a detector
+    nor a classifier that boxwise knows.
     """
     needs_runtime()
     with needs("export"):

@@ -12,52 +12,49 @@ from boxwise_export.repository.serving_config import Layout
 
 
 def layout(
-    repository: Annotated[
-        Path, typer.Argument(metavar="REPO", help="What `boxwise export` wrote.")
-    ],
+    repository: Annotated[Path, typer.Argument(metavar="REPO", help="The model repository.")],
     to: Annotated[
         Layout | None,
         typer.Argument(
-            metavar="[LAYOUT]", help="ensemble, bls or fused; left out, only show what is."
+            metavar="[LAYOUT]", help="ensemble, bls or fused; default: only print the current one."
         ),
     ] = None,
     pipeline: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Which, where the repository has several.")
+        str | None,
+        typer.Option(metavar="NAME", help="The pipeline, if the repository has several."),
     ] = None,
     max_queue: Annotated[
         int | None,
         typer.Option(
-            min=0, metavar="N", help="Requests that may wait in each process; the next is refused."
+            min=0,
+            metavar="N",
+            help="Queued requests per worker process; further ones are rejected.",
         ),
     ] = None,
     max_wait_ms: Annotated[
         int | None,
         typer.Option(
-            min=1, metavar="MS", help="How long one may wait; who would wait longer is refused."
+            min=1,
+            metavar="MS",
+            help="Maximum time in the queue; a request that would wait longer is rejected.",
         ),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print how it is laid out as JSON.")
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the layout as JSON.")] = False,
 ) -> None:
-    """Lay a published pipeline out anew, as its next revision; its weights are not needed, and its
-    answers stay.
+    """Rearrange a published pipeline, or change its queues, as its next revision.
 
-    Or change how many may wait for it, and for how long.
-
-    `fused` has the whole pipeline in one process a core, `ensemble` a model a stage, `bls` all in
-    one but the networks. A server that is running goes on with what it has loaded, until it is
-    started again.
+    It needs no weights, and responses stay the same. `fused` is one process per core with
+    everything inside, `ensemble` one model per stage, `bls` one model that calls the networks. A
+    running server keeps what it has loaded until it restarts.
     """
     with needs("export"):
         from boxwise_export.errors import ExportError
-        from boxwise_export.repository.layouts import read_serving_config
         from boxwise_export.repository.manifest import find_manifest
         from boxwise_export.repository.publish import change_layout
 
     with reported(ExportError):
         manifest = find_manifest(repository, pipeline)
-        found = read_serving_config(repository, manifest.pipeline, manifest.revision().models)
+        found = manifest.serving()
         wanted = replace(
             found,
             layout=to or found.layout,
@@ -68,8 +65,9 @@ def layout(
             publication = change_layout(repository, manifest.pipeline, wanted)
             for line in publication.lines():
                 typer.echo(line, err=as_json)
-            found = read_serving_config(repository, manifest.pipeline, publication.revision.models)
+            found = publication.revision.serving or wanted
     if as_json:
-        typer.echo(json.dumps({"pipeline": manifest.pipeline, **asdict(found)}, indent=2))
+        document = asdict(found) | {"instances": found.served_instances}
+        typer.echo(json.dumps({"pipeline": manifest.pipeline, **document}, indent=2))
         return
     typer.echo(f"{manifest.pipeline}: {found.describe()}")

@@ -44,7 +44,7 @@ class Answer(NamedTuple):
 
 
 def document(answer: Answer) -> dict[str, Any]:
-    """An element of the list that `--json` prints; docs/cli.md describes it."""
+    """An element of the list that `--json` prints; docs/reference/json.md describes it."""
     place = {"frame": answer.frame.number, "time_s": answer.frame.time_s} if answer.frame else {}
     if answer.error is not None or answer.image_size is None:
         return {"file": str(answer.file), **place, "error": answer.error}

@@ -32,45 +32,45 @@ if TYPE_CHECKING:
 def compare(
     a: Annotated[
         str,
-        typer.Argument(
-            metavar="A", help="REPO, HOST:PORT of a running server, or a result's file."
-        ),
+        typer.Argument(metavar="A", help="REPO, HOST:PORT of a running server, or a result file."),
     ],
     b: Annotated[str, typer.Argument(metavar="B", help="The same.")],
     pipeline: Pipeline = None,
     pipeline_b: Annotated[
-        str | None, typer.Option(metavar="NAME", help="B's, where it has another name.")
+        str | None, typer.Option(metavar="NAME", help="The pipeline of B, if it has another name.")
     ] = None,
     images: Images = None,
     synthetic: Synthetic = None,
     boxes: Boxes = None,
     concurrency: Annotated[
-        int, typer.Option(min=1, help="Requests in flight, of the one that is loaded.")
+        int, typer.Option(min=1, help="Requests in flight at the loaded server.")
     ] = 4,
-    pairs: Annotated[int, typer.Option(min=1, help="Pairs of blocks, of each start.")] = 20,
+    pairs: Annotated[int, typer.Option(min=1, help="Pairs of blocks per start.")] = 20,
     starts: Annotated[
         int,
         typer.Option(
-            min=1, help="Start both servers so often, and let the interval be of these; 6 or more."
+            min=1,
+            help="Start both servers this often, so that the interval covers starts; 6 or more.",
         ),
     ] = 1,
     block: Annotated[
-        float, typer.Option(metavar="TIME", parser=duration, help="Of one block.")
+        float, typer.Option(metavar="TIME", parser=duration, help="Duration of a block.")
     ] = "2s",  # type: ignore[assignment]
     warm_up: WarmUp = "2s",  # type: ignore[assignment]
-    confidence: Annotated[float, typer.Option(min=0.5, max=0.999, help="Of the interval.")] = 0.95,
+    confidence: Annotated[
+        float, typer.Option(min=0.5, max=0.999, help="Confidence of the interval.")
+    ] = 0.95,
     timeout: Timeout = "60s",  # type: ignore[assignment]
     seed: Seed = 0,
     out: Out = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say whether B is faster than A, and by how much.
+    """Measure whether B is faster than A, and by how much.
 
-    Both servers are up, and one at a time is loaded, in short blocks whose order is drawn. Each
-    pair of blocks gives a ratio, in which a neighbour that disturbs both cancels; the interval is
-    of their mean. It is of these two servers: what two starts of one repository differ by is in it
-    only with --starts. Results that were measured apart can be compared too, and then differences
-    under 15 % mean nothing.
+    Both servers are up, and one at a time is loaded, in short blocks of random order. Each pair of
+    blocks gives a ratio, in which a disturbance of both cancels; the interval is of their mean. It
+    is about these two servers: use --starts to include how starts differ. For results measured
+    apart, differences under 15 % mean nothing.
     """
     prepare(out)
     files = [Path(side).is_file() for side in (a, b)]

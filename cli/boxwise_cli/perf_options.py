@@ -74,7 +74,9 @@ def boxes(text: str) -> tuple[float, bool]:
 
 Repository = Annotated[
     Path | None,
-    typer.Argument(metavar="[REPO]", help="A model repository, served for as long as this takes."),
+    typer.Argument(
+        metavar="[REPO]", help="A model repository, served for the duration of the command."
+    ),
 ]
 Url = Annotated[
     str | None,
@@ -82,9 +84,7 @@ Url = Annotated[
 ]
 Pipeline = Annotated[
     str | None,
-    typer.Option(
-        metavar="NAME", help="The name it was exported with; left out, the only one of REPO."
-    ),
+    typer.Option(metavar="NAME", help="The pipeline; default: the only one of REPO."),
 ]
 Images = Annotated[
     Path | None,
@@ -99,30 +99,33 @@ Images = Annotated[
 ]
 Synthetic = Annotated[
     str | None,
-    typer.Option(metavar="WxH", help="Send seeded noise of this size, as JPEG; else 1280x720."),
+    typer.Option(
+        metavar="WxH", help="Send seeded noise of this size, as JPEG. Without --images: 1280x720."
+    ),
 ]
 Boxes = Annotated[
     str | None,
     typer.Option(
         metavar="N|poisson:MEAN",
-        help="Have so many boxes in each image: models of REPO are replaced by ones that answer "
-        "constants.",
+        help="Boxes in each image: the networks of REPO are replaced by ones that "
+        "return constants.",
     ),
 ]
-Seed = Annotated[
-    int, typer.Option(min=0, help="Of all that is drawn: arrivals, synthetic images, orders.")
-]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of arrivals, synthetic images and orders.")]
 WarmUp = Annotated[
-    float, typer.Option(metavar="TIME", parser=duration, help="Of the same load, discarded.")
+    float,
+    typer.Option(
+        metavar="TIME", parser=duration, help="Duration of the warm-up: the same load, discarded."
+    ),
 ]
 Timeout = Annotated[
     float,
     typer.Option(
-        metavar="TIME", parser=latency, help="Of one request; one that takes longer has failed."
+        metavar="TIME", parser=latency, help="Deadline of a request; a longer one has failed."
     ),
 ]
 Out = Annotated[
     Path | None,
-    typer.Option(metavar="FILE.json", help="Keep the result, for `perf report`; a new file."),
+    typer.Option(metavar="FILE.json", help="Write the result for `perf report` to a new file."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]

@@ -11,19 +11,18 @@ from boxwise_cli.files import write_bytes, write_text
 
 def report(
     results: Annotated[
-        list[Path], typer.Argument(metavar="RESULT.json...", help="What --out of the others wrote.")
+        list[Path], typer.Argument(metavar="RESULT.json...", help="Result files that --out wrote.")
     ],
     html: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write one page, with all in it.")
+        Path | None, typer.Option(metavar="FILE", help="Write one page with everything.")
     ] = None,
     png: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write the plots as images.")
+        Path | None, typer.Option(metavar="DIR", help="Write the plots as images to this folder.")
     ] = None,
 ) -> None:
-    """Draw results of one machine: latency against load, where the time goes, batch fill,
-    comparisons, versions.
+    """Plot results of one machine: latency against load, time per stage, batches, comparisons.
 
-    A plot is drawn only where there are data for it. Results of different machines are refused.
+    A plot is drawn only if there are data for it. Results of different machines are refused.
     """
     if html is None and png is None:
         fail("expected --html FILE or --png DIR, or both", USAGE)

@@ -39,23 +39,23 @@ def run(
         list[str] | None,
         typer.Option(
             metavar="N[,N...]",
-            help="Closed loop: so many requests in flight; 4 unless --rate is given.",
+            help="Closed loop: requests in flight; 4 unless --rate is given.",
         ),
     ] = None,
     rate: Annotated[
         list[str] | None,
         typer.Option(
             metavar="R[,R...]",
-            help="Open loop: requests arrive at this rate a second, come what may.",
+            help="Open loop: requests per second, whether or not earlier ones are done.",
         ),
     ] = None,
     arrivals: Annotated[
-        Literal["poisson", "fixed"], typer.Option(help="Of the open loop.")
+        Literal["poisson", "fixed"], typer.Option(help="Arrivals of the open loop.")
     ] = "poisson",
     length: Annotated[
         float,
         typer.Option(
-            "--duration", metavar="TIME", parser=duration, help="That is measured, of each load."
+            "--duration", metavar="TIME", parser=duration, help="Measured duration of each load."
         ),
     ] = "10s",  # type: ignore[assignment] # typer parses defaults too
     warm_up: WarmUp = "2s",  # type: ignore[assignment]
@@ -64,11 +64,10 @@ def run(
     out: Out = None,
     as_json: AsJson = False,
 ) -> None:
-    """Load a pipeline: images/s and boxes/s, latency with intervals, and where the time goes.
+    """Load a pipeline: images/s and boxes/s, latency with intervals, time per stage.
 
-    A closed loop says what a server can do; an open loop what callers meet who do not wait for each
-    other. Its latency is counted from the scheduled send, so a stall is charged to everyone who
-    waited. Ends with 1 where a run is void.
+    A closed loop shows what a server can do, an open loop what independent clients experience.
+    Latency counts from the scheduled send. Exits with 1 if a run is void.
     """
     one_of(repository, url)
     loads = _loads(concurrency or [], rate or [], arrivals)

@@ -44,22 +44,27 @@ def slo(
     synthetic: Synthetic = None,
     boxes: Boxes = None,
     arrivals: Annotated[
-        Literal["poisson", "fixed"], typer.Option(help="Of the open loop.")
+        Literal["poisson", "fixed"], typer.Option(help="Arrivals of the open loop.")
     ] = "poisson",
     concurrency: Annotated[
         int,
         typer.Option(
-            min=1, help="Of the closed loop that finds the capacity, where the search begins."
+            min=1,
+            help="Requests in flight of the closed loop that finds the capacity, where the "
+            "search begins.",
         ),
     ] = 16,
     length: Annotated[
         float,
         typer.Option(
-            "--duration", metavar="TIME", parser=duration, help="Of a try; longer for a low rate."
+            "--duration",
+            metavar="TIME",
+            parser=duration,
+            help="Duration of a try; longer for a low rate.",
         ),
     ] = "10s",  # type: ignore[assignment] # typer parses defaults too
     confirm: Annotated[
-        float, typer.Option(metavar="TIME", parser=duration, help="Of the confirming run.")
+        float, typer.Option(metavar="TIME", parser=duration, help="Duration of the confirming run.")
     ] = "30s",  # type: ignore[assignment]
     warm_up: WarmUp = "2s",  # type: ignore[assignment]
     timeout: Timeout = "60s",  # type: ignore[assignment]
@@ -69,8 +74,8 @@ def slo(
 ) -> None:
     """Find the highest rate whose p99 is within a target, and confirm it by a longer run.
 
-    A rate holds when its p99 is within the target, counted from the scheduled send, no request
-    fails, the run is not void, and latency does not grow. Ends with 1 where no rate holds.
+    A rate holds if its p99 is within the target, no request fails, the run is not void, and latency
+    does not grow. Exits with 1 if no rate holds.
     """
     one_of(repository, url)
     prepare(out)

@@ -24,7 +24,9 @@ from boxwise_cli.perf_options import (
     duration,
 )
 from boxwise_cli.perf_options import latency as a_latency
-from boxwise_runtime.launcher import Target
+from boxwise_cli.target import Target
+from boxwise_runtime import targets
+from boxwise_runtime.targets import EMBEDDED
 
 if TYPE_CHECKING:
     from boxwise_export.repository.serving_config import ServingConfig
@@ -35,12 +37,15 @@ if TYPE_CHECKING:
 
 def tune(
     repository: Annotated[
-        Path, typer.Argument(metavar="REPO", help="What is served; it gets the best as a revision.")
+        Path,
+        typer.Argument(
+            metavar="REPO", help="The model repository; the best becomes its next revision."
+        ),
     ],
     pipeline: Pipeline = None,
     goal: Annotated[
         Literal["throughput", "latency"],
-        typer.Option(help="Images/s, or the latency of one request alone."),
+        typer.Option(help="Images/s, or the latency of a single request."),
     ] = "throughput",
     p99: Annotated[
         float | None,
@@ -48,7 +53,7 @@ def tune(
             "--p99",
             metavar="TIME",
             parser=a_latency,
-            help="Of throughput: the latency that must hold.",
+            help="Latency that must hold, for the goal throughput.",
         ),
     ] = None,
     images: Images = None,
@@ -56,34 +61,33 @@ def tune(
     concurrency: Annotated[
         list[str],
         typer.Option(
-            metavar="N[,N]", help="Requests in flight, of throughput; the best of them counts."
+            metavar="N[,N]", help="Requests in flight for the goal throughput; the best counts."
         ),
     ] = ["4", "8"],  # noqa: B006 (typer's defaults are lists)
-    pairs: Annotated[int, typer.Option(min=6, help="Pairs of blocks for each candidate.")] = 6,
+    pairs: Annotated[int, typer.Option(min=6, help="Pairs of blocks per candidate.")] = 6,
     block: Annotated[
-        float, typer.Option(metavar="TIME", parser=duration, help="Of one block.")
+        float, typer.Option(metavar="TIME", parser=duration, help="Duration of a block.")
     ] = "1s",  # type: ignore[assignment]
     warm_up: WarmUp = "2s",  # type: ignore[assignment]
     budget: Annotated[
-        float, typer.Option(metavar="TIME", parser=duration, help="No candidate is begun after it.")
+        float,
+        typer.Option(metavar="TIME", parser=duration, help="No candidate starts after this time."),
     ] = "15min",  # type: ignore[assignment]
-    target: Annotated[Target, typer.Option(help="As of `boxwise serve`.")] = "embedded",
+    target: Target = EMBEDDED,
     server: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="As of `boxwise serve`.")
+        Path | None, typer.Option(metavar="PATH", help="As for `boxwise serve`.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Search, and change nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Search without publishing.")] = False,
     timeout: Timeout = "60s",  # type: ignore[assignment]
     seed: Seed = 0,
     out: Out = None,
     as_json: AsJson = False,
 ) -> None:
-    """Search layouts, instances, threads, batch limits and queue delays of all stages together, and
-    publish the best.
+    """Search layouts, instances, threads, batch limits and queue delays, and publish the best.
 
-    Each candidate runs beside the best so far, in pairs of blocks. What wins becomes the
-    repository's next revision (`boxwise rollback` goes back), unless --dry-run; where nothing is
-    surely better, nothing changes. It also prints what to write into the pipeline file, so that the
-    next export keeps it.
+    Each candidate runs beside the best so far, in pairs of blocks. The winner becomes the
+    repository's next revision (`boxwise rollback` goes back), unless --dry-run. If nothing is
+    surely better, nothing changes. Prints what to write into the pipeline file.
     """
     prepare(out)
     with needs("export"):
@@ -129,14 +133,14 @@ class _Search:
     warm_up: float
     budget: float
     timeout: float
-    target: "Target"
+    target: "targets.Target"
     server: Path | None
 
     def run(
         self, repository: Path, pipeline: str | None, requests: "Sequence[Request]"
     ) -> "tuple[str, Tuning]":
         """The pipeline's name, and what was found."""
-        from boxwise_export.repository.layouts import read_serving_config, stage_folders
+        from boxwise_export.repository.layouts import stage_folders
         from boxwise_export.repository.manifest import find_manifest
         from boxwise_perf.generator import Generator
         from boxwise_perf.tune import climb, neighbours_of
@@ -145,7 +149,8 @@ class _Search:
 
         manifest = find_manifest(repository, pipeline)
         name, models = manifest.pipeline, manifest.revision().models
-        first = read_serving_config(repository, name, models)
+        first = manifest.serving()
+        first = replace(first, instances=first.served_instances)
         stages = [stage for stage in stage_folders(repository, name, models) if stage != "info"]
         typer.echo(f"{self.objective}; from {first.describe()}", err=True)
         with (

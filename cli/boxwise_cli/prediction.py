@@ -15,7 +15,7 @@ from rich.progress import track
 
 from boxwise import BoxwiseError, Client, ContractMismatch, Unavailable, UnknownPipeline
 from boxwise._image import IMAGE_SUFFIXES
-from boxwise._request import Options
+from boxwise._options import CallOptions
 from boxwise._words import shortened
 from boxwise_cli.exits import FAILED, USAGE, fail, reported
 from boxwise_cli.output import (
@@ -48,7 +48,7 @@ def predict_files(
     images: Sequence[Path],
     url: str,
     pipeline: str,
-    options: Options,
+    options: CallOptions,
     *,
     timeout_s: float,
     as_json: bool,
@@ -114,7 +114,7 @@ def predict_files(
 
 
 def _predict_video(
-    client: Client, file: Path, options: Options, answers: list[Answer], complaints: _Complaints
+    client: Client, file: Path, options: CallOptions, answers: list[Answer], complaints: _Complaints
 ) -> None:
     """Add what was found on each frame; those that failed are one complaint, at the end."""
     failed: list[BoxwiseError] = []

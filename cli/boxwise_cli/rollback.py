@@ -10,26 +10,24 @@ from boxwise_cli.exits import needs, reported
 
 
 def rollback(
-    repository: Annotated[
-        Path, typer.Argument(metavar="REPO", help="What `boxwise export` wrote.")
-    ],
+    repository: Annotated[Path, typer.Argument(metavar="REPO", help="The model repository.")],
     pipeline: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Which, where the repository has several.")
+        str | None,
+        typer.Option(metavar="NAME", help="The pipeline, if the repository has several."),
     ] = None,
     to: Annotated[
         int | None,
-        typer.Option(metavar="REVISION", help="Left out, the one that was served before."),
+        typer.Option(
+            metavar="REVISION", help="The revision to serve; default: the one served before."
+        ),
     ] = None,
-    listed: Annotated[
-        bool, typer.Option("--list", help="Only show the revisions there are.")
-    ] = False,
+    listed: Annotated[bool, typer.Option("--list", help="Only list the revisions.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the revisions as JSON.")] = False,
 ) -> None:
     """Serve an earlier revision of a pipeline, or a later one again.
 
-    A server that is running goes on with what it has loaded until it is started again, unless it
-    was started with
-    --reload, and follows.
+    A running server keeps what it has loaded until it restarts, unless it was started with
+    --reload.
     """
     with needs("export"):
         from boxwise_export.errors import ExportError

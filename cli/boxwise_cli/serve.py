@@ -12,16 +12,17 @@ from typing import Annotated, Any
 import typer
 
 from boxwise_cli.exits import USAGE, fail, needs, reported
+from boxwise_cli.target import Target
 from boxwise_runtime.launcher import (
     LaunchError,
     ServerOptions,
     ServerTLS,
     Supervisor,
-    Target,
     TritonProcess,
     pipelines,
 )
 from boxwise_runtime.launcher.options import check_repository
+from boxwise_runtime.targets import EMBEDDED
 
 _FOLLOWED_EVERY_S = 1.0
 _FOR_WHOM = "What it does for whom"
@@ -36,24 +37,16 @@ def _for_whom(*names: str, help: str, **more: Any) -> Any:  # noqa: A002 (typer'
 
 
 def serve(
-    repository: Annotated[
-        Path, typer.Argument(metavar="REPO", help="The folder that `boxwise export --out` wrote.")
-    ],
-    target: Annotated[
-        Target,
-        typer.Option(
-            help="embedded: ONNX Runtime on the CPU, with the bundled Triton. The others need "
-            "--server."
-        ),
-    ] = "embedded",
-    grpc_port: Annotated[int, _port("What clients call.")] = 8001,
-    http_port: Annotated[int, _port("The same over HTTP, and health checks.")] = 8000,
-    metrics_port: Annotated[int, _port("Prometheus metrics, at /metrics.")] = 8002,
+    repository: Annotated[Path, typer.Argument(metavar="REPO", help="The model repository.")],
+    target: Target = EMBEDDED,
+    grpc_port: Annotated[int, _port("Port of gRPC.")] = 8001,
+    http_port: Annotated[int, _port("Port of HTTP: inference and health checks.")] = 8000,
+    metrics_port: Annotated[int, _port("Port of Prometheus metrics, at /metrics.")] = 8002,
     server: Annotated[
         Path | None,
         typer.Option(
             metavar="PATH",
-            help="A tritonserver of your own, such as the container's, for the bundled one.",
+            help="A tritonserver to use instead of the bundled one, such as the container's.",
         ),
     ] = None,
     response_cache: Annotated[
@@ -61,61 +54,59 @@ def serve(
         typer.Option(
             min=0,
             metavar="MB",
-            help="Remember replies, of pipelines that are exported so; 0 for none.",
+            help="Memory for responses to repeated images, for pipelines exported with "
+            "response_cache; 0 disables it.",
         ),
     ] = 0,
     load_timeout: Annotated[
-        float, typer.Option(min=1, metavar="SECONDS", help="How long the models may take to load.")
+        float, typer.Option(min=1, metavar="SECONDS", help="Maximum time for the models to load.")
     ] = 120,
     no_restart: Annotated[
         bool,
-        typer.Option("--no-restart", help="End with exit code 1 when the server or a stage dies."),
+        typer.Option("--no-restart", help="Exit with 1 when the server or a stage dies."),
     ] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", help="Show the server's log, on stderr.")
+        bool, typer.Option("--verbose", help="Print the server's log on stderr.")
     ] = False,
     client_shm: Annotated[
         bool,
-        _for_whom("--client-shm", help="Let clients on this machine share memory with the server."),
+        _for_whom("--client-shm", help="Let clients on this machine send frames in shared memory."),
     ] = False,
     reload: Annotated[
-        bool, _for_whom("--reload", help="Follow the repository: take what changes into service.")
+        bool, _for_whom("--reload", help="Serve changes of the repository as they are published.")
     ] = False,
     public: Annotated[
-        bool, _for_whom("--public", help="Answer other machines: over gRPC alone, which needs TLS.")
+        bool, _for_whom("--public", help="Serve other machines, over gRPC only; needs TLS.")
     ] = False,
     host: Annotated[
         str | None,
         _for_whom(
             metavar="ADDRESS",
-            help="Where to listen; left out, 127.0.0.1, or 0.0.0.0 where it is public.",
+            help="Address to listen on; default: 127.0.0.1, or 0.0.0.0 with --public.",
         ),
     ] = None,
     tls_cert: Annotated[
         Path | None,
-        _for_whom(
-            metavar="FILE", help="Its certificate, with those of the authorities between. PEM."
-        ),
+        _for_whom(metavar="FILE", help="The server's certificate chain, PEM."),
     ] = None,
     tls_key: Annotated[
-        Path | None, _for_whom(metavar="FILE", help="The certificate's key. PEM.")
+        Path | None, _for_whom(metavar="FILE", help="The certificate's key, PEM.")
     ] = None,
     tls_client_ca: Annotated[
         Path | None,
         _for_whom(
-            metavar="FILE", help="Answer only clients with a certificate of this authority. PEM."
+            metavar="FILE", help="Accept only clients with a certificate of this authority, PEM."
         ),
     ] = None,
     without_tls: Annotated[
         bool,
-        _for_whom("--without-tls", help="Public in the clear: a front or a mesh has TLS already."),
+        _for_whom("--without-tls", help="Serve without TLS, behind a front or a mesh that has it."),
     ] = False,
 ) -> None:
     """Serve a model repository with NVIDIA Triton.
 
-    Runs in the foreground: prints one line when ready, and stops cleanly on Ctrl-C or SIGTERM. A
-    server whose stage dies is restarted within seconds. It answers this machine alone, unless it is
-    told to be public.
+    Runs in the foreground, prints one line when ready, and stops cleanly on Ctrl-C or SIGTERM. If a
+    stage dies, the server restarts within seconds. It serves this machine only, unless --public.
     """
     if (tls_cert is None) != (tls_key is None) or (tls_client_ca and tls_cert is None):
         fail(

@@ -18,9 +18,9 @@ def validate(
     pipeline: Annotated[Path, typer.Argument(metavar="PIPELINE.yaml", help="The pipeline file.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
-    """Check a pipeline file and its checkpoints, without writing anything.
+    """Check a pipeline file and its checkpoints without writing anything.
 
-    The checkpoints are read and the graphs are built, so what passes here can be exported.
+    Checkpoints are read and graphs are built, so what passes can be exported.
     """
     needs_runtime()
     with needs("export"):

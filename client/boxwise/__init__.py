@@ -9,6 +9,7 @@
 from boxwise._async_client import AsyncClient
 from boxwise._batch import Outcome
 from boxwise._client import Client
+from boxwise._detections import Detection, Label
 from boxwise._errors import (
     AccessDenied,
     BoxwiseError,
@@ -26,9 +27,10 @@ from boxwise._errors import (
 )
 from boxwise._image import ImageLike, Transfer
 from boxwise._info import ClassifierInfo, DetectorInfo, PipelineInfo
+from boxwise._options import CallOptions
 from boxwise._policy import Hedge, Retry
 from boxwise._prediction import Prediction
-from boxwise._result import Detection, Label, Result, Timings
+from boxwise._result import Result, Timings
 from boxwise._security import TLS
 from boxwise._video import Frame
 
@@ -39,6 +41,7 @@ __all__ = [
     "AccessDenied",
     "AsyncClient",
     "BoxwiseError",
+    "CallOptions",
     "Cancelled",
     "ClassifierInfo",
     "Client",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 import weakref
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, Unpack
 
 from boxwise._asynchronous import Pool
 from boxwise._base import BaseClient
@@ -16,9 +16,9 @@ from boxwise._batch import Outcome, Progress, predict_in_tasks
 from boxwise._endpoint import Endpoint, resolve
 from boxwise._errors import BoxwiseError
 from boxwise._grpc import Status
-from boxwise._image import ImageLike, Transfer
+from boxwise._image import ImageLike
 from boxwise._info import PipelineInfo
-from boxwise._request import Options
+from boxwise._options import CallOptions
 from boxwise._result import Result
 from boxwise._steps import Join, Pause, Reply, Resolve, Send, Steps, Work
 from boxwise._transport import cancelled, timed_out
@@ -28,59 +28,29 @@ T = TypeVar("T")
 
 
 class AsyncClient(BaseClient):
-    """`Client` for asyncio: the same arguments and methods, to be awaited.
+    """The same as `Client`, for asyncio: the same arguments and methods, awaited.
 
-    Cancelling the task that waits for a call ends it on the server too. Any number of calls share a
-    connection.
+    Cancelling the task of a call ends the call on the server too. Calls share connections.
 
-    Example:
-        >>> async with AsyncClient("localhost:8001") as client:
-        ...     results = await asyncio.gather(*(client.predict(path) for path in paths))
+    >>> async with AsyncClient("localhost:8001") as client:
+    ...     results = await asyncio.gather(*(client.predict(path) for path in paths))
     """
 
     async def predict(
         self,
         image: ImageLike,
-        *,
-        score_threshold: float | None = None,
-        iou_threshold: float | None = None,
-        max_detections: int | None = None,
-        class_filter: Sequence[int] | None = None,
-        timeout_s: float | None = None,
-        transfer: Transfer | None = None,
+        **options: Unpack[CallOptions],
     ) -> Result:
         """Find every object in one image; see `Client.predict`."""
-        options = Options(
-            score_threshold=score_threshold,
-            iou_threshold=iou_threshold,
-            max_detections=max_detections,
-            class_filter=class_filter,
-        )
-        return await self._drive(self._session.predict(image, options, timeout_s, transfer))
+        return await self._drive(self._session.predict(image, options))
 
     def submit(
         self,
         image: ImageLike,
-        *,
-        score_threshold: float | None = None,
-        iou_threshold: float | None = None,
-        max_detections: int | None = None,
-        class_filter: Sequence[int] | None = None,
-        timeout_s: float | None = None,
-        transfer: Transfer | None = None,
+        **options: Unpack[CallOptions],
     ) -> asyncio.Task[Result]:
-        """Begin what `predict` does as a task, and go on."""
-        return asyncio.create_task(
-            self.predict(
-                image,
-                score_threshold=score_threshold,
-                iou_threshold=iou_threshold,
-                max_detections=max_detections,
-                class_filter=class_filter,
-                timeout_s=timeout_s,
-                transfer=transfer,
-            )
-        )
+        """Start `predict` as a task."""
+        return asyncio.create_task(self.predict(image, **options))
 
     def predict_many(
         self,
@@ -89,23 +59,10 @@ class AsyncClient(BaseClient):
         concurrency: int = 8,
         ordered: bool = True,
         on_progress: Progress | None = None,
-        score_threshold: float | None = None,
-        iou_threshold: float | None = None,
-        max_detections: int | None = None,
-        class_filter: Sequence[int] | None = None,
-        timeout_s: float | None = None,
-        transfer: Transfer | None = None,
+        **options: Unpack[CallOptions],
     ) -> AsyncIterator[Outcome]:
-        """Ask about any number of images, a few at a time; see `Client.predict_many`."""
-        submit = partial(
-            self.submit,
-            score_threshold=score_threshold,
-            iou_threshold=iou_threshold,
-            max_detections=max_detections,
-            class_filter=class_filter,
-            timeout_s=timeout_s,
-            transfer=transfer,
-        )
+        """Process any number of images, a few concurrently; see `Client.predict_many`."""
+        submit = partial(self.submit, **options)
         return predict_in_tasks(
             submit, images, concurrency, ordered=ordered, on_progress=on_progress
         )
@@ -119,23 +76,10 @@ class AsyncClient(BaseClient):
         live: bool | None = None,
         track: bool = False,
         on_progress: Progress | None = None,
-        score_threshold: float | None = None,
-        iou_threshold: float | None = None,
-        max_detections: int | None = None,
-        class_filter: Sequence[int] | None = None,
-        timeout_s: float | None = None,
-        transfer: Transfer | None = None,
+        **options: Unpack[CallOptions],
     ) -> AsyncIterator[Frame]:
-        """Ask about the frames of a video, in order; see `Client.predict_video`."""
-        submit = partial(
-            self.submit,
-            score_threshold=score_threshold,
-            iou_threshold=iou_threshold,
-            max_detections=max_detections,
-            class_filter=class_filter,
-            timeout_s=timeout_s,
-            transfer=transfer,
-        )
+        """Process the frames of a video in order; see `Client.predict_video`."""
+        submit = partial(self.submit, **options)
         return predict_frames_async(
             submit,
             source,
@@ -147,20 +91,20 @@ class AsyncClient(BaseClient):
         )
 
     async def info(self, *, timeout_s: float | None = None) -> PipelineInfo:
-        """What the pipeline says of itself; see `Client.info`."""
+        """Return the pipeline's labels, defaults and limits; see `Client.info`."""
         known = self._session.info
         return known if known is not None else await self._drive(self._session.describe(timeout_s))
 
     async def ready(self, *, timeout_s: float | None = None) -> bool:
-        """Whether a server says that the pipeline is loaded."""
+        """Return whether a server reports the pipeline as loaded."""
         return await self._drive(self._session.ready(timeout_s))
 
     async def live(self, *, timeout_s: float | None = None) -> bool:
-        """Whether a server is there at all."""
+        """Return whether a server responds at all."""
         return await self._drive(self._session.live(timeout_s))
 
     async def close(self) -> None:
-        """Close the connections; calls under way end with `Cancelled`."""
+        """Close the connections; calls in flight end with `Cancelled`."""
         if self._closed:
             return
         if self._pools:

@@ -27,13 +27,13 @@ _LOOK_S = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one image.
+    """The outcome of one image of `predict_many`.
 
     Attributes:
-        index: its number in the iterable, from 0.
+        index: its index in the iterable, from 0.
         image: as it was given.
-        result: None where it failed.
-        error: None where it did not.
+        result: None if it failed.
+        error: None if it succeeded.
     """
 
     index: int
@@ -42,10 +42,10 @@ class Outcome:
     error: BoxwiseError | None
 
     def unwrap(self) -> Result:
-        """The result.
+        """Return the result.
 
         Raises:
-            BoxwiseError: the image's own, where it failed.
+            BoxwiseError: the image's error, if it failed.
         """
         if self.result is None:
             raise self.error or BoxwiseError("neither a result nor an error")

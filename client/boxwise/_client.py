@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, Unpack
 
 from boxwise._balance import Balancer
 from boxwise._base import BaseClient
@@ -19,10 +19,10 @@ from boxwise._endpoint import Endpoint, resolve
 from boxwise._errors import BoxwiseError
 from boxwise._grpc import Status
 from boxwise._hedge import Race
-from boxwise._image import ImageLike, Transfer
+from boxwise._image import ImageLike
 from boxwise._info import PipelineInfo
+from boxwise._options import CallOptions
 from boxwise._prediction import Prediction, Scope, Waiting
-from boxwise._request import Options
 from boxwise._result import Result
 from boxwise._steps import Join, Pause, Reply, Resolve, Send, Steps, Work
 from boxwise._transport import cancelled, timed_out
@@ -32,33 +32,31 @@ T = TypeVar("T")
 
 
 class Client(BaseClient):
-    """One pipeline on one server or several; thread-safe, for the life of a process, forks
-    included.
+    """A client of one pipeline on one or several servers, for threads.
 
-    Nothing is opened before the first call.
+    It is thread-safe, survives forks, and opens nothing before its first call. Keep one per
+    process.
 
     Args:
-        target: HOST:PORT of the server's gRPC port; `dns:///NAME:PORT`, whose addresses are servers
-            of their own (a headless Kubernetes service); `unix:PATH`; or a list of these. Requests
-            go to all of them in turn.
-        pipeline: the name it was exported with.
-        timeout_s: seconds from a call to its answer, retries included, before `DeadlineExceeded`; a
-            call can set its own.
+        target: HOST:PORT of the server's gRPC port; `dns:///NAME:PORT`, each address of which is a
+            server (a headless Kubernetes service); `unix:PATH`; or a list of these. Requests
+            rotate.
+        pipeline: name of the pipeline.
+        timeout_s: deadline of a call in seconds, retries included; a call can set its own.
         transfer: how arrays and PIL images travel: "encoded" as JPEG, "raw", "shm" through shared
             memory with a server on this machine, or "auto": raw to this machine, encoded to others.
             Files travel as they are.
         retry: what is sent again, and how often; None for nothing.
-        hedge: whether a second server is asked when the first is slow; None for never.
-        tls: True for the system's authorities, or a `TLS` with one's own, and a certificate for
-            mutual TLS.
-        token: sent as a bearer token; or a function that returns the current one.
+        hedge: when a second server is called because the first is slow; None for never.
+        tls: True for the system's authorities, or a `TLS`.
+        token: bearer token, or a function that returns the current one.
         metadata: headers of every call, such as the key of a restricted protocol
             (`{"triton-grpc-protocol-infer-key": ...}`).
-        connections: to one server, at most.
-        keepalive_s: of silence, after which TCP asks whether the server is still there.
+        connections: maximum number of sockets per server.
+        keepalive_s: seconds of silence before TCP keepalive probes the server.
 
     Raises:
-        InvalidArgument: an argument that cannot be used.
+        InvalidArgument: an argument is invalid.
 
     Example:
         >>> with Client("localhost:8001") as client:
@@ -69,65 +67,37 @@ class Client(BaseClient):
     def predict(
         self,
         image: ImageLike,
-        *,
-        score_threshold: float | None = None,
-        iou_threshold: float | None = None,
-        max_detections: int | None = None,
-        class_filter: Sequence[int] | None = None,
-        timeout_s: float | None = None,
-        transfer: Transfer | None = None,
+        **options: Unpack[CallOptions],
     ) -> Result:
-        """Find every object in one image; arguments left at None are the pipeline's own (see
-        `info`).
+        """Find every object in one image; arguments left at None are the pipeline's defaults.
 
         Args:
-            image: a path, the bytes of a file, an open file, a uint8 array [height, width, 3] RGB
-                (OpenCV's BGR: send `frame[..., ::-1]`) or [height, width] grey, or a PIL image.
-                Files may be of any format that Pillow opens, and HEIC
-                (`pip install "boxwise[heic]"`). It is not copied: do not change an array before the
-                result is there.
-            score_threshold: a detection needs at least this score, from 0 to 1.
-            iou_threshold: of detections of one class that overlap more than this, from 0 to 1, only
-                the best stays.
-            max_detections: keep the best of them, so many.
-            class_filter: keep only these classes, by their ids (indices into
-                `info().detector.labels`).
-            timeout_s: seconds for this call, instead of the client's.
-            transfer: for this call, instead of the client's.
+            image: a path, the bytes of a file, an open file, a PIL image, or a uint8 array [height,
+                width, 3] RGB (OpenCV's BGR: send `frame[..., ::-1]`) or [height, width] grey. Files
+                may have any format that Pillow opens, and HEIC (`pip install "boxwise[heic]"`). An
+                array is not copied: do not change it before you have the result.
+            options: of this request `score_threshold` (minimum score, 0 to 1), `iou_threshold` (of
+                two boxes of one class whose IoU exceeds it, 0 to 1, the better stays),
+                `max_detections` (the best are kept) and `class_filter` (ids of classes to keep,
+                indices into `info().detector.labels`); of this call `timeout_s` (seconds) and
+                `transfer`, instead of the client's.
 
         Raises:
-            InvalidImage: an image that cannot be read or decoded.
-            InvalidArgument: an argument out of range.
-            BoxwiseError: see the tree of errors in `boxwise._errors`.
+            InvalidImage: the image cannot be decoded or is over a limit.
+            InvalidArgument: an option is out of range.
+            TypeError: there is no such option.
+            BoxwiseError: any other failure, by its subclass.
         """
-        options = Options(
-            score_threshold=score_threshold,
-            iou_threshold=iou_threshold,
-            max_detections=max_detections,
-            class_filter=class_filter,
-        )
-        return self._drive(self._session.predict(image, options, timeout_s, transfer))
+        return self._drive(self._session.predict(image, options))
 
     def submit(
         self,
         image: ImageLike,
-        *,
-        score_threshold: float | None = None,
-        iou_threshold: float | None = None,
-        max_detections: int | None = None,
-        class_filter: Sequence[int] | None = None,
-        timeout_s: float | None = None,
-        transfer: Transfer | None = None,
+        **options: Unpack[CallOptions],
     ) -> Prediction:
-        """Begin what `predict` does, in another thread, and go on; the arguments are the same."""
-        options = Options(
-            score_threshold=score_threshold,
-            iou_threshold=iou_threshold,
-            max_detections=max_detections,
-            class_filter=class_filter,
-        )
+        """Start `predict` in another thread and return a handle; the arguments are the same."""
         scope = Scope()
-        steps = self._session.predict(image, options, timeout_s, transfer)
+        steps = self._session.predict(image, options)
         return Prediction(self._threads().submit(self._drive, steps, scope), scope)
 
     def predict_many(
@@ -137,43 +107,28 @@ class Client(BaseClient):
         concurrency: int = 8,
         ordered: bool = True,
         on_progress: Progress | None = None,
-        score_threshold: float | None = None,
-        iou_threshold: float | None = None,
-        max_detections: int | None = None,
-        class_filter: Sequence[int] | None = None,
-        timeout_s: float | None = None,
-        transfer: Transfer | None = None,
+        **options: Unpack[CallOptions],
     ) -> Iterator[Outcome]:
-        """Ask about any number of images, a few at a time; what fails does not stop the rest.
+        """Process any number of images, a few concurrently; failures do not stop the others.
 
-        The images are taken from `images` as they are needed, at most `2 * concurrency` ahead of
-        what was handed out. Leaving the loop early cancels what is under way.
+        `images` is read as needed, at most `2 * concurrency` ahead. Leaving the loop early cancels
+        what is in flight.
 
         Args:
-            images: any iterable, a generator over a million files too.
+            images: any iterable.
             concurrency: requests in flight.
-            ordered: outcomes come in the order of `images`; False for as they complete.
-            on_progress: called after each outcome with the numbers of those that are done and that
-                failed.
-            score_threshold, iou_threshold, max_detections, class_filter, timeout_s, transfer: as in
-                `predict`.
+            ordered: return outcomes in the order of `images`; False: as they complete.
+            on_progress: called after each outcome with the numbers of completed and failed images.
+            options: as for `predict`.
 
         Yields:
-            An `Outcome` for each image: its result, or its error.
+            An `Outcome` per image: its result, or its error.
 
         Example:
             >>> for outcome in client.predict_many(Path("photos").glob("*.jpg")):
             ...     print(outcome.image, outcome.error or len(outcome.unwrap()))
         """
-        submit = partial(
-            self.submit,
-            score_threshold=score_threshold,
-            iou_threshold=iou_threshold,
-            max_detections=max_detections,
-            class_filter=class_filter,
-            timeout_s=timeout_s,
-            transfer=transfer,
-        )
+        submit = partial(self.submit, **options)
         return predict_in_threads(
             submit, images, concurrency, ordered=ordered, on_progress=on_progress
         )
@@ -187,47 +142,29 @@ class Client(BaseClient):
         live: bool | None = None,
         track: bool = False,
         on_progress: Progress | None = None,
-        score_threshold: float | None = None,
-        iou_threshold: float | None = None,
-        max_detections: int | None = None,
-        class_filter: Sequence[int] | None = None,
-        timeout_s: float | None = None,
-        transfer: Transfer | None = None,
+        **options: Unpack[CallOptions],
     ) -> Iterator[Frame]:
-        """Ask about the frames of a video, in order; PyAV or OpenCV reads it
-        (`pip install "boxwise[video]"`).
+        """Process the frames of a video in order; needs `pip install "boxwise[video]"`.
 
         Args:
-            source: a file, a URL (`rtsp://...`), a camera's number (OpenCV), or any iterable of RGB
+            source: a file, a URL (`rtsp://...`), a camera's number (OpenCV), or an iterable of RGB
                 arrays.
             concurrency: frames in flight.
-            every: ask about each n-th frame only.
-            live: drop frames rather than fall behind: of those that wait, the newest is sent next.
-                None for: of URLs of streams and of cameras, yes; of files, no.
-            track: number the objects from frame to frame with ByteTrack
-                (`pip install "boxwise[track]"`).
-            on_progress: called after each frame with the numbers of those that are done and that
-                failed.
-            score_threshold, iou_threshold, max_detections, class_filter, timeout_s, transfer: as in
-                `predict`.
+            every: process only every n-th frame.
+            live: drop frames rather than fall behind; the newest queued frame is sent next. None:
+                True for streams and cameras, False for files.
+            track: number objects across frames with ByteTrack (`pip install "boxwise[track]"`).
+            on_progress: called after each frame with the numbers of completed and failed frames.
+            options: as for `predict`.
 
         Yields:
-            A `Frame` for each image of the video, turned as the video says that it is to be shown:
-            its number, its time, its result or its error. A frame that cannot be decoded has an
-            `InvalidImage`; the next one follows.
+            A `Frame` per image, rotated as the video states: number, time, result or error. A frame
+            that cannot be decoded has an `InvalidImage`; the next one follows.
 
         Raises:
-            InvalidArgument: the source cannot be opened, or what opens it is not installed.
+            InvalidArgument: the source cannot be opened, or the library for it is not installed.
         """
-        submit = partial(
-            self.submit,
-            score_threshold=score_threshold,
-            iou_threshold=iou_threshold,
-            max_detections=max_detections,
-            class_filter=class_filter,
-            timeout_s=timeout_s,
-            transfer=transfer,
-        )
+        submit = partial(self.submit, **options)
         return predict_frames(
             submit,
             source,
@@ -239,21 +176,19 @@ class Client(BaseClient):
         )
 
     def info(self, *, timeout_s: float | None = None) -> PipelineInfo:
-        """What the pipeline says of itself: labels, defaults, limits. Asked for again when another
-        version answers.
-        """
+        """Return the pipeline's labels, defaults and limits, cached for its version."""
         return self._session.info or self._drive(self._session.describe(timeout_s))
 
     def ready(self, *, timeout_s: float | None = None) -> bool:
-        """Whether a server says that the pipeline is loaded."""
+        """Return whether a server reports the pipeline as loaded."""
         return self._drive(self._session.ready(timeout_s))
 
     def live(self, *, timeout_s: float | None = None) -> bool:
-        """Whether a server is there at all."""
+        """Return whether a server responds at all."""
         return self._drive(self._session.live(timeout_s))
 
     def close(self) -> None:
-        """Close the connections; calls under way end with `Cancelled`."""
+        """Close the connections; calls in flight end with `Cancelled`."""
         if self._closed:
             return
         if self._pools:

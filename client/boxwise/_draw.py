@@ -8,10 +8,11 @@ import colorsys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, cast
 
+from boxwise._detections import Detection
+
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw, ImageFont
 
-    from boxwise._result import Detection
 
 # Of the shorter side: a caption is then as large on a poster as on a postcard, but never too small
 # to read.

@@ -20,6 +20,8 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
+from boxwise_contract import refusals
+
 
 class BoxwiseError(Exception):
     """Base of all errors of this package; `str(error)` is a sentence for a person.
@@ -117,68 +119,71 @@ class ServerError(BoxwiseError):
 CANCELLED_HERE = "cancelled by this client"
 
 # gRPC status, what its message says -> the error, its sentence. The first that fits is taken.
-# A full queue, ours or Triton's, a restricted protocol and a server that stops are all UNAVAILABLE,
-# and a dead stage is INTERNAL: the words tell them apart (tests/e2e/test_sdk_causes.py asks the
-# real server for each).
-_CAUSES: tuple[tuple[str, str, type[BoxwiseError], str], ...] = (
-    ("INVALID_ARGUMENT", r"^(image|frame):", InvalidImage, "{said}"),
-    ("INVALID_ARGUMENT", "", InvalidArgument, "{said}"),
-    ("OUT_OF_RANGE", "", InvalidArgument, "{said}"),
+# The words tell apart what is one status (boxwise_contract/refusals.py).
+_CAUSES: tuple[tuple[str, re.Pattern[str] | None, type[BoxwiseError], str], ...] = (
+    ("INVALID_ARGUMENT", refusals.INVALID_IMAGE, InvalidImage, "{said}"),
+    ("INVALID_ARGUMENT", None, InvalidArgument, "{said}"),
+    ("OUT_OF_RANGE", None, InvalidArgument, "{said}"),
     # Of a model that it knows: it is unloading it, and stops.
     (
         "NOT_FOUND",
-        r"has no available versions",
+        refusals.STOPPING,
         Unavailable,
         "the server at {url} is not available: {said}",
     ),
-    ("NOT_FOUND", "", UnknownPipeline, "the server at {url} has no pipeline {pipeline!r}: {said}"),
+    (
+        "NOT_FOUND",
+        None,
+        UnknownPipeline,
+        "the server at {url} has no pipeline {pipeline!r}: {said}",
+    ),
     (
         "UNAVAILABLE",
-        r"is restricted, expecting header",
+        refusals.RESTRICTED,
         AccessDenied,
         "{url} does not let this client in: {said}",
     ),
-    ("UNAUTHENTICATED", "", AccessDenied, "{url} does not let this client in: {said}"),
-    ("PERMISSION_DENIED", "", AccessDenied, "{url} does not let this client in: {said}"),
+    ("UNAUTHENTICATED", None, AccessDenied, "{url} does not let this client in: {said}"),
+    ("PERMISSION_DENIED", None, AccessDenied, "{url} does not let this client in: {said}"),
     (
         "UNAVAILABLE",
-        r"is not at ready state",
+        refusals.NOT_READY,
         UnknownPipeline,
         "{url} does not serve pipeline {pipeline!r}: {said}",
     ),
     (
         "UNAVAILABLE",
-        r"\(max_(queue|wait_ms) |maximum queue size",
+        refusals.OVERLOADED,
         Overloaded,
         "the server at {url} is overloaded: {said}",
     ),
-    ("RESOURCE_EXHAUSTED", "", Overloaded, "the server at {url} is overloaded: {said}"),
-    ("UNAVAILABLE", "", Unavailable, "the server at {url} is not available: {said}"),
+    ("RESOURCE_EXHAUSTED", None, Overloaded, "the server at {url} is overloaded: {said}"),
+    ("UNAVAILABLE", None, Unavailable, "the server at {url} is not available: {said}"),
     (
         "INTERNAL",
-        r"is not healthy",
+        refusals.STAGE_DIED,
         StageFailed,
         "a stage of pipeline {pipeline!r} at {url} died: {said}",
     ),
     (
         "DEADLINE_EXCEEDED",
-        "",
+        None,
         DeadlineExceeded,
         "pipeline {pipeline!r} at {url} did not answer within {timeout_s:.3g} s (timeout_s)",
     ),
     (
         "CANCELLED",
-        f"^{CANCELLED_HERE}",
+        re.compile(f"^{CANCELLED_HERE}"),
         Cancelled,
         "the call to pipeline {pipeline!r} at {url} was cancelled",
     ),
     (
         "CANCELLED",
-        "",
+        None,
         Unavailable,
         "the server at {url} ended the call: {said}",
     ),  # when it shuts down
-    ("", "", ServerError, "pipeline {pipeline!r} at {url} failed with {code}: {said}"),
+    ("", None, ServerError, "pipeline {pipeline!r} at {url} failed with {code}: {said}"),
 )
 
 # Triton says which ensemble a failed stage belongs to; the caller knows.
@@ -208,7 +213,7 @@ def from_status(
     kind, sentence = next(
         (kind, sentence)
         for of_code, words, kind, sentence in _CAUSES
-        if of_code in (code, "") and (not words or re.search(words, said))
+        if of_code in (code, "") and (words is None or words.search(said))
     )
     message = sentence.format(said=said, url=url, pipeline=pipeline, code=code, timeout_s=timeout_s)
     return kind(message, code=code, pipeline=pipeline, server_message=said, request_id=request_id)

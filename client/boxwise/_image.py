@@ -21,10 +21,8 @@ from boxwise._words import shortened
 if TYPE_CHECKING:  # Pillow is imported where it is used: most callers send files and draw nothing
     from PIL import Image
 
-ImageLike: TypeAlias = (
-    "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | NDArray[np.uint8] | "
-    "Image.Image"
-)
+_File: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
+ImageLike: TypeAlias = "_File | NDArray[np.uint8] | Image.Image"
 """A path, an encoded file or its bytes, uint8 [height, width, 3] RGB or [height, width] grey, or a
 PIL image.
 """

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from boxwise._errors import ContractMismatch
-
-CONTRACT = 1
-"""The version of the tensor contract that this client speaks."""
+from boxwise_contract import VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +64,11 @@ class PipelineInfo:
         try:
             fields = json.loads(document)
             contract = fields["contract"]
-            if contract != CONTRACT:
+            if contract != VERSION:
                 raise ContractMismatch(
                     f"pipeline {fields.get('pipeline')!r} speaks version {contract} of the "
                     "tensor contract, and this "
-                    f"client version {CONTRACT}: install a boxwise that speaks the server's"
+                    f"client version {VERSION}: install a boxwise that speaks the server's"
                 )
             return cls(
                 contract=contract,
@@ -82,7 +80,7 @@ class PipelineInfo:
             )
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ContractMismatch(
-                f"the pipeline's info is not a document of version {CONTRACT} of the tensor "
+                f"the pipeline's info is not a document of version {VERSION} of the tensor "
                 "contract "
                 f"({type(error).__name__}: {error})"
             ) from error

@@ -8,21 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from boxwise._detections import Detections
 from boxwise._errors import BoxwiseError, InvalidArgument
 from boxwise._info import PipelineInfo
-
-if TYPE_CHECKING:
-    from boxwise._result import Result
 
 Columns = dict[str, NDArray[Any]]
 
 
-def to_supervision(result: Result) -> Any:
+def to_supervision(result: Detections) -> Any:
     """`supervision.Detections`."""
     supervision = _import("supervision")
     data: dict[str, Any] = {"class_name": np.array([each.class_name for each in result], dtype=str)}
@@ -60,7 +58,7 @@ def from_supervision(detections: Any, info: PipelineInfo) -> Columns:
 
 
 def to_coco(
-    result: Result, image_id: int, category_ids: Sequence[int] | None
+    result: Detections, image_id: int, category_ids: Sequence[int] | None
 ) -> list[dict[str, Any]]:
     """https://cocodataset.org/#format-results; labels are an extra key. In float64, so that x +
     width is x2 again.
@@ -118,7 +116,7 @@ def from_dict(document: Mapping[str, Any], info: PipelineInfo) -> Columns:
     return columns | _labels([each["labels"] for each in rows], info)
 
 
-def to_pandas(result: Result) -> Any:
+def to_pandas(result: Detections) -> Any:
     """`pandas.DataFrame`; the size of the image is in its `attrs`."""
     pandas = _import("pandas")
     columns: dict[str, Any] = {

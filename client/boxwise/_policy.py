@@ -21,21 +21,19 @@ _EVERY = 16  # requests between two looks at the percentile
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """How often a request is sent again after its connection failed, always within its deadline.
+    """How often a request is sent again after its connection failed, within its deadline.
 
-    Detection has no side effects, so that sending a request twice is safe. Only connections are
-    tried again; what a server answered is not, an overload least of all.
+    Detection has no side effects, so sending a request twice is safe. Only failed connections are
+    retried. A response is never retried, least of all an overload.
 
     Attributes:
-        attempts: at most, the first one among them; 1 for no retries.
-        backoff_s: the first pause is a random part of it, and each one after that of twice as much
-            ("full jitter",
-            https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/). Another
-            server is tried at once.
-        max_backoff_s: no pause is longer.
-        budget: requests that are sent again, as a part of all; over it, errors are raised at once.
-            Going to another server is free where the first could not be reached: that is no more
-                load.
+        attempts: maximum number of attempts, the first included; 1 for no retries.
+        backoff_s: the first pause is a random part of it, each later one of twice as much ("full
+            jitter", https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
+            Another server is tried without a pause.
+        max_backoff_s: longest pause.
+        budget: maximum share of requests that are sent again; beyond it, errors are raised at once.
+            Going to another server costs nothing if the first could not be reached.
     """
 
     attempts: int = 4
@@ -44,21 +42,20 @@ class Retry:
     budget: float = 0.1
 
     def pause(self, tried: int, random_part: float | None = None) -> float:
-        """Seconds to wait after so many attempts."""
+        """Return the seconds to wait after this many attempts."""
         part = random.random() if random_part is None else random_part  # noqa: S311 - no secret
         return part * min(self.max_backoff_s, self.backoff_s * 2.0 ** (tried - 1))
 
 
 @dataclass(frozen=True, slots=True)
 class Hedge:
-    """Ask a second server when the first is slow; the first answer counts, the other call is
-    cancelled.
+    """Call a second server when the first is slow; the first response counts.
 
-    It needs several servers, and spends the budget of `Retry`.
+    It needs several servers and spends the budget of `Retry`.
 
     Attributes:
-        percentile: of recent latencies, after which the second server is asked.
-        min_s: but never sooner.
+        percentile: of recent latencies, after which the second server is called.
+        min_s: minimum of that time in seconds.
     """
 
     percentile: float = 95.0

@@ -14,7 +14,7 @@ from boxwise._transport import cancelled
 
 
 class Prediction:
-    """A call under way, from `Client.submit`."""
+    """A call in flight, from `Client.submit`."""
 
     def __init__(self, future: Future[Result], scope: Scope) -> None:
         self._future = future
@@ -24,11 +24,11 @@ class Prediction:
         """Wait for the result.
 
         Args:
-            timeout_s: seconds to wait here; the call itself has its own deadline, and goes on.
+            timeout_s: seconds to wait here. The call has its own deadline and continues.
 
         Raises:
-            TimeoutError: it is not there yet.
-            BoxwiseError: as `predict`; `Cancelled` after `cancel`.
+            TimeoutError: the result is not there yet.
+            BoxwiseError: as for `predict`; `Cancelled` after `cancel`.
         """
         try:
             return self._future.result(timeout_s)
@@ -36,12 +36,13 @@ class Prediction:
             raise Cancelled("the call was cancelled before it was sent") from None
 
     def done(self) -> bool:
-        """Whether `result` would return or raise at once."""
+        """Return whether `result` would return or raise immediately."""
         return self._future.done()
 
     def cancel(self) -> bool:
-        """End the call, on the server too: stages that have not begun do not run. False where it
-        was over already.
+        """Cancel the call, on the server too: stages that have not started do not run.
+
+        Returns False if it had completed.
         """
         if self._future.done():
             return False
@@ -50,7 +51,7 @@ class Prediction:
         return True
 
     def add_done_callback(self, function: Callable[[Prediction], object]) -> None:
-        """Call `function` with this when it is done, in the thread that did it, or at once."""
+        """Call `function` with this when the call completes, or now if it has."""
         self._future.add_done_callback(lambda _: function(self))
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, TypedDict, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -18,32 +18,12 @@ from boxwise._errors import InvalidArgument
 from boxwise._http2 import Buffer
 from boxwise._protocol import messages
 from boxwise._words import shortened
+from boxwise_contract import IMAGE, OPTIONS, RequestOptions, info_model, raw_model
 
 _RAW_INPUT_CONTENTS = b"\x3a"  # field 7, length-delimited
 
 
-class Options(TypedDict, total=False):
-    """What a request may ask for; what is left out or None is the pipeline's own.
-
-    Attributes:
-        score_threshold: a box needs at least this score.
-        iou_threshold: boxes of one class that overlap more than this are one.
-        max_detections: keep only so many, the best.
-        class_filter: keep only these detector classes.
-    """
-
-    score_threshold: float | None
-    iou_threshold: float | None
-    max_detections: int | None
-    class_filter: Sequence[int] | None
-
-
-_DATATYPES = {
-    "score_threshold": "FP32",
-    "iou_threshold": "FP32",
-    "max_detections": "INT32",
-    "class_filter": "INT32",
-}
+_DATATYPES = {option.name: option.datatype for option in OPTIONS}
 
 
 class Slot(NamedTuple):
@@ -98,13 +78,13 @@ def infer_request(
 
 def info_request(pipeline: str) -> list[Buffer]:
     """Asks a pipeline about itself."""
-    return infer_request(f"{pipeline}_info", ())
+    return infer_request(info_model(pipeline), ())
 
 
 def predict_request(
     pipeline: str,
     image: Tensor,
-    options: Options | None = None,
+    options: RequestOptions | None = None,
     *,
     request_id: str = "",
     slot: Slot | None = None,
@@ -122,7 +102,7 @@ def predict_request(
     Raises:
         InvalidArgument: an argument is not a number, or one that its tensor cannot hold.
     """
-    model = pipeline if image.name == "image" else f"{pipeline}_raw"
+    model = pipeline if image.name == IMAGE.name else raw_model(pipeline)
     tensors = [image]
     for name, value in (options or {}).items():
         if value is not None:

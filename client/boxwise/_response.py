@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxwise._errors import ContractMismatch
-
-_DTYPES = {"FP32": np.dtype("<f4"), "INT32": np.dtype("<i4")}
+from boxwise_contract import DTYPES
 
 
 def arrays(response: Any) -> dict[str, NDArray[Any]]:
@@ -25,9 +24,9 @@ def arrays(response: Any) -> dict[str, NDArray[Any]]:
     found: dict[str, NDArray[Any]] = {}
     for output, content in _outputs(response):
         name, datatype, shape = output.name, output.datatype, tuple(output.shape)
-        dtype = _DTYPES.get(datatype)
+        dtype = DTYPES.get(datatype)
         if dtype is None:
-            raise ContractMismatch(f"{name}: expected one of {', '.join(_DTYPES)}, got {datatype}")
+            raise ContractMismatch(f"{name}: expected one of {', '.join(DTYPES)}, got {datatype}")
         try:
             array: NDArray[Any] = np.ndarray(shape, dtype, content)
         except (TypeError, ValueError) as error:
@@ -63,7 +62,7 @@ def text(response: Any, name: str) -> str:
 
 
 def _mismatch(name: str, datatype: str, shape: tuple[int, ...], content: bytes) -> ContractMismatch:
-    needed = math.prod(shape) * _DTYPES[datatype].itemsize
+    needed = math.prod(shape) * DTYPES[datatype].itemsize
     return ContractMismatch(
         f"{name}: {datatype} {list(shape)} needs {needed} bytes, got {len(content)}"
     )

@@ -18,13 +18,13 @@ Token: TypeAlias = "str | Callable[[], str]"  # noqa: S105 - a type
 
 @dataclass(frozen=True, slots=True)
 class TLS:
-    """How a server proves who it is, and how we do.
+    """TLS settings of a client.
 
     Attributes:
-        ca: PEM file of the authorities to trust; None for those of the system.
-        certificate: PEM file of our own certificate, for mutual TLS.
-        key: PEM file of its key; None where it is in `certificate`.
-        server_name: what the server's certificate is for, where that is not the host that is asked.
+        ca: PEM file of trusted authorities; None for the system's.
+        certificate: PEM file of the client's certificate, for mutual TLS.
+        key: PEM file of its key; None if it is in `certificate`.
+        server_name: name in the server's certificate, if it is not the host.
     """
 
     ca: Path | None = None
@@ -33,10 +33,10 @@ class TLS:
     server_name: str | None = None
 
     def context(self) -> ssl.SSLContext:
-        """The context of connections: TLS 1.2 or later, HTTP/2.
+        """Return the SSL context of connections: TLS 1.2 or later, HTTP/2.
 
         Raises:
-            InvalidArgument: a file that cannot be read, or is not PEM.
+            InvalidArgument: a file cannot be read or is not PEM.
         """
         file: object = self.ca
         try:

@@ -35,10 +35,11 @@ from boxwise._grpc import Status, framed, header, header_block
 from boxwise._http2 import Buffer
 from boxwise._image import ImageLike, Transfer, is_cheap, to_tensor
 from boxwise._info import PipelineInfo
+from boxwise._options import CallOptions, split
 from boxwise._policy import Budget, Hedge, Latencies, Retry
 from boxwise._protocol import INFER, LIVE, READY, messages
-from boxwise._request import Options, Tensor, info_request, predict_request
 from boxwise._request import Slot as SlotInput
+from boxwise._request import Tensor, info_request, predict_request
 from boxwise._response import arrays, text
 from boxwise._result import Result, Timings
 from boxwise._security import TLS, Credentials, Token, require_tls
@@ -46,6 +47,7 @@ from boxwise._shm_pool import SharedFrames, SharedRequest
 from boxwise._steps import Body, Join, Pause, Resolve, Send, Steps, Work
 from boxwise._telemetry import Observed, observed, wanted
 from boxwise._transport import Call, Wire
+from boxwise_contract import RequestOptions
 
 _LOG = logging.getLogger("boxwise")
 T = TypeVar("T")
@@ -116,14 +118,13 @@ class Session:
     def __str__(self) -> str:
         return ", ".join(map(str, self.targets))
 
-    def predict(
-        self, image: ImageLike, options: Options, timeout_s: float | None, transfer: Transfer | None
-    ) -> Steps[Result]:
+    def predict(self, image: ImageLike, options: CallOptions) -> Steps[Result]:
         """Ask about one image."""
+        request, timeout_s, transfer = split(options)
         request_id = f"{self._id_prefix}-{next(self._ids)}"
         call = Observed()
         steps = self._predict(
-            image, options, self._timeout(timeout_s), transfer or self.transfer, request_id, call
+            image, request, self._timeout(timeout_s), transfer or self.transfer, request_id, call
         )
         return self._observe(steps, request_id, call) if wanted() else steps
 
@@ -136,7 +137,7 @@ class Session:
     def _predict(
         self,
         image: ImageLike,
-        options: Options,
+        options: RequestOptions,
         timeout_s: float,
         transfer: Transfer,
         request_id: str,

@@ -27,17 +27,17 @@ VideoSource: TypeAlias = "str | os.PathLike[str] | int | Iterable[NDArray[np.uin
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One image of a video.
+    """One frame of a video.
 
     Attributes:
-        number: in the video, from 0; numbers are missing where frames were left out.
-        time_s: seconds since its beginning; None where the source does not say.
-        image: uint8 [height, width, 3] RGB, turned as the video says that it is to be shown; None
-            where the frame could not be decoded.
-        result: None where it failed.
-        error: None where it did not.
-        tracker_ids: int64 [n], a number for each row of `result` that follows its object from frame
-            to frame, -1 where the tracker is not sure of it yet; None without `track`.
+        number: its number in the video, from 0; skipped frames leave gaps.
+        time_s: seconds since the beginning; None if the source does not state it.
+        image: uint8 [height, width, 3] RGB, rotated as the video states; None if the frame could
+            not be decoded.
+        result: None if it failed.
+        error: None if it succeeded.
+        tracker_ids: int64 [n], for each row of `result` a number that follows its object across
+            frames, -1 while the tracker is not sure; None without `track`.
     """
 
     number: int
@@ -48,10 +48,10 @@ class Frame:
     tracker_ids: NDArray[np.int64] | None = None
 
     def unwrap(self) -> Result:
-        """The result.
+        """Return the result.
 
         Raises:
-            BoxwiseError: the frame's own, where it failed.
+            BoxwiseError: the frame's error, if it failed.
         """
         if self.result is None:
             raise self.error or BoxwiseError("neither a result nor an error")

@@ -40,8 +40,21 @@ from boxwise._errors import (
     Unavailable,
     UnknownPipeline,
 )
-from boxwise._info import CONTRACT, ClassifierInfo, DetectorInfo, PipelineInfo
+from boxwise._info import ClassifierInfo, DetectorInfo, PipelineInfo
 from boxwise._protocol import messages
+from boxwise_contract import (
+    DTYPES,
+    FRAME,
+    IMAGE,
+    VERSION,
+    ImageLimits,
+    InvalidInput,
+    Thresholds,
+    info_model,
+    raw_model,
+    read_class_filter,
+)
+from boxwise_contract.refusals import queue_full
 
 __all__ = ["FakeRequest", "FakeServer"]
 
@@ -55,7 +68,7 @@ _AS_TRITON_SAYS: dict[type[BoxwiseError], tuple[str, str]] = {
     ),
     Overloaded: (
         "UNAVAILABLE",
-        "the queue is full (max_queue 64): send fewer at once, or try again",
+        queue_full(64),
     ),
     Unavailable: (
         "UNAVAILABLE",
@@ -125,7 +138,7 @@ class FakeServer:
         port: int = 0,
     ) -> None:
         self.info = info or PipelineInfo(
-            contract=CONTRACT,
+            contract=VERSION,
             pipeline=pipeline,
             detector=DetectorInfo(
                 tuple(labels), score_threshold=0.25, iou_threshold=0.5, max_detections=100
@@ -266,7 +279,7 @@ class FakeServer:
     @property
     def _models(self) -> tuple[str, ...]:
         name = self.info.pipeline
-        return name, f"{name}_raw", f"{name}_info"
+        return name, raw_model(name), info_model(name)
 
     def _infer(self, request: Any, context: Any) -> Any:
         metadata = {str(name): str(value) for name, value in context.invocation_metadata()}
@@ -289,7 +302,7 @@ class FakeServer:
             return self._description(request)
         try:
             return _reply(request, self._answer(_inputs(request)))
-        except _Refused as refusal:
+        except InvalidInput as refusal:
             self._abort(
                 context, "INVALID_ARGUMENT", f"in ensemble '{request.model_name}', {refusal}"
             )
@@ -309,14 +322,16 @@ class FakeServer:
 
     def _answer(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """The outputs of the contract for one image."""
-        height, width = _size(inputs, int(self.info.limits.get("max_pixels", 2**31)))
-        least, most, kept = self._settings(inputs)
+        height, width = _size(
+            inputs, ImageLimits(max_pixels=int(self.info.limits.get("max_pixels", 2**31)))
+        )
+        thresholds, kept = self._options(inputs)
         found = [
             each
             for each in self._objects
-            if each.score >= least and (kept is None or each.class_id in kept)
+            if each.score >= thresholds.score_threshold and (not kept or each.class_id in kept)
         ]
-        found = sorted(found, key=lambda each: -each.score)[:most]
+        found = sorted(found, key=lambda each: -each.score)[: thresholds.max_detections]
         if self.info.detector is None:
             found = [_Object((0.0, 0.0, float(width), float(height)), 1.0, -1, {})]
         outputs: dict[str, NDArray[Any]] = {
@@ -334,73 +349,48 @@ class FakeServer:
             outputs |= {f"{classifier.name}_ids": ids, f"{classifier.name}_scores": scores}
         return outputs
 
-    def _settings(self, inputs: Mapping[str, NDArray[Any]]) -> tuple[float, int, set[int] | None]:
-        """Score threshold, maximum and classes, as the request has them or the pipeline."""
+    def _options(self, inputs: Mapping[str, NDArray[Any]]) -> tuple[Thresholds, set[int]]:
+        """The thresholds of a request, and the classes that it keeps; none for all."""
         detector = self.info.detector
-        for name in ("score_threshold", "iou_threshold"):
-            for value in inputs.get(name, np.empty(0)).tolist():
-                if not 0 <= value <= 1:
-                    raise _Refused(f"{name}: expected a number from 0 to 1, got {value:g}")
-        if detector is None:
-            return 0.0, 1, None
-        maximum = inputs.get("max_detections", np.array([detector.max_detections])).tolist()[0]
-        if not 1 <= maximum <= detector.max_detections:
-            raise _Refused(
-                f"max_detections: expected 1 to {detector.max_detections}, got {maximum}"
-            )
-        kept = None
-        if "class_filter" in inputs:
-            kept = set(inputs["class_filter"].tolist())
-            if not kept:
-                raise _Refused("class_filter: empty; leave it out to keep every class")
-            unknown = [each for each in kept if not 0 <= each < len(detector.labels)]
-            if unknown:
-                last = len(detector.labels) - 1
-                raise _Refused(
-                    f"class_filter: expected class ids from 0 to {last}, got {unknown[0]}"
-                )
-        return float(inputs.get("score_threshold", [detector.score_threshold])[0]), maximum, kept
+        defaults = (
+            Thresholds(detector.score_threshold, detector.iou_threshold, detector.max_detections)
+            if detector
+            else Thresholds(0.0, 0.0, 1)
+        )
+        kept = read_class_filter(inputs, len(detector.labels) if detector else 0)
+        return defaults.read(inputs), set(kept.tolist())
 
 
 def _serialised(reply: Any) -> bytes:
     return bytes(reply.SerializeToString())
 
 
-class _Refused(Exception):
-    """A bad input, in the words of the stages."""
-
-
-_DTYPES = {"UINT8": np.uint8, "FP32": np.float32, "INT32": np.int32}
-
-
 def _inputs(request: Any) -> dict[str, NDArray[Any]]:
     return {
-        each.name: np.frombuffer(raw, _DTYPES[each.datatype]).reshape(tuple(each.shape))
+        each.name: np.frombuffer(raw, DTYPES[each.datatype]).reshape(tuple(each.shape))
         for each, raw in zip(request.inputs, request.raw_input_contents, strict=True)
     }
 
 
-def _size(inputs: Mapping[str, NDArray[Any]], max_pixels: int) -> tuple[int, int]:
+def _size(inputs: Mapping[str, NDArray[Any]], limits: ImageLimits) -> tuple[int, int]:
     """Height and width of the image as shown."""
-    name = "frame" if "frame" in inputs else "image"
-    if name == "frame":
-        if inputs["frame"].ndim != 3 or inputs["frame"].shape[2] != 3:
-            raise _Refused(f"frame: expected [height, width, 3], got {list(inputs['frame'].shape)}")
-        height, width = inputs["frame"].shape[:2]
+    frame = inputs.get(FRAME.name)
+    if frame is None:
+        name = IMAGE.name
+        height, width = _decoded_size(inputs.get(name, np.empty(0, np.uint8)), limits)
     else:
-        height, width = _decoded_size(inputs.get("image", np.empty(0, np.uint8)))
-    if height * width == 0:
-        raise _Refused(f"{name}: {width} x {height} pixels; expected at least 1 x 1")
-    if height * width > max_pixels:
-        raise _Refused(f"{name}: {width} x {height} is more than {max_pixels / 1e6:g} megapixels")
+        name = FRAME.name
+        if frame.ndim != 3 or frame.shape[2] != 3:
+            raise InvalidInput(f"frame: expected [height, width, 3], got {list(frame.shape)}")
+        height, width = frame.shape[:2]
+    limits.check_size(name, height, width)
     return height, width
 
 
-def _decoded_size(file: NDArray[np.uint8]) -> tuple[int, int]:
+def _decoded_size(file: NDArray[np.uint8], limits: ImageLimits) -> tuple[int, int]:
     from PIL import Image, ImageOps
 
-    if file.size == 0:
-        raise _Refused("image: empty; expected the bytes of a JPEG, PNG, WebP or BMP file")
+    limits.check_file(file.size)
     try:
         with Image.open(
             io.BytesIO(file.tobytes()), formats=("JPEG", "PNG", "WEBP", "BMP")
@@ -409,7 +399,7 @@ def _decoded_size(file: NDArray[np.uint8]) -> tuple[int, int]:
             shown.load()
             return shown.height, shown.width
     except Exception as error:
-        raise _Refused(f"image: not a JPEG, PNG, WebP or BMP file ({error})") from error
+        raise InvalidInput(f"image: not a JPEG, PNG, WebP or BMP file ({error})") from error
 
 
 def _reply(request: Any, outputs: Mapping[str, NDArray[Any]]) -> Any:

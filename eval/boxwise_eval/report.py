@@ -51,7 +51,7 @@ class Report:
         )
 
     def document(self) -> dict[str, Any]:
-        """The report as JSON; keys are documented in docs/cli.md."""
+        """The report as JSON; keys are documented in docs/reference/json.md."""
         said = self.detection
         return {
             "pipeline": self.pipeline,

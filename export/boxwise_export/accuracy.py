@@ -83,10 +83,10 @@ def measure(plan: Plan, runner: PipelineRunner, dataset: Dataset) -> dict[str, f
     Raises:
         ExportError: the set does not fit the pipeline.
     """
+    from boxwise_contract import InvalidInput
     from boxwise_eval.errors import EvalError
     from boxwise_eval.report import evaluate
     from boxwise_eval.run import Detections, Thresholds
-    from boxwise_runtime.errors import InvalidInput
 
     def predict(path: Path, thresholds: Thresholds) -> Detections:
         request: dict[str, NDArray[Any]] = {

@@ -22,8 +22,10 @@ from boxwise_export.parity.report import ParityReport
 from boxwise_export.pipeline import Pipeline, Precision, load_pipeline
 from boxwise_export.plan import Plan, make_plan
 from boxwise_export.precision import quantized
+from boxwise_export.repository.layouts import Stages
 from boxwise_export.repository.publish import KEPT, Publication, publish
-from boxwise_export.repository.runner import load_runner
+from boxwise_export.repository.runner import runner_of
+from boxwise_export.repository.stage_models import write_stages
 from boxwise_runtime.cache import cache_folder
 from boxwise_runtime.pipeline_runner import PipelineRunner
 from boxwise_runtime.warmup import encode
@@ -88,21 +90,23 @@ def export(
         frames = [
             read_image(path, plan.limits.max_pixels) for path in spread(images, _MOST_CALIBRATION)
         ]
-        with staged(plan) as exact:
+        with running(plan) as exact:
             plan = quantized(plan, exact, frames, report)
-    judgement = _judged(pipeline, plan, images, dataset, report)
-    give_back_memory()
-    accuracy, found = judgement.accuracy, judgement.warnings
-    publication = publish(
-        plan,
-        out,
-        file=text,
-        parity=judgement.parity.document(),
-        accuracy=accuracy.document() if accuracy else None,
-        warnings=found,
-        sheet=judgement.sheet if sheet else None,
-        keep=keep,
-    )
+    with staged(plan) as stages:
+        judgement = _judged(pipeline, plan, stages, images, dataset, report)
+        give_back_memory()
+        accuracy, found = judgement.accuracy, judgement.warnings
+        publication = publish(
+            plan,
+            stages,
+            out,
+            file=text,
+            parity=judgement.parity.document(),
+            accuracy=accuracy.document() if accuracy else None,
+            warnings=found,
+            sheet=judgement.sheet if sheet else None,
+            keep=keep,
+        )
     _say(publication.lines(), report)
     if publication.revision.sheet:
         report(
@@ -122,7 +126,12 @@ class _Judgement:
 
 
 def _judged(
-    pipeline: Pipeline, plan: Plan, images: Sequence[Path], dataset: Dataset | None, report: Report
+    pipeline: Pipeline,
+    plan: Plan,
+    stages: Stages,
+    images: Sequence[Path],
+    dataset: Dataset | None,
+    report: Report,
 ) -> _Judgement:
     """Compare the stages with their source, and measure them where there are labels.
 
@@ -130,15 +139,15 @@ def _judged(
         ParityError, ExportError: they are too far from it, or lose too much.
     """
     limits = limits_of(pipeline.tolerances, plan.precision)
-    with staged(plan) as runner:
-        report("comparing with the source")
-        chosen = spread(images, MOST_IMAGES)
-        parity = check_parity(plan, runner, chosen, limits)
-        _say(parity.lines(), report)
-        observed = observe(
-            plan, runner, [(path.name, read_image(path, plan.limits.max_pixels)) for path in chosen]
-        )
-        accuracy = _accuracy(pipeline, plan, runner, dataset, limits, report) if dataset else None
+    runner = _runner(plan, stages)
+    report("comparing with the source")
+    chosen = spread(images, MOST_IMAGES)
+    parity = check_parity(plan, runner, chosen, limits)
+    _say(parity.lines(), report)
+    observed = observe(
+        plan, runner, [(path.name, read_image(path, plan.limits.max_pixels)) for path in chosen]
+    )
+    accuracy = _accuracy(pipeline, plan, runner, dataset, limits, report) if dataset else None
     if accuracy:
         _say(accuracy.lines(), report)
         accuracy.require()
@@ -168,8 +177,8 @@ def _accuracy(
     figures = exact = measure(plan, runner, dataset)
     if plan.precision != "fp32":
         reference = make_plan(pipeline)
-        with staged(reference) as stages:
-            exact = measure(reference, stages, dataset)
+        with running(reference) as exact_runner:
+            exact = measure(reference, exact_runner, dataset)
     return Accuracy(figures, exact, limits.accuracy, len(dataset.images))
 
 
@@ -179,13 +188,23 @@ def _say(lines: Iterable[str], report: Report) -> None:
 
 
 @contextmanager
-def staged(plan: Plan) -> Iterator[PipelineRunner]:
-    """The plan's models in a repository for the moment, and the runner of them."""
+def staged(plan: Plan) -> Iterator[Stages]:
+    """The plan's stages, in files for the moment."""
     with tempfile.TemporaryDirectory(prefix="boxwise-") as folder:
-        repository = Path(folder, "repository")
-        publish(plan, repository)
+        stages = write_stages(plan, Path(folder))
         give_back_memory()  # of the serialised graphs
-        yield load_runner(repository, plan.name, threads=plan.instances * plan.threads)
+        yield stages
+
+
+@contextmanager
+def running(plan: Plan) -> Iterator[PipelineRunner]:
+    """The runner of a plan's stages."""
+    with staged(plan) as stages:
+        yield _runner(plan, stages)
+
+
+def _runner(plan: Plan, stages: Stages) -> PipelineRunner:
+    return runner_of(stages, threads=plan.instances * plan.threads)
 
 
 def images_of(calibration: Path | None, report: Report) -> list[Path]:

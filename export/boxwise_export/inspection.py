@@ -10,7 +10,7 @@ from typing import Any
 from boxwise_export.checkpoints import Preprocessing
 from boxwise_export.checkpoints.network import Network, Report, read_network
 from boxwise_export.errors import ExportError, PipelineError
-from boxwise_export.export import staged
+from boxwise_export.export import running
 from boxwise_export.families import (
     BY_NAME,
     FAMILIES,
@@ -176,7 +176,7 @@ def draw(
         )
     plan = make_plan(pipeline, report=report)
     chosen = spread(find_images(images, "--images"), _MOST_DRAWN)
-    with staged(plan) as runner:
+    with running(plan) as runner:
         frames = [(path.name, read_image(path, plan.limits.max_pixels)) for path in chosen]
         observed = observe(plan, runner, frames)
     try:

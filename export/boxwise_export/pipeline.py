@@ -72,28 +72,34 @@ _OTHER_COLUMNS = ("score", "class", "batch", "skip")
 
 
 class _Section(BaseModel):
+    # The string below a field describes it in docs/reference/pipeline-file.md.
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Weights(_Section):
-    """A checkpoint.
+    """A checkpoint: `file`, `source`, or both.
 
-    `file` alone is an ONNX file (.onnx) or a TFJS graph model (.json); a PyTorch checkpoint (.pt,
-    .pth) also names the `architecture` that it belongs to, as "package.module:factory", called with
-    `arguments`. `outputs` keeps only these of the graph's outputs.
-
-    `source` is a model of a framework, as "torchvision:NAME", "timm:NAME", "ultralytics:NAME.yaml":
-    with `file`, its weights are read from there; without, they are those that the framework itself
-    knows. A folder is a Hugging Face transformers model. `trust_pickle` allows a file to be read
-    that can run code when it is read.
+    Text is accepted in place of this section: a path is `file`, a text such as "timm:resnet18" is
+    `source`.
     """
 
     file: Path | None = None
+    """An ONNX file (.onnx), a TensorFlow.js graph model (.json), a PyTorch checkpoint (.pt, .pth),
+    or a folder of Hugging Face transformers.
+    """
     source: Annotated[str, Field(pattern=rf"^({'|'.join(FRAMEWORKS)}):.+$")] | None = None
+    """A model of a framework: `torchvision:NAME`, `timm:NAME` or `ultralytics:NAME.yaml`. Without
+    `file`, the framework's own weights are used.
+    """
     trust_pickle: bool = False
+    """Read a file that can run code when it is read, such as a checkpoint that ultralytics saved.
+    """
     architecture: Annotated[str, Field(pattern=r"^[\w.]+:[\w.]+$")] | None = None
+    """The function that builds the network of a PyTorch checkpoint, as `package.module:factory`."""
     arguments: list[Any] = []
+    """Positional arguments of `architecture`."""
     outputs: list[str] | None = None
+    """Keep only these outputs of the graph. Unset: all."""
 
     @model_validator(mode="before")
     @classmethod
@@ -117,10 +123,15 @@ class Weights(_Section):
 
 
 class Normalize(_Section):
-    """(x - mean) / std for each channel, in units of 0 to 255; one number stands for all three."""
+    """Normalisation inside the graph: (x - mean) / std for each channel, in units of 0 to 255.
+
+    One number stands for all three channels.
+    """
 
     mean: Channels = (0.0, 0.0, 0.0)
+    """Subtracted from each channel."""
     std: Channels = (1.0, 1.0, 1.0)
+    """Divides each channel."""
 
     @property
     def text(self) -> str:
@@ -139,41 +150,54 @@ class Normalize(_Section):
 
 
 class Canvas(_Section):
-    """How an image is laid on the detector's input; what is left out is the family's own way.
-
-    `scaled_decoding` decodes a JPEG of at least twice the canvas at a half, a quarter or an 8th of
-    its size: quicker, and boxes differ a little from those of the whole image. Without classifiers
-    only, which are cut out of it.
+    """How an image is placed on the detector's input. Unset keys follow the weights' metadata, then
+    the detector family.
     """
 
     size: Size | None = None
+    """Side of the canvas in pixels, or [height, width]. Only where the graph accepts any size."""
     resize: Resize | None = None
+    """`letterbox` keeps the aspect and centres the image, `letterbox_top_left` puts it into the
+    corner, `stretch` fills the canvas.
+    """
     pad_value: Annotated[int, Field(ge=0, le=255)] | None = None
+    """Grey level around a letterboxed image."""
     interpolation: Interpolation | None = None
+    """How pixels are resampled."""
     color_order: ColorOrder | None = None
+    """Order of the channels that the network expects."""
     scaled_decoding: bool = False
+    """Decode a JPEG of at least twice the canvas at a half, a quarter or an eighth of its size.
+    Faster; boxes differ slightly. Without classifiers only, since crops need all pixels.
+    """
 
 
 class TensorNames(_Section):
-    """Which outputs hold what, of a graph that gives its boxes decoded (family `generic`).
+    """Which outputs of the graph hold decoded boxes (family `generic`).
 
-    Either outputs of their own: `boxes` [B, N, 4] in `box_format`, `scores` [B, N] or [B, N, C],
-    and `classes` [B, N], where scores are [B, N] and there are several classes. Or one output,
-    `rows` [B, N, columns] or [N, columns], whose `columns` are named in their order: x1 y1 x2 y2,
-    or cx cy w h, or x y w h; score; class; batch (the number of the image); skip, for any other.
-
-    Boxes are in pixels of the canvas, or fractions of it (`units`). `nms: false` where the graph
-    has done it.
+    Name either `boxes` and `scores` (and `classes`), or one output `rows` and its `columns`.
     """
 
     boxes: str | None = None
+    """Output with the boxes, [B, N, 4] in `box_format`."""
     scores: str | None = None
+    """Output with the scores, [B, N] or [B, N, C]."""
     classes: str | None = None
+    """Output with the classes, [B, N]. Required where scores are [B, N] and there are several
+    classes.
+    """
     rows: str | None = None
+    """One output with everything, [B, N, columns] or [N, columns]."""
     columns: list[str] | None = None
+    """Names of the columns of `rows`, in order: x1 y1 x2 y2, or cx cy w h, or x y w h; score;
+    class; batch (the index of the image); skip for any other.
+    """
     box_format: BoxFormat = "xyxy"
+    """Format of `boxes`."""
     units: Literal["pixels", "fraction"] = "pixels"
+    """Whether boxes are in pixels of the canvas or fractions of it."""
     nms: bool = True
+    """Whether NMS is still to be done. Set `false` where the graph does it."""
 
     @model_validator(mode="after")
     def _one_way(self) -> TensorNames:
@@ -219,41 +243,57 @@ class TensorNames(_Section):
 
 
 class Nms(_Section):
-    """How boxes of one object are told from boxes of several (non-maximum suppression).
-
-    `multi_label`: whether a cell gives a box for every class above the threshold, or for its best
-    class alone; left out, as the predict function of the family's authors does. `class_agnostic`:
-    whether a box suppresses boxes of every class, or of its own alone.
-    """
+    """Non-maximum suppression."""
 
     multi_label: bool | None = None
+    """Whether a cell gives a box for every class above the threshold (`true`) or only for its best
+    class (`false`). Unset: as the predict function of the family's authors.
+    """
     class_agnostic: bool = False
+    """Whether a box suppresses boxes of every class, or only of its own."""
 
 
 class Detector(_Section):
-    """What finds the objects. `labels` may be left out where the weights name them.
-
-    `activation` makes scores of the class columns, and `background` is the column that is no
-    object; left out, both are read from the values and the names, and asked for where these do not
-    settle them. Of classes that the graph gives as numbers, `background: first` means that they
-    count from 1.
-    """
+    """The network that finds the objects."""
 
     weights: Weights
+    """The checkpoint."""
     family: str | None = None
+    """How the outputs are decoded, such as `yolox`. Unset: recognised from the graph's outputs."""
     tensors: TensorNames | None = None
+    """Which outputs hold what, for the family `generic`."""
     anchors: Path | None = None
+    """A .npy file of [N, 4] anchors, xyxy in pixels of the canvas, for `ssd` and `retinanet`."""
     labels: Labels | None = None
+    """Class names: a known set (`coco`, `coco91`, `imagenet`), a file, or a list. Unset: from the
+    weights.
+    """
     activation: Activation | None = None
+    """What makes scores of the class columns; `none` where they are scores already. Unset: read
+    from the values, or asked for.
+    """
     background: Background | None = None
+    """Which class column is not an object. Where the graph returns class numbers, `first` means
+    that they count from 1. Unset: read from names and values, or asked for.
+    """
     nms: Nms = Nms()
+    """How overlapping boxes are merged."""
     score_threshold: Fraction = 0.25
+    """Minimum score of a detection. A request can override it."""
     iou_threshold: Fraction = 0.5
+    """Of two boxes of one class whose IoU exceeds this, the better one stays. A request can
+    override it.
+    """
     max_detections: Annotated[int, Field(ge=1, le=MAX_CANDIDATES)] = 100
+    """Maximum number of detections per image. A request can only lower it."""
     candidates: Annotated[int, Field(ge=1, le=MAX_CANDIDATES)] | None = None
+    """How many boxes leave the graph for NMS. Unset: 1000, or as many as the network has."""
     canvas: Canvas = Canvas()
+    """How an image becomes the network's input."""
     normalize: Normalize | None = None
+    """Normalisation of the input. Unset: from the weights, then the family."""
     max_batch_size: Annotated[int, Field(ge=1, le=256)] = 8
+    """Maximum batch, on the targets that batch requests."""
 
     @model_validator(mode="after")
     def _enough_candidates(self) -> Detector:
@@ -266,21 +306,28 @@ class Detector(_Section):
 
 
 class Crop(_Section):
-    """How a region of the image becomes the classifier's input; what is left out is the weights'
-    own way.
+    """How a region of the image becomes the classifier's input.
 
-    `resize` stretches the region to this size and cuts the centre of `size` out of it;
-    `resize_shorter` keeps the aspect.
+    `keep_aspect`, `resize` and `resize_shorter` exclude each other; without any, the region is
+    stretched to `size`.
     """
 
     size: Size | None = None
+    """Side of the input in pixels, or [height, width]. Unset: from the graph or the weights."""
     padding: Annotated[float, Field(ge=0, le=2)] = 0.0
+    """Context around a box, as a fraction of its sides."""
     keep_aspect: bool = False
+    """Letterbox the region instead of stretching it."""
     resize: Size | None = None
+    """Stretch the region to this size, then cut the centre of `size`."""
     resize_shorter: Annotated[int, Field(ge=1, le=8192)] | None = None
+    """Resize the shorter side to this, then cut the centre of `size`."""
     pad_value: Annotated[int, Field(ge=0, le=255)] = 114
+    """Grey level around a letterboxed region."""
     interpolation: Interpolation | None = None
+    """How pixels are resampled. Unset: from the weights."""
     color_order: ColorOrder | None = None
+    """Order of the channels that the network expects. Unset: from the weights."""
 
     @model_validator(mode="after")
     def _centre_fits(self) -> Crop:
@@ -312,25 +359,36 @@ class Crop(_Section):
 
 
 class Classifier(_Section):
-    """What is asked about each box. `labels`, `crop` and `normalize` may be left out where the
-    weights say them.
-
-    `prototypes` is a .npy of [labels, D], one vector a label, for weights that give an embedding
-    [B, D]: what the activation gets are cosine similarities, times `logit_scale` (100 in CLIP;
-    `activation: none` gives the cosines).
-    """
+    """A network that runs on each detected object, or on the whole image without a detector."""
 
     name: Annotated[Name, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
+    """Names its outputs, `<name>_ids` and `<name>_scores`: a lower-case letter, then letters,
+    digits and _.
+    """
     weights: Weights
+    """The checkpoint."""
     labels: Labels | None = None
+    """Label names: a known set, a file, or a list. Unset: from the weights."""
     only: list[Name] | None = None
+    """Detector classes that it runs on. Unset: all."""
     activation: Activation | None = None
+    """`softmax` gives one label, `sigmoid` several, `none` uses the graph's own scores. Unset:
+    read from the graph or its values, or asked for.
+    """
     threshold: Fraction | None = None
+    """Minimum score of a label, for `sigmoid`."""
     prototypes: Path | None = None
+    """A .npy file of [labels, D], one vector per label, for weights that return an embedding [B,
+    D]. Scores are cosine similarities.
+    """
     logit_scale: Annotated[float, Field(gt=0, le=1000)] | None = None
+    """Factor of the cosine similarities before softmax or sigmoid. Unset: 100, as in CLIP."""
     top_k: Annotated[int, Field(ge=1, le=1000)] = 5
+    """Labels per box."""
     crop: Crop = Crop()
+    """How a region becomes the network's input."""
     normalize: Normalize | None = None
+    """Normalisation of the input. Unset: from the weights."""
 
     @field_validator("name")
     @classmethod
@@ -362,21 +420,22 @@ class Classifier(_Section):
 
 
 class Tolerances(_Section):
-    """How far the exported stages may be from the source before nothing is published; left out, by
-    the precision.
-
-    `pixels`: mean difference of a preprocessed image, of 255. `outputs`: distance of the raw
-    outputs, of their length (Euclidean norms). `iou`, `score`: what makes two detections the same.
-    `agreement`: the share of detections, and of best labels, that must be the same. `accuracy`:
-    what mAP, or top-1, may lose on the labelled set of `--data`.
+    """Maximum allowed difference between the exported stages and the source. Nothing is published
+    beyond it. Unset keys depend on the precision.
     """
 
     pixels: Annotated[float, Field(ge=0, le=255)] | None = None
+    """Mean difference of a preprocessed image, of 255."""
     outputs: Annotated[float, Field(ge=0)] | None = None
+    """Distance of the raw outputs divided by their length (Euclidean norms)."""
     iou: Fraction | None = None
+    """Minimum IoU of two detections that count as the same."""
     score: Fraction | None = None
+    """Maximum score difference of two detections that count as the same."""
     agreement: Fraction | None = None
+    """Minimum share of detections, and of best labels, that are the same."""
     accuracy: Fraction | None = None
+    """What mAP or top-1 may lose on the labelled set of `--data`."""
 
 
 Count = Annotated[int, Field(ge=1, le=64)]
@@ -385,48 +444,57 @@ MaxWait = Annotated[int, Field(ge=1, le=3_600_000)]
 
 
 class Serving(_Section):
-    """How many processes and threads serve it; what is left out follows the cores.
-    `boxwise perf tune` finds them.
-
-    `instances` of the stages by name: preprocess, detector, nms, classifier_<name>, whole_picture,
-    bls, fused. `threads` of each network's run on the CPU. `in_flight`: requests of one bls
-    instance at once; left out, 2 where the networks have the same cores, 4 on a GPU.
-    `queue_delay_us`: how long a network waits for a batch to fill, in the targets that batch.
-    `max_queue`: requests that may wait in each process, beside those that it works on; the next is
-    refused at once. `max_wait_ms`: how long one may wait; who would wait longer is refused at once.
-    `response_cache`: whether an image that comes again is answered from memory, where the server
-    has some for it (`boxwise serve --response-cache MB`).
+    """Worker processes, threads and queues. Unset keys follow the cores of the machine that serves;
+    `boxwise perf tune` finds good values.
     """
 
     instances: dict[str, Count] = {}
+    """Instances of a stage, by its name: preprocess, detector, nms, classifier_<name>,
+    whole_picture, bls, fused. Unset: one per core for heavy stages, at most 8.
+    """
     threads: Count | None = None
+    """Threads of each network on the CPU. Unset: the cores that instances leave."""
     in_flight: Count | None = None
+    """Requests that one `bls` instance processes concurrently. Unset: 2 where the networks use
+    the same cores, 4 on a GPU.
+    """
     queue_delay_us: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    """Microseconds that a network waits for a batch to fill, on the targets that batch. Unset: the
+    template's.
+    """
     max_queue: MaxQueue | None = None
+    """Queued requests per worker process; further ones are rejected. Unset: 64."""
     max_wait_ms: MaxWait | None = None
+    """Maximum time in the queue; a request that would wait longer is rejected. Unset: 10000."""
     response_cache: bool = False
+    """Whether responses to repeated images come from memory, if the server has some for it
+    (`boxwise serve --response-cache MB`).
+    """
 
 
 class Pipeline(_Section):
-    """A whole pipeline file; either half is optional, not both.
-
-    `layout` is how the stages become models: `ensemble`, each by itself; `bls`, one that calls
-    the networks; `fused`, one with the networks inside, for CPUs.
-
-    An image is refused with more than `max_megapixels`, a file with more than `max_megabytes` (10^6
-    of each), and a image with one side over `max_aspect` times the other, which no camera makes: 1
-    x 4,000 is still answered.
-    """
+    """A whole pipeline file. It needs a detector, classifiers, or both."""
 
     name: Name = "boxwise"
+    """The model that clients call. Several pipelines can share a repository."""
     layout: Layout = "ensemble"
+    """How stages become Triton models: `ensemble`, one model per stage; `bls`, one model that
+    calls the networks; `fused`, one model with the networks inside, for CPUs.
+    """
     serving: Serving = Serving()
+    """Worker processes, threads and queues."""
     detector: Detector | None = None
+    """The detector. Unset: classifiers run on the whole image."""
     classifiers: list[Classifier] = []
+    """The classifiers, in the order of their outputs."""
     max_megapixels: Annotated[float, Field(gt=0, le=200)] = 25.0
+    """Larger images are rejected, from their header; in 10^6 pixels."""
     max_megabytes: Annotated[float, Field(gt=0, le=1000)] = 50.0
+    """Larger files are rejected; in 10^6 bytes."""
     max_aspect: Annotated[float, Field(ge=1)] = 10_000.0
+    """Images with one side longer than the other by this factor are rejected."""
     tolerances: Tolerances = Tolerances()
+    """Limits of the parity gate."""
 
     @model_validator(mode="before")
     @classmethod

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from boxwise_contract.limits import MEGA, ImageLimits
 from boxwise_export.arrays import read_anchors, read_prototypes
 from boxwise_export.checkpoints import Source
 from boxwise_export.checkpoints.network import Network, Report, read_network
@@ -38,7 +39,6 @@ from boxwise_export.pipeline import (
 from boxwise_export.repository.serving_config import ServingConfig
 from boxwise_runtime.canvas import ColorOrder, Interpolation, Resize
 from boxwise_runtime.crop import CropSpec
-from boxwise_runtime.decode import MEGA, ImageLimits
 from boxwise_runtime.fitting import MOST_INSTANCES
 from boxwise_runtime.resources import available
 
@@ -123,7 +123,7 @@ class Plan:
         instances: processes of each stage that is worth more than one.
         threads: of each model instance.
         precision: of the graphs.
-        serving: the layout, and what the pipeline file says of processes and threads.
+        serving: the layout, the processes and the threads, settled.
         warmup_image: a JPEG that each server is asked about before it is ready; none where none was
             compared on.
     """
@@ -173,6 +173,10 @@ def make_plan(
         _plan_classifier(classifier, detector, fp16, report) for classifier in pipeline.classifiers
     ]
     give_back_memory()  # of the graphs on the way
+    threads = max(1, cores // instances)
+    stages = ["preprocess", "detector", "nms"] if detector else ["whole_picture"]
+    stages += [f"classifier_{classifier.spec.name}" for classifier in classifiers]
+    stages += ["assemble"] if classifiers else []
     return Plan(
         name=pipeline.name,
         detector=detector,
@@ -183,9 +187,14 @@ def make_plan(
             max_aspect=pipeline.max_aspect,
         ),
         instances=instances,
-        threads=max(1, cores // instances),
+        threads=threads,
         precision="fp16" if fp16 else "fp32",
-        serving=ServingConfig(pipeline.layout, by_cores=by_cores, **serving.model_dump()),
+        serving=ServingConfig(pipeline.layout, by_cores=by_cores, **serving.model_dump()).settled(
+            stages,
+            instances=instances,
+            threads=threads,
+            max_batch_size=detector.max_batch_size if detector else None,
+        ),
     )
 
 

@@ -18,7 +18,7 @@ def routes(plan: Plan) -> dict[tuple[str, ...], list[str]]:
 
 
 def document(plan: Plan) -> dict[str, Any]:
-    """A plan as JSON; the keys are stable and documented in docs/cli.md."""
+    """A plan as JSON; the keys are stable and documented in docs/reference/json.md."""
     detector = plan.detector
     return {
         "pipeline": plan.name,

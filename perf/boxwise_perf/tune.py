@@ -17,7 +17,12 @@ from typing import Literal
 
 import numpy as np
 
-from boxwise_export.repository.serving_config import IN_FLIGHT, LAYOUTS, Layout, ServingConfig
+from boxwise_export.repository.serving_config import (
+    LAYOUTS,
+    Layout,
+    ServingConfig,
+    default_instances,
+)
 from boxwise_perf.load import Samples
 from boxwise_perf.stats import Estimate
 from boxwise_runtime.targets import Target
@@ -173,7 +178,7 @@ def neighbours_of(
 
     def neighbours(now: ServingConfig) -> Iterator[tuple[str, ServingConfig]]:
         now = replace(now, by_cores=False)  # what is tried is tried with its own numbers
-        if target == "embedded":
+        if target.joins_networks:
             for layout in LAYOUTS:
                 if layout != now.layout:
                     yield f"layout {layout}", _other_layout(now, layout, stages, cores)
@@ -184,9 +189,9 @@ def neighbours_of(
                         f"{stage}: {other} instances",
                         replace(now, instances={**now.instances, stage: other}),
                     )
-        yield from _threads(now, cores) if target == "embedded" else _batches(now)
+        yield from _threads(now, cores) if target.joins_networks else _batches(now)
         if now.layout == "bls":
-            usual = now.in_flight or IN_FLIGHT[target]
+            usual = now.in_flight or target.in_flight
             for flying in (usual * 2, usual // 2):
                 if flying:
                     yield f"{flying} in flight", replace(now, in_flight=flying)
@@ -198,15 +203,9 @@ def _other_layout(
     now: ServingConfig, layout: Layout, stages: Sequence[str], cores: int
 ) -> ServingConfig:
     """As `boxwise export` would have it: an instance a core, one thread each."""
-    networks = [stage for stage in stages if stage == "detector" or stage.startswith("classifier_")]
-    models = {"ensemble": stages, "bls": ["bls", *networks], "fused": ["fused"]}[layout]
-    return replace(
-        now,
-        layout=layout,
-        instances={model: 1 if model == "assemble" else cores for model in models},
-        threads=1,
-        in_flight=None,
-    )
+    every = default_instances(stages, cores)
+    other = replace(now, layout=layout, instances=every, threads=1, in_flight=None)
+    return replace(other, instances=other.served_instances)
 
 
 def _threads(now: ServingConfig, cores: int) -> Iterator[tuple[str, ServingConfig]]:

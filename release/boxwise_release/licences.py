@@ -1,5 +1,5 @@
 """The licences of what the demo installs, as each package's own metadata has them, in
-docs/dependencies.md.
+docs/explanation/dependencies.md.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from typing import Any
 
 from boxwise_release import ROOT, lock
 
-PAGE = ROOT / "docs" / "dependencies.md"
+PAGE = ROOT / "docs" / "explanation" / "dependencies.md"
 TABLE = "| package | version | licence | served |\n|---|---|---|---|\n"
 # Packages whose metadata name no licence: what the LICENSE files in them say.
 UNSAID = {"nvidia-pytriton": "Apache-2.0", "protobuf": "BSD-3-Clause", "python-rapidjson": "MIT"}
@@ -31,9 +31,7 @@ def named(component: dict[str, Any]) -> str:
 
 
 def page(bill: dict[str, Any]) -> str:
-    """docs/dependencies.md with its table written anew: what demo.txt and the images hold, and
-    torch.
-    """
+    """The page with its table written anew: what demo.txt and the images hold, and torch."""
     text, found, _ = PAGE.read_text().partition(TABLE)
     assert found, f"{PAGE.name} has lost the head of its table"
     demo = {name for name, _ in lock.read("demo")} | {"torch"}

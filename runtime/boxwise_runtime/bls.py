@@ -12,9 +12,9 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
+from boxwise_contract.refusals import OVERLOADED
 from boxwise_runtime.pipeline_runner import PipelineRunner
 from boxwise_runtime.python_backend import PipelineModel, StatusError
-from boxwise_runtime.request_queue import QueueLimits
 
 _CANDIDATES = ["candidate_boxes", "candidate_scores", "candidate_classes"]
 _LABELS = ["label_ids", "label_scores"]
@@ -85,6 +85,6 @@ class _Network:
         if response.has_error():
             message, code = response.error().message(), response.error().code()
             # A call's status is INTERNAL in Triton 2.51, whatever it was.
-            overloaded = QueueLimits.said(message)
+            overloaded = OVERLOADED.search(message)
             raise StatusError(message, pb_utils.TritonError.UNAVAILABLE if overloaded else code)
         return {tensor.name(): tensor.as_numpy() for tensor in response.output_tensors()}

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import io
-import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from boxwise_runtime.errors import InvalidInput
+from boxwise_contract import ImageLimits, InvalidInput
 from boxwise_runtime.formats import described, served_format
 from boxwise_runtime.image_limits import skim
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
-MEGA = 1_000_000
 _SCALED = {
     1: 0,
     2: cv2.IMREAD_REDUCED_COLOR_2,
@@ -37,21 +34,6 @@ _RUNS = (1, 2)  # BI_RLE8, BI_RLE4 of a BMP's header
 Image.MAX_IMAGE_PIXELS = None
 # Load the decoders now: the first file that is no image would pay 50 ms for it.
 Image.init()
-
-
-@dataclass(kw_only=True)
-class ImageLimits:
-    """What an image is held to before a pixel of it is decoded.
-
-    Attributes:
-        max_pixels: height x width, of a file or a frame.
-        max_bytes: of an encoded file.
-        max_aspect: the longer side / the shorter.
-    """
-
-    max_pixels: int
-    max_bytes: float = math.inf
-    max_aspect: float = math.inf
 
 
 def decode(encoded: NDArray[np.uint8], limits: ImageLimits) -> NDArray[np.uint8]:
@@ -80,21 +62,11 @@ class EncodedImage:
     """
 
     def __init__(self, encoded: NDArray[np.uint8], limits: ImageLimits) -> None:
-        if encoded.size == 0:
-            raise InvalidInput(
-                "image: empty; expected the bytes of a JPEG, PNG, WebP or BMP file", "empty"
-            )
-        if encoded.size > limits.max_bytes:
-            raise InvalidInput(
-                f"image: a file of {encoded.size / MEGA:.1f} MB; at most "
-                f"{limits.max_bytes / MEGA:g} are accepted, "
-                "so make the image smaller or compress it more",
-                "size",
-            )
+        limits.check_file(encoded.size)
         self._encoded = skim(encoded)
         self._image = _open(self._encoded)
         width, height = self._image.size
-        check_size("image", height, width, limits)
+        limits.check_size("image", height, width)
 
     @property
     def scalable(self) -> bool:
@@ -137,29 +109,6 @@ class EncodedImage:
             raise InvalidInput(
                 f"image: the {image.format} file is truncated or corrupt ({said})", "corrupt"
             ) from error
-
-
-def check_size(name: str, height: int, width: int, limits: ImageLimits) -> None:
-    """Refuse an image of no pixels, of too many, or of an aspect beyond the limit.
-
-    Raises:
-        InvalidInput: names the input, its size and the limit.
-    """
-    if height < 1 or width < 1:
-        raise InvalidInput(f"{name}: {width} x {height} pixels; expected at least 1 x 1", "empty")
-    if height * width > limits.max_pixels:
-        raise InvalidInput(
-            f"{name}: {width} x {height} is {height * width / MEGA:.1f} megapixels; "
-            f"at most {limits.max_pixels / MEGA:g} are accepted, so make it smaller before "
-            "sending it",
-            "size",
-        )
-    if max(height, width) > limits.max_aspect * min(height, width):
-        raise InvalidInput(
-            f"{name}: {width} x {height}, one side over {limits.max_aspect:g} times the other; "
-            "send a part of it, or several",
-            "size",
-        )
 
 
 @contextmanager

@@ -13,9 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from boxwise_contract.limits import MEGA
 from boxwise_runtime.resources import Resources
-
-MEGA = 1_000_000
 
 # The name of an instance group that has an instance a core, or as many as fit; others were asked
 # for by number.
@@ -31,7 +30,7 @@ DECODING_BYTES = 15
 # `make bench-memory`.
 PROCESS_BYTES, SERVER_BYTES = 130 << 20, 100 << 20
 # Of a pixel that crosses processes, in /dev/shm, which counts as memory: in time up to 24
-# (docs/reliability.md).
+# (docs/explanation/reliability.md).
 CROSSING_BYTES = 24
 
 _GROUP = re.compile(r"^instance_group \{\n(?:  .*\n)*?\}", re.MULTILINE)

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from boxwise_runtime.errors import InvalidInput
+from boxwise_contract import InvalidInput
 
 # What an image has by far: 10 scans where it is progressive, some 20 segments, a chunk for each 8
 # KB.

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple, get_args
 
 from numpy.typing import NDArray
 
+from boxwise_contract.refusals import REASONS
 from boxwise_runtime.request_queue import Overload, RequestQueue
 
-REASONS = ("empty", "format", "size", "corrupt", "option")  # of `InvalidInput`
 _WAITING = "boxwise_waiting_requests"
 _QUEUE_SECONDS, _WORK_SECONDS = "boxwise_queue_seconds_total", "boxwise_work_seconds_total"
 _REFUSALS = "boxwise_refusals_total"

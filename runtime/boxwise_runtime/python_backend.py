@@ -19,12 +19,11 @@ import cv2
 import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
-from boxwise_runtime.errors import InvalidInput
+from boxwise_contract import InvalidInput, Tensors
 from boxwise_runtime.load_board import SHM, Downstream, LoadBoard, load_file
 from boxwise_runtime.metrics import FAMILIES, GAUGES, Series, Tally
 from boxwise_runtime.parameters import build_stage
 from boxwise_runtime.request_queue import Overload, RequestQueue, take_queue
-from boxwise_runtime.stages import Tensors
 from boxwise_runtime.warmup import warm_up
 
 # Asking whether a caller is gone takes 0.13 ms: in a runner, it is done after so much work and no
@@ -180,7 +179,7 @@ class QueuedModel(StageModel):
 
     def _turn_away(self, waiting: _Waiting, why: Overload) -> None:
         self._tally.add_overload(why)
-        waiting.send(_refusal(self._limits.sentence(why), pb_utils.TritonError.UNAVAILABLE))
+        waiting.send(_refusal(self._limits.message(why), pb_utils.TritonError.UNAVAILABLE))
 
 
 class DecodingModel(QueuedModel):

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Generic, Literal, TypeVar
 
+from boxwise_contract.refusals import queue_full, queue_slow
 from boxwise_runtime.load_board import Load, LoadBoard
 
 T = TypeVar("T")
@@ -38,23 +39,9 @@ class QueueLimits:
     max_queue: int = 64
     max_wait_ms: int = 10_000
 
-    def sentence(self, why: Overload) -> str:
-        """What a caller is told who is refused."""
-        if why == "queue":
-            return (
-                f"the queue is full (max_queue {self.max_queue}): send fewer at once, or try again"
-            )
-        return (
-            f"the queue takes too long (max_wait_ms {self.max_wait_ms}): send fewer at once, or "
-            "try again"
-        )
-
-    @staticmethod
-    def said(message: str) -> bool:
-        """Whether this is such a sentence, of whatever limits."""
-        return message.startswith("the queue ") and message.endswith(
-            ": send fewer at once, or try again"
-        )
+    def message(self, why: Overload) -> str:
+        """What a request that is refused returns."""
+        return queue_full(self.max_queue) if why == "queue" else queue_slow(self.max_wait_ms)
 
 
 QUEUE_LIMITS = tuple(field.name for field in fields(QueueLimits))

@@ -23,6 +23,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from boxwise_contract import ImageLimits, InvalidInput, Tensors, Thresholds, read_class_filter
 from boxwise_runtime.canvas import (
     ColorOrder,
     Geometry,
@@ -34,13 +35,9 @@ from boxwise_runtime.canvas import (
     to_image,
 )
 from boxwise_runtime.crop import CropSpec, crop
-from boxwise_runtime.decode import EncodedImage, ImageLimits, check_size, decode
-from boxwise_runtime.errors import InvalidInput
+from boxwise_runtime.decode import EncodedImage, decode
 from boxwise_runtime.nms import suppress
 from boxwise_runtime.session import OnnxGraph
-from boxwise_runtime.settings import Settings, read_class_filter, read_settings
-
-Tensors = Mapping[str, NDArray[Any]]
 
 
 class Stage(Protocol):
@@ -91,13 +88,12 @@ class Preprocess(ImageLimits):
             frame: uint8 [H, W, 3]
             canvas: uint8 [1, canvas_height, canvas_width, 3]
             geometry: float32 [6], see `canvas.Geometry`
-            thresholds: float32 [3], score, IoU, the most detections
+            thresholds: float32 [3], see `Thresholds.pack`
             class_filter: int32 [f], empty for all
             decode_seconds: float64 [], of this request, for `metrics`
         """
-        settings = read_settings(
-            inputs, Settings(self.score_threshold, self.iou_threshold, self.max_detections)
-        )
+        defaults = Thresholds(self.score_threshold, self.iou_threshold, self.max_detections)
+        thresholds = defaults.read(inputs)
         class_filter = read_class_filter(inputs, self.class_count)
         start = time.perf_counter()
         frame, geometry = self._read(inputs)
@@ -115,10 +111,7 @@ class Preprocess(ImageLimits):
             "frame": frame,
             "canvas": canvas,
             "geometry": np.array(geometry, np.float32),
-            "thresholds": np.array(
-                [settings.score_threshold, settings.iou_threshold, settings.max_detections],
-                np.float32,
-            ),
+            "thresholds": thresholds.pack(),
             "class_filter": class_filter,
             "decode_seconds": np.array(decode_seconds),
         }
@@ -152,7 +145,7 @@ class WholePicture(ImageLimits):
 
     def __call__(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
         """The inputs of Preprocess -> what Suppress returns, of one row, and decode_seconds."""
-        read_settings(inputs, Settings(score_threshold=0, iou_threshold=0, max_detections=1))
+        Thresholds(score_threshold=0, iou_threshold=0, max_detections=1).read(inputs)
         read_class_filter(inputs, class_count=0)
         start = time.perf_counter()
         frame = read_frame(inputs, self)
@@ -223,10 +216,10 @@ class Suppress:
             dropped: int64 [], detections beyond the most that the request allows, for `metrics`
             c_crops, c_rows: for each classifier c, see `Crop`
         """
-        score_threshold, iou_threshold, max_detections = inputs["thresholds"].tolist()
+        thresholds = Thresholds.unpack(inputs["thresholds"])
         geometry = Geometry(*inputs["geometry"].tolist())
         scores, class_ids = inputs["candidate_scores"][0], inputs["candidate_classes"][0]
-        wanted = scores >= score_threshold
+        wanted = scores >= thresholds.score_threshold
         if inputs["class_filter"].size:
             wanted &= np.isin(class_ids, inputs["class_filter"])
         canvas_boxes, scores, class_ids = (
@@ -245,10 +238,10 @@ class Suppress:
         )
         if self.nms:
             groups = np.zeros_like(class_ids) if self.class_agnostic else class_ids
-            found = suppress(canvas_boxes, scores, groups, iou_threshold)
+            found = suppress(canvas_boxes, scores, groups, thresholds.iou_threshold)
         else:
             found = np.argsort(-scores, kind="stable")
-        kept = found[: int(max_detections)]
+        kept = found[: thresholds.max_detections]
         detections = {
             "boxes": boxes[kept],
             "scores": scores[kept],
@@ -361,7 +354,7 @@ def read_frame(inputs: Tensors, limits: ImageLimits) -> NDArray[np.uint8]:
     """
     raw = inputs.get("raw_frame")
     if raw is not None:
-        check_size("frame", raw.shape[0], raw.shape[1], limits)
+        limits.check_size("frame", raw.shape[0], raw.shape[1])
         return raw
     if "image" not in inputs:
         raise InvalidInput(

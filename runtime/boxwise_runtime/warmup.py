@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from boxwise_contract import ImageLimits, InvalidInput, Thresholds
 from boxwise_runtime.canvas import Geometry, resize_to
-from boxwise_runtime.decode import EncodedImage, ImageLimits
-from boxwise_runtime.errors import InvalidInput
+from boxwise_runtime.decode import EncodedImage
 from boxwise_runtime.pipeline_runner import PipelineRunner
 from boxwise_runtime.session import OnnxGraph
 from boxwise_runtime.stages import OnnxStage, Suppress
@@ -29,7 +29,7 @@ _SIDES = (640, 320, 160, 80, 40, 20, 1)
 _BLACK: dict[str, NDArray[Any]] = {
     "frame": np.zeros((_SIDES[0], _SIDES[0], 3), np.uint8),
     "geometry": np.array(Geometry(_SIDES[0], _SIDES[0], 1, 1, 0, 0), np.float32),
-    "thresholds": np.array([0, 1, 100], np.float32),
+    "thresholds": Thresholds(0.0, 1.0, 100).pack(),
     "class_filter": np.zeros(0, np.int32),
     "canvas": np.zeros((1, _SIDES[0], _SIDES[0], 3), np.uint8),
 }

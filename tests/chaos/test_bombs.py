@@ -23,8 +23,8 @@ from contract_support.calls import Refusal
 from contract_support.memory import Peak
 from contract_support.trials import Trial
 
-from boxwise_runtime.decode import ImageLimits, decode
-from boxwise_runtime.errors import InvalidInput
+from boxwise_contract import ImageLimits, InvalidInput
+from boxwise_runtime.decode import decode
 
 LIMIT = ImageLimits(max_pixels=25_000_000)
 HEADER_MS = 5.0

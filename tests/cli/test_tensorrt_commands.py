@@ -12,11 +12,11 @@ import pytest
 import yaml
 from contract_support import heads
 from contract_support.command import boxwise
+from contract_support.publisher import publish_plan
 
 from boxwise_export.pipeline import load_pipeline
 from boxwise_export.plan import make_plan
 from boxwise_export.repository.atomic_dir import write_file
-from boxwise_export.repository.publish import publish
 
 
 @pytest.fixture
@@ -27,7 +27,9 @@ def repository(tmp_path: Path) -> Path:
     file.write_text(
         yaml.safe_dump({"name": "street", "detector": {"weights": "model.onnx", "labels": labels}})
     )
-    publish(make_plan(load_pipeline(file), cores=2), tmp_path / "repository", file=file.read_text())
+    publish_plan(
+        make_plan(load_pipeline(file), cores=2), tmp_path / "repository", file=file.read_text()
+    )
     return tmp_path / "repository"
 
 

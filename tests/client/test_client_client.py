@@ -411,3 +411,12 @@ def test_what_is_decoded_here_is_held_to_the_server_s_limit(connect: Any, server
         ):
             client.predict(file.getvalue())
         assert len(server.requests) == sent
+
+
+@pytest.mark.parametrize("method", ["predict", "submit"])
+def test_an_unknown_option_is_a_type_error(method: str) -> None:
+    with (
+        Client("localhost:1") as client,
+        pytest.raises(TypeError, match="unexpected option 'treshold'; expected score_threshold"),
+    ):
+        getattr(client, method)(b"", treshold=0.5)

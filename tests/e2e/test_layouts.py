@@ -26,6 +26,14 @@ from boxwise_export.repository.serving_config import LAYOUTS, Layout, ServingCon
 from boxwise_runtime.launcher import LaunchError, ServerOptions, TritonProcess
 from boxwise_runtime.warmup import IMAGE
 
+FORMER_NAMES = {
+    "boxwise_runtime.python_backend": "boxwise_runtime.triton",
+    "boxwise_runtime.pipeline_runner": "boxwise_runtime.chain",
+    "boxwise_runtime.bls": "boxwise_runtime.glued",
+    "PipelineModel": "ChainModel",
+    "BlsPipeline": "Glued",
+    "BlsModel": "GluedModel",
+}
 PIPELINES = ("boxwise", "centernet", "dots", "thousand", "whole")
 
 
@@ -217,3 +225,17 @@ def test_a_image_that_comes_again_is_answered_from_memory_where_asked_for(
             2,
             2,
         )
+
+
+def test_a_repository_of_boxwise_0_1_is_served(relaid: Path, tmp_path: Path) -> None:
+    """Its model.py files import modules and classes by their former names."""
+    repository = copy_pipeline(relaid, "dots", tmp_path / "repository")
+    for file in repository.rglob("model.py"):
+        text = file.read_text()
+        for name, former in FORMER_NAMES.items():
+            text = text.replace(name, former)
+        file.chmod(0o644)
+        file.write_text(text)
+    options = ServerOptions.on_free_ports(repository)
+    with TritonProcess.start(options), Client(options.grpc_url, pipeline="dots") as client:
+        assert len(client.predict(png(make_dots(3).draw()))) == 3

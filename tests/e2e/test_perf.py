@@ -19,7 +19,6 @@ from contract_support.servers import BOXWISE, launched, write_tritonserver
 
 from boxwise_benchmarks.calibrate import calibrate
 from boxwise_export.repository.atomic_dir import write_file
-from boxwise_export.repository.layouts import read_serving_config
 from boxwise_export.repository.manifest import find_manifest
 from boxwise_export.repository.publish import change_layout
 from boxwise_export.repository.serving_config import ServingConfig
@@ -32,6 +31,7 @@ from boxwise_perf.trial import NOT_OURS, ONE_MODEL
 from boxwise_perf.tune import Objective, neighbours_of
 from boxwise_perf.tuner import Tuner
 from boxwise_runtime.launcher import ServerOptions
+from boxwise_runtime.targets import ONNXRUNTIME
 
 SMALL = ("--synthetic", "64x48", "--seed", "1")
 
@@ -233,18 +233,16 @@ def test_queue_delays_and_batches_of_a_target_that_batches_reach_its_server(
     started: list[ServerOptions] = []
 
     def options(folder: Path) -> ServerOptions:
-        server = replace(ServerOptions.on_free_ports(folder), target="onnxruntime", server=program)
+        server = replace(ServerOptions.on_free_ports(folder), target=ONNXRUNTIME, server=program)
         started.append(server)
         return server
 
-    first = read_serving_config(repository, "boxwise", find_manifest(repository).revision().models)
-    assert first.queue_delay_us == 100
+    first = find_manifest(repository).serving()
+    assert first.queue_delay_us == 500
     other = replace(first, queue_delay_us=2000, max_batch_size=2)
     assert other in [
         each
-        for _, each in neighbours_of(["detector"], 2, "onnxruntime")(
-            replace(other, max_batch_size=4)
-        )
+        for _, each in neighbours_of(["detector"], 2, ONNXRUNTIME)(replace(other, max_batch_size=4))
     ]
     _, images = synthetic(64, 48, seed=0)
     with (

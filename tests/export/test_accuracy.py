@@ -72,9 +72,7 @@ def test_int8_that_loses_too_much_is_not_published(
     with pytest.raises(
         ParityError, match=r"detector map: 0\.\d+, 0\.\d+ less than in fp32, and 0\.02 may be lost"
     ):
-        export(
-            detector, tmp_path / "out", precision="int8", calibration=coco(4) / "images", data=data
-        )
+        export(detector, tmp_path / "out", precision="int8", calibration=data / "images", data=data)
     assert not (tmp_path / "out").exists()
 
 

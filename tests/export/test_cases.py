@@ -16,7 +16,7 @@ from PIL import Image
 from boxwise_export.checkpoints.download import fetch
 from boxwise_export.demo_assets import PHOTOS
 from boxwise_export.errors import ExportError
-from boxwise_export.export import export, staged
+from boxwise_export.export import export, running
 from boxwise_export.inspection import inspect
 from boxwise_export.pipeline import Weights, load_pipeline
 from boxwise_export.plan import Plan, make_plan
@@ -70,7 +70,7 @@ def detect(plan_of: Callable[..., Plan], frame: np.ndarray) -> Run:
     def detect(name: str, **changes: Any) -> Detections:
         plan = plan_of(name, **changes)
         assert plan.detector is not None
-        with staged(plan) as runner:
+        with running(plan) as runner:
             found = runner({"raw_frame": frame})
         columns = (found[name].tolist() for name in ("class_ids", "scores", "boxes"))
         return [
@@ -234,7 +234,7 @@ def test_picodet_has_centres_in_the_middle_of_a_cell(detect: Run) -> None:
 
 def classify(plan: Plan, frame: np.ndarray) -> dict[str, float]:
     (classifier,) = plan.classifiers
-    with staged(plan) as runner:
+    with running(plan) as runner:
         found = runner({"raw_frame": frame})
     ids, scores = (
         found[f"{classifier.spec.name}_{part}"][0].tolist() for part in ("ids", "scores")

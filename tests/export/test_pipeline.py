@@ -43,6 +43,18 @@ def test_one_number_stands_for_both_sides_and_all_channels(write_pipeline: Write
     assert classifier.normalize.mean == (127, 127, 127)
 
 
+def test_the_former_name_of_bls_is_read_with_a_warning(write_pipeline: Write) -> None:
+    text = DETECTOR + "layout: glued\nserving: {instances: {glued: 3, detector: 2}, threads: 2}\n"
+    with pytest.warns(FutureWarning) as warned:
+        pipeline = load_pipeline(write_pipeline(text))
+    assert pipeline.layout == "bls"
+    assert pipeline.serving.instances == {"bls": 3, "detector": 2}
+    assert pipeline.serving.threads == 2
+    layout, instances = (str(each.message) for each in warned)
+    assert layout.startswith("layout: glued: this layout is called bls now")
+    assert instances.endswith("write serving.instances.bls")
+
+
 @pytest.mark.parametrize("name", ["demo.yaml", "starter.yaml"])
 def test_the_files_we_ship_are_valid(name: str) -> None:
     text = files("boxwise_export").joinpath(name).read_text(encoding="utf-8")

@@ -15,12 +15,12 @@ import tensorrt_rtx
 import torch
 import yaml
 from contract_support.agreement import read_images
+from contract_support.publisher import publish_plan
 from numpy.typing import NDArray
 
-from boxwise_export.export import staged
+from boxwise_export.export import running
 from boxwise_export.pipeline import load_pipeline
 from boxwise_export.plan import Plan, make_plan
-from boxwise_export.repository.publish import publish
 from boxwise_export.tensorrt.check import check_graphs
 from boxwise_runtime.pipeline_runner import PipelineRunner
 
@@ -43,7 +43,7 @@ def planned(tmp_path: Path) -> Callable[..., Any]:
         file = tmp_path / "pipeline.yaml"
         file.write_text(yaml.safe_dump(document))
         plan = make_plan(load_pipeline(file), cores=2)
-        with staged(plan) as runner:
+        with running(plan) as runner:
             yield plan, runner
 
     return make
@@ -67,7 +67,7 @@ def assert_tensorrt_reads(tmp_path: Path) -> Callable[[Plan], None]:
 
     def check(plan: Plan) -> None:
         repository = tmp_path / "repository"
-        publish(plan, repository, file="")
+        publish_plan(plan, repository, file="")
         for each in check_graphs(repository, None, tensorrt_rtx):
             assert each.passed, each.problem
 

@@ -23,7 +23,7 @@ from helm_support.chart import (
     render,
 )
 
-PAGES = (ROOT / "docs" / "kubernetes.md", CHART / "README.md")
+PAGES = (ROOT / "docs" / "how-to" / "kubernetes.md", CHART / "README.md")
 NOT_OF_TEMPLATE = ("--create-namespace",)
 
 

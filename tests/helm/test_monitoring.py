@@ -414,7 +414,7 @@ def test_each_alert_fires_on_what_it_is_for_and_on_nothing_else(tmp_path: Path) 
 
 
 def test_every_alert_has_its_runbook() -> None:
-    page = (ROOT / "docs" / "kubernetes.md").read_text()
+    page = (ROOT / "docs" / "how-to" / "runbook.md").read_text()
     anchors = {
         line.lstrip("# ").strip().lower().replace(" ", "-")
         for line in page.splitlines()
@@ -425,7 +425,7 @@ def test_every_alert_has_its_runbook() -> None:
             link = rule["annotations"]["runbook_url"]
             file, _, anchor = link.partition("#")
             assert (ROOT / file).is_file()
-            assert anchor in anchors, f"docs/kubernetes.md has no runbook for {rule['alert']}"
+            assert anchor in anchors, f"docs/how-to/runbook.md has no runbook for {rule['alert']}"
 
 
 def test_panels_do_not_overlap() -> None:

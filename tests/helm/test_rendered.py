@@ -34,6 +34,7 @@ from boxwise_runtime import probe
 from boxwise_runtime.launcher import command
 from boxwise_runtime.launcher.options import ServerOptions
 from boxwise_runtime.stub_processes import stubs_of
+from boxwise_runtime.targets import ONNXRUNTIME
 
 PIPELINE = "dots"
 HEADER = "boxwise-admin"
@@ -107,7 +108,7 @@ class TestCommand:
             Ports.free(),
             tls={"enabled": True, "secretName": "tls", "clientCertificates": True},
             triton={"http": False, "clientSharedMemory": True, "responseCacheMiB": 1},
-            target="onnxruntime",
+            target=ONNXRUNTIME,
         )
         container = Pod(render(everything), programs, "x").container
         asked = subprocess.run(

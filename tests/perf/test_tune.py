@@ -15,7 +15,7 @@ from boxwise_export.repository.serving_config import ServingConfig
 from boxwise_perf.load import Samples
 from boxwise_perf.stats import Estimate
 from boxwise_perf.tune import Objective, Tuning, climb, neighbours_of
-from boxwise_runtime.targets import Target
+from boxwise_runtime.targets import EMBEDDED, TENSORRT, Target
 
 STAGES = ["preprocess", "detector", "nms", "classifier_kind", "assemble"]
 START = ServingConfig("ensemble", dict.fromkeys(STAGES, 2) | {"assemble": 1}, threads=1)
@@ -32,7 +32,7 @@ def search(
         ratio = score(candidate) / score(best)
         return score(candidate), Estimate(ratio, ratio - noise, ratio + noise)
 
-    return climb(first, neighbours_of(STAGES, 2, "embedded"), measure, objective="the most")
+    return climb(first, neighbours_of(STAGES, 2, EMBEDDED), measure, objective="the most")
 
 
 def test_a_flat_landscape_changes_nothing() -> None:
@@ -64,16 +64,16 @@ def test_settings_are_found_together() -> None:
 
 
 def test_every_stage_s_processes_and_threads_are_tried() -> None:
-    changes = {change for change, _ in neighbours_of(STAGES, 2, "embedded")(START)}
+    changes = {change for change, _ in neighbours_of(STAGES, 2, EMBEDDED)(START)}
     assert {f"{stage}: 3 instances" for stage in STAGES if stage != "assemble"} <= changes
     assert {f"{stage}: 1 instances" for stage in STAGES if stage != "assemble"} <= changes
     assert {"assemble: 2 instances", "layout fused", "layout bls", "2 threads"} <= changes
 
 
 def test_another_layout_begins_as_an_export_would() -> None:
-    found = dict(neighbours_of(STAGES, 4, "embedded")(START))
+    found = dict(neighbours_of(STAGES, 4, EMBEDDED)(START))
     assert found["layout bls"].instances == {"bls": 4, "detector": 4, "classifier_kind": 4}
-    back = dict(neighbours_of(STAGES, 4, "embedded")(found["layout fused"]))
+    back = dict(neighbours_of(STAGES, 4, EMBEDDED)(found["layout fused"]))
     assert back["layout ensemble"].instances == dict.fromkeys(STAGES, 4) | {"assemble": 1}
 
 
@@ -84,14 +84,14 @@ def test_in_flight_is_tried_from_what_the_target_has() -> None:
             change for change, _ in neighbours_of(STAGES, 2, target)(start) if "in flight" in change
         }
 
-    assert tried("embedded", None) == {"4 in flight", "1 in flight"}
-    assert tried("tensorrt", None) == {"8 in flight", "2 in flight"}
-    assert tried("tensorrt", 1) == {"2 in flight"}
+    assert tried(EMBEDDED, None) == {"4 in flight", "1 in flight"}
+    assert tried(TENSORRT, None) == {"8 in flight", "2 in flight"}
+    assert tried(TENSORRT, 1) == {"2 in flight"}
 
 
 def test_targets_that_batch_have_batches_to_try() -> None:
     start = replace(START, queue_delay_us=500, max_batch_size=8)
-    changes = {change for change, _ in neighbours_of(STAGES, 2, "tensorrt")(start)}
+    changes = {change for change, _ in neighbours_of(STAGES, 2, TENSORRT)(start)}
     assert {
         "queue delay 0 us",
         "queue delay 2000 us",
@@ -108,7 +108,7 @@ def test_what_wins_by_chance_loses_the_last_word() -> None:
         lucky = candidate.layout == "fused" and not last_word and best == START
         return 1.0, Estimate(1.2, 1.1, 1.3) if lucky else Estimate(1.0, 0.9, 1.1)
 
-    found = climb(START, neighbours_of(STAGES, 2, "embedded"), measure, objective="the most")
+    found = climb(START, neighbours_of(STAGES, 2, EMBEDDED), measure, objective="the most")
     assert found.best == START
     assert found.gain.value == 1.0
 
@@ -116,7 +116,7 @@ def test_what_wins_by_chance_loses_the_last_word() -> None:
 def test_no_candidate_is_begun_after_the_budget() -> None:
     found = climb(
         START,
-        neighbours_of(STAGES, 2, "embedded"),
+        neighbours_of(STAGES, 2, EMBEDDED),
         lambda *_: pytest.fail("measured"),
         objective="the most",
         until=time.monotonic(),

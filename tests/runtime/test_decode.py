@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from boxwise_runtime.decode import EncodedImage, ImageLimits, check_size, decode
-from boxwise_runtime.errors import InvalidInput
+from boxwise_contract import ImageLimits, InvalidInput
+from boxwise_runtime.decode import EncodedImage, decode
 
 LIMIT = ImageLimits(max_pixels=25_000_000)
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -210,21 +210,3 @@ def test_a_file_over_the_limit_is_refused_unread() -> None:
     ) as refused:
         decode(np.zeros(1001, np.uint8), limits)
     assert refused.value.reason == "size"
-
-
-@pytest.mark.parametrize(("height", "width"), [(1, 200), (200, 1), (2, 400)])
-def test_the_aspect_has_a_limit(height: int, width: int) -> None:
-    limits = ImageLimits(max_pixels=25_000_000, max_aspect=200)
-    check_size("frame", height, width, limits)
-    longer = (height + 1, width) if height > width else (height, width + 1)
-    with pytest.raises(InvalidInput, match=r"one side over 200 times the other"):
-        check_size("frame", *longer, limits)
-
-
-def test_check_size_table() -> None:
-    check_size("frame", 1, 1, ImageLimits(max_pixels=1))
-    check_size("frame", 5000, 5000, LIMIT)
-    with pytest.raises(InvalidInput, match="frame: 3 x 0 pixels; expected at least 1 x 1"):
-        check_size("frame", 0, 3, LIMIT)
-    with pytest.raises(InvalidInput, match=r"frame: 5001 x 5000 is 25\.0 megapixels"):
-        check_size("frame", 5000, 5001, LIMIT)

@@ -22,7 +22,8 @@ _SPARE = 12 << 20  # of a heap, and of strips
 _CHILD = """
 import os, resource, sys
 import numpy as np
-from boxwise_runtime.decode import ImageLimits, decode
+from boxwise_contract import ImageLimits
+from boxwise_runtime.decode import decode
 
 def rss():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from boxwise_runtime.decode import ImageLimits, decode
-from boxwise_runtime.errors import InvalidInput
+from boxwise_contract import ImageLimits, InvalidInput
+from boxwise_runtime.decode import decode
 from boxwise_runtime.formats import described, served_format
 
 LIMIT = ImageLimits(max_pixels=25_000_000)

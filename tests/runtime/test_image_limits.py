@@ -10,9 +10,9 @@ from contract_support import bombs
 from contract_support.bombs import chunk, jpeg, png, saved, scans, segment
 from PIL import Image
 
+from boxwise_contract import ImageLimits, InvalidInput
 from boxwise_runtime import image_limits
-from boxwise_runtime.decode import ImageLimits, decode
-from boxwise_runtime.errors import InvalidInput
+from boxwise_runtime.decode import decode
 from boxwise_runtime.image_limits import skim
 
 LIMIT = ImageLimits(max_pixels=25_000_000)

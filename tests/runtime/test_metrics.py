@@ -4,7 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from boxwise_runtime.metrics import FAMILIES, REASONS, Series, Tally, counts
+from boxwise_contract.refusals import REASONS
+from boxwise_runtime.metrics import FAMILIES, Series, Tally, counts
 
 REPLY = {
     "boxes": np.zeros((3, 4), np.float32),

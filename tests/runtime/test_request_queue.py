@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from boxwise_contract.refusals import OVERLOADED
 from boxwise_runtime.load_board import Load, LoadBoard
 from boxwise_runtime.request_queue import MAX_BYTES, Overload, QueueLimits, RequestQueue
 
@@ -253,8 +254,8 @@ def test_a_line_that_closes_answers_all_the_same(open_line: Callable[..., Counte
 
 
 @pytest.mark.parametrize(("why", "key"), [("queue", "max_queue 64"), ("wait", "max_wait_ms 10000")])
-def test_a_caller_is_told_which_limit_it_was(why: Overload, key: str) -> None:
-    sentence = QueueLimits().sentence(why)
-    assert key in sentence
-    assert QueueLimits.said(sentence)
-    assert not QueueLimits.said(f"another thing: {sentence}")
+def test_a_refusal_names_its_limit_and_is_recognised(why: Overload, key: str) -> None:
+    message = QueueLimits().message(why)
+    assert key in message
+    assert OVERLOADED.search(message)
+    assert not OVERLOADED.search("another thing: try again")

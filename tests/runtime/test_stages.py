@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
+from boxwise_contract import InvalidInput
 from boxwise_runtime.canvas import Geometry
-from boxwise_runtime.errors import InvalidInput
 from boxwise_runtime.stages import Assemble, Crop, Info, Preprocess, Suppress, WholePicture
 
 PREPROCESS = Preprocess(

@@ -1,3 +1,6 @@
-"""The parity gate: what is published does what its source does, step by step, or it is not
-published.
+"""The parity gate: an export that differs from its source is not published.
+
+    images ─▶ the stages (runner)  ─┐
+    images ─▶ Source.run           ─┴─▶ gate.py: pixels, raw outputs, detections, labels
+                                        ─▶ ParityReport, against limits.py
 """

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from boxwise_contract import ImageLimits, InvalidInput
 from boxwise_export.errors import ExportError
 from boxwise_export.parity.classifier import check_classifier
 from boxwise_export.parity.detector import check_detector
@@ -15,8 +16,7 @@ from boxwise_export.parity.limits import Limits
 from boxwise_export.parity.report import ParityReport, Step
 from boxwise_export.plan import Plan
 from boxwise_runtime.canvas import resize_to
-from boxwise_runtime.decode import ImageLimits, decode
-from boxwise_runtime.errors import InvalidInput
+from boxwise_runtime.decode import decode
 from boxwise_runtime.pipeline_runner import PipelineRunner
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")

@@ -97,6 +97,16 @@ def write_file(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def share_file(source: Path, path: Path) -> None:
+    """Put a file that is never written to again in another place too, on the disk before this
+    returns.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    share(source, path)
+    _sync(path)
+
+
 def share(source: str | Path, target: str | Path) -> None:
     """One file in two places, or a copy where the file system has no links."""
     try:
@@ -113,8 +123,8 @@ def _previous(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.previous")
 
 
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

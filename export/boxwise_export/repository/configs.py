@@ -14,6 +14,7 @@ from typing import Any
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
+from boxwise_contract import TensorSpec
 from boxwise_runtime.parameters import to_parameters
 
 _STATEMENT = re.compile(r"^(\w+)")
@@ -58,6 +59,26 @@ class Template:
             "\n".join(lines[:end]),
             comments,
         )
+
+    def with_tensors(
+        self, inputs: Iterable[TensorSpec] = (), outputs: Iterable[TensorSpec] = ()
+    ) -> Template:
+        """The template with tensors of the contract added to its own, each under its meaning.
+
+        Inputs are marked optional, `image` and `frame` too: Triton counts inputs and does not look
+        which they are, so the absence of one would be answered by "unexpected deadlock"; marked so,
+        the first stage names it.
+        """
+        config, comments = self.copy(), dict(self.comments)
+        for field, tensors in (("input", inputs), ("output", outputs)):
+            for spec in tensors:
+                tensor = getattr(config, field).add(
+                    name=spec.name, data_type=f"TYPE_{spec.datatype}", dims=spec.shape
+                )
+                if field == "input":
+                    tensor.optional = True
+                comments[field, spec.name] = f"# {spec.meaning}"
+        return Template(config, self.header, comments)
 
     def copy(self, name: str = "") -> Any:
         """The message, to be filled in, for a model of this name; left out, of the name it has."""

@@ -9,26 +9,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from boxwise_contract import DETECTIONS, FRAME, IMAGE, OPTIONS, TensorSpec, label_tensors, raw_model
 from boxwise_export.repository.configs import (
     Template,
     model_py,
-    per_classifier,
-    read_config,
-    remove,
 )
 from boxwise_export.repository.manifest import Revision
-from boxwise_export.repository.serving_config import IN_FLIGHT, Layout, ServingConfig
-from boxwise_export.repository.versions import ModelFolder, config_files, version_files
-from boxwise_runtime.fitting import BY_CORES
+from boxwise_export.repository.serving_config import NETWORKS, Layout, ServingConfig
+from boxwise_export.repository.versions import Content, ModelFolder, content_of, version_files
 from boxwise_runtime.request_queue import QUEUE_LIMITS, QUEUE_PARAMETERS, QueueLimits
-from boxwise_runtime.targets import config_path
+from boxwise_runtime.targets import TARGETS
 
-OPTIONS = ("score_threshold", "iou_threshold", "max_detections", "class_filter")
-DETECTIONS = ("boxes", "scores", "class_ids", "image_size")
 LABELS = ("label_ids", "label_scores")
 CANDIDATES = ("candidate_boxes", "candidate_scores", "candidate_classes")
 # Rows of one run on the CPU: few enough that their activations stay in a core's caches.
@@ -39,19 +35,17 @@ CHUNK = 4
 Step = tuple[str, Mapping[str, str], Mapping[str, str]]  # of an ensemble: model, inputs, outputs
 # By what follows the pipeline's name: "preprocess", "classifier_vehicle", "info".
 Stages = Mapping[str, ModelFolder]
-_NETWORKS = ("detector", "classifier_")
 # The next models, given the versions of those before: what calls a model names its version.
 Layer = Callable[[Mapping[str, int]], Sequence[ModelFolder]]
 
 
 def layers(pipeline: str, stages: Stages, serving: ServingConfig) -> list[Layer]:
-    """What is to be published, in the order in which versions are given."""
-    serving = _with_limits(serving, stages)
+    """What is to be published, in the order in which versions are given; `serving` is settled."""
     stages = {name: with_serving(name, folder, serving) for name, folder in stages.items()}
     outline = _Outline.read(pipeline, stages)
     kept: dict[Layout, list[str]] = {
         "ensemble": list(stages),
-        "bls": [name for name in stages if name.startswith((*_NETWORKS, "info"))],
+        "bls": [name for name in stages if name.startswith((*NETWORKS, "info"))],
         "fused": ["info"],
     }
 
@@ -106,78 +100,12 @@ def read_stages(repository: Path, pipeline: str, revision: Revision) -> Stages:
             if path.is_relative_to(folder)
         }
         configs = {
-            at: path.read_text(encoding="utf-8")
-            for at, path in files.items()
+            at: files.pop(at).read_text(encoding="utf-8")
+            for at in list(files)
             if at.endswith(".pbtxt")
         }
-        contents = {at: path.read_bytes() for at, path in files.items() if at not in configs}
-        stages[name] = ModelFolder(f"{pipeline}_{name}", configs, contents)
+        stages[name] = ModelFolder(f"{pipeline}_{name}", configs, files)
     return stages
-
-
-def read_serving_config(
-    repository: Path, pipeline: str, versions: Mapping[str, int]
-) -> ServingConfig:
-    """How a pipeline that was published is laid out; the arguments are those of `stage_folders`.
-
-    `instances` has the models that run in the Python backend, the information apart.
-    """
-    folders = stage_folders(repository, pipeline, versions)
-    configs = {name: read_config(folder / "config.pbtxt") for name, folder in folders.items()}
-    joined, *of_targets = map(
-        read_config, config_files(repository / pipeline / str(versions[pipeline]))
-    )
-    layout: Layout = "ensemble"
-    instances = {
-        name: config.instance_group[0].count for name, config in configs.items() if name != "info"
-    }
-    if not joined.platform:
-        layout = "bls" if "in_flight" in joined.parameters else "fused"
-        own = {layout: joined.instance_group[0].count}
-        instances = own | {
-            name: n for name, n in instances.items() if f"{pipeline}_{name}" in versions
-        }
-    batching = [
-        config
-        for folder in folders.values()
-        for path in sorted(folder.glob("configs/*.pbtxt"))
-        if (config := read_config(path)).HasField("dynamic_batching")
-    ]
-    in_flight = {
-        each.parameters["in_flight"].string_value
-        for each in (joined, *of_targets)
-        if "in_flight" in each.parameters
-    }
-
-    def number(key: str) -> int | None:
-        """Of a parameter that all who have it have alike, or else the first,
-        which callers come to.
-        """
-        texts = (
-            each.parameters[key].string_value
-            for each in (joined, *configs.values())
-            if key in each.parameters
-        )
-        return next((int(text) for text in texts), None)
-
-    return ServingConfig(
-        layout,
-        instances,
-        threads=number("threads"),
-        in_flight=int(in_flight.pop()) if len(in_flight) == 1 else None,
-        queue_delay_us=batching[0].dynamic_batching.max_queue_delay_microseconds
-        if batching
-        else None,
-        max_batch_size=batching[0].max_batch_size if batching else None,
-        max_queue=number("max_queue"),
-        max_wait_ms=number("max_wait_ms"),
-        response_cache=joined.response_cache.enable,
-        by_cores=any(
-            group.name == BY_CORES
-            for config in (joined, *configs.values())
-            for group in config.instance_group
-        ),
-    )
 
 
 def _first(stages: Stages) -> Template:
@@ -185,19 +113,6 @@ def _first(stages: Stages) -> Template:
     return Template.read(
         stages["preprocess" if "preprocess" in stages else "whole_picture"].configs["config.pbtxt"]
     )
-
-
-def _with_limits(serving: ServingConfig, stages: Stages) -> ServingConfig:
-    """Limits that are not given are those of the stage that callers come to: networks may have
-    others (`bls`).
-    """
-    had = _first(stages).config.parameters
-
-    def limit(key: str) -> int | None:
-        given: int | None = getattr(serving, key)
-        return int(had[key].string_value) if given is None and key in had else given
-
-    return replace(serving, max_queue=limit("max_queue"), max_wait_ms=limit("max_wait_ms"))
 
 
 def with_serving(name: str, folder: ModelFolder, serving: ServingConfig) -> ModelFolder:
@@ -208,16 +123,13 @@ def with_serving(name: str, folder: ModelFolder, serving: ServingConfig) -> Mode
         config = template.copy()
         if config.backend == "python" and not serving.by_cores:
             config.instance_group[0].ClearField("name")
-            config.instance_group[0].count = serving.instances.get(
-                name, config.instance_group[0].count
-            )
+            if name in serving.instances:
+                config.instance_group[0].count = serving.instances[name]
         if serving.threads is not None and "threads" in config.parameters:
             config.parameters["threads"].string_value = str(serving.threads)
-        # Whoever asks the networks of `bls` has waited already, and its `in_flight` bounds how
-        # many they are.
-        limits = (
-            QueueLimits() if serving.layout == "bls" and name.startswith(_NETWORKS) else serving
-        )
+        # In `bls`, requests were queued before they reach a network, and `in_flight` limits how
+        # many there are.
+        limits = QueueLimits() if serving.layout == "bls" and name.startswith(NETWORKS) else serving
         for limit in QUEUE_LIMITS:
             if (value := getattr(limits, limit)) is not None and limit in config.parameters:
                 config.parameters[limit].string_value = str(value)
@@ -249,12 +161,18 @@ class _Outline:
 
     @classmethod
     def read(cls, pipeline: str, stages: Stages) -> _Outline:
-        document = json.loads(stages["info"].files["info.json"])
+        document = json.loads(content_of(stages["info"].files["info.json"]))
         return cls(
             pipeline,
             document["detector"] is not None,
             {classifier["name"]: classifier["top_k"] for classifier in document["classifiers"]},
         )
+
+    @property
+    def outputs(self) -> list[TensorSpec]:
+        """Those of the contract."""
+        labels = (label_tensors(name, top_k) for name, top_k in self.top_k.items())
+        return [*DETECTIONS, *chain.from_iterable(labels)]
 
     @property
     def networks(self) -> list[str]:
@@ -267,21 +185,49 @@ class _Outline:
 def _joined(
     outline: _Outline, stages: Stages, serving: ServingConfig, versions: Mapping[str, int]
 ) -> ModelFolder:
-    """The one model of the layouts `fused` and `bls`:
-    requests of the contract in, replies out.
-    """
-    layout = serving.layout
-    template = Template.load(layout)
+    """The one model of the layouts `fused` and `bls`: the contract's inputs in, its outputs out."""
+    template = _with_fields(
+        Template.load(serving.layout).with_tensors(outputs=outline.outputs), outline, stages
+    )
     config = template.copy(outline.pipeline)
-    comments = dict(template.comments)
-    first = _first(stages)
-    public = Template.load("ensemble")
-    config.input.extend(first.config.input)
-    config.output.extend(public.config.output)
-    aliases = per_classifier(config.output, outline.top_k)
-    comments |= {key: text for key, text in public.comments.items() if key[0] == "output"}
-    comments |= {key: text for key, text in first.comments.items() if key[0] == "input"}
+    config.instance_group[0].CopyFrom(_first(stages).config.instance_group[0])
+    if not serving.by_cores:
+        config.instance_group[0].count = serving.instances[serving.layout]
+    values: dict[str, Any] = {
+        "max_queue": serving.max_queue,
+        "max_wait_ms": serving.max_wait_ms,
+    }
+    values |= {f"top_k.{classifier}": top_k for classifier, top_k in outline.top_k.items()}
+    files: dict[str, Content] = {"model.py": model_py(serving.layout)}
+    if serving.layout == "fused":
+        values |= {"threads": serving.threads, "chunk": CHUNK}
+        in_flights: dict[str, int | None] = {"config.pbtxt": None}
+        files |= _packed(stages)
+    else:
+        models = {network: stages[network].name for network in outline.networks}
+        values |= {f"models.{network}": model for network, model in models.items()}
+        values |= {f"versions.{network}": versions[model] for network, model in models.items()}
+        in_flights = {
+            target.config: serving.in_flight or target.in_flight for target in TARGETS.values()
+        }
+        files |= _packed({name: each for name, each in stages.items() if name not in models})
+    aliases = _set(config, values)
+    configs = {}
+    for path, in_flight in in_flights.items():
+        if in_flight is not None:
+            config.parameters["in_flight"].string_value = str(in_flight)
+        configs[path] = template.render(config, aliases)
+    return ModelFolder(config.name, configs, files)
 
+
+def _with_fields(template: Template, outline: _Outline, stages: Stages) -> Template:
+    """The template of a joined model, with the inputs of the stage that callers come to, and the
+    fields of the stages that it holds as parameters.
+    """
+    config, comments = template.copy(), dict(template.comments)
+    first = _first(stages)
+    config.input.extend(first.config.input)
+    comments |= {key: text for key, text in first.comments.items() if key[0] == "input"}
     parts = (
         {"preprocess": "preprocess", "objects": "nms"}
         if outline.detects
@@ -292,53 +238,26 @@ def _joined(
         for key in sorted(set(own.config.parameters) - set(QUEUE_PARAMETERS)):
             config.parameters[f"{part}.{key}"].CopyFrom(own.config.parameters[key])
             comments["parameters", f"{part}.{key}"] = own.comments.get(("parameters", key), "")
+    return Template(config, template.header, comments)
 
-    # As many processes as the stage has that decodes.
-    config.instance_group[0].CopyFrom(first.config.instance_group[0])
-    if not serving.by_cores:
-        config.instance_group[0].count = serving.instances.get(
-            layout, first.config.instance_group[0].count
-        )
-    # Where the stages were published before they had any.
-    values: dict[str, Any] = asdict(QueueLimits())
-    values |= {
-        key: first.config.parameters[key].string_value
-        for key in QUEUE_LIMITS
-        if key in first.config.parameters
-    }
-    values |= {f"top_k.{classifier}": top_k for classifier, top_k in outline.top_k.items()}
-    if layout == "fused":
-        of_network = Template.read(
-            stages[outline.networks[0]].configs["config.pbtxt"]
-        ).config.parameters
-        values |= {"threads": of_network["threads"].string_value, "chunk": CHUNK}
-        files = _packed(stages)
-    else:
-        models = {network: stages[network].name for network in outline.networks}
-        values |= {f"models.{network}": model for network, model in models.items()}
-        values |= {f"versions.{network}": versions[model] for network, model in models.items()}
-        files = _packed(
-            {stage: folder for stage, folder in stages.items() if stage not in outline.networks}
-        )
-    for key in template.config.parameters:
+
+def _set(config: Any, values: Mapping[str, Any]) -> dict[str, str]:
+    """Set a joined model's own parameters in place of the template's; returns new name ->
+    template's name.
+    """
+    known = {key for key, each in config.parameters.items() if not each.string_value}
+    for key in known:
         del config.parameters[key]
+    aliases = {}
     for key, value in values.items():
         config.parameters[key].string_value = str(value)
-        group = key.partition(".")[0]
-        if key not in template.config.parameters:
+        if key not in known:
             kind = "detector" if key.endswith(".detector") else "classifier"
-            aliases[key] = f"{group}.{kind}"
-    filled, configs = Template(config, template.header, comments), {}
-    if layout == "fused":
-        configs["config.pbtxt"] = filled.render(config, aliases)
-    else:
-        for target, usual in IN_FLIGHT.items():
-            config.parameters["in_flight"].string_value = str(serving.in_flight or usual)
-            configs[config_path(target)] = filled.render(config, aliases)
-    return ModelFolder(config.name, configs, {"model.py": model_py(layout), **files})
+            aliases[key] = f"{key.partition('.')[0]}.{kind}"
+    return aliases
 
 
-def _packed(stages: Stages) -> dict[str, bytes]:
+def _packed(stages: Stages) -> dict[str, Content]:
     """The folders of stages inside the version of the model that joins them."""
     return {
         f"stages/{name}/{path}": content
@@ -359,23 +278,22 @@ def _raw(outline: _Outline, versions: Mapping[str, int]) -> ModelFolder:
     Files go to the model itself and not through an ensemble: Triton 2.51 does not tell a step that
     is under way that its caller is gone.
     """
-    labels = (f"{name}_{part}" for name in outline.top_k for part in ("ids", "scores"))
-    step = (outline.pipeline, _request(raw=True), _same((*DETECTIONS, *labels)))
+    step = (outline.pipeline, _request(raw=True), _same(outline.outputs))
     return _wired(outline, versions, [step], raw=True)
 
 
 def _wired(
     outline: _Outline, versions: Mapping[str, int], steps: Iterable[Step], *, raw: bool
 ) -> ModelFolder:
-    template = Template.load("ensemble")
-    config = template.copy(outline.pipeline + ("_raw" if raw else ""))
-    remove(config.input, "image" if raw else "frame")
-    aliases = per_classifier(config.output, outline.top_k)
+    template = Template.load("ensemble").with_tensors(
+        [FRAME if raw else IMAGE, *OPTIONS], outline.outputs
+    )
+    config = template.copy(raw_model(outline.pipeline) if raw else outline.pipeline)
     for model, inputs, outputs in steps:
         config.ensemble_scheduling.step.add(
             model_name=model, model_version=versions[model], input_map=inputs, output_map=outputs
         )
-    return ModelFolder(config.name, {"config.pbtxt": template.render(config, aliases)}, {})
+    return ModelFolder(config.name, {"config.pbtxt": template.render(config)}, {})
 
 
 def _remembering(folder: ModelFolder) -> ModelFolder:
@@ -432,6 +350,7 @@ def _steps(outline: _Outline, *, raw: bool) -> Iterator[Step]:
         yield (prefix + "assemble", rows | said, outputs)
 
 
-def _same(names: Iterable[str]) -> dict[str, str]:
+def _same(tensors: Iterable[TensorSpec | str]) -> dict[str, str]:
     """Tensors that the stage and the ensemble call the same."""
-    return {name: name for name in names}
+    names = [each if isinstance(each, str) else each.name for each in tensors]
+    return dict(zip(names, names, strict=True))

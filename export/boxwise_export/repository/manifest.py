@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from boxwise_export.errors import RepositoryError
+from boxwise_export.repository.serving_config import ServingConfig
 
 _SCHEMA: Literal[1] = 1
 _SUFFIX = ".manifest.json"
@@ -36,11 +37,22 @@ class Provenance(_Section):
 class Revision(_Section):
     """One publication.
 
-    `published` is its time (UTC, ISO 8601), `models` the version of each model and `digests` the
-    SHA-256 of each file in that version's folder, `file` the text of the pipeline file, `software`
-    what exported it. `parity` is the gate's report; `accuracy` the figures on a labelled set, where
-    one was given. `notes` are what was concluded of each part and not said, `warnings` what is
-    absurd about the detections, and `sheet` is the file of annotated images beside the manifest.
+    Attributes:
+        number: from 1.
+        published: its time, UTC, ISO 8601.
+        precision: of the graphs.
+        models: the version of each model.
+        digests: model -> file in its version's folder -> SHA-256.
+        sources: where the detector and each classifier came from.
+        file: the text of the pipeline file.
+        software: the packages that exported it, by version.
+        serving: the layout, and every number of how it is served; boxwise 0.1 recorded none.
+        engines: target -> what runs the networks there.
+        parity: the report of the parity gate.
+        accuracy: the figures on a labelled set, where one was given.
+        notes: what was concluded about each part and not stated in the pipeline file.
+        warnings: what is absurd about the detections.
+        sheet: the file of annotated images beside the manifest.
     """
 
     number: int
@@ -51,6 +63,8 @@ class Revision(_Section):
     sources: dict[str, Provenance]
     file: str
     software: dict[str, str | None]
+    serving: ServingConfig | None = None
+    engines: dict[str, str] = {}
     parity: dict[str, Any] | None = None
     accuracy: dict[str, Any] | None = None
     notes: dict[str, list[str]] = {}
@@ -82,6 +96,19 @@ class Manifest(_Section):
                 return revision
         kept = ", ".join(str(revision.number) for revision in self.revisions)
         raise RepositoryError(f"{self.pipeline}: there is no revision {wanted}; kept are {kept}")
+
+    def serving(self) -> ServingConfig:
+        """How the revision that is served is laid out, every number settled.
+
+        Raises:
+            RepositoryError: boxwise 0.1 exported it, which did not record that.
+        """
+        if (serving := self.revision().serving) is None:
+            raise RepositoryError(
+                f"{self.pipeline}: revision {self.current} was exported by boxwise 0.1, which did "
+                "not record how it is served; export it again"
+            )
+        return serving
 
     @property
     def position(self) -> int:

@@ -25,14 +25,16 @@ from boxwise_export.repository.manifest import (
 )
 from boxwise_export.repository.revisions import place, prune, serve
 from boxwise_export.repository.serving_config import ServingConfig
-from boxwise_export.repository.stage_models import build_stages
 from boxwise_export.repository.versions import (
+    Content,
     ModelFolder,
+    content_of,
     is_served,
     version_files,
     versions_of,
     write_version,
 )
+from boxwise_runtime.targets import TARGETS
 
 KEPT = 3  # revisions that can be gone back to: the one that is served, and two before it
 
@@ -64,6 +66,7 @@ class Publication:
 
 def publish(
     plan: Plan,
+    stages: Stages,
     out: Path,
     *,
     file: str = "",
@@ -81,6 +84,7 @@ def publish(
 
     Args:
         plan: what the models are made of.
+        stages: its models, as `write_stages` wrote them.
         out: the repository; made where there is none.
         file: the text of the pipeline file, for the manifest.
         parity: the gate's report, for the manifest.
@@ -104,15 +108,14 @@ def publish(
         software={
             name: _installed(name) for name in ("boxwise", "onnx", "onnxruntime", "numpy", "torch")
         },
+        engines={target.name: target.engine for target in TARGETS.values()},
         parity=dict(parity) if parity is not None else None,
         accuracy=dict(accuracy) if accuracy is not None else None,
         notes={name: list(part.notes) for name, part in _parts(plan).items() if part.notes},
         warnings=list(warnings),
     )
     with locked(out.resolve()):
-        return _publish(
-            out.resolve(), plan.name, build_stages(plan), plan.serving, draft, keep, sheet
-        )
+        return _publish(out.resolve(), plan.name, stages, plan.serving, draft, keep, sheet)
 
 
 def change_layout(
@@ -124,7 +127,7 @@ def change_layout(
     Args:
         repository: where.
         pipeline: which, where the repository has several.
-        serving: what is to change.
+        serving: what is to change; see `ServingConfig.followed_by`.
         keep: as in `publish`.
 
     Raises:
@@ -136,7 +139,8 @@ def change_layout(
         current = manifest.revision()
         stages = read_stages(repository, manifest.pipeline, current)
         draft = current.model_copy(update={"published": _now()})
-        return _publish(repository, manifest.pipeline, stages, serving, draft, keep)
+        changed = manifest.serving().followed_by(serving)
+        return _publish(repository, manifest.pipeline, stages, changed, draft, keep)
 
 
 def _publish(
@@ -161,7 +165,7 @@ def _publish(
         folders += made
     _refuse_names(out, pipeline, versions)
     changed = [name for name in versions if versions[name] != served.get(name)]
-    if manifest and versions == served:
+    if manifest and versions == served and manifest.revision().serving == serving:
         return Publication(manifest.revision(), [])
     number = max((each.number for each in manifest.revisions), default=0) + 1 if manifest else 1
     revision = draft.model_copy(
@@ -169,6 +173,7 @@ def _publish(
             "number": number,
             "sheet": f"{pipeline}.revision-{number}.jpg" if sheet else draft.sheet,
             "models": versions,
+            "serving": serving,
             "digests": {folder.name: _digests(version_files(folder)) for folder in folders},
         }
     )
@@ -238,8 +243,10 @@ def _parts(plan: Plan) -> dict[str, DetectorPlan | ClassifierPlan]:
     return parts | {classifier.spec.name: classifier for classifier in plan.classifiers}
 
 
-def _digests(files: Mapping[str, bytes]) -> dict[str, str]:
-    return {path: hashlib.sha256(content).hexdigest() for path, content in files.items()}
+def _digests(files: Mapping[str, Content]) -> dict[str, str]:
+    return {
+        path: hashlib.sha256(content_of(content)).hexdigest() for path, content in files.items()
+    }
 
 
 def _installed(package: str) -> str | None:

@@ -23,15 +23,15 @@ from typing import Any
 
 from google.protobuf import text_format
 
+from boxwise_contract import DETECTIONS
 from boxwise_export.errors import ExportError, RepositoryError
 from boxwise_export.repository.atomic_dir import share, write_file
 from boxwise_export.repository.configs import read_config
-from boxwise_export.repository.layouts import DETECTIONS
 from boxwise_export.repository.manifest import Manifest, Revision, read_manifests
 from boxwise_export.repository.revisions import place
 from boxwise_runtime.fitting import NotEnoughMemory, fitter
 from boxwise_runtime.resources import available
-from boxwise_runtime.targets import Target, config_path
+from boxwise_runtime.targets import EMBEDDED, Target
 from boxwise_runtime.warmup import IMAGE
 
 _CALL_S = 600.0  # a model may take long to load
@@ -121,7 +121,7 @@ class Rollout:
 
     repository: Path
     folder: Path
-    target: Target = "embedded"
+    target: Target = EMBEDDED
     _served: dict[str, Revision] = field(default_factory=dict)
     _refused: dict[str, Revision] = field(default_factory=dict)  # not tried again
 
@@ -265,7 +265,7 @@ class Rollout:
         names, version = _live_names(manifest.pipeline, revision), revision.models[model]
         names[manifest.pipeline] = through or manifest.pipeline
         source = place(self.repository, manifest.pipeline, model) / str(version)
-        own = source / config_path(self.target)
+        own = source / self.target.config
         config = read_config(own if own.exists() else source / "config.pbtxt")
         config.name = live
         # What clients call has the revision's number for a version: so a reply says which labels
@@ -326,7 +326,7 @@ def _check(shapes: Mapping[str, Sequence[int]], model: str) -> None:
     Raises:
         LoadRefused: says which output is missing or of another shape.
     """
-    missing = [name for name in DETECTIONS if name not in shapes]
+    missing = [each.name for each in DETECTIONS if each.name not in shapes]
     if missing:
         raise LoadRefused(f"{model} answers without {missing[0]!r}; export it anew")
     count = shapes["scores"][0]

@@ -1,6 +1,4 @@
-"""A published pipeline in one process: the stages and graphs that a server would load, one after
-the other.
-"""
+"""A pipeline in one process: the stages and graphs that a server would load, one after another."""
 
 from __future__ import annotations
 
@@ -8,8 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from boxwise_export.repository.configs import read_config
-from boxwise_export.repository.layouts import CHUNK, stage_folders
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from boxwise_export.repository.layouts import CHUNK, Stages, read_stages
 from boxwise_export.repository.manifest import find_manifest
 from boxwise_runtime.parameters import read_parameters
 from boxwise_runtime.pipeline_runner import Graph, PipelineRunner
@@ -28,10 +28,16 @@ def load_runner(repository: Path, pipeline: str, threads: int = 1) -> PipelineRu
     Raises:
         RepositoryError: there is no such pipeline.
     """
-    folders = stage_folders(
-        repository, pipeline, find_manifest(repository, pipeline).revision().models
-    )
-    configs = {name: read_config(folder / "config.pbtxt") for name, folder in folders.items()}
+    revision = find_manifest(repository, pipeline).revision()
+    return runner_of(read_stages(repository, pipeline, revision), threads)
+
+
+def runner_of(stages: Stages, threads: int = 1) -> PipelineRunner:
+    """Run stages one after the other; the arguments are those of `load_runner`."""
+    configs = {
+        name: text_format.Parse(folder.configs["config.pbtxt"], model_config_pb2.ModelConfig())
+        for name, folder in stages.items()
+    }
 
     def fields(name: str) -> Mapping[str, Any]:
         parameters = {key: value.string_value for key, value in configs[name].parameters.items()}
@@ -39,7 +45,8 @@ def load_runner(repository: Path, pipeline: str, threads: int = 1) -> PipelineRu
         return read_parameters(parameters)
 
     def graph(name: str) -> Graph:
-        return OnnxGraph(folders[name] / "model.onnx", threads=threads, chunk=CHUNK)
+        model = stages[name].files["model.onnx"]
+        return OnnxGraph(model, threads=threads, chunk=CHUNK)
 
     labels = {
         name.removeprefix("classifier_"): next(
@@ -48,7 +55,7 @@ def load_runner(repository: Path, pipeline: str, threads: int = 1) -> PipelineRu
         for name, config in configs.items()
         if name.startswith("classifier_")
     }
-    detects = "detector" in folders
+    detects = "detector" in stages
     return PipelineRunner.build(
         fields("preprocess") if detects else {},
         fields("nms" if detects else "whole_picture"),

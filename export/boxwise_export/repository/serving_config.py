@@ -1,43 +1,39 @@
-"""How a pipeline is laid out, and with how many processes and threads: what its file says and
-`perf tune` finds.
-"""
+"""How a pipeline is served: its layout, its processes and threads, its queues."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
-from boxwise_runtime.targets import Target
+from boxwise_runtime.request_queue import QueueLimits
 
 Layout = Literal["ensemble", "bls", "fused"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
-# Requests of one bls instance at once, by target: one decodes or crops while others wait for a
-# network. Where networks have the same cores, more than two are all answered later; a GPU takes its
-# time elsewhere (docs/limits.md).
-IN_FLIGHT: Mapping[Target, int] = {"embedded": 2, "onnxruntime": 4, "tensorrt": 4}
+JOINED = ("bls", "fused")  # the layouts that are one model; it has their name among the instances
+QUEUE_DELAY_US = 500  # little against a detector's milliseconds; not measured on a GPU yet
+NETWORKS = ("detector", "classifier_")  # how the names of stages begin that run one
 
 
 @dataclass(frozen=True)
 class ServingConfig:
-    """A layout, and how many processes and threads each of its models gets; what is left out stays
-    as it is.
+    """The settings of a pipeline file's `layout:` and `serving:`; None for what it leaves out.
+
+    A revision's manifest has it `settled`, with every number.
 
     Attributes:
         layout: of the models.
         instances: processes, by the stage's name; `fused` and `bls` are stages too.
         threads: of each network's run.
-        by_cores: whether both follow the cores of the machine that serves; `instances` and
-            `threads` are then those of the machine that exported, and what Triton takes where
-            nothing changes them.
-        in_flight: requests of one bls instance at once; None: `IN_FLIGHT` of the target that is
-            served.
+        in_flight: requests that one `bls` instance runs concurrently; None: the target's own.
         queue_delay_us: how long a network waits for a batch to fill, microseconds, in the targets
             that batch.
         max_batch_size: of the detector, in the targets that batch.
-        max_queue: requests that may wait in each process of a stage, beside those that it works on.
-        max_wait_ms: milliseconds that a request may wait there.
-        response_cache: whether replies to the same request are remembered.
+        max_queue: requests that may be queued in each process of a stage, beside those in flight.
+        max_wait_ms: milliseconds that a request may be queued.
+        response_cache: whether responses to the same request are remembered.
+        by_cores: whether processes and threads follow the cores of the machine that serves;
+            `instances` and `threads` are then those of the machine that exported.
     """
 
     layout: Layout = "ensemble"
@@ -51,16 +47,73 @@ class ServingConfig:
     response_cache: bool = False
     by_cores: bool = False
 
-    def describe(self) -> str:
-        """The layout, the processes, the threads, what is in flight and what may wait,
-        in a line.
+    def settled(
+        self, stages: Sequence[str], *, instances: int, threads: int, max_batch_size: int | None
+    ) -> ServingConfig:
+        """Every number settled, for a pipeline that is exported.
+
+        Args:
+            stages: by name, in their order.
+            instances: processes of each stage that is worth more than one.
+            threads: of each network's run.
+            max_batch_size: of the detector; None where there is none.
         """
-        said = ", ".join(f"{count} {stage}" for stage, count in self.instances.items())
-        flying = f", {self.in_flight} in flight each" if self.in_flight else ""
-        waiting = (
+        limits = QueueLimits()
+        usual = default_instances(stages, instances)
+        return ServingConfig(instances=usual, by_cores=self.by_cores).followed_by(
+            replace(
+                self,
+                threads=self.threads or threads,
+                queue_delay_us=QUEUE_DELAY_US
+                if self.queue_delay_us is None
+                else self.queue_delay_us,
+                max_batch_size=self.max_batch_size or max_batch_size,
+                max_queue=limits.max_queue if self.max_queue is None else self.max_queue,
+                max_wait_ms=limits.max_wait_ms if self.max_wait_ms is None else self.max_wait_ms,
+            )
+        )
+
+    def followed_by(self, change: ServingConfig) -> ServingConfig:
+        """The settings after a change; what it leaves open stays as it is here.
+
+        `in_flight` does not stay: it belongs to the layout, and left open it is the target's.
+        """
+        kept = ("threads", "queue_delay_us", "max_batch_size", "max_queue", "max_wait_ms")
+        return replace(
+            change,
+            instances={**self.instances, **change.instances},
+            **{key: getattr(self, key) for key in kept if getattr(change, key) is None},
+        )
+
+    @property
+    def served_instances(self) -> dict[str, int]:
+        """The processes of the models that this layout has."""
+        if self.layout == "ensemble":
+            return {name: count for name, count in self.instances.items() if name not in JOINED}
+        return {
+            name: count
+            for name, count in self.instances.items()
+            if name == self.layout or (self.layout == "bls" and name.startswith(NETWORKS))
+        }
+
+    def describe(self) -> str:
+        """The layout, the processes, the threads and the queues, in one line."""
+        instances = ", ".join(f"{count} {stage}" for stage, count in self.served_instances.items())
+        in_flight = f", {self.in_flight} in flight each" if self.in_flight else ""
+        queue = (
             f"; {self.max_queue} may wait in each, {self.max_wait_ms} ms"
             if self.max_queue is not None
             else ""
         )
         follows = ", by the cores" if self.by_cores else ""
-        return f"{self.layout} ({said}; {self.threads} threads{follows}{flying}{waiting})"
+        return f"{self.layout} ({instances}; {self.threads} threads{follows}{in_flight}{queue})"
+
+
+def default_instances(stages: Sequence[str], instances: int) -> dict[str, int]:
+    """Processes of every stage and of the joined models: `instances` of those that decode, crop or
+    run a network, one of those that only pass numbers on.
+    """
+    crops = any(stage.startswith("classifier_") for stage in stages)
+    light = {"assemble"} if crops else {"assemble", "nms"}
+    counts = {stage: 1 if stage in light else instances for stage in stages if stage != "info"}
+    return {**dict.fromkeys(reversed(JOINED), instances), **counts}

@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
+from boxwise_contract import DETECTIONS, OPTIONS, VERSION, Thresholds
 from boxwise_export.graphs.large_models import serialized
 from boxwise_export.plan import ClassifierPlan, DetectorPlan, Plan
+from boxwise_export.repository.atomic_dir import write_file
 from boxwise_export.repository.configs import (
     Template,
     model_py,
@@ -20,17 +23,27 @@ from boxwise_export.repository.configs import (
     set_shape,
 )
 from boxwise_export.repository.layouts import CHUNK, Stages
-from boxwise_export.repository.versions import ModelFolder
+from boxwise_export.repository.versions import Content, ModelFolder, content_of
 from boxwise_runtime import warmup
 from boxwise_runtime.fitting import BY_CORES
 from boxwise_runtime.request_queue import QueueLimits
-from boxwise_runtime.targets import TARGETS, config_path
-
-CONTRACT_VERSION = 1
+from boxwise_runtime.targets import TARGETS
 
 
-def build_stages(plan: Plan) -> Stages:
-    """Make every stage of a pipeline, its information among them."""
+def write_stages(plan: Plan, folder: Path) -> Stages:
+    """Make every stage of a pipeline, its info among them; their files lie in `folder`, a new one
+    for each.
+    """
+    stages: dict[str, ModelFolder] = {}
+    for name, stage in _build(plan).items():
+        files = {path: folder / name / path for path in stage.files}
+        for path, content in stage.files.items():
+            write_file(files[path], content_of(content))
+        stages[name] = replace(stage, files=files)
+    return stages
+
+
+def _build(plan: Plan) -> Stages:
     folders: list[ModelFolder] = []
     if plan.detector:
         folders += [
@@ -43,12 +56,11 @@ def build_stages(plan: Plan) -> Stages:
     folders += [_classifier(plan, classifier) for classifier in plan.classifiers]
     if plan.classifiers:
         folders.append(_assemble(plan))
-    graphs = {
-        folder.name: folder.files["model.onnx"]
+    digests = {
+        folder.name: hashlib.sha256(content_of(folder.files["model.onnx"])).hexdigest()
         for folder in folders
         if "model.onnx" in folder.files
     }
-    digests = {name: hashlib.sha256(graph).hexdigest() for name, graph in graphs.items()}
     return {
         folder.name.removeprefix(f"{plan.name}_"): folder
         for folder in [*folders, _info(plan, digests)]
@@ -59,7 +71,7 @@ def information(plan: Plan, digests: Mapping[str, str]) -> dict[str, Any]:
     """The document that `<pipeline>_info` answers with."""
     detector = plan.detector
     return {
-        "contract": CONTRACT_VERSION,
+        "contract": VERSION,
         "pipeline": plan.name,
         "boxwise": version("boxwise"),
         "detector": detector
@@ -85,10 +97,11 @@ def information(plan: Plan, digests: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _preprocess(plan: Plan, detector: DetectorPlan) -> ModelFolder:
-    template = Template.load("preprocess")
+    template = Template.load("preprocess").with_tensors(OPTIONS)
     config = template.copy(f"{plan.name}_preprocess")
     canvas = detector.canvas
     set_shape(config.output, "canvas", (1, canvas.height, canvas.width, 3))
+    set_shape(config.output, "thresholds", Thresholds.shape())
     _set_instances(config, plan)
     set_parameters(
         config,
@@ -114,7 +127,7 @@ def _preprocess(plan: Plan, detector: DetectorPlan) -> ModelFolder:
 
 
 def _whole_picture(plan: Plan) -> ModelFolder:
-    template = Template.load("whole_picture")
+    template = Template.load("whole_picture").with_tensors(OPTIONS, DETECTIONS)
     config = template.copy(f"{plan.name}_whole_picture")
     _set_instances(config, plan)
     aliases = _crops(config, plan)
@@ -175,8 +188,8 @@ def _model(
 ) -> ModelFolder:
     """A detector or a classifier, for every target."""
     texts = {}
-    for file in map(config_path, TARGETS):
-        template = Template.load(stage, file)
+    for target in TARGETS.values():
+        template = Template.load(stage, target.config)
         config = template.copy(name)
         config.max_batch_size = model.max_batch_size
         for tensors in (config.input, config.output):
@@ -189,13 +202,14 @@ def _model(
             _set_instances(config, plan)
             run = {"threads": plan.threads, "chunk": min(CHUNK, model.max_batch_size)}
             set_parameters(config, {**run, **asdict(QueueLimits())})
-        texts[file] = template.render(config)
+        texts[target.config] = template.render(config)
     return _folder(stage, name, texts, {"model.onnx": serialized(model.graph)})
 
 
 def _nms(plan: Plan, detector: DetectorPlan) -> ModelFolder:
-    template = Template.load("nms")
+    template = Template.load("nms").with_tensors(outputs=DETECTIONS)
     config = template.copy(f"{plan.name}_nms")
+    set_shape(config.input, "thresholds", Thresholds.shape())
     set_shape(config.input, "candidate_boxes", (1, detector.candidates, 4))
     set_shape(config.input, "candidate_scores", (1, detector.candidates))
     set_shape(config.input, "candidate_classes", (1, detector.candidates))
@@ -268,7 +282,7 @@ def _crop_fields(plan: Plan) -> dict[str, dict[str, Any]]:
 
 
 def _folder(
-    stage: str, name: str, configs: Mapping[str, str], files: Mapping[str, bytes] | None = None
+    stage: str, name: str, configs: Mapping[str, str], files: Mapping[str, Content] | None = None
 ) -> ModelFolder:
     """A stage's folder: its configurations, its model.py, and what else its version holds."""
     return ModelFolder(name, configs, {"model.py": model_py(stage), **(files or {})})

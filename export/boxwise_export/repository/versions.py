@@ -4,12 +4,15 @@ served with.
 
 from __future__ import annotations
 
+import filecmp
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from boxwise_export.repository.atomic_dir import write_file
+from boxwise_export.repository.atomic_dir import share_file, write_file
+
+Content = bytes | Path
 
 
 @dataclass(frozen=True)
@@ -19,12 +22,13 @@ class ModelFolder:
     Attributes:
         name: of the model and its folder.
         configs: path inside the folder -> configuration.
-        files: path inside the version's folder -> content.
+        files: path inside the version's folder -> content, or a file that holds it and is never
+            written to again.
     """
 
     name: str
     configs: Mapping[str, str]
-    files: Mapping[str, bytes]
+    files: Mapping[str, Content]
 
 
 def versions_of(model: Path) -> list[int]:
@@ -32,7 +36,12 @@ def versions_of(model: Path) -> list[int]:
     return sorted(int(entry.name) for entry in model.glob("*") if entry.name.isdigit())
 
 
-def version_files(folder: ModelFolder) -> dict[str, bytes]:
+def content_of(content: Content) -> bytes:
+    """The bytes, read where they lie in a file."""
+    return content.read_bytes() if isinstance(content, Path) else content
+
+
+def version_files(folder: ModelFolder) -> dict[str, Content]:
     """Path inside the version's folder -> content, the configurations included."""
     return {**folder.files, **{path: text.encode() for path, text in folder.configs.items()}}
 
@@ -46,21 +55,23 @@ def config_files(version: Path) -> list[Path]:
 
 def is_served(model: Path, folder: ModelFolder, version: int) -> bool:
     """Whether this is what the model's folder holds as this version, and serves."""
-    places = {
+    places: dict[Path, Content] = {
         model / str(version) / path: content for path, content in version_files(folder).items()
     }
     places |= {
         model / path: _naming(text.encode(), version) for path, text in folder.configs.items()
     }
-    return all(
-        place.is_file() and place.read_bytes() == content for place, content in places.items()
-    )
+    return all(place.is_file() and _same(place, content) for place, content in places.items())
 
 
 def write_version(model: Path, folder: ModelFolder, version: int) -> None:
     """Add a version to a model's folder; it is not served yet."""
     for path, content in version_files(folder).items():
-        write_file(model / str(version) / path, content)
+        place = model / str(version) / path
+        if isinstance(content, Path):
+            share_file(content, place)
+        else:
+            write_file(place, content)
 
 
 def serve_version(model: Path, version: int) -> None:
@@ -69,6 +80,12 @@ def serve_version(model: Path, version: int) -> None:
     source = model / str(version)
     for config in config_files(source):
         write_file(model / config.relative_to(source), _naming(config.read_bytes(), version))
+
+
+def _same(place: Path, content: Content) -> bool:
+    if isinstance(content, Path):
+        return filecmp.cmp(place, content, shallow=False)
+    return place.read_bytes() == content
 
 
 def _naming(config: bytes, version: int) -> bytes:

@@ -26,7 +26,7 @@ from boxwise_export.repository.runner import load_runner
 from boxwise_export.tensorrt.engine import WORKSPACE, EngineError, Profile, build
 from boxwise_export.tensorrt.gpu import Gpu
 from boxwise_runtime.pipeline_runner import Graph
-from boxwise_runtime.targets import config_path
+from boxwise_runtime.targets import TENSORRT
 
 GRAPH, PLAN = "model.onnx", "model.plan"
 # What makes a plan runnable: serialised engine -> named tensors in, named tensors out, as a graph
@@ -67,7 +67,7 @@ def graphs_of(repository: Path, revision: Revision) -> dict[str, Path]:
 
 def profile_of(graph: Path) -> Profile:
     """The shapes that a model's TensorRT configuration lets through."""
-    config = read_config(graph.parent / config_path("tensorrt"))
+    config = read_config(graph.parent / TENSORRT.config)
     (image,) = config.input
     return Profile(image.name, tuple(image.dims), max(1, config.max_batch_size))
 

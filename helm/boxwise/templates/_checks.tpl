@@ -1,10 +1,10 @@
-{{/* What the schema cannot say: values that are wrong together. Each fails with a sentence that names the mend. */}}
+{{/* What the schema cannot say: values that are wrong together. Each fails with a message that names the fix. */}}
 {{- define "boxwise.checks" -}}
 {{- $v := .Values -}}
 {{- $many := gt (int (include "boxwise.mostReplicas" .)) 1 -}}
 {{- $target := include "boxwise.target" . -}}
 {{- if and (semverCompare "<26.7.0-0" (include "boxwise.tritonSemver" .)) (not $v.triton.acceptVulnerable) -}}
-{{- fail (printf "triton.version %s has holes that NVIDIA has published (26.07 is the oldest accepted): build the image on 26.09, or set triton.acceptVulnerable=true on a cluster that nobody else reaches" $v.triton.version) -}}
+{{- fail (printf "triton.version %s has vulnerabilities that NVIDIA has published (26.07 is the oldest accepted): build the image on 26.09, or set triton.acceptVulnerable=true on a cluster that nobody else reaches" $v.triton.version) -}}
 {{- end -}}
 {{- if and $v.autoscaling.hpa.enabled $v.autoscaling.keda.enabled -}}
 {{- fail "autoscaling.hpa and autoscaling.keda are both enabled, and would fight over the replicas: keep one" -}}

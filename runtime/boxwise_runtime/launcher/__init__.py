@@ -15,15 +15,12 @@ from boxwise_runtime.launcher.options import (
 )
 from boxwise_runtime.launcher.process import TritonProcess
 from boxwise_runtime.launcher.supervisor import Supervisor
-from boxwise_runtime.targets import TARGETS, Target
 
 __all__ = [
-    "TARGETS",
     "LaunchError",
     "ServerOptions",
     "ServerTLS",
     "Supervisor",
-    "Target",
     "TritonProcess",
     "free_ports",
     "pipelines",

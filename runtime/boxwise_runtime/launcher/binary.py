@@ -18,7 +18,6 @@ from boxwise_runtime.launcher.options import LaunchError, ServerOptions, find_se
 from boxwise_runtime.launcher.paths import plain
 from boxwise_runtime.targets import Target
 
-BUNDLED_TARGETS = ("embedded",)  # it has the Python backend and no other
 NEEDED_GLIBC = (2, 35)
 STUB = "triton_python_backend_stub"
 
@@ -89,9 +88,9 @@ def bundle_for(target: Target) -> Bundle:
     """The bundled server, checked to run here and to serve `target`. Raises LaunchError, saying
     what is in the way.
     """
-    if target not in BUNDLED_TARGETS:
+    if not target.bundled:
         raise LaunchError(
-            f"the bundled Triton has no {target} backend: "
+            f"the bundled Triton has no {target.backend} backend: "
             "run this in NVIDIA's Triton container, or give its tritonserver with --server"
         )
     bundle = find_bundle()

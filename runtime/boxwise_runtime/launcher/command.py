@@ -20,7 +20,7 @@ def arguments(options: ServerOptions, shm_prefix: str) -> list[str]:
     """
     return [
         f"--model-repository={options.repository.absolute()}",
-        *([] if options.target == "embedded" else [f"--model-config-name={options.target}"]),
+        *options.target.arguments,
         # Left out, each of them would listen on 0.0.0.0.
         *(f"--{name}-address={_address(name, host)}" for name, host in options.hosts.items()),
         *(f"--{name}-port={port}" for name, port in options.ports.items()),

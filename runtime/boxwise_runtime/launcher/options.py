@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from boxwise_runtime.targets import Target
+from boxwise_runtime.targets import EMBEDDED, Target
 
 ADMIN_HEADER = "boxwise-admin"  # as the chart has it
 
@@ -71,7 +71,7 @@ class ServerOptions:
     """
 
     repository: Path
-    target: Target = "embedded"
+    target: Target = EMBEDDED
     host: str = "127.0.0.1"
     grpc_port: int = 8001
     http_port: int = 8000
@@ -173,7 +173,7 @@ def check_target(options: ServerOptions) -> None:
     """Raise LaunchError where a pipeline has nothing for the target: fused, it runs its graphs
     itself, on the CPU.
     """
-    if options.target == "embedded":
+    if options.target.joins_networks:
         return
     for pipeline in pipelines(options.repository):
         config = options.repository / pipeline / "config.pbtxt"
@@ -211,7 +211,7 @@ def check_exposure(options: ServerOptions) -> None:
         raise LaunchError(
             f"--host {options.host} can be reached from other machines: give --public, with "
             "--tls-cert and --tls-key, "
-            "or leave --host out and put a front before it (docs/front.md)"
+            "or leave --host out and put a front before it (docs/how-to/front.md)"
         )
     if options.public and options.tls is None and not options.without_tls:
         raise LaunchError(

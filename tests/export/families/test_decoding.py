@@ -17,7 +17,7 @@ from contract_support.agreement import Decode, Outputs, assert_agrees, read_imag
 from contract_support.reference import Detections
 from onnx import helper
 
-from boxwise_export.export import staged
+from boxwise_export.export import running
 from boxwise_export.pipeline import load_pipeline
 from boxwise_export.plan import DetectorPlan, make_plan
 
@@ -43,7 +43,7 @@ def detector_of(
     pipeline = load_pipeline(file)
     plan = make_plan(pipeline, cores=2)
     assert plan.detector is not None
-    with staged(plan) as runner:
+    with running(plan) as runner:
         assert (
             assert_agrees(plan.detector, runner, read_images(data), decode, least=least)
             >= 8 * least

@@ -100,7 +100,7 @@ def test_a_reader_finds_it_at_every_moment(tmp_path: Path) -> None:
 
 
 def test_what_was_cut_off_is_put_right(tmp_path: Path) -> None:
-    """Between the two renames of a file system that cannot atomic_dir, the folder is there under
+    """Between the two renames of a file system that cannot exchange, the folder is there under
     another name.
     """
     folder = tmp_path / "folder"

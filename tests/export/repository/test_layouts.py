@@ -5,18 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from contract_support.publisher import publish_plan
 
 from boxwise_export.errors import ExportError, PipelineError
 from boxwise_export.pipeline import load_pipeline
 from boxwise_export.plan import make_plan
 from boxwise_export.repository.configs import Template
-from boxwise_export.repository.layouts import read_serving_config
 from boxwise_export.repository.manifest import find_manifest
-from boxwise_export.repository.publish import change_layout, publish
+from boxwise_export.repository.publish import change_layout
 from boxwise_export.repository.revisions import rollback
 from boxwise_export.repository.serving_config import ServingConfig
 from boxwise_export.tensorrt.build import graphs_of
-from boxwise_runtime.targets import TARGETS, config_path
+from boxwise_runtime.targets import TARGETS
 
 Write = Callable[[str], Path]
 DETECTOR = "name: street\ndetector: {weights: detector.onnx, labels: [car, dog]}\n"
@@ -31,7 +31,7 @@ OUTPUTS = {"boxes", "scores", "class_ids", "image_size"}
 @pytest.fixture
 def published(write_pipeline: Write, tmp_path: Path) -> Callable[[str], Path]:
     def write(text: str) -> Path:
-        publish(
+        publish_plan(
             make_plan(load_pipeline(write_pipeline(text)), cores=2),
             tmp_path / "repository",
             file=text,
@@ -117,12 +117,12 @@ def test_in_flight_follows_the_target_unless_it_is_given(
 ) -> None:
     repository = published(BOTH + "layout: bls\n")
     published(BOTH + f"layout: bls\nserving: {{response_cache: true{serving}}}\n")
-    configs = [config(repository, "street", config_path(target)) for target in TARGETS]
+    configs = [config(repository, "street", target.config) for target in TARGETS.values()]
     assert [each.parameters["in_flight"].string_value for each in configs] == list(expected)
     assert all(each.response_cache.enable for each in configs)
-    serving = read_serving_config(repository, "street", find_manifest(repository).revision().models)
-    assert serving.in_flight == (int(expected[0]) if serving else None)
-    again = change_layout(repository, "street", serving)
+    settled = find_manifest(repository).serving()
+    assert settled.in_flight == (int(expected[0]) if serving else None)
+    again = change_layout(repository, "street", settled)
     assert again.changed == []
 
 

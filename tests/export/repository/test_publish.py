@@ -13,6 +13,7 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+from contract_support.publisher import publish_plan
 
 from boxwise_export.errors import ExportError, RepositoryError
 from boxwise_export.export import export
@@ -22,7 +23,6 @@ from boxwise_export.repository import atomic_dir
 from boxwise_export.repository.atomic_dir import locked, write_file
 from boxwise_export.repository.configs import read_config
 from boxwise_export.repository.manifest import Manifest, find_manifest
-from boxwise_export.repository.publish import publish
 from boxwise_export.repository.revisions import rollback
 
 Write = Callable[[str], Path]
@@ -116,9 +116,9 @@ def test_the_same_export_is_the_same_bytes(write_pipeline: Write, tmp_path: Path
 
 def test_only_what_changed_gets_a_version(plan: Callable[..., Plan], tmp_path: Path) -> None:
     out = tmp_path / "repository"
-    publish(plan(0.3), out)
+    publish_plan(plan(0.3), out)
     before = snapshot(out)
-    publication = publish(plan(0.6), out)
+    publication = publish_plan(plan(0.6), out)
     assert sorted(publication.changed) == [
         "street",
         "street_info",
@@ -139,9 +139,9 @@ def test_a_file_that_was_changed_by_hand_is_published_anew(
     plan: Callable[..., Plan], tmp_path: Path
 ) -> None:
     out = tmp_path / "repository"
-    publish(plan(), out)
+    publish_plan(plan(), out)
     write_file(out / "street_nms" / "config.pbtxt", b"not a configuration")
-    publication = publish(plan(), out)
+    publication = publish_plan(plan(), out)
     assert sorted(publication.changed) == ["street", "street_nms", "street_raw"]
     assert version_named(out, "street_nms") == 2
 
@@ -168,7 +168,7 @@ def test_going_back_and_forth(plan: Callable[..., Plan], tmp_path: Path) -> None
     out = tmp_path / "repository"
     states = {}
     for number, (score, classifier) in enumerate([(0.3, False), (0.3, True), (0.6, False)], 1):
-        assert publish(plan(score, classifier=classifier), out).revision.number == number
+        assert publish_plan(plan(score, classifier=classifier), out).revision.number == number
         states[number] = served(out)
     assert not (out / "street_classifier_color").exists()
     assert rollback(out).current == 2
@@ -179,7 +179,7 @@ def test_going_back_and_forth(plan: Callable[..., Plan], tmp_path: Path) -> None
         assert served(out) == states[number]
     with pytest.raises(RepositoryError, match="revision 1 is the first that is kept"):
         rollback(out)
-    assert publish(plan(0.3, classifier=True), out, keep=2).revision.number == 4
+    assert publish_plan(plan(0.3, classifier=True), out, keep=2).revision.number == 4
     assert [each.number for each in find_manifest(out).revisions] == [1, 4]
     with pytest.raises(RepositoryError, match="there is no revision 3; kept are 1, 4"):
         rollback(out, number=3)
@@ -197,21 +197,21 @@ def test_one_goes_back_to_what_was_served_and_not_to_what_was_rolled_back(
     """
     out = tmp_path / "repository"
     for score in (0.1, 0.2, 0.3):
-        publish(plan(score), out)
+        publish_plan(plan(score), out)
     assert rollback(out).current == 2
-    assert publish(plan(0.4), out, keep=4).revision.number == 4
+    assert publish_plan(plan(0.4), out, keep=4).revision.number == 4
     assert [rollback(out).current for _ in range(3)] == [2, 1, 3]
     with pytest.raises(RepositoryError, match="revision 3 is the first that is kept"):
         rollback(out)
     rollback(out, number=4)
-    assert publish(plan(0.5), out).revision.number == 5
+    assert publish_plan(plan(0.5), out).revision.number == 5
     assert [each.number for each in find_manifest(out).revisions] == [2, 4, 5]
 
 
 def test_what_is_not_kept_is_removed(plan: Callable[..., Plan], tmp_path: Path) -> None:
     out = tmp_path / "repository"
-    publish(plan(0.3, classifier=True), out, keep=1)
-    publish(plan(0.6), out, keep=1)
+    publish_plan(plan(0.3, classifier=True), out, keep=1)
+    publish_plan(plan(0.6), out, keep=1)
     assert not list(out.rglob("street_classifier_color"))
     assert [path.name for path in (out / "street_preprocess").iterdir() if path.is_dir()] == ["2"]
 
@@ -272,10 +272,10 @@ def test_a_kill_at_any_moment_leaves_the_old_or_the_new(
         )
     out = in_memory / "work" / "repository"
     first, second = plan(0.3, classifier=True), plan(0.6)
-    publish(first, out)
+    publish_plan(first, out)
     before, seen = snapshot(out), set()
     copies = in_memory / "copies"
-    for moment in moments(lambda: publish(second, out), out.parent, copies):
+    for moment in moments(lambda: publish_plan(second, out), out.parent, copies):
         left = moment / out.name
         with locked(left):  # as whatever changes it next
             after = snapshot(left)
@@ -292,7 +292,7 @@ def test_a_failure_at_any_moment_leaves_what_was_there(
 ) -> None:
     out = tmp_path / "repository"
     first, second = plan(0.3), plan(0.6)
-    publish(first, out)
+    publish_plan(first, out)
     before = snapshot(out)
     for step in (
         "atomic_dir.share",
@@ -302,17 +302,17 @@ def test_a_failure_at_any_moment_leaves_what_was_there(
         "atomic_dir._exchange",
     ):
         with (
-            mock.patch(f"boxwise_export.{step}", side_effect=KeyboardInterrupt),
+            mock.patch(f"boxwise_export.repository.{step}", side_effect=KeyboardInterrupt),
             pytest.raises(KeyboardInterrupt),
         ):
-            publish(second, out)
+            publish_plan(second, out)
         assert snapshot(out) == before
         assert not list(tmp_path.glob(".repository*"))
     with (
         mock.patch("boxwise_export.repository.versions.write_file", side_effect=KeyboardInterrupt),
         pytest.raises(KeyboardInterrupt),
     ):
-        publish(first, tmp_path / "none")
+        publish_plan(first, tmp_path / "none")
     assert not (tmp_path / "none").exists()
 
 
@@ -337,7 +337,7 @@ def test_somebody_else_s_folder_is_not_touched(write_pipeline: Write, tmp_path: 
 
 def test_a_manifest_that_is_none_is_named(plan: Callable[..., Plan], tmp_path: Path) -> None:
     out = tmp_path / "repository"
-    publish(plan(), out)
+    publish_plan(plan(), out)
     for wrong in (
         "{}",
         "nothing",
@@ -347,7 +347,7 @@ def test_a_manifest_that_is_none_is_named(plan: Callable[..., Plan], tmp_path: P
         with pytest.raises(
             RepositoryError, match=r"street\.manifest\.json: not a manifest of schema 1"
         ):
-            publish(plan(), out)
+            publish_plan(plan(), out)
 
 
 def test_a_repository_without_pipelines_is_none(tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ import pytest
 import tensorrt_rtx
 import yaml
 from contract_support import heads
+from contract_support.publisher import publish_plan
 
 from boxwise_export.pipeline import load_pipeline
 from boxwise_export.plan import make_plan
-from boxwise_export.repository.publish import publish
 
 CAPABILITY = "8.9"
 
@@ -47,7 +47,7 @@ def publish_detector(tmp_path: Path) -> Callable[..., Path]:
             document["classifiers"] = [said]
         file = tmp_path / "pipeline.yaml"
         file.write_text(yaml.safe_dump(document))
-        publish(
+        publish_plan(
             make_plan(load_pipeline(file), cores=2), tmp_path / "repository", file=file.read_text()
         )
         return tmp_path / "repository"

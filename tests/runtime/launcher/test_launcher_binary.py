@@ -6,6 +6,7 @@ import pytest
 
 from boxwise_runtime.launcher import LaunchError, ServerOptions, binary
 from boxwise_runtime.launcher.binary import Bundle, bundle_for, check_bundle, find_bundle, locate
+from boxwise_runtime.targets import ONNXRUNTIME, TENSORRT, Target
 
 
 def fake_bundle(folder: Path, stub: str | None) -> Bundle:
@@ -48,9 +49,9 @@ def test_its_backend_directory_is_made_once_and_mended(
     assert {path.name for path in folder.iterdir()} == names
 
 
-@pytest.mark.parametrize("target", ["onnxruntime", "tensorrt"])
+@pytest.mark.parametrize("target", [ONNXRUNTIME, TENSORRT], ids=str)
 def test_a_target_without_backend_says_where_it_can_be_served(
-    tmp_path: Path, target: binary.Target
+    tmp_path: Path, target: Target
 ) -> None:
     with pytest.raises(LaunchError, match=rf"no {target} backend: .*container.* --server"):
         bundle_for(target)

@@ -23,6 +23,7 @@ from tritonclient.utils import InferenceServerException
 from boxwise_runtime.launcher import LaunchError, TritonProcess, process
 from boxwise_runtime.resources import Resources
 from boxwise_runtime.stub_processes import Stub, stubs_of
+from boxwise_runtime.targets import TENSORRT
 
 SLEEPY = """
 import time
@@ -402,7 +403,7 @@ def test_an_own_server_gets_the_target_and_the_extra_arguments(
     (repository / "echo" / "configs").mkdir()
     (repository / "echo" / "configs" / "tensorrt.pbtxt").write_text(config.replace("-1", "3"))
     server = write_tritonserver(tmp_path)
-    options = on_free_ports(repository, target="tensorrt", server=server, extra_args=("--id=ours",))
+    options = on_free_ports(repository, target=TENSORRT, server=server, extra_args=("--id=ours",))
     with (
         launched(options),
         urllib.request.urlopen(f"http://127.0.0.1:{options.http_port}/v2") as reply,

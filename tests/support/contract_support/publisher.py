@@ -12,10 +12,17 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
+from boxwise_export.errors import RepositoryError
+from boxwise_export.export import staged
+from boxwise_export.pipeline import load_pipeline
+from boxwise_export.plan import Plan, make_plan
+from boxwise_export.repository.layouts import Stages
+from boxwise_export.repository.publish import Publication, publish
 from contract_support.faults import with_faults
 
 _SUPPORT = str(Path(__file__).parents[1])
@@ -68,14 +75,21 @@ class Publisher:
         self._program.communicate()
 
 
-def main(files: list[str]) -> None:
-    from boxwise_export.errors import RepositoryError
-    from boxwise_export.pipeline import load_pipeline
-    from boxwise_export.plan import make_plan
-    from boxwise_export.repository.publish import publish
+def publish_plan(plan: Plan, out: Path, **options: Any) -> Publication:
+    """Stage a plan and publish it."""
+    with staged(plan) as stages:
+        return publish(plan, stages, out, **options)
 
+
+def main(files: list[str]) -> None:
     faults = ctypes.CDLL(None)
     plans = [make_plan(load_pipeline(Path(file)), cores=2) for file in files]
+    with ExitStack() as stack:
+        stages = [stack.enter_context(staged(plan)) for plan in plans]
+        _answer(plans, stages, faults)
+
+
+def _answer(plans: list[Plan], stages: list[Stages], faults: ctypes.CDLL) -> None:
     for line in sys.stdin:
         number, out, kill, full = json.loads(line)
         reader, writer = os.pipe()
@@ -84,7 +98,7 @@ def main(files: list[str]) -> None:
             status, error = 0, ""
             faults.faults_arm(ctypes.c_long(kill), ctypes.c_long(full))
             try:
-                publish(plans[number], Path(out))
+                publish(plans[number], stages[number], Path(out))
             except RepositoryError as refused:
                 status, error = 1, str(refused)
             except BaseException as wrong:  # noqa: BLE001 - said to who asked

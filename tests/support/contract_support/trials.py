@@ -1,7 +1,8 @@
 """A trial of the server: short in CI, long by `make soak`, its figures printed and, where asked,
 written down.
 
-Each trial asserts what must hold, and says what it measured: one row of docs/reliability.md.
+Each trial asserts what must hold, and says what it measured: one row of
+docs/explanation/reliability.md.
 """
 
 from __future__ import annotations

@@ -18,12 +18,13 @@ import grpc
 import numpy as np
 
 from boxwise import PipelineInfo
-from boxwise._info import CONTRACT, DetectorInfo
+from boxwise._info import DetectorInfo
 from boxwise._protocol import messages
+from boxwise_contract import VERSION
 
 PIPELINE = "boxwise"
 BOXES = 700  # of 24 bytes
-INFO = PipelineInfo(CONTRACT, PIPELINE, DetectorInfo(("dot",), 0.25, 0.5, BOXES), (), {}, {})
+INFO = PipelineInfo(VERSION, PIPELINE, DetectorInfo(("dot",), 0.25, 0.5, BOXES), (), {}, {})
 COLUMNS = {
     "boxes": np.arange(4 * BOXES, dtype=np.float32).reshape(BOXES, 4),
     "scores": np.linspace(1, 0.5, BOXES, dtype=np.float32),

@@ -11,8 +11,9 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from boxwise_benchmarks.baselines.tutorial_models.shared import as_network_input, read_settings
+from boxwise_contract import ImageLimits
 from boxwise_runtime.canvas import draw, fit
-from boxwise_runtime.decode import ImageLimits, decode
+from boxwise_runtime.decode import decode
 
 
 class TritonPythonModel:

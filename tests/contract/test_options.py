@@ -3,14 +3,13 @@
 import numpy as np
 import pytest
 
-from boxwise_runtime.errors import InvalidInput
-from boxwise_runtime.settings import Settings, read_class_filter, read_settings
+from boxwise_contract import InvalidInput, Thresholds, read_class_filter
 
-DEFAULTS = Settings(score_threshold=0.25, iou_threshold=0.5, max_detections=100)
+DEFAULTS = Thresholds(score_threshold=0.25, iou_threshold=0.5, max_detections=100)
 
 
 def test_what_is_left_out_is_the_default() -> None:
-    assert read_settings({}, DEFAULTS) == DEFAULTS
+    assert DEFAULTS.read({}) == DEFAULTS
 
 
 def test_what_is_asked_for_counts() -> None:
@@ -19,20 +18,20 @@ def test_what_is_asked_for_counts() -> None:
         "iou_threshold": np.float32([1]),
         "max_detections": np.int32([1]),
     }
-    assert read_settings(asked, DEFAULTS) == Settings(0, 1, 1)
+    assert DEFAULTS.read(asked) == Thresholds(0, 1, 1)
 
 
 @pytest.mark.parametrize("name", ["score_threshold", "iou_threshold"])
 @pytest.mark.parametrize("value", [-0.01, 1.01, np.nan, np.inf, -np.inf])
 def test_thresholds_out_of_range(name: str, value: float) -> None:
     with pytest.raises(InvalidInput, match=f"{name}: expected a number from 0 to 1, got "):
-        read_settings({name: np.float32([value])}, DEFAULTS)
+        DEFAULTS.read({name: np.float32([value])})
 
 
 @pytest.mark.parametrize("value", [-1, 0, 101])
 def test_max_detections_out_of_range(value: int) -> None:
     with pytest.raises(InvalidInput, match=f"max_detections: expected 1 to 100, .* got {value}"):
-        read_settings({"max_detections": np.int32([value])}, DEFAULTS)
+        DEFAULTS.read({"max_detections": np.int32([value])})
 
 
 def test_class_filter() -> None:
