@@ -2,9 +2,11 @@
 own.
 """
 
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -23,6 +25,15 @@ ELSEWHERE = {
     Path(__file__).parent / "peers": "`make test-peers`, against servers in .venv-peers",
     Path(__file__).parent / "chaos": "`make test-trials`, long by `make soak`",
     Path(__file__).parent / "fuzz": "`make test-trials`, long by `make soak`",
+}
+# Of tests/e2e, these start servers of their own.
+OWN_SERVERS = {
+    "test_metrics.py",
+    "test_overload.py",
+    "test_perf.py",
+    "test_privacy.py",
+    "test_sdk_causes.py",
+    "test_tutorial.py",
 }
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 SHARED_CASES = SHARED_DATA.with_name("cases")
@@ -46,6 +57,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_FIGURES] = []
+    # A shell starts what runs in the background with Ctrl-C ignored, and programs inherit that;
+    # tests send it to the programs that they start.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object | None:
+    """Keep the files whose tests share a server in one worker process: it takes the CPU for ten
+    seconds to start.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByServer(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            folder, _, name = file.rpartition("/")
+            return folder if folder.endswith("tests/e2e") and name not in OWN_SERVERS else file
+
+    return ByServer(config, log) if config.option.dist == "loadfile" else None
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -188,13 +188,7 @@ with Client(sys.argv[1], timeout_s=60) as client:
 
 def test_ctrl_c_ends_it_at_once(server: FakeServer) -> None:
     command = [sys.executable, "-c", _ENDLESS, server.url]
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
-    )
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     server.delay_s = 3.0
