@@ -1,6 +1,6 @@
 # The commands of the README. Each sets up its own environment in .venv: no root, no Docker, no Node, no GPU.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-torch test-peers test-helm test-front test-proxies test-trials soak helm-readme docs lint format lock licences audit release bench bench-memory bench-client clean
+.PHONY: help demo test test-torch test-peers test-helm test-front test-proxies test-trials soak proto helm-readme docs lint format lock licences audit release bench bench-memory bench-client clean
 
 # The bundled Triton has stubs for these two, and onnxruntime and numpy < 2 meet on them.
 PYTHON ?= $(firstword $(foreach p,python3 python3.12 python3.11,$(shell $(p) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $(p))))
@@ -79,6 +79,9 @@ test-trials: .venv/.dev  ## Run the trials of tests/chaos and tests/fuzz in thei
 HOURS ?= 1.5
 soak: .venv/.dev  ## Run the trials in their long form, the soak for HOURS=1.5, and write their figures to soak.jsonl
 	.venv/bin/pytest tests/fuzz tests/chaos --long --hours $(HOURS) --figures soak.jsonl --timeout 0
+
+proto: .venv/.dev  ## Compile the messages of inference.proto anew
+	.venv/bin/python -m grpc_tools.protoc -Iclient/boxwise --descriptor_set_out=client/boxwise/inference.binpb inference.proto
 
 helm-readme: .venv/.dev  ## Write the chart's table of values
 	.venv/bin/python helm/readme.py

@@ -1,4 +1,4 @@
-"""How good a pipeline is on a labelled set before it is published, next to the same in fp32."""
+"""Measure a pipeline on a labelled set before it is published, beside the same in fp32."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """What was measured; figures are 0 to 1.
+    """The figures of a pipeline, 0 to 1.
 
     Attributes:
-        figures: "detector map" (mAP@[.5:.95]), and "<classifier> top-1" where the set knows the
-            truth.
+        figures: "detector map" (mAP@[.5:.95]), and "<classifier> top-1" if the set has
+            its labels.
         exact: the same of the pipeline in fp32.
-        limit: how much of each may be lost.
+        limit: maximum loss of each figure.
         images: of the set.
     """
 
@@ -41,17 +41,17 @@ class Accuracy:
     images: int
 
     def lines(self) -> Iterator[str]:
-        """The figures to read."""
+        """Return the figures as lines of text."""
         yield f"accuracy on {self.images} labelled images:"
         for name, value in self.figures.items():
             yield f"  {name:<24} {value:.4f} (fp32: {self.exact[name]:.4f})"
 
     def document(self) -> dict[str, Any]:
-        """The figures as JSON; they stand in the manifest."""
+        """Return the figures as JSON types, for the manifest."""
         return asdict(self)
 
     def require(self) -> None:
-        """Raise ParityError where too much was lost."""
+        """Raise ParityError if a figure lost more than the limit."""
         for name, value in self.figures.items():
             if (lost := self.exact[name] - value) > self.limit:
                 raise ParityError(
@@ -78,7 +78,7 @@ def load_labelled(data: Path) -> Dataset:
 
 
 def measure(plan: Plan, runner: PipelineRunner, dataset: Dataset) -> dict[str, float]:
-    """Figures of a plan's stages, run in this process on every image of the set.
+    """Measure a plan's stages, run in this process, on every image of the set.
 
     Raises:
         ExportError: the set does not fit the pipeline.

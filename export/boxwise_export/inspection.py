@@ -1,4 +1,4 @@
-"""What a checkpoint is taken for, and why, before anybody writes a pipeline file for it."""
+"""Inspect a checkpoint: what boxwise recognises in it, and why."""
 
 from __future__ import annotations
 
@@ -35,25 +35,25 @@ _UNKNOWN = 1000  # names of a detector that gives classes by number
 
 @dataclass(frozen=True)
 class Inspection:
-    """A checkpoint, looked at.
+    """What was recognised in a checkpoint.
 
     Attributes:
-        weights: what was looked at.
+        weights: the checkpoint.
         origin: what read it.
         sha256: of the file.
-        licence: of the weights, where it is known.
+        licence: of the weights, if known.
         input: name and shape, as "images [batch, 3, 416, 416]".
         outputs: name -> shape, for one image.
-        kind: "detector", "classifier", or None where it is neither that boxwise knows.
-        family: of the detector, None otherwise.
+        kind: "detector", "classifier", or None if it is neither.
+        family: of a detector.
         why: how it was recognised, or what the nearest family misses.
-        others: further families that read it, which `family:` can choose.
-        classes: how many there are, where the graph says so.
-        labels: the names of its classes, where the weights hold them.
-        preprocessing: by what is known of it: the weights' own metadata, or the family's way.
+        others: further families that fit, which `family:` can choose.
+        classes: their number, if the graph shows it.
+        labels: the names of its classes, if the weights hold them.
+        preprocessing: from the weights' own metadata, or the family's.
         batch: "any", or why the graph takes one image at a time.
-        assumed: what was concluded and not said, each a sentence with its reason.
-        metadata: what else the checkpoint says of itself: task, author, description, stride.
+        assumed: what was concluded, each a sentence with its reason.
+        metadata: other metadata of the checkpoint: task, author, description, stride.
     """
 
     weights: str
@@ -74,19 +74,19 @@ class Inspection:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
-        """The inspection as JSON."""
+        """Return the inspection as JSON types."""
         return asdict(self)
 
 
 def inspect(weights: Weights, size: tuple[int, int] | None = None) -> Inspection:
-    """Read a checkpoint, run it once, and ask every family.
+    """Read a checkpoint, run it once, and try every family.
 
     Args:
-        weights: what to look at.
-        size: height and width of its input, where the graph takes any.
+        weights: the checkpoint.
+        size: height and width of its input, if the graph takes any.
 
     Raises:
-        ExportError: it cannot be read or run; says why, and the fix.
+        ExportError: it cannot be read or run; has the fix.
     """
     network = read_network(weights, size, "model", "--size", lambda _: None)
     source = network.source
@@ -97,6 +97,13 @@ def inspect(weights: Weights, size: tuple[int, int] | None = None) -> Inspection
         recognised = {source.family: recognised.pop(source.family), **recognised}
     family, result = next(iter(recognised.items()), (None, None))
     classifies = None if other and source.metadata.task != "classify" else _classifies(network)
+    if isinstance(result, Reading):
+        classes, assumed = result.classes, result.assumed
+    elif classifies:
+        classes = None if family else next(iter(network.outputs.values())).size
+        assumed = _activation(network)
+    else:
+        classes, assumed = None, ()
     return Inspection(
         weights=weights.title,
         origin=source.origin,
@@ -108,19 +115,11 @@ def inspect(weights: Weights, size: tuple[int, int] | None = None) -> Inspection
         family=family,
         why=_why(result, classifies, other, results),
         others=tuple(recognised)[1:],
-        classes=result.classes
-        if isinstance(result, Reading)
-        else next(iter(network.outputs.values())).size
-        if classifies and not family
-        else None,
+        classes=classes,
         labels=source.labels,
         preprocessing=_preprocessing(network, family),
         batch=network.alone or "any",
-        assumed=result.assumed
-        if isinstance(result, Reading)
-        else _activation(network)
-        if classifies
-        else (),
+        assumed=assumed,
         metadata={
             name: value for name, value in vars(source.metadata).items() if value is not None
         },
@@ -138,21 +137,20 @@ def draw(
     labels: Labels | None = None,
     report: Report = lambda _: None,
 ) -> list[str]:
-    """Run a checkpoint on images and write them with what it finds, and a contact sheet of them
-    all.
+    """Run a checkpoint on images, and write them annotated, with a contact sheet.
 
     Args:
-        weights: what to look at.
-        seen: what `inspect` found.
+        weights: the checkpoint.
+        seen: the result of `inspect`.
         images: a folder of images.
-        out: where they go; made where there is none.
-        size: as in `inspect`.
-        family: which family reads it; None to find out.
-        labels: as in the pipeline file; None for the weights' own, or for numbers.
+        out: a folder for the results; created if missing.
+        size: see `inspect`.
+        family: that reads it; None for the recognised one.
+        labels: as in the pipeline file; None for the weights' own, or numbers.
         report: told each step.
 
     Returns:
-        What is absurd about the detections, each a sentence.
+        Warnings about the detections, each a sentence.
 
     Raises:
         ExportError: it cannot be read, is not recognised, or a file cannot be written.
@@ -208,9 +206,7 @@ def _why(
 
 
 def _activation(network: Network) -> tuple[str, ...]:
-    """What a classifier's export would conclude of its activation, or the question that it would
-    ask.
-    """
+    """Return what an export would conclude about a classifier's activation, or its question."""
     (output,) = network.outputs
     values = probe_unlike(network.model, network.input, network.height, network.width, output)
     try:
@@ -223,7 +219,7 @@ def _activation(network: Network) -> tuple[str, ...]:
 
 
 def _classifies(network: Network) -> str | None:
-    """Why the graph looks like a classifier, if it does."""
+    """Return why the graph looks like a classifier; None if it does not."""
     if len(network.outputs) != 1:
         return None
     ((name, values),) = network.outputs.items()
@@ -243,7 +239,7 @@ def _input(network: Network) -> str:
 
 
 def _preprocessing(network: Network, family: str | None) -> dict[str, Any]:
-    """Each setting as [its value, who says so]."""
+    """Return each setting as [its value, its source]."""
     said: dict[str, Any] = {"size": [(network.height, network.width), "the graph"]}
     if network.input.height is None:
         said["size"][1] = "the weights" if network.source.preprocessing.size else "--size"

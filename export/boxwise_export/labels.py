@@ -1,4 +1,4 @@
-"""Names of classes: a known set, a list, or a file: text with one a line, YAML or JSON."""
+"""Names of classes: a known set, a list, or a file (text with one name a line, YAML, JSON)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ import yaml
 from boxwise_export.errors import PipelineError
 from boxwise_export.yaml_file import load_yaml
 
-# coco91 has a name for each COCO id from 0 to 90, of which 11 are unused; coco has the 80 that are
-# used.
+# coco91 has a name for each COCO id from 0 to 90, 11 of them unused; coco has the 80 used ones.
 KNOWN_SETS = ("coco", "coco91", "imagenet")
 
 
@@ -25,11 +24,10 @@ def read_labels(labels: str | Sequence[str], key: str) -> tuple[str, ...]:
         labels: a known set, the path of a file, or the names themselves. A text file has one name a
             line. A YAML or JSON file has a list of names, a map from ids to names, or either under
             `names`, as ultralytics' data.yaml.
-        key: where it stands in the pipeline file, for errors.
+        key: of the pipeline file, for errors.
 
     Raises:
-        PipelineError: an unknown set, a file that is missing or has no names, an empty name or one
-            that comes twice.
+        PipelineError: an unknown set, a missing or empty file, an empty name, or a repeated one.
     """
     if not isinstance(labels, str):
         numbered, where = list(enumerate(labels, 1)), "name"
@@ -60,7 +58,7 @@ def read_labels(labels: str | Sequence[str], key: str) -> tuple[str, ...]:
 
 
 def _read_file(path: Path, key: str) -> tuple[list[tuple[int, str]], str]:
-    """Numbered names, and what the number is of."""
+    """Return numbered names, and what is numbered."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -81,10 +79,10 @@ def _read_file(path: Path, key: str) -> tuple[list[tuple[int, str]], str]:
 
 
 def parse_names(document: Any, what: str) -> list[str]:
-    """Names in the order of their ids, from a list, a map of ids to names, or either under `names`.
+    """Return names by id, from a list, a map of ids to names, or either under `names`.
 
     Raises:
-        PipelineError: it is none of these, or ids are missing; begins with `what`.
+        PipelineError: it is none of these, or ids are missing; the message begins with `what`.
     """
     names = document.get("names", document) if isinstance(document, Mapping) else document
     if isinstance(names, Mapping):
@@ -110,11 +108,10 @@ def parse_names(document: Any, what: str) -> list[str]:
 
 
 def as_name(value: object) -> str:
-    """A name as a person meant it: a number becomes text, what YAML reads as something else is
-    refused.
+    """Return a name as it was meant: numbers become text, other YAML types are refused.
 
     Raises:
-        ValueError: says what YAML made of it, and the fix.
+        ValueError: names what YAML read, and the fix.
     """
     if isinstance(value, bool):
         raise ValueError(
@@ -128,7 +125,7 @@ def as_name(value: object) -> str:
 
 
 def _lines(text: str) -> list[tuple[int, str]]:
-    """Lines with their numbers, without empty ones at the end."""
+    """Return lines with their numbers, without empty ones at the end."""
     lines = [line.strip() for line in text.splitlines()]
     while lines and not lines[-1]:
         lines.pop()

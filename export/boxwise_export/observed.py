@@ -1,8 +1,7 @@
-"""What a pipeline finds on a few real images: drawn for people to look at, and checked for what
-cannot be right.
+"""Run a pipeline on a few real images, draw what it finds, and warn about implausible detections.
 
-The parity gate compares the exported stages with their source. Both read the network's outputs by
-the same settings, so that a wrong reading agrees with itself: what shows it is what comes out.
+The parity gate compares the exported stages with their source, but both read the network's outputs
+by the same settings: a wrong setting agrees with itself. The detections show it.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ from boxwise_runtime.pipeline_runner import PipelineRunner
 _TILE = 320  # pixels of an image's longer side on the sheet
 _COLUMNS = 4
 _CAPTION = 16  # pixels
-# What no detector of ours does on real images: a box is most of the image, or a point; many boxes
-# of one class have the same score.
+# Implausible on real images: boxes that fill the image or are a point, and many boxes of one class
+# with the same score.
 _FILLS = 0.9  # of the image's area
 _POINT = 2.0  # pixels of the image
 _MANY = 30
@@ -36,12 +35,12 @@ _SAME_SCORE = 0.02
 
 @dataclass(frozen=True)
 class Observed:
-    """What was found on one image.
+    """The detections of one image.
 
     Attributes:
         name: of the file.
         frame: RGB uint8 [H, W, 3].
-        result: with the pipeline's own thresholds.
+        result: with the pipeline's default thresholds.
     """
 
     name: str
@@ -49,22 +48,22 @@ class Observed:
     result: Result
 
     def drawn(self) -> Image.Image:
-        """The image with its boxes and labels."""
+        """Return the image with its boxes and labels."""
         return self.result.draw(self.frame)
 
 
 def observe(
     plan: Plan, runner: PipelineRunner, frames: Sequence[tuple[str, NDArray[np.uint8]]]
 ) -> list[Observed]:
-    """Run the stages on images as a request without options would.
+    """Run the stages on images, without options.
 
     Args:
-        plan: what the stages were made of.
-        runner: the stages.
+        plan: of the pipeline.
+        runner: of its stages.
         frames: (name, RGB uint8 [H, W, 3]) of each image.
 
     Raises:
-        ExportError: the detector gives a class that has no name.
+        ExportError: the detector returns a class without a name.
     """
     info = PipelineInfo.from_json(json.dumps(information(plan, {})))
     observed = []
@@ -85,9 +84,7 @@ def observe(
 def warnings(
     observed: Sequence[Observed], score_threshold: float, max_detections: int
 ) -> Iterator[str]:
-    """What is absurd about the detections on all images together, each a sentence with what to look
-    at.
-    """
+    """Yield warnings about the detections on all images, each a sentence with what to check."""
     results = [each.result for each in observed]
     counts = [len(result) for result in results]
     if not sum(counts):
@@ -119,7 +116,7 @@ def warnings(
 
 
 def contact_sheet(observed: Sequence[Observed]) -> bytes:
-    """All images with their boxes and names on one sheet, as a JPEG."""
+    """Return all annotated images on one sheet, as a JPEG."""
     rows = math.ceil(len(observed) / _COLUMNS)
     columns = min(len(observed), _COLUMNS)
     sheet = Image.new("RGB", (columns * _TILE, rows * (_TILE + _CAPTION)), "white")
@@ -137,7 +134,7 @@ def contact_sheet(observed: Sequence[Observed]) -> bytes:
 
 
 def _share(results: Sequence[Result], absurd: Callable[[Result], NDArray[np.bool_]]) -> float:
-    """How many of all boxes are so."""
+    """Describe a share of all boxes."""
     rows = np.concatenate([absurd(result) for result in results])
     return float(rows.mean())
 

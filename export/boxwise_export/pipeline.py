@@ -535,15 +535,22 @@ class Pipeline(_Section):
                 "image; leave it out"
             )
         names = [classifier.name for classifier in self.classifiers]
+        if repeated := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"classifiers: two are named {repeated[0]}; rename one")
+        self._check_instances(names)
+        self._check_only()
+        return self
+
+    def _check_instances(self, classifiers: list[str]) -> None:
         stages = ["preprocess", "detector", "nms"] if self.detector else ["whole_picture"]
-        stages += [*(f"classifier_{name}" for name in names), "bls", "fused"]
+        stages += [*(f"classifier_{name}" for name in classifiers), "bls", "fused"]
         if unknown := [name for name in self.serving.instances if name not in stages]:
             raise ValueError(
                 f"serving.instances.{unknown[0]}: there is no such stage; there are "
                 f"{', '.join(stages)}"
             )
-        if repeated := [name for name in names if names.count(name) > 1]:
-            raise ValueError(f"classifiers: two are named {repeated[0]}; rename one")
+
+    def _check_only(self) -> None:
         for classifier in self.classifiers:
             if classifier.only is not None and self.detector is None:
                 raise ValueError(
@@ -552,10 +559,9 @@ class Pipeline(_Section):
                 )
             if classifier.only == []:
                 raise ValueError(
-                    f"classifiers.{classifier.name}.only: empty, so it is never asked; "
-                    "leave it out to ask about all"
+                    f"classifiers.{classifier.name}.only: empty, so it would never run; leave it "
+                    "out to run on all"
                 )
-        return self
 
 
 def _warn_glued(found: str, expected: str) -> None:

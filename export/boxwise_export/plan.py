@@ -1,4 +1,4 @@
-"""A pipeline file and its checkpoints become a plan: every graph built and every number settled,
+"""Turn a pipeline file and its checkpoints into a plan: every graph built, every number settled,
 nothing written.
 """
 
@@ -19,6 +19,7 @@ from boxwise_export.checkpoints.network import Network, Report, read_network
 from boxwise_export.errors import GraphError, PipelineError
 from boxwise_export.families import Head, Reading, find_family
 from boxwise_export.families.activation import last_operator, settle_activation
+from boxwise_export.families.base import CanvasDefaults
 from boxwise_export.families.unserved import describe
 from boxwise_export.graphs.classifier import build_classifier, unit_vectors
 from boxwise_export.graphs.detector import build_detector
@@ -29,6 +30,7 @@ from boxwise_export.labels import read_labels
 from boxwise_export.pipeline import (
     MAX_CANDIDATES,
     Activation,
+    Canvas,
     Classifier,
     Detector,
     Labels,
@@ -42,11 +44,10 @@ from boxwise_runtime.crop import CropSpec
 from boxwise_runtime.fitting import MOST_INSTANCES
 from boxwise_runtime.resources import available
 
-# Batches of a classifier across requests, where the pipeline itself asks about one image at a time.
+# Batches across requests of a classifier that runs on whole images.
 _WHOLE_PICTURE_BATCH = 8
 # Radford et al., "Learning Transferable Visual Models From Natural Language Supervision"
-# (arXiv:2103.00020), 2.5: the temperature of CLIP's softmax is trained, and ends at its bound of
-# 100.
+# (arXiv:2103.00020), 2.5: the trained temperature of CLIP's softmax ends at its bound of 100.
 CLIP_SCALE = 100.0
 
 
@@ -66,8 +67,8 @@ class CanvasPlan:
 class DetectorPlan:
     """A detector, ready to be published.
 
-    `multi_label` as in `pipeline.Nms`, settled. `notes` are what was concluded and not said, and
-    what was read otherwise than the weights' metadata has it, each a sentence.
+    `multi_label` is settled, see `pipeline.Nms`. `notes` has what was concluded, and where a
+    setting differs from the weights' metadata, each a sentence.
     """
 
     spec: Detector
@@ -90,9 +91,8 @@ class DetectorPlan:
 class ClassifierPlan:
     """A classifier, ready to be published.
 
-    `only` holds detector class ids, none for all; `similarity`, float32 [C, D], is what unit
-    embeddings are multiplied with to be logits, where there are prototypes. `notes` as a
-    detector's.
+    `only` holds detector class ids, empty for all. With prototypes, unit embeddings times
+    `similarity`, float32 [C, D], are the logits. `notes` as in `DetectorPlan`.
     """
 
     spec: Classifier
@@ -124,8 +124,7 @@ class Plan:
         threads: of each model instance.
         precision: of the graphs.
         serving: the layout, the processes and the threads, settled.
-        warmup_image: a JPEG that each server is asked about before it is ready; none where none was
-            compared on.
+        warmup_image: a JPEG for the warm-up request; empty without images to compare on.
     """
 
     name: str
@@ -140,7 +139,7 @@ class Plan:
 
     @property
     def max_detections(self) -> int:
-        """The most rows of a reply."""
+        """The maximum number of detections in a response."""
         return self.detector.spec.max_detections if self.detector else 1
 
 
@@ -151,17 +150,17 @@ def make_plan(
     fp16: bool = False,
     report: Report = lambda _: None,
 ) -> Plan:
-    """Read the checkpoints, build the graphs, settle what the pipeline file leaves open.
+    """Read the checkpoints, build the graphs, and settle what the pipeline file leaves open.
 
     Args:
         pipeline: the pipeline file.
-        cores: of the machine that will serve; None to let instances follow those of whatever
+        cores: of the machine that will serve; None: instances follow the cores of whichever
             machine serves.
-        fp16: whether the networks are rewritten in it; all else stays in fp32.
+        fp16: whether the networks are rewritten in fp16; decoding stays in fp32.
         report: told each step.
 
     Raises:
-        ExportError: a checkpoint, a graph or a key is wrong; says which, what was expected and the
+        ExportError: a checkpoint, a graph or a key is wrong; names it, what was expected, and the
             fix.
     """
     serving = pipeline.serving
@@ -239,16 +238,7 @@ def _plan_detector(spec: Detector, fp16: bool, report: Report) -> DetectorPlan:
         family=family.name,
         reading=reading,
         labels=labels,
-        canvas=CanvasPlan(
-            height=height,
-            width=width,
-            resize=spec.canvas.resize or own.resize or family.canvas.resize,
-            pad_value=_first(spec.canvas.pad_value, own.pad_value, family.canvas.pad_value),
-            interpolation=spec.canvas.interpolation
-            or own.interpolation
-            or family.canvas.interpolation,
-            color_order=spec.canvas.color_order or own.color_order or family.canvas.color_order,
-        ),
+        canvas=_canvas(network, spec.canvas, family.canvas),
         normalize=normalize,
         candidates=candidates,
         max_batch_size=1 if network.alone else spec.max_batch_size,
@@ -260,9 +250,22 @@ def _plan_detector(spec: Detector, fp16: bool, report: Report) -> DetectorPlan:
     )
 
 
+def _canvas(network: Network, given: Canvas, usual: CanvasDefaults) -> CanvasPlan:
+    """The pipeline file's settings, else the checkpoint's own, else the family's."""
+    own = network.source.preprocessing
+    return CanvasPlan(
+        height=network.height,
+        width=network.width,
+        resize=given.resize or own.resize or usual.resize,
+        pad_value=_first(given.pad_value, own.pad_value, usual.pad_value),
+        interpolation=given.interpolation or own.interpolation or usual.interpolation,
+        color_order=given.color_order or own.color_order or usual.color_order,
+    )
+
+
 def head_of(network: Network, names: tuple[str, ...] | None, spec: Detector | None = None) -> Head:
-    """What a family reads of a network: its outputs, what its source says, and what the pipeline
-    file overrules.
+    """Return what a family reads: the outputs, the source's metadata,
+    the pipeline file's settings.
     """
     source = network.source
     return Head(
@@ -357,7 +360,7 @@ def _plan_classifier(
 
 
 def _classifier_output(network: Network, key: str) -> tuple[str, int]:
-    """The name of the one output, and how many numbers it has for an image."""
+    """Return the name of the only output, and its number of values per image."""
     if (
         what := describe(head_of(network, None))
         if network.source.metadata.task != "classify"
@@ -381,8 +384,7 @@ def _classifier_output(network: Network, key: str) -> tuple[str, int]:
 def _crop(spec: Classifier, network: Network, detector: DetectorPlan | None) -> CropSpec:
     own = network.source.preprocessing
     resize = spec.crop.resize or (0, 0)
-    # A box is the object already: the margin that whole images are cut to the centre for is not
-    # around it.
+    # A box has no margin around its object, for which evaluations cut whole images to the centre.
     usual = 0 if detector or spec.crop.resize or spec.crop.keep_aspect else own.resize_shorter
     return CropSpec(
         height=network.height,
@@ -405,11 +407,10 @@ def _logit_scale(spec: Classifier) -> float:
 
 
 def _normalize(asked: Normalize | None, usual: Normalize, network: Network, key: str) -> Normalize:
-    """The normalisation asked for or the usual one, as far as the graph's input can take it.
+    """Return the pipeline file's normalisation or the usual one, as the graph's input allows.
 
     Raises:
-        PipelineError: the graph takes pixels as integers, or grey ones, and the pipeline file asks
-            for something else.
+        PipelineError: the graph takes integers or grey pixels, and the pipeline file contradicts.
     """
     graph, plain = network.input, Normalize()
     if graph.takes_integers:
@@ -445,7 +446,7 @@ def _report_notes(notes: tuple[str, ...], report: Report) -> None:
 
 
 def _introduce(source: Source, report: Report) -> None:
-    """Say what was read, its licence, and what its metadata says of the preprocessing."""
+    """Report what was read, its licence, and the preprocessing in its metadata."""
     report(f"  {source.origin}; licence: {source.licence or 'not said by the source'}")
     if said := {
         name: value for name, value in vars(source.preprocessing).items() if value is not None
@@ -463,9 +464,7 @@ def _introduce(source: Source, report: Report) -> None:
 def _labels(
     labels: Labels | None, source: Source, key: str
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The names that the pipeline file gives, or else the weights' own;
-    and where the two differ.
-    """
+    """Return the names of the pipeline file, or else the weights' own, and where the two differ."""
     if labels is None:
         if source.labels is None:
             raise PipelineError(

@@ -1,4 +1,4 @@
-"""A plan's graphs in int8, their ranges found on images."""
+"""Rewrite a plan's graphs in int8, with ranges measured on images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def quantized(plan: Plan, runner: PipelineRunner, frames: Frames, report: Report
 
     Args:
         plan: in fp32.
-        runner: its stages: what they make of the images is what the networks will see.
+        runner: of its stages, which prepare the networks' inputs.
         frames: RGB uint8 [H, W, 3].
         report: told each step.
     """

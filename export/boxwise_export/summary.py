@@ -1,4 +1,4 @@
-"""What a plan comes to, for people and for machines."""
+"""Summarise a plan, for people and for machines."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from boxwise_export.plan import Plan
 
 
 def routes(plan: Plan) -> dict[tuple[str, ...], list[str]]:
-    """The classifiers asked, by name -> the detector classes they are asked about."""
+    """Return classifier -> the detector classes that it runs on."""
     grouped: dict[tuple[str, ...], list[str]] = {}
     for class_id, name in enumerate(plan.detector.labels if plan.detector else ()):
         asked = tuple(c.spec.name for c in plan.classifiers if not c.only or class_id in c.only)
@@ -18,7 +18,7 @@ def routes(plan: Plan) -> dict[tuple[str, ...], list[str]]:
 
 
 def document(plan: Plan) -> dict[str, Any]:
-    """A plan as JSON; the keys are stable and documented in docs/reference/json.md."""
+    """Return a plan as JSON types; the keys are stable, see docs/reference/json.md."""
     detector = plan.detector
     return {
         "pipeline": plan.name,

@@ -1,4 +1,4 @@
-"""YAML that people write, read without what lets a small file become a large document."""
+"""Read YAML that people write, without letting a small file become a large document."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _MOST_NODES = 100_000
 
 
 def load_yaml(text: str) -> Any:
-    """Parse YAML; aliases count as what they stand for.
+    """Parse YAML; an alias counts as its content.
 
     Raises:
         yaml.YAMLError: not YAML, or of more than 100,000 values.
@@ -25,7 +25,7 @@ def load_yaml(text: str) -> Any:
 
 
 def _count(node: yaml.Node, counted: dict[int, int], path: tuple[int, ...]) -> int:
-    """How many values a node stands for."""
+    """Count the values of a node, aliases expanded."""
     if id(node) in counted:
         return counted[id(node)]
     if id(node) in path:

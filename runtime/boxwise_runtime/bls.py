@@ -1,5 +1,5 @@
-"""The shell around a pipeline whose networks are models of their own,
-and these as it calls them.
+"""The layout `bls`: one model runs the pipeline and calls the networks, models of their own, by
+Triton's business logic scripting.
 """
 
 from __future__ import annotations
@@ -21,29 +21,27 @@ _LABELS = ["label_ids", "label_scores"]
 
 
 class BlsModel(PipelineModel):
-    """A Triton model that runs the whole pipeline but its networks, which are models of their own
-    that it calls.
-
-    While one request waits for a network, others go on in this process.
+    """A Triton model that runs a pipeline and calls its networks. While one request waits for a
+    network, this process continues with others.
     """
 
     @property
     def workers(self) -> int:
-        """Requests of this process at once."""
+        """Requests that this process runs concurrently."""
         return int(self._stage.in_flight)
 
 
 @dataclass
 class BlsPipeline:
-    """A runner whose networks are models of this server.
+    """A runner whose networks are models of this server; the fields are the model's parameters.
 
     Attributes:
-        objects: as `PipelineRunner.build` has it.
-        models: which model is "detector", which "classifier_<name>".
-        versions: of these.
-        in_flight: requests of one instance at once.
-        preprocess: as `PipelineRunner.build` has it.
-        top_k: as `PipelineRunner.build` has it.
+        objects: see `PipelineRunner.build`.
+        models: "detector" and "classifier_<name>" -> the model's name.
+        versions: of these models.
+        in_flight: requests that one instance runs concurrently.
+        preprocess: see `PipelineRunner.build`.
+        top_k: see `PipelineRunner.build`.
     """
 
     objects: Mapping[str, Any]
@@ -64,7 +62,7 @@ class BlsPipeline:
 
 @dataclass(frozen=True)
 class _Network:
-    """A model of this server, called as the graph that it runs."""
+    """A model of this server, called like the graph that it runs."""
 
     model: str
     version: int
@@ -84,7 +82,7 @@ class _Network:
         response = request.exec()
         if response.has_error():
             message, code = response.error().message(), response.error().code()
-            # A call's status is INTERNAL in Triton 2.51, whatever it was.
+            # In Triton 2.51 the status of a BLS call is INTERNAL, whatever the model returned.
             overloaded = OVERLOADED.search(message)
             raise StatusError(message, pb_utils.TritonError.UNAVAILABLE if overloaded else code)
         return {tensor.name(): tensor.as_numpy() for tensor in response.output_tensors()}

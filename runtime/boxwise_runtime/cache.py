@@ -1,4 +1,4 @@
-"""The user's cache folder: what boxwise fetched or made once, and can fetch or make again."""
+"""The user's cache folder: what boxwise downloaded or built, and can download or build again."""
 
 import os
 import shutil
@@ -13,22 +13,20 @@ _TAG_TEXT = (
 
 
 class CacheError(RuntimeError):
-    """The cache folder cannot be used, or is not one of ours; the message says what to do."""
+    """The cache folder cannot be used, or is not ours; the message has the fix."""
 
 
 def cache_location() -> Path:
-    """Where the cache is or would be: $BOXWISE_CACHE, else $XDG_CACHE_HOME/boxwise, else
-    ~/.cache/boxwise.
-    """
+    """Return $BOXWISE_CACHE, else $XDG_CACHE_HOME/boxwise, else ~/.cache/boxwise."""
     if own := os.environ.get("BOXWISE_CACHE"):
         return Path(own).expanduser().absolute()
     xdg = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG specification has relative paths ignored.
+    # The XDG specification ignores relative paths.
     return (Path(xdg) if Path(xdg).is_absolute() else Path.home() / ".cache") / "boxwise"
 
 
 def cache_folder() -> Path:
-    """The cache folder, made and marked as ours when it is new.
+    """Return the cache folder, created and tagged if it is new.
 
     Raises:
         CacheError: it cannot be written, or it already holds the files of something else.
@@ -52,7 +50,7 @@ def cache_folder() -> Path:
 
 
 def is_ours(folder: Path) -> bool:
-    """Whether boxwise made this folder (it holds our tag)."""
+    """Return whether boxwise created this folder: it holds our tag."""
     try:
         return (folder / TAG).read_text() == _TAG_TEXT
     except (OSError, UnicodeDecodeError):
@@ -60,20 +58,19 @@ def is_ours(folder: Path) -> bool:
 
 
 def cache_size(folder: Path) -> int:
-    """Bytes in the files under `folder`, links not followed; 0 where there is none."""
+    """Return the bytes of the files under `folder`, without following links."""
     total = 0
     for parent, _, files in os.walk(folder):
         for name in files:
             try:
                 total += (Path(parent) / name).lstat().st_size
-            except FileNotFoundError:  # removed while we were looking
+            except FileNotFoundError:  # removed meanwhile
                 continue
     return total
 
 
 def clear(folder: Path) -> int:
-    """Delete everything in a cache folder of ours and the folder itself; return the bytes that were
-    freed.
+    """Delete a cache folder of ours with its content; return the bytes freed.
 
     Raises:
         CacheError: the folder was not made by boxwise; nothing was deleted.
@@ -86,7 +83,7 @@ def clear(folder: Path) -> int:
         )
     freed = cache_size(folder)
     try:
-        # The tag last: a retry must work.
+        # The tag is deleted last, so that a retry works.
         for entry in sorted(folder.iterdir(), key=lambda entry: entry.name == TAG):
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)

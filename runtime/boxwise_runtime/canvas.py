@@ -1,4 +1,4 @@
-"""An image of any size is laid on the canvas a detector expects, and its boxes are taken back."""
+"""Place an image of any size on the canvas of a detector, and map boxes back to the image."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class Geometry(NamedTuple):
 
 
 def fit(height: int, width: int, canvas_height: int, canvas_width: int, resize: Resize) -> Geometry:
-    """Find where an image of `height` x `width` lies on the canvas.
+    """Return where an image of `height` x `width` lies on the canvas.
 
-    A letterbox keeps the aspect; its sides are whole pixels and never below one, and the scale is
-    that of these sides, so that undoing it is exact. Centred, sides are rounded, and the left and
-    top padding are rounded down. At the top left, sides are cut down, as by YOLOX, whose letterbox
-    it is: rounded, its COCO mAP moves by 0.004.
+    A letterbox keeps the aspect ratio. Its sides are whole pixels, at least one, and the scale is
+    computed from them, so that undoing it is exact. Centred, sides are rounded, and the padding on
+    the left and top is rounded down. At the top left, sides are rounded down as YOLOX does: with
+    rounding to nearest its COCO mAP changes by 0.004.
     """
     if resize == "stretch":
         new_height, new_width = canvas_height, canvas_width
@@ -57,13 +57,13 @@ def fit(height: int, width: int, canvas_height: int, canvas_width: int, resize: 
 
 
 def _cut_down(side: float) -> int:
-    """Without the pixel that 330 * (416 / 330) = 415.99999999999994 would lose."""
+    """Round down, but not 330 * (416 / 330) = 415.99999999999994 to 415."""
     return int(side + 1e-6)
 
 
 def decoded_scale(geometry: Geometry) -> int:
-    """By how much an image can be decoded smaller and still have a pixel for each of the canvas: 1,
-    2, 4 or 8.
+    """Return the largest of 1, 2, 4 and 8 by which an image can be decoded smaller and still cover
+    the canvas without upscaling.
     """
     return next(
         (scale for scale in (8, 4, 2) if scale * max(geometry.scale_x, geometry.scale_y) <= 1), 1
@@ -82,12 +82,12 @@ def draw(
     """Resize a frame onto its canvas, in place.
 
     Args:
-        frame: uint8 [height, width, 3], RGB, at whatever scale it was decoded.
+        frame: uint8 [height, width, 3], RGB, decoded at any scale.
         geometry: where the image lies, from `fit` for this canvas.
         canvas: uint8 [canvas height, canvas width, 3]; all of it is written.
-        pad_value: 0 to 255, the grey of what the image does not cover.
-        interpolation: how pixels between pixels are found.
-        color_order: the order of the canvas's channels.
+        pad_value: 0 to 255, the grey around the image.
+        interpolation: of the resize.
+        color_order: of the canvas's channels.
     """
     width, height = (
         round(geometry.width * geometry.scale_x),
@@ -112,7 +112,7 @@ def resize_to(
 
 
 def to_image(boxes: NDArray[np.float32], geometry: Geometry) -> NDArray[np.float32]:
-    """Take boxes from canvas to image pixels, clipped to the image.
+    """Map boxes from canvas to image pixels, clipped to the image.
 
     Args:
         boxes: float32 [n, 4], xyxy in canvas pixels.

@@ -1,4 +1,4 @@
-"""Boxes become crops of the size a classifier expects."""
+"""Cut boxes out of a frame, at the size that a classifier expects."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from boxwise_runtime.canvas import ColorOrder, Interpolation, draw, fit, resize_
 
 @dataclass(frozen=True)
 class CropSpec:
-    """How a region of an image becomes a classifier's input.
+    """How a box becomes a classifier's input.
 
     Attributes:
         height: of the crop, pixels.
@@ -22,13 +22,13 @@ class CropSpec:
         padding: context around a box, as a fraction of its sides, on each side.
         keep_aspect: letterbox the region instead of stretching it.
         resize_shorter: resize the region's shorter side to this many pixels, then cut the centre,
-            the way ImageNet classifiers are evaluated; 0 for not.
-        resize_height: stretch the region to this height and `resize_width`, then cut the centre; 0
-            for not.
-        resize_width: see there.
+            as ImageNet classifiers are evaluated; 0: do not.
+        resize_height: stretch the region to this height and `resize_width`, then cut the centre; 0:
+            do not.
+        resize_width: see `resize_height`.
         pad_value: 0 to 255, of the letterbox.
-        interpolation: how pixels between pixels are found.
-        color_order: the order of the crop's channels.
+        interpolation: of the resize.
+        color_order: of the crop's channels.
     """
 
     height: int
@@ -44,8 +44,15 @@ class CropSpec:
 
 
 def crop(frame: NDArray[np.uint8], boxes: NDArray[np.float32], spec: CropSpec) -> NDArray[np.uint8]:
-    """Cut boxes [m, 4] (xyxy, frame pixels) out of a frame uint8 [H, W, 3] -> uint8 [m, height,
-    width, 3].
+    """Return the crops of the given boxes.
+
+    Args:
+        frame: uint8 [H, W, 3].
+        boxes: float32 [m, 4], xyxy in frame pixels.
+        spec: of the crops.
+
+    Returns:
+        uint8 [m, spec.height, spec.width, 3]
     """
     crops = np.empty((len(boxes), spec.height, spec.width, 3), np.uint8)
     for row, box in enumerate(boxes.tolist()):
@@ -57,7 +64,7 @@ def crop(frame: NDArray[np.uint8], boxes: NDArray[np.float32], spec: CropSpec) -
 def region(
     box: Sequence[float], height: int, width: int, padding: float
 ) -> tuple[int, int, int, int]:
-    """The whole pixels that a padded box covers, within an image of height x width, at least one.
+    """Return left, top, right, bottom of the whole pixels, at least one, that a padded box covers.
 
     Example:
         >>> region((10.2, 10.0, 20.5, 30.0), height=100, width=100, padding=0.1)
@@ -92,8 +99,7 @@ def _fill(image: NDArray[np.uint8], spec: CropSpec, out: NDArray[np.uint8]) -> N
 
 def _centre(image: NDArray[np.uint8], spec: CropSpec) -> NDArray[np.uint8]:
     """Resize the shorter side, then cut [spec.height, spec.width] from the centre."""
-    # The centre never needs more than the middle two squares; resizing all of a 1 x 4000 image
-    # takes 786 MB.
+    # Two squares around the middle suffice; resizing all of a 1 x 4000 image takes 786 MB.
     image = _middle(image, 2 * min(image.shape[:2]))
     height, width = image.shape[:2]
     scale = spec.resize_shorter / min(height, width)
@@ -101,7 +107,7 @@ def _centre(image: NDArray[np.uint8], spec: CropSpec) -> NDArray[np.uint8]:
 
 
 def _cut(image: NDArray[np.uint8], spec: CropSpec) -> NDArray[np.uint8]:
-    """[spec.height, spec.width] from the centre; torchvision rounds so too."""
+    """Cut [spec.height, spec.width] from the centre, rounded as torchvision does."""
     height, width = image.shape[:2]
     top, left = round((height - spec.height) / 2), round((width - spec.width) / 2)
     return image[top : top + spec.height, left : left + spec.width]

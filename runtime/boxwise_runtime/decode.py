@@ -1,4 +1,4 @@
-"""An encoded image becomes RGB pixels, as a viewer would show them."""
+"""Decode an image file to RGB pixels, as a viewer shows them."""
 
 from __future__ import annotations
 
@@ -23,25 +23,24 @@ _SCALED = {
     4: cv2.IMREAD_REDUCED_COLOR_4,
     8: cv2.IMREAD_REDUCED_COLOR_8,
 }
-_LYING = (5, 6, 7, 8)  # EXIF 2.32, tag Orientation: the rows of the file are columns of the image
-_MOST_CHARACTERS = 200  # of what a decoder says in a message of ours
+_LYING = (5, 6, 7, 8)  # EXIF 2.32, tag Orientation: rows of the file are columns of the image
+_MOST_CHARACTERS = 200  # of a decoder's message within ours
 _DARKEST_WHITE = 4096  # of 65,536: a 16-bit image that is darker has fewer bits, and would be black
 _STRIP = 1 << 18  # pixels
 _RUNS = (1, 2)  # BI_RLE8, BI_RLE4 of a BMP's header
 
-# The limit that is enforced is ours, from the header and with a sentence of its own; Pillow's would
-# only warn.
+# Our own limit is checked against the header; Pillow's would only warn.
 Image.MAX_IMAGE_PIXELS = None
-# Load the decoders now: the first file that is no image would pay 50 ms for it.
+# Load the decoders now: otherwise the first invalid file takes 50 ms.
 Image.init()
 
 
 def decode(encoded: NDArray[np.uint8], limits: ImageLimits) -> NDArray[np.uint8]:
     """Decode one JPEG, PNG, WebP or BMP file.
 
-    EXIF orientation is applied, transparency is laid on white, grey and palette images become RGB,
-    16-bit ones keep their high byte (and are refused where all of those would be nearly 0), CMYK is
-    converted. Of an animation, the first frame.
+    EXIF orientation is applied, transparency is composited on white, grey, palette and CMYK images
+    are converted to RGB. 16-bit images keep their high byte, and are refused if all of those are
+    nearly 0. Of an animation, the first frame is decoded.
 
     Args:
         encoded: uint8 [bytes], the file.
@@ -57,9 +56,7 @@ def decode(encoded: NDArray[np.uint8], limits: ImageLimits) -> NDArray[np.uint8]
 
 
 class EncodedImage:
-    """A file whose header was read, and no pixel yet; the arguments and the errors are those of
-    `decode`.
-    """
+    """A file of which only the header was read; the arguments and errors are those of `decode`."""
 
     def __init__(self, encoded: NDArray[np.uint8], limits: ImageLimits) -> None:
         limits.check_file(encoded.size)
@@ -70,7 +67,7 @@ class EncodedImage:
 
     @property
     def scalable(self) -> bool:
-        """Whether it can be decoded at a fraction of its size: a JPEG, but for CMYK."""
+        """Whether it can be decoded at a fraction of its size: a JPEG other than CMYK."""
         return self._image.format in ("JPEG", "MPO") and self._image.mode in ("L", "RGB")
 
     @property
@@ -80,21 +77,20 @@ class EncodedImage:
         return (width, height) if _orientation(self._image) in _LYING else (height, width)
 
     def pixels(self, scale: int = 1) -> NDArray[np.uint8]:
-        """Decode it; where it is scalable, at 1, 1/2, 1/4 or 1/8 of its size, which costs libjpeg
-        the less.
+        """Decode it; if it is scalable, at 1, 1/2, 1/4 or 1/8 of its size, which is cheaper.
 
         Args:
-            scale: 1, 2, 4 or 8; the full size is so many times what is decoded.
+            scale: 1, 2, 4 or 8, by which the sides are divided.
 
         Returns:
-            uint8 [height, width, 3], RGB; the sides are divided by `scale` and rounded up.
+            uint8 [height, width, 3], RGB; sides are rounded up.
         """
         image = self._image
         if image.format == "BMP" and image.info.get("compression") in _RUNS:
             return _unrolled(self._encoded)
         if self.scalable:
             # OpenCV decodes these 1.4 times as fast as Pillow (2.9 against 4.0 ms for a COCO photo)
-            # and applies EXIF orientation itself; what it answers with None, Pillow explains.
+            # and applies EXIF orientation itself. Where it returns None, Pillow raises the reason.
             frame = cv2.imdecode(self._encoded, cv2.IMREAD_COLOR_RGB | _SCALED[scale])
             if frame is not None:
                 return frame.astype(np.uint8, copy=False)
@@ -113,16 +109,14 @@ class EncodedImage:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Without Pillow's warnings of odd metadata, which is no reason to refuse an image: EXIF can
-    cause thousands.
-    """
+    """Suppress Pillow's warnings about odd metadata, of which EXIF can cause thousands."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 def _open(encoded: NDArray[np.uint8]) -> Image.Image:
-    """Parse the header: no pixel is decoded yet."""
+    """Parse the header."""
     try:
         with _quietly():
             return Image.open(io.BytesIO(encoded.data), formats=FORMATS)
@@ -147,8 +141,8 @@ def _hex(start: bytes) -> str:
 
 
 def _unrolled(encoded: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A BMP of runs: Pillow goes over them in Python, 40 times as long as OpenCV, seconds for 10
-    MB.
+    """Decode a run-length encoded BMP. Pillow does it in Python: 40 times OpenCV's time, seconds
+    for 10 MB.
     """
     frame = cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB)
     if frame is None:
@@ -160,8 +154,8 @@ def _unrolled(encoded: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _webp(encoded: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A WebP, or the first frame of an animation: Pillow's decoder of animations takes 30 bytes a
-    pixel for either.
+    """Decode a WebP, or the first frame of an animation. Pillow uses its decoder of animations for
+    both, which takes 30 bytes a pixel.
     """
     frame = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)
     if frame is None:
@@ -178,9 +172,7 @@ def _webp(encoded: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
-    """Strip by strip, so that what is between an image's own mode and RGB is never there for all of
-    it.
-    """
+    """Convert an image to RGB strip by strip, which bounds the memory of intermediate modes."""
     image.load()
     width, height = image.size
     if image.mode.startswith("I"):
@@ -197,13 +189,13 @@ def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def _strips(height: int, width: int) -> Iterator[slice]:
-    """Rows of about a quarter of a megapixel."""
+    """Yield slices of rows, each of about a quarter of a megapixel."""
     rows = max(1, _STRIP // width)
     return (slice(top, min(top + rows, height)) for top in range(0, height, rows))
 
 
 def _on_white(image: Image.Image) -> NDArray[np.uint8]:
-    """RGB, transparency laid on white."""
+    """Convert to RGB, transparency composited on white."""
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -211,7 +203,7 @@ def _on_white(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def _refuse_black(image: Image.Image) -> None:
-    """Refuse 16-bit grey of fewer bits, whose high bytes are 0."""
+    """Refuse 16-bit grey that uses fewer bits: its high bytes are all 0."""
     _, brightest = image.getextrema()
     if 0 < int(brightest) < _DARKEST_WHITE:  # type: ignore[arg-type]
         raise InvalidInput(
@@ -223,16 +215,16 @@ def _refuse_black(image: Image.Image) -> None:
 
 
 def _orientation(image: Image.Image) -> int | None:
-    """EXIF 2.32, tag Orientation: 1 to 8; None where there is none that can be read."""
+    """Return EXIF 2.32's Orientation, 1 to 8; None if it is missing or unreadable."""
     try:
         with _quietly():
             return image.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # noqa: BLE001 - odd metadata, which is no reason to refuse an image
+    except Exception:  # noqa: BLE001 - odd metadata is no reason to refuse an image
         return None
 
 
 def _turned(frame: NDArray[np.uint8], orientation: int | None) -> NDArray[np.uint8]:
-    """Turned and mirrored as EXIF's orientation says that it is to be shown."""
+    """Rotate and mirror a frame by its EXIF orientation."""
     match orientation:
         case 2 | 4:
             frame = cv2.flip(frame, 1 if orientation == 2 else 0).astype(np.uint8, copy=False)

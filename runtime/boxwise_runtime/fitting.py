@@ -1,8 +1,8 @@
-"""A model repository as this machine can serve it: instances by its cores, and requests in flight
-by its memory.
+"""Fit a model repository to the machine that serves it: instances to its cores, requests in flight
+to its memory.
 
-What was exported for other cores is served with an instance a core of these, where its pipeline
-file left that open (`BY_CORES` in the configuration). The repository stays as it is.
+A pipeline file that sets no numbers marks its instance groups `BY_CORES`; such models get one
+instance per core. The repository itself is not changed.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from pathlib import Path
 from boxwise_contract.limits import MEGA
 from boxwise_runtime.resources import Resources
 
-# The name of an instance group that has an instance a core, or as many as fit; others were asked
-# for by number.
+# The name of an instance group that follows the cores; the number of others is the user's.
 BY_CORES = "cores"
 # More processes than this share caches and memory bandwidth and gain nothing; the cores left over
 # become threads.
@@ -44,14 +43,14 @@ class NotEnoughMemory(Exception):
 
 @dataclass(frozen=True)
 class Stage:
-    """What a model of the Python backend takes.
+    """What a model of the Python backend uses.
 
     Attributes:
-        instances: processes.
+        instances: number of processes.
         by_cores: whether they follow the cores.
-        max_pixels: of an image that it decodes; 0 where it decodes none.
-        in_flight: requests of one process at once.
-        crosses: whether what it decodes goes to other processes.
+        max_pixels: of an image that it decodes; 0 if it decodes none.
+        in_flight: requests that one process runs concurrently.
+        crosses: whether decoded images travel to other processes.
     """
 
     instances: int
@@ -62,7 +61,7 @@ class Stage:
 
     @classmethod
     def read(cls, text: str) -> Stage | None:
-        """Of a configuration's text; None where it is not of the Python backend."""
+        """Read a configuration's text; None for another backend."""
         group = _GROUP.search(text)
         if group is None or 'backend: "python"' not in text:
             return None
@@ -80,17 +79,17 @@ class Stage:
         )
 
     def bytes(self, instances: int) -> int:
-        """What so many processes of it may take at the same moment, all with the largest images."""
+        """Return the most memory that `instances` processes use, each with the largest images."""
         a_pixel = DECODING_BYTES + (CROSSING_BYTES if self.crosses else 0)
         return instances * (PROCESS_BYTES + self.in_flight * a_pixel * self.max_pixels)
 
 
 def instances_for(stages: list[Stage], resources: Resources) -> int:
-    """How many instances those that follow the cores get: one a core, at most 8, fewer where memory
-    is short.
+    """Return the instances of each stage that follows the cores: one per core, at most 8, fewer if
+    memory is short.
 
     Raises:
-        NotEnoughMemory: one of each is too much.
+        NotEnoughMemory: one instance of each is too much.
     """
     most = min(resources.cores, MOST_INSTANCES)
     if resources.memory is None:
@@ -100,23 +99,24 @@ def instances_for(stages: list[Stage], resources: Resources) -> int:
             return count
     pixels = max((stage.max_pixels for stage in stages), default=0)
     raise NotEnoughMemory(
-        f"images of {pixels / MEGA:g} megapixels can take {needed(stages, 1) / MEGA:,.0f} "
-        "MB with as few in flight "
-        f"as may be, and there are {resources.memory / MEGA:,.0f}: lower `max_megapixels` "
-        "in the pipeline file, or its "
-        "`serving: {instances, in_flight}`, and export again, or allow more memory"
+        f"images of {pixels / MEGA:g} megapixels can take {needed(stages, 1) / MEGA:,.0f} MB with "
+        f"as few in flight as may be, and there are {resources.memory / MEGA:,.0f}: lower "
+        "`max_megapixels` in the pipeline file, or its `serving: {instances, in_flight}`, and "
+        "export again, or allow more memory"
     )
 
 
 def needed(stages: list[Stage], count: int) -> int:
-    """Bytes that all stages may take, with so many instances of those that follow the cores."""
+    """Return the most bytes that all stages use, with `count` instances of those that follow the
+    cores.
+    """
     return SERVER_BYTES + sum(
         stage.bytes(count if stage.by_cores else stage.instances) for stage in stages
     )
 
 
 def fitter(repository: Path, resources: Resources) -> Callable[[str], str]:
-    """What makes a configuration of this repository one for this machine; both as text.
+    """Return a function that fits a configuration of this repository, as text, to this machine.
 
     Raises:
         NotEnoughMemory: see `instances_for`.
@@ -130,7 +130,7 @@ def _stages(texts: Iterable[str]) -> list[Stage]:
 
 
 def _fit_to(count: int, resources: Resources) -> Callable[[str], str]:
-    """What gives a configuration so many instances, where they follow the cores."""
+    """Return a function that sets the instances of a configuration that follows the cores."""
     threads = max(1, resources.cores // count) if count == MOST_INSTANCES else 1
 
     def fit(text: str) -> str:
@@ -148,10 +148,10 @@ def _fit_to(count: int, resources: Resources) -> Callable[[str], str]:
 
 
 def fitted(repository: Path, folder: Path, resources: Resources) -> tuple[Path, str | None]:
-    """The repository, or another in `folder` whose configurations fit this machine; and what was
+    """Return the repository, or one in `folder` whose configurations fit this machine, and what was
     changed.
 
-    The other is of links: a version's files are those of the repository.
+    The latter links to the files of the former.
 
     Raises:
         NotEnoughMemory: see `instances_for`.

@@ -1,4 +1,4 @@
-"""What a file is that cannot be decoded, told from its first bytes, and what to do about it."""
+"""Recognise a file that cannot be decoded by its first bytes, and say what to do about it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import base64
 import binascii
 import re
 
-_START = 4096  # bytes that are looked at
-# ISO 14496-12's `ftyp` names what a file is by four letters, and what else it may be read as
+_START = 4096  # bytes that are examined
+# ISO 14496-12: `ftyp` has the file's brand, four letters, and compatible brands.
 _BRANDS = (
     ((b"avif", b"avis"), "AVIF"),
     ((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"), "HEIC"),
@@ -66,8 +66,7 @@ def served_format(start: bytes) -> str | None:
 
 
 def described(content: bytes) -> str | None:
-    """Return what these bytes are and the fix, as the end of a sentence; None where nothing is
-    known of them.
+    """Return what these bytes are and the fix, as the end of a sentence; None if unknown.
 
     >>> described(b"%PDF-1.7")
     'PDF: render its pages to images first'
@@ -115,7 +114,7 @@ def _text(start: bytes) -> tuple[str, str] | None:
 
 
 def _unpacked(start: bytes) -> str | None:
-    """Which format base64 text holds, as the end of a phrase; None where it is not base64."""
+    """Return which format base64 text holds, as the end of a phrase; None if it is not base64."""
     digits = b"".join(start[:1024].split()).translate(bytes.maketrans(b"-_", b"+/"))
     try:
         content = base64.b64decode(digits[: len(digits) // 4 * 4], validate=True)
@@ -125,5 +124,5 @@ def _unpacked(start: bytes) -> str | None:
         return f" of a {inside} file"
     if (other := _binary(content)) is not None:
         return f" of {other[0]}"
-    # Letters alone are as likely to be words.
+    # Letters alone may as well be words.
     return "" if len(digits) >= 256 and not digits.isalpha() else None

@@ -1,16 +1,12 @@
-"""A file's parts are counted before a decoder walks them: what a few bytes can make it do is
-bounded here.
+"""Count the parts of a file before a decoder reads them.
 
-Decoders bound an image's pixels, and nothing else: each of these held a core for seconds, from 10
-KB to 1 MB of file.
+Decoders limit the pixels of an image and nothing else. Each of these kept a core busy for seconds,
+with files of 10 KB to 1 MB:
 
-    JPEG  each scan goes over all coefficients: 10,000 empty ones of 25 megapixels took 12 s, and
-        were 100 KB
-          segments, of which those of EXIF are joined one by one: 77,000 took 4.7 s, twice as many
-              four times as long
-    PNG   texts and profiles are inflated to 1 MB each, though nobody reads
-          them: 1,000 profiles took 2 s
-          chunks, each a turn of an interpreter's loop
+    JPEG  scans, each over all coefficients: 10,000 empty ones of 25 megapixels, 100 KB, took 12 s
+          segments of EXIF, joined one by one: 77,000 took 4.7 s, twice as many four times as long
+    PNG   texts and profiles, inflated to 1 MB each and never used: 1,000 profiles took 2 s
+          chunks, each an iteration of a Python loop
 """
 
 from __future__ import annotations
@@ -24,8 +20,7 @@ from numpy.typing import NDArray
 
 from boxwise_contract import InvalidInput
 
-# What an image has by far: 10 scans where it is progressive, some 20 segments, a chunk for each 8
-# KB.
+# Far more than real images have: 10 scans if progressive, some 20 segments, a chunk for each 8 KB.
 MOST_SCANS = 100
 MOST_SEGMENTS = 1000
 MOST_EXIF_SEGMENTS = 16
@@ -44,14 +39,13 @@ _BARE_TO_PILLOW = (*_BARE, _EOI, 0xC8, *range(0xF0, 0xFE))
 
 
 def skim(encoded: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A file as a decoder is to see it: a PNG without its texts and its colour profile, others as
-    they are.
+    """Return a file for the decoder: a PNG without its texts and colour profile, others unchanged.
 
     Args:
         encoded: uint8 [bytes], of any kind.
 
     Raises:
-        InvalidInput: it has so many parts that no image needs them.
+        InvalidInput: it has more parts than any real image.
     """
     if encoded[:8].tobytes() == _PNG:
         return _skim_png(encoded)
@@ -63,7 +57,7 @@ def skim(encoded: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _skim_png(encoded: NDArray[np.uint8]) -> NDArray[np.uint8]:
     file = encoded.data.cast("B")
     most = MOST_CHUNKS + len(file) // BYTES_A_CHUNK
-    kept, begin, at = [], 0, len(_PNG)  # begin: of what was not yet kept
+    kept, begin, at = [], 0, len(_PNG)  # begin: of what is not yet in `kept`
     for _ in range(most + 1):
         if at + 8 > len(file):
             break
@@ -72,7 +66,7 @@ def _skim_png(encoded: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if kind in _UNREAD:
             kept.append(file[begin:at])
             begin = end
-        at = end if kind != b"IEND" else len(file)  # what follows is not read
+        at = end if kind != b"IEND" else len(file)  # decoders stop here
     else:
         raise InvalidInput(
             f"image: the PNG file of {len(file)} bytes has more than {most} chunks", "corrupt"
@@ -88,7 +82,7 @@ def _skim_jpeg(file: memoryview) -> None:
         if marker in _FRAMES:
             components = 0 if marker in _PROGRESSIVE else file[at + 9] if at + 9 < len(file) else 0
         elif marker == _SOS and at + 4 < len(file) and file[at + 4] == components:
-            return  # all of it is in one scan: a decoder reads no second
+            return  # one scan holds all components: a decoder stops there
         exif += marker == _APP1 and file[at + 4 : at + 10].tobytes() == b"Exif\0\0"
         if segments > MOST_SEGMENTS or exif > MOST_EXIF_SEGMENTS:
             what = (
@@ -99,16 +93,16 @@ def _skim_jpeg(file: memoryview) -> None:
             raise InvalidInput(
                 f"image: the JPEG file has more than {what} before its first scan", "corrupt"
             )
-    # The two bytes come by chance too, in a thumbnail, a profile, a video behind the image: then
-    # they are looked at.
+    # The two bytes also occur by chance, in a thumbnail, a profile or a video behind the image, so
+    # only then the scans themselves are counted.
     if bytes(file).count(b"\xff\xda") > MOST_SCANS and _scans(file) > MOST_SCANS:
         raise InvalidInput(f"image: the JPEG file has more than {MOST_SCANS} scans", "corrupt")
 
 
 def _segments(file: memoryview) -> Iterator[tuple[int, int]]:
-    """Where each segment up to the first scan begins, and its marker, as Pillow walks them.
+    """Yield start and marker of each segment up to the first scan, as Pillow reads them.
 
-    Bytes between segments, which it goes over one by one, count as a segment for each 64.
+    Pillow skips bytes between segments one by one; 64 of them count as a segment.
     """
     at = 2
     while at < len(file):
@@ -125,7 +119,7 @@ def _segments(file: memoryview) -> Iterator[tuple[int, int]]:
 
 
 def _scans(file: memoryview) -> int:
-    """How many scans the first image of the file has, as libjpeg walks them."""
+    """Count the scans of the file's first image, as libjpeg reads them."""
     count, at = 0, 2
     while (found := _NEXT.search(file, at)) and count <= MOST_SCANS:
         at, marker = found.start(), file[found.start() + 1]
@@ -137,5 +131,5 @@ def _scans(file: memoryview) -> int:
 
 
 def _length(file: memoryview, at: int) -> int:
-    """Of the segment there, its marker included."""
+    """Return the length of the segment at this place, marker included."""
     return 2 + max(2, int.from_bytes(file[at + 2 : at + 4], "big"))

@@ -1,9 +1,9 @@
-"""Whose turn it is, among the processes of a model, to take the next request from Triton.
+"""Which process of a model takes the next request from Triton.
 
-Triton gives requests to its processes in the order in which they asked for one, and nobody can take
-back that he asked. So a process that is busy asks only while no other is idle, and while none is
-likely to be sooner: of those where nobody waits that is the one which began first, and where
-somebody waits those with the fewest.
+Triton gives requests to its processes in the order in which they asked, and a process cannot
+withdraw. So the processes publish their load in a shared file, and a busy process asks only if no
+other is idle and none is likely to be free sooner. Without queues, that is the process whose
+request started first; with queues, those with the shortest.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from typing import NamedTuple
 
 
 class Load(NamedTuple):
-    """What one process has to do.
+    """The load of one process.
 
     Attributes:
-        since_ns: when it began the oldest of its requests (`time.monotonic_ns`); 0 while a worker
-            of it is idle.
-        waiting: requests in its line.
+        since_ns: when its oldest request in flight started (`time.monotonic_ns`); 0 while one of
+            its workers is idle.
+        waiting: queued requests.
     """
 
     since_ns: int = 0
@@ -33,36 +33,36 @@ class Load(NamedTuple):
 
 _RECORD = struct.Struct("<qq")
 SHM = Path("/dev/shm")  # noqa: S108
-_LIST_EVERY_S = 1.0  # what lies there: other versions of a model come and go
+_LIST_EVERY_S = 1.0  # the files there: versions of a model come and go
 
 
 def may_take(own: Load, others: Sequence[Load]) -> bool:
-    """Whether a process should ask for another request now, by what all have to do."""
+    """Return whether a process should ask for another request now, given the load of all."""
     if not own.since_ns:
         return True
     if any(not each.since_ns for each in others):
         return False
     least = min((each.waiting for each in others), default=own.waiting)
     if own.waiting or least:
-        # Not the fewest alone: lines fill up in a few rounds, and are full together.
+        # Not only the shortest queue: queues fill up within a few rounds, and then all are full.
         return own.waiting <= 2 * least
     return all(own.since_ns < each.since_ns for each in others if not each.waiting)
 
 
 def load_file(prefix: str, model: str, version: str, folder: Path = SHM) -> Path:
-    """Where the processes of a model say it: a file of the server, whose files in /dev/shm begin
-    with `prefix`.
+    """The file in which the processes of a model publish their load; the names of all files of one
+    server begin with `prefix`.
     """
-    return folder / f"{prefix}turns-{model}-{version}"
+    return folder / f"{prefix}load-{model}-{version}"
 
 
 class LoadBoard:
-    """What the processes of a model say to each other, each in its place of a file that they share.
+    """The load of each process of a model, in a file that they share.
 
     Args:
-        file: in /dev/shm; made where there is none.
-        place: of this process, from 0.
-        count: of the processes.
+        file: in /dev/shm; created if missing.
+        place: index of this process.
+        count: number of processes.
     """
 
     def __init__(self, file: Path, place: int, count: int) -> None:
@@ -76,7 +76,7 @@ class LoadBoard:
         self.publish(Load())
 
     def publish(self, own: Load) -> None:
-        """Let the others know what this process has to do."""
+        """Publish the load of this process."""
         self._own = own
         _RECORD.pack_into(self._shared, self._place * _RECORD.size, *own)
 
@@ -87,7 +87,7 @@ class LoadBoard:
 
     @property
     def another_is_idle(self) -> bool:
-        """Whether a request that comes now finds another process that has time."""
+        """Whether another process is idle."""
         return any(not each.since_ns for each in self._others())
 
     def _others(self) -> list[Load]:
@@ -96,13 +96,12 @@ class LoadBoard:
 
 
 class Downstream:
-    """The models that work next on what a process answers, by what their own processes say to each
-    other.
+    """The load of the models that continue with a stage's outputs.
 
     Args:
         prefix: of the server's files in /dev/shm.
-        models: their names in the repository; a server may have each in several versions, under
-            names of their own.
+        models: their names in the repository; a server may load several versions of each, under
+            names of its own.
         folder: instead of /dev/shm.
     """
 
@@ -119,7 +118,7 @@ class Downstream:
 
     @property
     def busy(self) -> bool:
-        """Whether no process of one of them is idle."""
+        """Whether one of them has no idle process."""
         if self._name and time.monotonic() - self._listed >= _LIST_EVERY_S:
             self._listed = time.monotonic()
             found = [file for file in self._folder.iterdir() if self._name.fullmatch(file.name)]
@@ -133,7 +132,7 @@ def _loads(shared: mmap.mmap) -> list[Load]:
 
 
 def _read_only(file: Path) -> mmap.mmap | None:
-    """None where it is empty yet, or gone."""
+    """Map a file; None if it is still empty, or gone."""
     try:
         with file.open("rb") as opened:
             return mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)

@@ -1,4 +1,4 @@
-"""The fields of a stage as the parameters of a Triton model, which are strings, and back."""
+"""Convert a stage's fields to the parameters of its Triton model, which are strings, and back."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ StageT = TypeVar("StageT")
 
 
 def to_parameters(stage_values: Mapping[str, Any]) -> dict[str, str]:
-    """Write field values as strings: words as they are, a mapping with its keys behind dots, the
-    rest as JSON.
+    """Return field values as strings: strings unchanged, a mapping's keys joined by dots, the rest
+    as JSON.
 
     Example:
         >>> to_parameters({"pad_value": 114, "crops": {"breed": {"only": (2, 5)}}})
@@ -29,8 +29,8 @@ def to_parameters(stage_values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def build_stage(stage_type: type[StageT], parameters: Mapping[str, str], folder: Path) -> StageT:
-    """Make a stage of its model's parameters; a field named `folder` is the folder of the model's
-    version.
+    """Build a stage from its model's parameters; a field named `folder` is the folder of the
+    model's version.
 
     Raises:
         ValueError: a parameter is missing or unknown; says which.
@@ -48,7 +48,7 @@ def build_stage(stage_type: type[StageT], parameters: Mapping[str, str], folder:
 
 
 def read_parameters(parameters: Mapping[str, str]) -> dict[str, Any]:
-    """The way back from `to_parameters`; what was a tuple or a list is a tuple."""
+    """Reverse `to_parameters`; lists become tuples."""
     values: dict[str, Any] = {}
     for name, text in parameters.items():
         *parents, last = name.split(".")

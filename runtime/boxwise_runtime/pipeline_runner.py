@@ -1,7 +1,7 @@
-"""The stages of a pipeline one after the other, as one function: the bare loop, and every layout of
-few hops, are this.
+"""All stages of a pipeline as one function: what `fused` and `bls` serve, what the parity gate
+runs, and the bare loop of the benchmarks.
 
-image -> preprocess -> detector -> objects -> classifiers -> assemble -> the outputs of the contract
+    image -> preprocess -> detector -> nms -> classifiers -> assemble -> outputs of the contract
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ Tensors = dict[str, NDArray[Any]]
 Graph = Callable[[Mapping[str, NDArray[Any]]], Mapping[str, NDArray[Any]]]
 
 
-def _go_on() -> None:
-    """Nobody can be gone."""
+def _never_cancelled() -> None:
+    """Outside a server nobody cancels."""
 
 
 @dataclass(frozen=True)
 class PipelineRunner:
-    """A request of the contract in, its reply out.
+    """A function from the inputs of the contract to its outputs.
 
     Attributes:
-        preprocess: where there is a detector, None where not.
-        detector: its graph.
-        objects: what makes boxes, and the classifiers' crops of them.
-        classifiers: graphs by the classifiers' names.
-        top_k: how many labels each of them gives.
+        preprocess: None without a detector.
+        detector: its graph; None without one.
+        objects: makes the boxes, and the classifiers' crops.
+        classifiers: name -> graph.
+        top_k: name -> labels per box.
     """
 
     preprocess: Preprocess | None
@@ -53,13 +53,13 @@ class PipelineRunner:
         top_k: Mapping[str, int],
         graph: Callable[[str], Graph],
     ) -> PipelineRunner:
-        """Make the stages of their fields.
+        """Build the stages from their fields.
 
         Args:
-            preprocess: of `stages.Preprocess`; none without a detector.
-            objects: of `stages.Suppress`, or without a detector of `stages.WholePicture`.
-            top_k: for each classifier.
-            graph: what runs the graph of this name: "detector", "classifier_<name>".
+            preprocess: fields of `stages.Preprocess`; empty without a detector.
+            objects: fields of `stages.Suppress`, or without a detector of `stages.WholePicture`.
+            top_k: classifier -> labels per box.
+            graph: returns what runs "detector" or "classifier_<name>".
         """
         return cls(
             preprocess=Preprocess(**preprocess) if preprocess else None,
@@ -70,16 +70,19 @@ class PipelineRunner:
         )
 
     def __call__(
-        self, request: Mapping[str, NDArray[Any]], go_on: Callable[[], None] = _go_on
+        self,
+        request: Mapping[str, NDArray[Any]],
+        check_cancelled: Callable[[], None] = _never_cancelled,
     ) -> Tensors:
-        """The inputs of the contract (`image` or `raw_frame`, thresholds) -> its outputs, and what
-        came on the way.
-
-        That is the crops, and what `metrics` counts: the seconds of each stage among it.
+        """Run the inputs of the contract (`image` or `raw_frame`, options) through all stages.
 
         Args:
             request: tensors by name.
-            go_on: called before each graph; raises where nobody waits for the reply any more.
+            check_cancelled: called before each graph; raises if the request was cancelled.
+
+        Returns:
+            The outputs of the contract, and what `metrics` counts: the crops, and the seconds of
+            each stage.
         """
         tensors: Tensors = dict(request)
         seconds = _Seconds()
@@ -87,17 +90,17 @@ class PipelineRunner:
             tensors = self.preprocess(tensors)
             seconds.spent_on("preprocess")
             seconds.spent["decode_seconds"] = tensors["decode_seconds"]
-            go_on()
+            check_cancelled()
             tensors |= self.detector({"canvas": tensors["canvas"]})
             seconds.spent_on("detector")
         objects = self.objects(tensors)
         seconds.spent_on("nms" if self.detector else "whole_picture")
         said: Tensors = dict(objects)
         for name, classifier in self.classifiers.items():
-            # Where nothing is to be asked about, an ensemble asks about a blank crop; here nobody
-            # need be asked.
+            # Without boxes for it, an ensemble runs the classifier on a blank crop; here it need
+            # not run.
             if len(objects[f"{name}_rows"]):
-                go_on()
+                check_cancelled()
                 labels = classifier({"crops": objects[f"{name}_crops"]})
             else:
                 labels = _no_labels(self.top_k[name])
@@ -110,15 +113,15 @@ class PipelineRunner:
 
 @dataclass
 class Fused:
-    """A runner of graphs in one folder; the fields are the parameters of its Triton model.
+    """A runner whose graphs lie in the model's own folder; the fields are the model's parameters.
 
     Attributes:
         folder: holds the stages' own folders, `stages/detector/model.onnx` among them.
-        objects: as `PipelineRunner.build` has it.
-        threads: of one run.
-        chunk: the most rows of one run.
-        preprocess: as `PipelineRunner.build` has it.
-        top_k: as `PipelineRunner.build` has it.
+        objects: see `PipelineRunner.build`.
+        threads: of one run of a graph.
+        chunk: maximum rows of one run.
+        preprocess: see `PipelineRunner.build`.
+        top_k: see `PipelineRunner.build`.
     """
 
     folder: Path
@@ -138,14 +141,14 @@ class Fused:
 
 
 class _Seconds:
-    """A stopwatch that is read after each stage."""
+    """A stopwatch for the stages."""
 
     def __init__(self) -> None:
         self.spent: Tensors = {}
         self._since = time.perf_counter()
 
     def spent_on(self, stage: str) -> None:
-        """Put down what went by since the last stage."""
+        """Record the time since the last stage."""
         now = time.perf_counter()
         self.spent[SECONDS_OF + stage] = np.array(now - self._since)
         self._since = now

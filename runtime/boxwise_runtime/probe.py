@@ -1,19 +1,16 @@
-"""Whether a server answers: one image through its pipeline, for Kubernetes' probes.
+"""Check a server with one image through its pipeline, for Kubernetes' probes.
 
-    python3 -m boxwise_runtime.probe PIPELINE [--host 127.0.0.1] [--http-port 8000] [--metrics-port
-    8002] [--timeout 5]
+    python3 -m boxwise_runtime.probe PIPELINE [--host 127.0.0.1] [--http-port 8000]
+                                              [--metrics-port 8002] [--timeout 5]
 
-Exit code 0 when it does; 1, and a sentence that kubelet puts into the pod's events, when it does
-not. Triton's own `/v2/health/ready` is not asked: a model whose Python process has died still
-reports ready there, for ever.
+Exit code 0 if the pipeline responds; otherwise 1, and a sentence for the pod's events. It does not
+use Triton's `/v2/health/ready`, where a model whose Python process has died reports ready forever.
 
-A server that is busy is not broken, and must be neither restarted nor taken out while others are as
-busy. So a full queue passes, and so does an image that is still waiting while others are answered
-(its count of successes grows).
+A busy server is not broken: it must be neither restarted nor taken out of service. So a full queue
+passes, and so does a timeout while the count of successes grows.
 
-It runs every few seconds, so it imports next to nothing and speaks just enough HTTP: 0.04 s of CPU
-beside what the image costs the server, most of it Python's start. Importing the SDK alone takes
-0.16.
+It runs every few seconds, so it imports almost nothing and speaks just enough HTTP: 0.04 s of CPU
+besides the image, most of it Python's start. Importing the SDK alone takes 0.16.
 """
 
 import os
@@ -23,15 +20,14 @@ import time
 
 from boxwise_runtime.stub_processes import stubs_of
 
-# A grey PNG of 1 x 1: whatever is found in it, every stage and every network runs (a classifier
-# gets a blank crop).
+# A grey PNG of 1 x 1 pixels: every stage and every network runs on it (a classifier on a blank
+# crop).
 IMAGE = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
     "0000000a49444154789c636800000082008177cd72b60000000049454e44ae426082"
 )
 SERVER_PID = "BOXWISE_SERVER_PID"  # of tritonserver; 1, as in its container, where it is not set
-# How a line of ours, and Triton 2.51, say that a request did not find room, whatever became of the
-# others.
+# Our messages for a full queue (boxwise_contract/refusals.py), and Triton 2.51's.
 BUSY = (
     b"(max_queue ",
     b"(max_wait_ms ",
@@ -39,13 +35,13 @@ BUSY = (
     b"maximum queue size exceeded",
     b"Request timeout expired",
 )
-REAPED_S = 0.5  # what Triton gets to reap a process that it ended itself
+REAPED_S = 0.5  # for Triton to reap a process that it ended itself
 
 
 def probe(
     pipeline: str, host: str, http_port: int, metrics_port: int, timeout_s: float
 ) -> str | None:
-    """A sentence that says what is wrong, None when the pipeline answers."""
+    """Return what is wrong, as a sentence; None if the pipeline responds."""
     if dead := _dead_stage():
         return dead
     deadline = time.monotonic() + timeout_s
@@ -57,12 +53,12 @@ def probe(
         after = _successes(pipeline, host, metrics_port, time.monotonic() + 1)
         if before is not None and after is not None and after > before:
             return None
-        return f"{pipeline} did not answer within {timeout_s:g} s, nor anybody else meanwhile"
+        return f"{pipeline} did not respond within {timeout_s:g} s, nor to any other request"
     except OSError as error:
-        return f"the server does not answer: {error.strerror or error}"
+        return f"the server does not respond: {error.strerror or error}"
     if status == 200 or any(words in body for words in BUSY):
         return None
-    return f"{pipeline} answered {status}: {body[:300].decode(errors='replace')}"
+    return f"{pipeline} returned {status}: {body[:300].decode(errors='replace')}"
 
 
 def _dead_stage() -> str | None:
@@ -78,7 +74,7 @@ def _dead_stage() -> str | None:
 
 
 def _successes(pipeline: str, host: str, port: int, deadline: float) -> float | None:
-    """How many images were answered so far, None where metrics do not say."""
+    """Return the number of images served so far; None if the metrics do not show it."""
     try:
         status, body = _exchange(host, port, "GET", "/metrics", deadline)
     except OSError:
@@ -97,11 +93,11 @@ def _successes(pipeline: str, host: str, port: int, deadline: float) -> float | 
 
 
 def _exchange(host: str, port: int, verb: str, path: str, deadline: float) -> tuple[int, bytes]:
-    """One HTTP request: the status and the body of its answer.
+    """Make one HTTP request; return the status and the body of its response.
 
     Raises:
-        TimeoutError: the deadline came first.
-        OSError: the server is not there, or went away.
+        TimeoutError: the deadline is exceeded.
+        OSError: the connection failed.
     """
     body, length = b"", ""
     if verb == "POST":
@@ -116,20 +112,20 @@ def _exchange(host: str, port: int, verb: str, path: str, deadline: float) -> tu
     with socket.create_connection((host, port), timeout=_left(deadline)) as connection:
         head = f"{verb} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{length}\r\n"
         connection.sendall(head.encode() + body)
-        answer = bytearray()
-        while not _is_whole(answer):
+        response = bytearray()
+        while not _is_whole(response):
             connection.settimeout(_left(deadline))
             if not (part := connection.recv(1 << 16)):
                 break
-            answer += part
-    words = bytes(answer[:64]).split(b" ", 2)
+            response += part
+    words = bytes(response[:64]).split(b" ", 2)
     if len(words) < 3 or not words[1].isdigit():
         raise ConnectionError("it closed the connection")
-    return int(words[1]), bytes(answer).partition(b"\r\n\r\n")[2]
+    return int(words[1]), bytes(response).partition(b"\r\n\r\n")[2]
 
 
-def _is_whole(answer: bytearray) -> bool:
-    head, end, body = bytes(answer).partition(b"\r\n\r\n")
+def _is_whole(response: bytearray) -> bool:
+    head, end, body = bytes(response).partition(b"\r\n\r\n")
     for line in head.lower().split(b"\r\n"):
         if end and line.startswith(b"content-length:"):
             return len(body) >= int(line.partition(b":")[2])
@@ -144,9 +140,7 @@ def _left(deadline: float) -> float:
 
 
 def main(arguments: list[str]) -> int:
-    """The command line; parsed by hand, since argparse takes longer to import than the rest
-    to run.
-    """
+    """Run the command line; parsed by hand, since importing argparse takes longer than the rest."""
     pipeline, *rest = arguments
     options = {
         "--host": "127.0.0.1",

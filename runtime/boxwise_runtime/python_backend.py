@@ -1,4 +1,4 @@
-"""The shells between Triton's Python backend and the stages; every model.py is one line of them."""
+"""The shells between Triton's Python backend and the stages; each model.py names one of them."""
 
 from __future__ import annotations
 
@@ -26,28 +26,27 @@ from boxwise_runtime.parameters import build_stage
 from boxwise_runtime.request_queue import Overload, RequestQueue, take_queue
 from boxwise_runtime.warmup import warm_up
 
-# Asking whether a caller is gone takes 0.13 ms: in a runner, it is done after so much work and no
-# sooner.
-_ASK_EVERY_S = 0.005
-_HANDED_OVER_EVERY_S = 1.0
+# `is_cancelled` takes 0.13 ms, so a pipeline checks it only after this much work.
+_CHECK_EVERY_S = 0.005
+_METRICS_EVERY_S = 1.0
 _UUID_LENGTH = 36
 _NOT_IN_AN_ID = re.compile(r"[^A-Za-z0-9_.:-]")
 _ID_LENGTH = 64
-_SPARE = 2  # times the room of an answer in /dev/shm: others need some at the same moment
+_SPARE = 2  # times the size of a response in /dev/shm: other processes allocate concurrently
 
 
 class StageModel:
     """A Triton model that runs one stage: its parameters are the stage's fields, its tensors the
-    stage's tensors.
+    stage's.
     """
 
     stage_type: ClassVar[type[Any]]
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Build the stage and warm it up; what cannot be built or cannot answer fails the load with
+        """Build the stage and warm it up. A model that fails either is not loaded, and the log has
         the reason.
         """
-        cv2.setNumThreads(1)  # the cores belong to the instances, which would fight over them
+        cv2.setNumThreads(1)  # each core has an instance of its own
         config = json.loads(args["model_config"])
         self._name = args["model_name"]
         self._inputs = [tensor["name"] for tensor in config["input"]]
@@ -62,11 +61,11 @@ class StageModel:
         ).start()
 
     def execute(self, requests: list[Any]) -> list[Any] | None:
-        """Answer each request by itself, so that a wrong one disturbs no other."""
+        """Serve each request by itself, so that an invalid one does not affect the others."""
         return [self._respond(request, self._read(request)) for request in requests]
 
     def _open_queue(self, args: dict[str, str]) -> RequestQueue[Any] | None:  # noqa: ARG002
-        """Where requests wait, if they do."""
+        """Return the queue of requests, if the model has one."""
         return None
 
     def _read(self, request: Any) -> Tensors:
@@ -81,7 +80,7 @@ class StageModel:
             return _refusal(str(error), pb_utils.TritonError.INVALID_ARG)
         except StatusError as error:
             return _refusal(str(error), error.code)
-        except Exception as error:  # noqa: BLE001 (whatever it is, its caller hears of it and its log has it)
+        except Exception as error:  # noqa: BLE001 (the caller gets an error, the log the traceback)
             return self._unexpected(request, error)
         self._tally.add(outputs)
         wanted = set(request.requested_output_names())
@@ -94,8 +93,8 @@ class StageModel:
         return outputs
 
     def _unexpected(self, request: Any, error: Exception) -> Any:
-        """INTERNAL with a request id for the caller; the traceback, which shows how we are made,
-        for the log alone.
+        """Return INTERNAL with a request id; the traceback goes to the log only, since it shows
+        internals.
         """
         given = _NOT_IN_AN_ID.sub("", request.request_id())[:_ID_LENGTH]
         number = given or secrets.token_hex(6)
@@ -109,7 +108,7 @@ class StageModel:
 
 @dataclass(frozen=True)
 class _Waiting:
-    """A request in a line, read, and where its answer goes."""
+    """A queued request: its inputs, and the sender of its response."""
 
     request: Any
     inputs: Tensors
@@ -120,20 +119,21 @@ class _Waiting:
 
 
 class QueuedModel(StageModel):
-    """A stage with a queue of requests (`request_queue.py`), shared out among its processes
+    """A stage with a queue of requests (`request_queue.py`), balanced over its processes
     (`load_board.py`).
 
-    Triton hands a process its next request when `execute` returns, and bounds no queue of its own
-    well: with `max_queue_size`, 2.51 hands out requests up to half a second late.
+    `execute` enqueues the requests and returns, so that Triton hands over the next ones; worker
+    threads respond. Triton's own queue cannot be bounded: with `max_queue_size`, 2.51 delivers
+    requests up to half a second late.
     """
 
     @property
     def workers(self) -> int:
-        """Requests of this process at once."""
+        """Requests that this process runs concurrently."""
         return 1
 
     def execute(self, requests: list[Any]) -> list[Any] | None:
-        """Answer the requests, or let them into the line."""
+        """Serve the requests, or enqueue them."""
         with self._queue.here() as here:
             responses = super().execute(requests) if here else None
         if not here:
@@ -144,7 +144,7 @@ class QueuedModel(StageModel):
         return responses
 
     def finalize(self) -> None:
-        """Answer those who wait."""
+        """Serve what is queued."""
         self._queue.close()
 
     def _open_queue(self, args: dict[str, str]) -> RequestQueue[_Waiting]:
@@ -170,12 +170,12 @@ class QueuedModel(StageModel):
             self._check_room()
         except StatusError as error:
             response = _refusal(str(error), error.code)
-        except Exception as error:  # noqa: BLE001 (without an answer its caller would wait for ever)
+        except Exception as error:  # noqa: BLE001 (without a response the caller would wait forever)
             response = self._unexpected(waiting.request, error)
         waiting.send(response)
 
     def _check_room(self) -> None:
-        """Raise where /dev/shm may have no room for the answer."""
+        """Raise StatusError if /dev/shm may have no room for the response."""
 
     def _turn_away(self, waiting: _Waiting, why: Overload) -> None:
         self._tally.add_overload(why)
@@ -183,17 +183,17 @@ class QueuedModel(StageModel):
 
 
 class DecodingModel(QueuedModel):
-    """A stage whose answers are as large as images, for which /dev/shm may have no room.
+    """A stage whose responses are as large as images, for which /dev/shm may have no room.
 
-    A sender of Triton's takes one answer and no other, even one that found no room, and its caller
-    would wait for ever. So where room is short there is no line: Triton's own thread answers, and
-    says of an answer what went wrong.
+    Triton's response sender accepts one response only. If that fails for lack of room, the caller
+    waits forever. So while room is short, nothing is queued: Triton's own thread responds, which
+    reports such a failure.
     """
 
-    _largest = 0  # bytes of an answer so far
+    _largest = 0  # bytes of the largest response so far
 
     def execute(self, requests: list[Any]) -> list[Any] | None:
-        """Answer the requests, or let them into the line."""
+        """Serve the requests, or enqueue them."""
         short = _shm_room() < 2 * _SPARE * self._largest
         return StageModel.execute(self, requests) if short else super().execute(requests)
 
@@ -205,28 +205,26 @@ class DecodingModel(QueuedModel):
     def _check_room(self) -> None:
         if (room := _shm_room()) < _SPARE * self._largest:
             raise StatusError(
-                f"{SHM} has {room} bytes left, and an answer {self._largest}: give it more "
+                f"{SHM} has {room} bytes left, and a response has {self._largest}: give it more "
                 "(--shm-size)",
                 pb_utils.TritonError.INTERNAL,
             )
 
 
 class PipelineModel(QueuedModel):
-    """A Triton model that runs the whole pipeline: its parameters are the fields of what has its
-    runner.
-    """
+    """A Triton model that runs the whole pipeline; its stage has a `runner`."""
 
-    _took_s = _ASK_EVERY_S  # the last request; nobody knows what the first takes
+    _took_s = _CHECK_EVERY_S  # the last request
 
     def _answer(self, request: Any, inputs: Tensors) -> Mapping[str, NDArray[Any]]:
         start = time.perf_counter()
-        # Where requests take long, one that waited may be nobody's any more.
-        asked = start - self._took_s
+        # As old as the last request took: a queued one may have been cancelled meanwhile.
+        checked = start - self._took_s
 
         def check_cancelled() -> None:
-            nonlocal asked
-            if (now := time.perf_counter()) - asked >= _ASK_EVERY_S:
-                asked = now
+            nonlocal checked
+            if (now := time.perf_counter()) - checked >= _CHECK_EVERY_S:
+                checked = now
                 _raise_if_cancelled(request)
 
         outputs: Mapping[str, NDArray[Any]] = self._stage.runner(inputs, check_cancelled)
@@ -235,9 +233,9 @@ class PipelineModel(QueuedModel):
 
 
 def _server_prefix() -> str:
-    """How the names of this server's files in /dev/shm begin, so that they end with it.
+    """Return the prefix of this server's files in /dev/shm; the launcher removes those with it.
 
-    A process has the name of its segment among its arguments: that prefix and a UUID.
+    A stub process has the name of its segment among its arguments: the prefix and a UUID.
     """
     segments = {entry.name for entry in SHM.iterdir()}
     arguments = Path("/proc/self/cmdline").read_text().split("\0")
@@ -245,13 +243,13 @@ def _server_prefix() -> str:
 
 
 def _shm_room() -> int:
-    """Bytes that /dev/shm has left."""
+    """Return the free bytes of /dev/shm."""
     found = os.statvfs(SHM)
     return found.f_bavail * found.f_frsize
 
 
 def _hand_over(tally: Tally, model: str) -> None:
-    """Add what is counted to Triton's metrics, for as long as the process lives."""
+    """Add the counts to Triton's metrics once a second, for the life of the process."""
     families: dict[str, Any] = {}
     counters: dict[Series, Any] = {}
     while True:
@@ -268,11 +266,11 @@ def _hand_over(tally: Tally, model: str) -> None:
                 labels = {"model": model} | ({series.label: series.value} if series.label else {})
                 counters[series] = families[name].Metric(labels=labels)
             counters[series].increment(amount)
-        time.sleep(_HANDED_OVER_EVERY_S)
+        time.sleep(_METRICS_EVERY_S)
 
 
 class StatusError(Exception):
-    """Why there is no answer, as a status of Triton."""
+    """A request failed with a status of Triton."""
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
@@ -280,9 +278,8 @@ class StatusError(Exception):
 
 
 def _raise_if_cancelled(request: Any) -> None:
-    """Raise where nobody waits any more: the caller cancelled, or the deadline is over.
-
-    Triton 2.51 goes on with an ensemble's steps all the same.
+    """Raise StatusError if the caller cancelled or its deadline is exceeded; Triton 2.51 continues
+    the steps of an ensemble even then.
     """
     if request.is_cancelled():
         raise StatusError("cancelled", pb_utils.TritonError.CANCELLED)

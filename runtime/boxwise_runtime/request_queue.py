@@ -1,5 +1,5 @@
-"""The line of those who wait for a worker: who finds no room in it, or would wait too long, is
-refused at once.
+"""A bounded queue of requests and the worker threads that serve it: a request that finds it full,
+or would be queued for too long, is rejected immediately.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from boxwise_contract.refusals import queue_full, queue_slow
 from boxwise_runtime.load_board import Load, LoadBoard
 
 T = TypeVar("T")
-Overload = Literal["queue", "wait"]  # as many wait as may; the wait is too long
+Overload = Literal["queue", "wait"]  # the queue is full; the wait would be too long
 
-MAX_BYTES = 64 << 20  # that wait in one process; a single request may be larger
-_LATEST = 0.2  # the weight of the latest request in what one takes
-_LOOK_EVERY_S = 0.005  # at what other processes have to do, while they are to take the next request
-_LOOK_AHEAD_EVERY_S = 0.001  # at those who work next, while they have no time
+MAX_BYTES = 64 << 20  # queued in one process; a single request may be larger
+_LATEST = 0.2  # weight of the latest request in the moving average of service times
+_LOOK_EVERY_S = 0.005  # at the load of other processes, while they should take the next request
+_LOOK_AHEAD_EVERY_S = 0.001  # at the next stages, while they are busy
 
 
 @dataclass(frozen=True)
 class QueueLimits:
-    """How many may wait, and for how long.
+    """The bounds of a queue.
 
     Attributes:
-        max_queue: requests that wait in one process, beside those that it works on.
-        max_wait_ms: milliseconds that one may wait. Who would wait longer, by what requests took of
-            late, is refused at once; who has waited twice as long all the same, then.
+        max_queue: requests queued in one process, beside those in flight.
+        max_wait_ms: milliseconds that a request may be queued. If recent service times predict
+            more, it is rejected immediately; if it has been queued for twice as long, then.
     """
 
     max_queue: int = 64
@@ -49,8 +49,8 @@ QUEUE_PARAMETERS = (*QUEUE_LIMITS, "downstream")
 
 
 def take_queue(parameters: dict[str, str]) -> tuple[QueueLimits, list[str]]:
-    """The limits among a model's parameters, and who works next, are taken out: the rest are fields
-    of its stage.
+    """Remove the limits and the downstream models from a model's parameters and return them; the
+    rest are fields of its stage.
     """
     given = {
         name: json.loads(parameters.pop(name)) for name in QUEUE_PARAMETERS if name in parameters
@@ -60,20 +60,19 @@ def take_queue(parameters: dict[str, str]) -> tuple[QueueLimits, list[str]]:
 
 
 class RequestQueue(Generic[T]):
-    """Workers, and those who wait for them, first come first served.
+    """A first-in, first-out queue and its worker threads.
 
     Args:
-        work: answers one.
-        refuse: tells one that it will not be answered.
-        limits: of the line.
-        workers: threads that answer.
-        turns: of the processes that have such a line of the same model.
-        ahead_busy: whether those who work next have no time: nobody is worked on meanwhile, so that
-            they wait here.
+        work: serves one request.
+        refuse: rejects one, for a reason.
+        limits: of the queue.
+        workers: number of threads.
+        board: where the processes of this model publish their load.
+        ahead_busy: whether the next stages are busy; requests then stay queued here.
 
     Attributes:
-        waited_s: seconds that all together have waited so far.
-        worked_s: seconds that they have been worked on, likewise.
+        waited_s: seconds that all requests together were queued.
+        worked_s: seconds that they were in flight.
     """
 
     def __init__(
@@ -92,10 +91,10 @@ class RequestQueue(Generic[T]):
             board,
             ahead_busy,
         )
-        self._waiting: deque[tuple[int, int, T]] = deque()  # since when (ns), of how many bytes
+        self._waiting: deque[tuple[int, int, T]] = deque()  # queued at (ns), bytes
         self._bytes = 0
-        self._begun: list[int] = []  # when those were (ns) that are worked on
-        self._takes_s = 0.0  # a request, of late, until the next can be begun
+        self._begun: list[int] = []  # start times (ns) of the requests in flight
+        self._takes_s = 0.0  # recent seconds from one start of a worker to its next
         self.waited_s = self.worked_s = 0.0
         self._closed = False
         self._changed = threading.Condition()
@@ -105,19 +104,19 @@ class RequestQueue(Generic[T]):
 
     @property
     def waiting(self) -> int:
-        """How many wait now."""
+        """The number of queued requests."""
         return len(self._waiting)
 
     @contextmanager
     def here(self) -> Iterator[bool]:
-        """Whether this thread is to answer what has come, inside: nobody waits, and another process
-        takes the next.
+        """Yield whether the calling thread should serve its request itself, within the block: the
+        queue is empty and another process takes the next request.
         """
         with self._changed:
-            nobody = not self._load and len(self._workers) == 1
+            idle = not self._load and len(self._workers) == 1
             begun = (
                 self._begin()
-                if nobody and self._board.another_is_idle and not self._ahead_busy()
+                if idle and self._board.another_is_idle and not self._ahead_busy()
                 else None
             )
         try:
@@ -127,7 +126,7 @@ class RequestQueue(Generic[T]):
                 self._end(begun, begun)
 
     def join(self, one: T, size: int) -> None:
-        """Let one wait for a worker, of so many bytes, or refuse it here and now."""
+        """Queue a request of `size` bytes, or reject it immediately."""
         with self._changed:
             why = self._objection(size)
             if why is None:
@@ -138,13 +137,13 @@ class RequestQueue(Generic[T]):
             self._refuse(one, why)
 
     def wait_for_turn(self) -> None:
-        """Return when it is this process's turn to take another."""
+        """Return when this process should take another request."""
         with self._changed:
             while not self._board.mine:
                 self._changed.wait(_LOOK_EVERY_S)
 
     def close(self) -> None:
-        """Answer those who wait, and end the workers."""
+        """Serve what is queued, and end the workers."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -177,7 +176,7 @@ class RequestQueue(Generic[T]):
             late = start > latest
             try:
                 self._refuse(one, "wait") if late else self._work(one)
-            except Exception:  # noqa: BLE001 (the others still wait for this worker)
+            except Exception:  # noqa: BLE001 (this worker has more to serve)
                 traceback.print_exc()
             self._end(begun, start, late=late)
 
@@ -200,7 +199,7 @@ class RequestQueue(Generic[T]):
         return len(self._begun) + len(self._waiting)
 
     def _publish(self) -> None:
-        """Tell the other threads, and the other processes."""
+        """Notify the other threads, and publish the load to the other processes."""
         beyond = self._load - len(self._workers)
         since = self._begun[0] if self._begun else self._waiting[0][0] if self._waiting else 0
         self._board.publish(Load(since, beyond) if beyond >= 0 else Load())

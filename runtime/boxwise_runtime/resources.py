@@ -1,6 +1,4 @@
-"""The cores and the memory that this process may use: the machine's, or what its cgroup leaves of
-them.
-"""
+"""The cores and the memory that this process may use: the machine's, or what its cgroup allows."""
 
 from __future__ import annotations
 
@@ -15,11 +13,11 @@ _CGROUPS = Path("/sys/fs/cgroup")
 
 @dataclass(frozen=True)
 class Resources:
-    """What there is to use.
+    """What this process may use.
 
     Attributes:
-        cores: that may run at once, at least 1.
-        memory: bytes; None where nothing says it.
+        cores: at least 1.
+        memory: bytes; None if unknown.
     """
 
     cores: int
@@ -27,8 +25,8 @@ class Resources:
 
 
 def available(cgroups: Path = _CGROUPS, process: Path = Path("/proc/self/cgroup")) -> Resources:
-    """The cores of the CPU mask and the machine's memory, or less where a cgroup (version 1 or 2)
-    allows less.
+    """Return the cores of the CPU mask and the machine's memory, or less if a cgroup (version 1 or
+    2) allows less.
     """
     quotas, limits = [float(len(os.sched_getaffinity(0)))], []
     for folder in _folders(cgroups, process):
@@ -75,7 +73,7 @@ def _limit(folder: Path) -> list[int]:
 
 
 def _read(file: Path) -> str:
-    """A file of one line, empty where it cannot be read."""
+    """Read a file of one line; empty if it cannot be read."""
     try:
         return file.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):

@@ -1,4 +1,4 @@
-"""An ONNX Runtime session, set up the way every part of boxwise runs its graphs."""
+"""An ONNX Runtime session, configured as every part of boxwise runs its graphs."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class OnnxGraph:
 
     Args:
         path: the model, or its serialised bytes.
-        threads: of one run; the cores are shared out between the instances.
-        chunk: the most rows of one run; more are split and joined again, 0 for no bound. Runs of 4
+        threads: of one run; instances share the cores.
+        chunk: maximum rows of one run; more are split and joined again. 0: no limit. Runs of 4
             take a sixth less time a row than runs of 16 (`repository.layouts.CHUNK`) and less
             memory.
     """
@@ -27,7 +27,7 @@ class OnnxGraph:
         options.inter_op_num_threads = 1
         # A waiting thread must not take the core of another instance.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 4  # what fails is raised, and said by whoever catches it
+        options.log_severity_level = 4  # errors are raised anyway
         self._session = ort.InferenceSession(
             str(path) if isinstance(path, Path) else path,
             options,
@@ -37,8 +37,8 @@ class OnnxGraph:
         self.outputs: Sequence[str] = [output.name for output in self._session.get_outputs()]
 
     def __call__(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
-        """Run the graph on named tensors whose first dimension is the batch; every output comes
-        back by name.
+        """Run the graph on named tensors whose first dimension is the batch; return every output by
+        name.
         """
         rows = len(next(iter(inputs.values())))
         step = self._chunk or rows
@@ -56,11 +56,13 @@ class OnnxGraph:
         return dict(zip(self.outputs, outputs, strict=True))
 
     def run_blank(self) -> None:
-        """Run it on zeros, as many rows as a run has: what its first runs set up is then there."""
+        """Run it on zeros, with as many rows as a run has: later runs need no set-up."""
         shapes = {each.name: each.shape for each in self._session.get_inputs()}
         rows = {
             name: [dim if isinstance(dim, int) else self._chunk or 1 for dim in shapes[name]]
             for name in shapes
         }
-        for _ in range(2):  # the first finds out what memory a run needs, and the second takes it
+        for _ in range(
+            2
+        ):  # the first measures the memory that a run needs, the second allocates it
             self({name: np.zeros(shape, np.uint8) for name, shape in rows.items()})

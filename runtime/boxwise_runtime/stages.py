@@ -1,5 +1,4 @@
-"""The stages of the pipeline: each takes named tensors and returns named tensors, and knows nothing
-of Triton.
+"""The stages of the pipeline: pure functions from named tensors to named tensors, without Triton.
 
     image -> Preprocess -> frame, canvas, geometry, thresholds, class_filter
     canvas -> OnnxStage (detector) -> candidate_boxes, candidate_scores, candidate_classes
@@ -8,8 +7,8 @@ of Triton.
     crops -> OnnxStage (classifier) -> label_ids, label_scores
     rows + labels -> Assemble -> <classifier>_ids, <classifier>_scores
 
-Without a detector, WholePicture stands for the first three. A stage's fields are the parameters of
-its Triton model (`parameters.py`), so that this page is their documentation.
+Without a detector, WholePicture replaces the first three. Each field of a stage is a parameter of
+its Triton model (`parameters.py`).
 """
 
 from __future__ import annotations
@@ -41,31 +40,31 @@ from boxwise_runtime.session import OnnxGraph
 
 
 class Stage(Protocol):
-    """Named tensors in, named tensors out; InvalidInput where the request is wrong."""
+    """Named tensors in, named tensors out; raises InvalidInput if the request is wrong."""
 
     def __call__(self, inputs: Tensors) -> dict[str, NDArray[Any]]: ...
 
 
 @dataclass
 class Preprocess(ImageLimits):
-    """The request is read: the image becomes a frame and a canvas, the thresholds are checked and
-    filled in.
+    """Read the request: decode the image to a frame and a canvas, check the options and fill in the
+    defaults.
 
-    Everything that a request can be refused for is refused here, before a model runs.
+    Every invalid request is rejected here, before a network runs.
 
     Attributes:
         canvas_height: of the detector's input, pixels.
         canvas_width: of the detector's input, pixels.
-        resize: how the image lies on the canvas.
+        resize: how the image is placed on the canvas.
         pad_value: 0 to 255, the grey around it.
-        interpolation: how pixels between pixels are found.
-        color_order: the order of the canvas's channels.
-        class_count: how many classes the detector knows.
-        score_threshold: the default of a request.
-        iou_threshold: the default of a request.
-        max_detections: the default of a request, and the most it can ask for.
-        scaled_decoding: whether a JPEG that is at least twice as large as the canvas is decoded at
-            a fraction of its size; the frame is then smaller than the image.
+        interpolation: of the resize.
+        color_order: of the canvas's channels.
+        class_count: number of the detector's classes.
+        score_threshold: the default.
+        iou_threshold: the default.
+        max_detections: the default and the maximum.
+        scaled_decoding: whether a JPEG at least twice as large as the canvas is decoded at a
+            fraction of its size; the frame is then smaller than the image.
     """
 
     canvas_height: int
@@ -81,8 +80,7 @@ class Preprocess(ImageLimits):
     scaled_decoding: bool = False
 
     def __call__(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
-        """`image` uint8 [bytes] or `raw_frame` uint8 [H, W, 3], and the optional inputs of the
-        contract.
+        """Read `image` uint8 [bytes] or `raw_frame` uint8 [H, W, 3], and the options.
 
         Returns:
             frame: uint8 [H, W, 3]
@@ -90,7 +88,7 @@ class Preprocess(ImageLimits):
             geometry: float32 [6], see `canvas.Geometry`
             thresholds: float32 [3], see `Thresholds.pack`
             class_filter: int32 [f], empty for all
-            decode_seconds: float64 [], of this request, for `metrics`
+            decode_seconds: float64 [], for `metrics`
         """
         defaults = Thresholds(self.score_threshold, self.iou_threshold, self.max_detections)
         thresholds = defaults.read(inputs)
@@ -117,7 +115,7 @@ class Preprocess(ImageLimits):
         }
 
     def _read(self, inputs: Tensors) -> tuple[NDArray[np.uint8], Geometry]:
-        """The frame, and where the image lies on the canvas."""
+        """Return the frame, and where the image lies on the canvas."""
         if self.scaled_decoding and "raw_frame" not in inputs and "image" in inputs:
             file = EncodedImage(inputs["image"], self)
             if file.scalable:
@@ -132,7 +130,7 @@ class Preprocess(ImageLimits):
 
 @dataclass
 class WholePicture(ImageLimits):
-    """Without a detector, the whole image is the one box: class -1, score 1.
+    """The one box of a pipeline without a detector: the whole image, class -1, score 1.
 
     Attributes:
         crops: classifier -> fields of its `Crop`.
@@ -144,7 +142,7 @@ class WholePicture(ImageLimits):
         self._croppers = {name: Crop(**fields) for name, fields in self.crops.items()}
 
     def __call__(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
-        """The inputs of Preprocess -> what Suppress returns, of one row, and decode_seconds."""
+        """Turn the inputs of Preprocess into what Suppress returns, and decode_seconds."""
         Thresholds(score_threshold=0, iou_threshold=0, max_detections=1).read(inputs)
         read_class_filter(inputs, class_count=0)
         start = time.perf_counter()
@@ -165,12 +163,12 @@ class WholePicture(ImageLimits):
 
 @dataclass
 class OnnxStage:
-    """A detector or a classifier: one ONNX graph on the CPU.
+    """A network, detector or classifier: one ONNX graph on the CPU.
 
     Attributes:
-        folder: where `model.onnx` lies.
+        folder: holds `model.onnx`.
         threads: of one run.
-        chunk: the most rows of one run.
+        chunk: maximum rows of one run.
     """
 
     folder: Path
@@ -181,18 +179,18 @@ class OnnxStage:
         self.graph = OnnxGraph(self.folder / "model.onnx", threads=self.threads, chunk=self.chunk)
 
     def __call__(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
-        """`canvas` -> candidates, or `crops` -> labels, as the graph names them."""
+        """Turn `canvas` into candidates, or `crops` into labels; the graph has these names."""
         return self.graph(inputs)
 
 
 @dataclass
 class Suppress:
-    """Candidates become detections: thresholds, the class filter, NMS, pixels of the image again,
-    and crops of them.
+    """Turn candidates into detections: thresholds, class filter, NMS, pixels of the image; and cut
+    their crops.
 
     Attributes:
-        nms: whether to suppress; a detector that ends in one box an object needs none.
-        class_agnostic: whether a box suppresses boxes of every class, or of its own alone.
+        nms: whether to suppress; a detector that returns one box per object needs no NMS.
+        class_agnostic: whether a box suppresses boxes of every class, or of its own only.
         crops: classifier -> fields of its `Crop`.
     """
 
@@ -204,8 +202,8 @@ class Suppress:
         self._croppers = {name: Crop(**fields) for name, fields in self.crops.items()}
 
     def __call__(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
-        """Candidates float32 [1, K, 4], float32 [1, K], int32 [1, K], and what Preprocess made but
-        the canvas.
+        """Take candidates float32 [1, K, 4], float32 [1, K], int32 [1, K], and what Preprocess
+        returned but the canvas.
 
         Returns:
             boxes: float32 [n, 4], xyxy, pixels of the image, best score first
@@ -213,7 +211,7 @@ class Suppress:
             class_ids: int32 [n]
             rows: int32 [n], 0 to n - 1
             image_size: int32 [2], height, width
-            dropped: int64 [], detections beyond the most that the request allows, for `metrics`
+            dropped: int64 [], detections beyond `max_detections`, for `metrics`
             c_crops, c_rows: for each classifier c, see `Crop`
         """
         thresholds = Thresholds.unpack(inputs["thresholds"])
@@ -228,7 +226,7 @@ class Suppress:
             class_ids[wanted],
         )
         boxes = to_image(canvas_boxes, geometry)
-        # What lies wholly in the padding is no object of the image.
+        # Boxes wholly in the padding have no area in the image.
         seen = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
         canvas_boxes, boxes, scores, class_ids = (
             canvas_boxes[seen],
@@ -255,10 +253,10 @@ class Suppress:
 
 @dataclass(frozen=True)
 class Crop(CropSpec):
-    """The boxes that one classifier is asked about, cut out of the frame.
+    """Cut the boxes that one classifier runs on out of the frame.
 
     Attributes:
-        only: the detector classes it is asked about; none for all.
+        only: the detector classes that it runs on; empty for all.
     """
 
     only: tuple[int, ...] = ()
@@ -266,12 +264,12 @@ class Crop(CropSpec):
     def __call__(
         self, frame: NDArray[np.uint8], boxes: NDArray[np.float32], class_ids: NDArray[np.int32]
     ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-        """A frame uint8 [H, W, 3], boxes float32 [n, 4], class_ids int32 [n].
+        """Take a frame uint8 [H, W, 3], boxes float32 [n, 4], class_ids int32 [n].
 
         Returns:
-            crops: uint8 [max(m, 1), height, width, 3]; one blank crop where m = 0, since Triton
-                refuses a batch of 0
-            rows: int32 [m], which boxes they are of
+            crops: uint8 [max(m, 1), height, width, 3]; a blank crop for m = 0, since Triton rejects
+                a batch of 0
+            rows: int32 [m], the rows of their boxes
         """
         rows = (
             np.flatnonzero(np.isin(class_ids, self.only))
@@ -289,8 +287,8 @@ class Crop(CropSpec):
 def _crops(
     croppers: Mapping[str, Crop], frame: NDArray[np.uint8] | None, detections: Tensors
 ) -> dict[str, NDArray[Any]]:
-    """`<classifier>_crops` and `<classifier>_rows` of every classifier."""
-    if frame is None:  # no classifier, so nobody sent it
+    """Return `<classifier>_crops` and `<classifier>_rows` of every classifier."""
+    if frame is None:  # without classifiers it is not sent
         return {}
     outputs: dict[str, NDArray[Any]] = {}
     for name, cropper in croppers.items():
@@ -301,7 +299,7 @@ def _crops(
 
 @dataclass(frozen=True)
 class Assemble:
-    """What the classifiers said goes to the rows of the boxes they were asked about.
+    """Put the labels of each classifier into the rows of the boxes that it ran on.
 
     Attributes:
         classifiers: their names.
@@ -310,12 +308,12 @@ class Assemble:
     classifiers: tuple[str, ...]
 
     def __call__(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
-        """`rows` int32 [n]; for each classifier c: `c_rows` [m], `c_label_ids` and `c_label_scores`
-        [max(m, 1), k].
+        """Take `rows` int32 [n], and of each classifier c `c_rows` [m], `c_label_ids` and
+        `c_label_scores` [max(m, 1), k].
 
         Returns:
-            c_ids: int32 [n, k], -1 where c was not asked
-            c_scores: float32 [n, k], 0 where c was not asked
+            c_ids: int32 [n, k], -1 where c did not run
+            c_scores: float32 [n, k], 0 where c did not run
         """
         count = len(inputs["rows"])
         outputs: dict[str, NDArray[Any]] = {}
@@ -332,25 +330,25 @@ class Assemble:
 
 @dataclass(frozen=True)
 class Info:
-    """The document that says what this pipeline is.
+    """The document that describes the pipeline.
 
     Attributes:
-        folder: where `info.json` lies.
+        folder: holds `info.json`.
     """
 
     folder: Path
 
-    def __call__(self, inputs: Tensors) -> dict[str, NDArray[Any]]:  # noqa: ARG002 - it is asked nothing
-        """Nothing -> `info` bytes [1], one JSON document."""
+    def __call__(self, inputs: Tensors) -> dict[str, NDArray[Any]]:  # noqa: ARG002 - it has no inputs
+        """Return `info`, bytes [1]: one JSON document."""
         document = (self.folder / "info.json").read_bytes()
         return {"info": np.array([document], np.object_)}
 
 
 def read_frame(inputs: Tensors, limits: ImageLimits) -> NDArray[np.uint8]:
-    """The image of a request, uint8 [H, W, 3] RGB: `image` decoded, or `raw_frame` as it is.
+    """Return the image of a request, uint8 [H, W, 3] RGB: `image` decoded, or `raw_frame`.
 
     Raises:
-        InvalidInput: it is no image, or not within `limits`.
+        InvalidInput: it cannot be decoded, or exceeds `limits`.
     """
     raw = inputs.get("raw_frame")
     if raw is not None:

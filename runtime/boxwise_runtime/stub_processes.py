@@ -1,6 +1,4 @@
-"""The Python stages of a running server, read from /proc: which processes they are, and which of
-them are dead.
-"""
+"""The stub processes of a running server, read from /proc, and which of them are dead."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,22 +12,22 @@ _COMM = "triton_python_b"  # triton_python_backend_stub; the kernel keeps 15 cha
 @dataclass(frozen=True)
 class Stub:
     """One process of a Python model. A dead one stays a zombie: Triton reaps only those that it
-    unloads itself.
+    unloads.
     """
 
     pid: int
-    # empty for a dead or dying one: its command line goes first, a moment before it is a zombie
+    # Empty for a dead or dying process, which loses its command line first.
     model: str
     dead: bool
 
 
 def stubs_of(server: int) -> list[Stub]:
-    """The stubs of the server with this process id, none where /proc shows none."""
+    """Return the stub processes of the server with this process id."""
     return [stub for pid in _children(server) if (stub := _stub(pid))]
 
 
 def group_runs(group: int) -> bool:
-    """Whether any process of a process group still runs; a zombie does not."""
+    """Return whether any process of a process group still runs; zombies do not."""
     pids = (int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit())
     return any(stat.group == group and stat.state != "Z" for pid in pids if (stat := _stat(pid)))
 
@@ -41,7 +39,7 @@ class _Stat(NamedTuple):
 
 
 def _stat(pid: int) -> _Stat | None:
-    """A process as /proc has it, None when it is gone."""
+    """Return a process's entry in /proc; None when it is gone."""
     try:
         # "123 (triton_python_b) Z PARENT GROUP ...": the name may hold anything, so the last ) ends
         # it.
@@ -66,9 +64,9 @@ def _stub(pid: int) -> Stub | None:
 
 
 def _children(pid: int) -> Iterator[int]:
-    # A child is listed under the thread that made it.
+    # A child is listed under the thread that created it.
     for children in (_PROC / str(pid) / "task").glob("*/children"):
         try:
             yield from map(int, children.read_text().split())
-        except OSError:  # the thread has ended meanwhile
+        except OSError:  # the thread has ended
             continue

@@ -1,10 +1,10 @@
-"""A model answers before it says that it is ready: its first request is as fast as the next, or it
-never loads.
+"""Warm-up: a model serves a request before it reports ready, or it is not loaded. So the first
+request is as fast as the next.
 """
 
 from __future__ import annotations
 
-import asyncio  # noqa: F401 (Triton's stub imports it with its first request, which takes 15 ms)
+import asyncio  # noqa: F401 (Triton's stub imports it with the first request, which takes 15 ms)
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -22,10 +22,9 @@ from boxwise_runtime.pipeline_runner import PipelineRunner
 from boxwise_runtime.session import OnnxGraph
 from boxwise_runtime.stages import OnnxStage, Suppress
 
-IMAGE = "warmup.jpg"  # in the version's folder of the stage that decodes
+IMAGE = "warmup.jpg"  # in the folder of the version of the stage that decodes
 _SIDES = (640, 320, 160, 80, 40, 20, 1)
-# What nms gets beside candidates, by `stages.Preprocess`: a square black image on a canvas of its
-# size.
+# Inputs of nms beside candidates, as `stages.Preprocess` makes them of a square black image.
 _BLACK: dict[str, NDArray[Any]] = {
     "frame": np.zeros((_SIDES[0], _SIDES[0], 3), np.uint8),
     "geometry": np.array(Geometry(_SIDES[0], _SIDES[0], 1, 1, 0, 0), np.float32),
@@ -36,15 +35,14 @@ _BLACK: dict[str, NDArray[Any]] = {
 
 
 def encode(frame: NDArray[np.uint8], limits: ImageLimits) -> bytes:
-    """An image as the file that its pipeline is warmed up with: a JPEG of at most 640 pixels a
-    side.
+    """Encode an image for the warm-up, as a JPEG of at most 640 pixels a side.
 
     Args:
         frame: uint8 [H, W, 3], RGB.
-        limits: of the pipeline, which may want it smaller, or a square of it.
+        limits: of the pipeline; the image is made smaller, or cut to a square, to be within them.
 
     Returns:
-        The file; none (b"") where the limits refuse them all.
+        The file; empty if the limits refuse every size.
     """
     shorter = min(frame.shape[:2])
     for most in _SIDES:
@@ -62,31 +60,31 @@ def encode(frame: NDArray[np.uint8], limits: ImageLimits) -> bytes:
 
 
 def warm_up(stage: Any, folder: Path) -> None:
-    """Let a stage answer what requests will ask of it.
+    """Run a stage as requests will.
 
-    What decodes gets the image that was published with it, and graphs blank inputs too, since no
-    image has an object for each of them. Networks that are models of their own, which cannot be
-    called yet, are warmed there.
+    A stage that decodes gets the published image. Graphs also get blank inputs, since the image may
+    have no object for each of them. Networks that are models of their own cannot be called yet;
+    they warm up themselves.
 
     Args:
         stage: of any kind.
         folder: of the model's version.
 
     Raises:
-        RuntimeError: it cannot answer, and why.
+        RuntimeError: the stage failed, and why.
     """
     try:
-        _ask(stage, next(folder.glob(IMAGE), None) or next(folder.glob(f"stages/*/{IMAGE}"), None))
+        _run(stage, next(folder.glob(IMAGE), None) or next(folder.glob(f"stages/*/{IMAGE}"), None))
     except Exception as error:
         raise RuntimeError(
-            "this version cannot answer its warm-up and is not served "
+            "this version fails its warm-up request and is not served "
             f"({type(error).__name__}: {error}): "
             "`boxwise rollback` goes back to the one before"
         ) from error
 
 
-def _ask(stage: Any, image: Path | None) -> None:
-    """Run a stage on what there is for it; an older boxwise published no image."""
+def _run(stage: Any, image: Path | None) -> None:
+    """Run a stage on the inputs that exist for it; an older boxwise published no image."""
     request = {"image": np.fromfile(image, np.uint8)} if image else {}
     if isinstance(stage, OnnxStage):
         stage.graph.run_blank()
@@ -98,15 +96,13 @@ def _ask(stage: Any, image: Path | None) -> None:
             if isinstance(graph, OnnxGraph):
                 graph.run_blank()
         if request:
-            _by_itself(runner)(request)
+            _without_calls(runner)(request)
     elif request:
         stage(request)
 
 
-def _by_itself(runner: PipelineRunner) -> PipelineRunner:
-    """The runner, and for its networks that are models of their own functions that answer
-    constants.
-    """
+def _without_calls(runner: PipelineRunner) -> PipelineRunner:
+    """Return the runner with constants in place of networks that are models of their own."""
     detector = runner.detector
     return replace(
         runner,
@@ -123,7 +119,7 @@ def _by_itself(runner: PipelineRunner) -> PipelineRunner:
 def _found(
     inputs: Mapping[str, NDArray[Any]], class_ids: Sequence[int] = (0,)
 ) -> dict[str, NDArray[Any]]:
-    """Candidates that cover the canvas, one of each class."""
+    """Return candidates that cover the canvas, one of each class."""
     height, width = inputs["canvas"].shape[1:3]
     count = len(class_ids)
     return {

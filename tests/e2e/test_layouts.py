@@ -202,7 +202,7 @@ def test_a_version_that_cannot_answer_its_warm_up_is_not_served(
         image.unlink()  # it may be the same file as the other repository's
         image.write_bytes(b"no image")
     with pytest.raises(
-        LaunchError, match=r"cannot answer its warm-up and is not served .*image: not a JPEG"
+        LaunchError, match=r"fails its warm-up request and is not served .*image: not a JPEG"
     ):
         TritonProcess.start(ServerOptions.on_free_ports(own))
 

@@ -155,7 +155,7 @@ def test_every_key_of_the_starter_that_is_commented_out_is_valid_too() -> None:
         (
             DETECTOR
             + "classifiers: [{name: a, weights: a.onnx, labels: [x], crop: {size: 8}, only: []}]",
-            "classifiers.a.only: empty, so it is never asked",
+            "classifiers.a.only: empty, so it would never run",
         ),
         (
             "detector: {weights: a.onnx, labels: coco, canvas: {scaled_decoding: true}}\n"

@@ -180,7 +180,7 @@ class TestProbes:
             while time.monotonic() < started + 3:
                 for kind in ("startup", "readiness", "liveness"):
                     assert not pod.probe(kind)
-                    assert "the server does not answer" in pod.said
+                    assert "the server does not respond" in pod.said
             pod.wait_until_started()
             assert time.monotonic() > started + 4
             assert pod.probe("readiness")
@@ -254,7 +254,7 @@ class TestProbes:
         finally:
             os.kill(pod.process.pid, signal.SIGCONT)
         assert done.returncode == 1
-        assert "did not answer within 1 s" in done.stdout
+        assert "did not respond within 1 s" in done.stdout
 
     def impatient(self, pod: Pod, seconds: str) -> subprocess.CompletedProcess[str]:
         """The probe, with less patience than was rendered."""

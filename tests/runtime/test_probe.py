@@ -96,7 +96,7 @@ def test_a_full_queue_passes(server: Server, words: bytes) -> None:
 
 def test_an_error_fails_with_its_words(server: Server) -> None:
     server.status, server.body = 500, b'{"error":"Stub process is not healthy."}'
-    assert ask(server) == 'street answered 500: {"error":"Stub process is not healthy."}'
+    assert ask(server) == 'street returned 500: {"error":"Stub process is not healthy."}'
 
 
 def test_who_waits_while_others_are_answered_passes(server: Server) -> None:
@@ -106,7 +106,7 @@ def test_who_waits_while_others_are_answered_passes(server: Server) -> None:
 
 def test_who_waits_while_nobody_is_answered_fails(server: Server) -> None:
     server.delay = 2
-    assert ask(server, 0.3) == "street did not answer within 0.3 s, nor anybody else meanwhile"
+    assert ask(server, 0.3) == "street did not respond within 0.3 s, nor to any other request"
 
 
 def test_nobody_there_fails(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +116,7 @@ def test_nobody_there_fails(monkeypatch: pytest.MonkeyPatch) -> None:
         port = free.getsockname()[1]
     assert (
         probe.probe(PIPELINE, "127.0.0.1", port, port, 1)
-        == "the server does not answer: Connection refused"
+        == "the server does not respond: Connection refused"
     )
 
 
@@ -132,7 +132,7 @@ def test_what_speaks_no_http_fails(monkeypatch: pytest.MonkeyPatch) -> None:
         port = listening.getsockname()[1]
         failure = probe.probe(PIPELINE, "127.0.0.1", port, port, 2)
     assert failure is not None
-    assert failure.startswith("the server does not answer")
+    assert failure.startswith("the server does not respond")
 
 
 def test_a_dead_stage_fails_before_anything_is_sent(
@@ -167,7 +167,10 @@ def test_the_program_exits_with_one_and_says_why() -> None:
     # This test's process stands for the server: process 1 of the machine may have zombies.
     environment = os.environ | {probe.SERVER_PID: str(os.getpid())}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert (done.returncode, done.stdout) == (1, "the server does not answer: Connection refused\n")
+    assert (done.returncode, done.stdout) == (
+        1,
+        "the server does not respond: Connection refused\n",
+    )
 
 
 def test_it_imports_nothing_slow() -> None:

@@ -64,7 +64,7 @@ def test_a_stage_that_decodes_is_asked_about_its_image(tmp_path: Path) -> None:
     warm_up(stage, tmp_path)
     (tmp_path / IMAGE).write_bytes(b"no image")
     with pytest.raises(
-        RuntimeError, match=r"cannot answer its warm-up.*InvalidInput: image: not a JPEG.*rollback"
+        RuntimeError, match=r"fails its warm-up request.*InvalidInput: image: not a JPEG.*rollback"
     ):
         warm_up(stage, tmp_path)
 
@@ -72,14 +72,14 @@ def test_a_stage_that_decodes_is_asked_about_its_image(tmp_path: Path) -> None:
 def test_a_graph_that_cannot_run_is_refused(tmp_path: Path) -> None:
     write_mean_classifier(tmp_path / "model.onnx")
     stage = OnnxStage(tmp_path, threads=1, chunk=4)
-    with pytest.raises(RuntimeError, match="cannot answer its warm-up"):
+    with pytest.raises(RuntimeError, match="fails its warm-up request"):
         warm_up(stage, tmp_path)  # it takes float32, and crops are uint8
 
 
 @pytest.mark.parametrize("only", [(), (2, 5)])
 def test_nms_cuts_out_crops(only: tuple[int, ...], tmp_path: Path) -> None:
     warm_up(Suppress(nms=True, crops={"shade": CROP | {"only": only}}), tmp_path)
-    with pytest.raises(RuntimeError, match="cannot answer its warm-up"):
+    with pytest.raises(RuntimeError, match="fails its warm-up request"):
         warm_up(
             Suppress(nms=True, crops={"shade": CROP | {"only": only, "height": math.nan}}), tmp_path
         )

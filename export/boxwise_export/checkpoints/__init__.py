@@ -1,5 +1,8 @@
-"""Where weights come from: each source reads one kind of checkpoint into ONNX, with all that is
-known of it.
+"""Read checkpoints into ONNX: one module for each kind, which returns a `Source`.
+
+pipeline.yaml's weights ─ read_source ─▶ onnx_file, tfjs, pytorch, torchvision, timm,
+                                         ultralytics, transformers ─▶ Source
+Source ─ network.py ─▶ Network: its size settled, its batch opened, run once on noise
 """
 
 from __future__ import annotations
@@ -8,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from boxwise_export.checkpoints.base import Detections, Preprocessing, Source, file_digest, onnx_run
-from boxwise_export.checkpoints.errors import SourceError
 from boxwise_export.checkpoints.onnx_file import read_onnx
 from boxwise_export.checkpoints.onnx_metadata import (
     read_licence,
@@ -16,6 +18,7 @@ from boxwise_export.checkpoints.onnx_metadata import (
     read_names,
     read_preprocessing,
 )
+from boxwise_export.errors import SourceError
 from boxwise_export.labels import read_labels
 from boxwise_export.pipeline import Weights
 
@@ -23,15 +26,16 @@ __all__ = ["Detections", "Preprocessing", "Source", "SourceError", "read_source"
 
 
 def read_source(weights: Weights, key: str, size: tuple[int, int] | None) -> Source:
-    """Read a checkpoint, whatever its kind.
+    """Read a checkpoint of any kind.
 
     Args:
         weights: from the pipeline file.
-        key: where they stand in it, for errors.
-        size: height and width of the images, where the file says so; a PyTorch checkpoint needs it.
+        key: its key there, for errors.
+        size: height and width of the images, if the file gives them; a PyTorch checkpoint needs
+            them.
 
     Raises:
-        SourceError: an unknown kind, or a file that cannot be read.
+        SourceError: the kind is unknown, or the file cannot be read.
     """
     if weights.source is not None:
         return _read_framework(weights, key, size)
@@ -39,18 +43,8 @@ def read_source(weights: Weights, key: str, size: tuple[int, int] | None) -> Sou
     assert file is not None  # noqa: S101 (Weights has one of the two)
     if not file.exists():
         raise SourceError(f"{key}: no such file: {file}")
-    if file.is_dir() and (file / "args.yaml").is_file():
-        source = read_source(weights.model_copy(update={"file": _trained_weights(file)}), key, size)
-        data = file / "data.yaml"
-        return (
-            replace(source, labels=read_labels(str(data), key))
-            if not source.labels and data.is_file()
-            else source
-        )
     if file.is_dir():
-        from boxwise_export.checkpoints.transformers import read_transformers
-
-        return read_transformers(file, size)
+        return _read_folder(weights, file, key, size)
     match file.suffix.lower():
         case ".onnx":
             model = read_onnx(file, weights.outputs)
@@ -70,45 +64,56 @@ def read_source(weights: Weights, key: str, size: tuple[int, int] | None) -> Sou
             model = read_tfjs(file, weights.outputs)
             return Source(model, onnx_run(model), "TensorFlow.js graph model", file_digest(file))
         case ".pt" | ".pth":
-            if weights.architecture is None and weights.trust_pickle:
-                from boxwise_export.checkpoints.ultralytics import read_ultralytics
-
-                return read_ultralytics(None, file, size, trust_pickle=True)
-            if weights.architecture is None or size is None:
-                needed = {
-                    "architecture (package.module:factory)": weights.architecture,
-                    "size of its input": size,
-                }
-                missing = " and the ".join(what for what, said in needed.items() if said is None)
-                raise SourceError(
-                    f"{key}: a PyTorch checkpoint holds weights only; name the {missing} as "
-                    "well, or the "
-                    "`source:` that they belong to, as torchvision:resnet18. Of a model "
-                    "that ultralytics saved, say "
-                    "`trust_pickle: true`"
-                )
-            from boxwise_export.checkpoints.pytorch import read_pytorch
-
-            return read_pytorch(file, weights.architecture, weights.arguments, *size)
+            return _read_torch(weights, file, key, size)
         case ".tflite":
             raise SourceError(
-                f"{key}: {file.name} is a TensorFlow Lite file, which is not read; convert "
-                "it to ONNX, with "
-                "`python -m tf2onnx.convert --tflite FILE --output model.onnx`, and look at "
-                "the result with "
-                "`boxwise inspect`"
+                f"{key}: {file.name} is a TensorFlow Lite file, which is not read; convert it to "
+                "ONNX, with `python -m tf2onnx.convert --tflite FILE --output model.onnx`, and "
+                "check the result with `boxwise inspect`"
             )
         case suffix:
             raise SourceError(
                 f"{key}: {file.name} ends in {suffix or 'nothing'}; expected .onnx, a TFJS "
-                "model.json, "
-                "a PyTorch .pt or .pth, or a folder of transformers"
+                "model.json, a PyTorch .pt or .pth, or a folder of transformers"
             )
 
 
+def _read_folder(weights: Weights, folder: Path, key: str, size: tuple[int, int] | None) -> Source:
+    """Read what a training of ultralytics left, or a model of transformers."""
+    if not (folder / "args.yaml").is_file():
+        from boxwise_export.checkpoints.transformers import read_transformers
+
+        return read_transformers(folder, size)
+    trained = weights.model_copy(update={"file": _trained_weights(folder)})
+    source, data = read_source(trained, key, size), folder / "data.yaml"
+    if source.labels or not data.is_file():
+        return source
+    return replace(source, labels=read_labels(str(data), key))
+
+
+def _read_torch(weights: Weights, file: Path, key: str, size: tuple[int, int] | None) -> Source:
+    if weights.architecture is None and weights.trust_pickle:
+        from boxwise_export.checkpoints.ultralytics import read_ultralytics
+
+        return read_ultralytics(None, file, size, trust_pickle=True)
+    if weights.architecture is None or size is None:
+        needed = {
+            "architecture (package.module:factory)": weights.architecture,
+            "size of its input": size,
+        }
+        missing = " and the ".join(what for what, given in needed.items() if given is None)
+        raise SourceError(
+            f"{key}: a PyTorch checkpoint holds weights only; name the {missing} as well, or the "
+            "`source:` that they belong to, as torchvision:resnet18. Of a model that ultralytics "
+            "saved, say `trust_pickle: true`"
+        )
+    from boxwise_export.checkpoints.pytorch import read_pytorch
+
+    return read_pytorch(file, weights.architecture, weights.arguments, *size)
+
+
 def _trained_weights(folder: Path) -> Path:
-    """The checkpoint of a folder that a training of ultralytics left: its export to ONNX, or else
-    the best.
+    """Return the checkpoint of a training folder of ultralytics: its ONNX export, or the best.
 
     Raises:
         SourceError: there is none.

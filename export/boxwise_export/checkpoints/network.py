@@ -1,6 +1,4 @@
-"""A checkpoint, read and run once: what its input is, whether it takes batches,
-and what it gives.
-"""
+"""Read a checkpoint and run it once: its input, its outputs, and whether it takes batches."""
 
 from __future__ import annotations
 
@@ -22,16 +20,16 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Network:
-    """A source's graph, ready to be wrapped.
+    """A source's graph, ready for preprocessing and decoding around it.
 
     Attributes:
-        source: what was read; its own graph is gone, and `model` in its place.
-        model: its graph, of any batch where it can have one.
-        input: the graph's; its batch is None (any) or 1.
+        source: what was read, without its graph, which is `model`.
+        model: the graph, with a batch of any size if possible.
+        input: of the graph; its batch is None (any) or 1.
         height: of the images, pixels.
-        width: of the same.
-        outputs: name -> what it gave for one image of noise, float32.
-        alone: why the graph takes one image at a time; None where it takes any number.
+        width: of the images, pixels.
+        outputs: name -> its value for one image of noise, float32.
+        alone: why the graph takes one image at a time; None if it takes any number.
     """
 
     source: Source
@@ -50,13 +48,13 @@ def read_network(
 
     Args:
         weights: from the pipeline file.
-        size: height and width that the file asks for.
+        size: height and width in the file.
         key: of the detector or classifier in the file, for errors.
-        size_key: where the file would say the size.
-        report: told why the graph takes one image at a time, where it does.
+        size_key: key of the size in the file, for errors.
+        report: gets the reason if the graph takes one image at a time.
 
     Raises:
-        ExportError: the checkpoint cannot be read or run, or its size is not the one asked for.
+        ExportError: the checkpoint cannot be read or run, or has another size.
     """
     source = read_source(weights, f"{key}.weights", size)
     graph = read_input(source.model)
@@ -69,13 +67,13 @@ def read_network(
     else:
         model = opened
     graph = replace(read_input(model), batch=1 if alone else None)
-    source = replace(source, model=onnx.ModelProto())  # its memory: once is enough
+    source = replace(source, model=onnx.ModelProto())  # frees the copy
     return Network(source, model, graph, height, width, probe(model, graph, height, width), alone)
 
 
 def _settle_size(graph: SourceInput, asked: tuple[int, int] | None, key: str) -> tuple[int, int]:
-    """Height and width: the graph's own where it has them, which the pipeline file must not
-    contradict.
+    """Return height and width: the graph's own, which the file must not contradict,
+    or the file's.
     """
     if graph.height is not None and graph.width is not None:
         fixed = (graph.height, graph.width)

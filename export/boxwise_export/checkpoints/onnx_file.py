@@ -1,4 +1,4 @@
-"""ONNX files."""
+"""Read ONNX files."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from onnx.external_data_helper import (
     uses_external_data,
 )
 
-from boxwise_export.checkpoints.errors import SourceError
+from boxwise_export.errors import SourceError
 from boxwise_export.graphs.large_models import check_graph
 
-# What protobuf can write in one message (its lengths are signed 32-bit numbers), and so what a
-# model.onnx can hold.
+# Protobuf's limit of one message (signed 32-bit lengths), and so of a model.onnx.
 _MOST_BYTES = 2**31 - 1
 
 
@@ -51,7 +50,7 @@ def read_onnx(path: Path, outputs: Sequence[str] | None = None) -> onnx.ModelPro
 
 
 def _parse(path: Path) -> onnx.ModelProto:
-    """The graph without its external data."""
+    """Read the graph without its external data."""
     try:
         if (size := path.stat().st_size) > _MOST_BYTES:
             raise _too_large(path, size)

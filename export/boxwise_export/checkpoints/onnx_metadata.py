@@ -1,4 +1,4 @@
-"""What an ONNX file says of itself in `metadata_props`, as ultralytics and others write it."""
+"""Read the metadata of an ONNX file (`metadata_props`), as ultralytics and others write it."""
 
 from __future__ import annotations
 
@@ -15,15 +15,13 @@ from boxwise_export.pipeline import Normalize
 
 
 def read_metadata(model: onnx.ModelProto) -> Metadata:
-    """Task, author, description and stride, where they are there."""
+    """Read task, author, description and stride, if present."""
     said = _properties(model)
     return Metadata(**{key: said.get(key) for key in ("task", "author", "description", "stride")})
 
 
 def read_names(model: onnx.ModelProto) -> tuple[str, ...] | None:
-    """`names`, a list or a map of ids to names, as JSON or as Python writes it; None where there
-    are none to read.
-    """
+    """Read `names`, a list or a map of ids to names, in JSON or Python syntax; None if missing."""
     document = _value(_properties(model).get("names"))
     try:
         return tuple(parse_names(document, "names")) or None
@@ -32,14 +30,14 @@ def read_names(model: onnx.ModelProto) -> tuple[str, ...] | None:
 
 
 def read_licence(model: onnx.ModelProto) -> str | None:
-    """`license`, in either spelling."""
+    """Read `license`, in either spelling."""
     said = _properties(model)
     return said.get("license") or said.get("licence")
 
 
 def read_preprocessing(model: onnx.ModelProto) -> Preprocessing:
-    """`imgsz`, [height, width] or one number; and how ultralytics prepares an image for its
-    classifiers.
+    """Read `imgsz`, [height, width] or one number,
+    and ultralytics' preprocessing of classifiers.
     """
     said = _properties(model)
     size = _sides(_value(said.get("imgsz")))
@@ -61,7 +59,7 @@ def _properties(model: onnx.ModelProto) -> dict[str, str]:
 
 
 def _value(text: str | None) -> Any:
-    """A value as JSON or as Python writes it; None where it is neither."""
+    """Parse a value in JSON or Python syntax; None if it is neither."""
     for parse in (json.loads, ast.literal_eval):
         try:
             return parse(text or "")

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from boxwise_export.checkpoints.base import Source, file_digest
-from boxwise_export.checkpoints.errors import SourceError
 from boxwise_export.checkpoints.torch_module import (
     load_strictly,
     needs,
@@ -16,6 +15,7 @@ from boxwise_export.checkpoints.torch_module import (
     torch_run,
     trace,
 )
+from boxwise_export.errors import SourceError
 
 _OUTPUTS = ("logits",)
 

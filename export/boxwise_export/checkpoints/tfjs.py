@@ -14,9 +14,9 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from boxwise_export.checkpoints.errors import SourceError
 from boxwise_export.checkpoints.tfjs_graph import Array, Graph, Node
 from boxwise_export.checkpoints.tfjs_ops import OPS
+from boxwise_export.errors import SourceError
 from boxwise_export.graphs.builder import IR_VERSION, OPSET
 
 # How the manifest's dtypes lie in a shard, all little-endian.

@@ -15,7 +15,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from boxwise_export.checkpoints.errors import SourceError
+from boxwise_export.errors import SourceError
 
 TO_NCHW = (0, 3, 1, 2)
 TO_NHWC = (0, 2, 3, 1)
@@ -39,9 +39,9 @@ class Node:
     def parse(cls, node: Mapping[str, Any]) -> "Node":
         """Read a node of the topology.
 
-        Of an input "name:1" the name is kept: ops with a second output have no translation, and are
-        refused as such. "^name" is left out: a control input orders execution and carries no
-        tensor.
+        Of an input "name:1" only the name is kept: ops with a second output have no translation,
+        and are refused as such. "^name" is left out: a control input orders execution and carries
+        no tensor.
         """
         inputs = tuple(
             name.split(":")[0] for name in node.get("input", []) if not name.startswith("^")

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from onnx import helper
 
-from boxwise_export.checkpoints.errors import SourceError
 from boxwise_export.checkpoints.tfjs_graph import TO_NCHW, Constant, Dim, Graph, Node, Tensor
+from boxwise_export.errors import SourceError
 
 
 def _placeholder(graph: Graph, node: Node) -> Tensor:

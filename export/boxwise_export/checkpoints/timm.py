@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxwise_export.checkpoints.base import Floats, Preprocessing, Source, from_unit
-from boxwise_export.checkpoints.errors import SourceError
 from boxwise_export.checkpoints.torch_module import (
     ANTIALIASED,
     classes_in,
@@ -23,6 +22,7 @@ from boxwise_export.checkpoints.torch_module import (
     trace,
     weights_digest,
 )
+from boxwise_export.errors import SourceError
 
 _OUTPUTS = ("logits",)
 

@@ -1,5 +1,5 @@
-"""A PyTorch module with its weights becomes a source: weights read without running code, loaded
-strictly, traced.
+"""Turn a PyTorch module and its weights into a source: weights are read without running code,
+loaded strictly, and the module is traced.
 """
 
 from __future__ import annotations
@@ -15,19 +15,18 @@ import numpy as np
 import onnx
 
 from boxwise_export.checkpoints.base import Floats, Run, file_digest
-from boxwise_export.checkpoints.errors import SourceError
+from boxwise_export.errors import SourceError
 from boxwise_export.graphs.builder import OPSET
 from boxwise_export.graphs.large_models import give_back_memory
 from boxwise_runtime.canvas import Interpolation
 
 State = Mapping[str, Any]
-# Under which a training script keeps the weights in a checkpoint; the averaged ones are those that
+# The keys of the weights in the checkpoints of training scripts; the averaged ones are those that
 # were evaluated.
 _KEYS = ("state_dict_ema", "model_ema", "ema", "state_dict", "model")
 
 
-# Pillow smooths before it shrinks an image, in every mode; of what OpenCV has, averages of areas
-# come nearest.
+# Pillow antialiases when it shrinks an image, in every mode; OpenCV's area averages come nearest.
 ANTIALIASED: dict[str, Interpolation] = {
     "nearest": "nearest",
     "bilinear": "area",
@@ -39,13 +38,13 @@ ANTIALIASED: dict[str, Interpolation] = {
 
 
 def needs(package: str, extra: str, what: str) -> SourceError:
-    """The sentence for a package that is not installed."""
+    """Return the error for a package that is not installed."""
     return SourceError(f'{what} needs {package}: pip install "boxwise[export,{extra}]"')
 
 
 def not_downloaded(source: str, error: Exception, file: str) -> SourceError:
-    """The sentence for weights that a framework knows and cannot fetch; `file` is what they could
-    be called.
+    """Return the error for weights that a framework knows but cannot download; `file` is an example
+    of their name.
     """
     return SourceError(
         f"{source}: its weights cannot be downloaded ({one_line(error)}); name a file of them: "

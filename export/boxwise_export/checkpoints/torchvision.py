@@ -21,7 +21,6 @@ from boxwise_export.checkpoints.base import (
     Source,
     from_unit,
 )
-from boxwise_export.checkpoints.errors import SourceError
 from boxwise_export.checkpoints.torch_module import (
     ANTIALIASED,
     adapted,
@@ -34,6 +33,7 @@ from boxwise_export.checkpoints.torch_module import (
     trace,
     weights_digest,
 )
+from boxwise_export.errors import SourceError
 
 _DETECTORS = "torchvision.models.detection"
 # What the heads of the one-stage detectors give, and the family that reads it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +22,6 @@ from boxwise_export.checkpoints.base import (
     file_digest,
     from_unit,
 )
-from boxwise_export.checkpoints.errors import SourceError
 from boxwise_export.checkpoints.torch_module import (
     ANTIALIASED,
     adapted,
@@ -30,6 +30,7 @@ from boxwise_export.checkpoints.torch_module import (
     torch_run,
     trace,
 )
+from boxwise_export.errors import SourceError
 
 _DETECTOR_OUTPUTS = ("logits", "pred_boxes")
 
@@ -51,11 +52,6 @@ def read_transformers(folder: Path, size: tuple[int, int] | None) -> Source:
     except ImportError as error:
         raise needs("transformers", "transformers", str(folder)) from error
 
-    if not (folder / "config.json").is_file():
-        raise SourceError(
-            f"{folder}: has no config.json; expected a folder as `save_pretrained` of "
-            "transformers does"
-        )
     module, detects = _read(folder)
     processor = _processor(folder)
     preprocessing = _preprocessing(processor, detects)
@@ -74,29 +70,39 @@ def read_transformers(folder: Path, size: tuple[int, int] | None) -> Source:
     network = adapted(module, forward)
     names = module.config.id2label
     run = torch_run(network, outputs)
-    columns = run(np.zeros((1, 3, height, width), np.float32))["logits"].shape[-1]
-    exclusive = detects and columns == len(names) + 1
-    own_size = (height, width) == preprocessing.size
-    return Source(
+    source = Source(
         trace(network, outputs, height, width),
         run,
         f"transformers {transformers.__version__} {type(module).__name__}",
         file_digest(folder),
         licence=_licence(folder),
-        family="detr" if detects else None,
         labels=tuple(str(names[index]) for index in range(len(names))),
         preprocessing=preprocessing,
-        # DETR's own head has one column more than the configuration has names; those after it have
-        # a sigmoid each.
-        activation="softmax" if exclusive else "sigmoid" if detects else None,
-        background="last" if exclusive else "none" if detects else None,
-        prepare=_prepare(processor) if processor is not None and own_size else None,
-        detect=_detect(processor) if detects and processor is not None else None,
+    )
+    if processor is not None and (height, width) == preprocessing.size:
+        source = replace(source, prepare=_prepare(processor))
+    if not detects:
+        return source
+    columns = run(np.zeros((1, 3, height, width), np.float32))["logits"].shape[-1]
+    # DETR's head has one column more than the configuration has names; its successors' columns have
+    # a sigmoid each.
+    exclusive = columns == len(names) + 1
+    return replace(
+        source,
+        family="detr",
+        activation="softmax" if exclusive else "sigmoid",
+        background="last" if exclusive else "none",
+        detect=None if processor is None else _detect(processor),
     )
 
 
 def _read(folder: Path) -> tuple[Any, bool]:
     """The model with all its weights, and whether it is a detector."""
+    if not (folder / "config.json").is_file():
+        raise SourceError(
+            f"{folder}: has no config.json; expected a folder as `save_pretrained` of "
+            "transformers does"
+        )
     from transformers import (
         AutoConfig,
         AutoModelForImageClassification,

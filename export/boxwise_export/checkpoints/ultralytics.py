@@ -20,7 +20,6 @@ from boxwise_export.checkpoints.base import (
     Selection,
     Source,
 )
-from boxwise_export.checkpoints.errors import SourceError
 from boxwise_export.checkpoints.torch_module import (
     adapted,
     load_strictly,
@@ -31,6 +30,7 @@ from boxwise_export.checkpoints.torch_module import (
     trace,
     weights_digest,
 )
+from boxwise_export.errors import SourceError
 from boxwise_export.pipeline import Normalize
 
 _LICENCE = (

@@ -7,7 +7,7 @@ pipeline file, never a guess.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -125,10 +125,8 @@ def read_columns(
         return question
     choices = _choices(head, values, usual)
     if not choices:
-        readings = tuple((_keys(choice, applied), _MEANINGS[choice]) for choice in usual)
-        return Question(
-            f"{found}, and its values are of no reading of this family", readings, fits=False
-        )
+        found += ", and its values are of no reading of this family"
+        return Question(found, _readings(usual, applied), fits=False)
     fitting = [
         choice
         for choice in choices
@@ -136,30 +134,36 @@ def read_columns(
     ]
     near = head.classes in (None, count, count - 1)
     if near and len(fitting) != 1:
-        readings = tuple(
-            (_keys(choice, applied), _MEANINGS[choice]) for choice in fitting or choices
-        )
-        return Question(found, readings, fits=bool(fitting))
+        return Question(found, _readings(fitting or choices, applied), fits=bool(fitting))
     kind, background = (fitting or choices)[0]
     activation: Activation = "none" if applied else kind
-    reasons = []
-    if head.activation is None:
-        shown = (
-            "the values are scores of 0 to 1" if applied else f"the values are logits, and {found}"
-        )
-        reasons.append(f"activation: {activation}, since {shown}")
-    if head.background is None and background != "none":
-        reasons.append(f"background: {background}, by the names")
-    unnamed: Background = background if head.classes == count else "none"
     return Columns(
         count,
         activation,
         background,
         kind == "softmax",
         _MEANINGS[kind, background],
-        tuple(reasons),
-        unnamed,
+        tuple(_assumed(head, found, activation, background, applied=applied)),
+        background if head.classes == count else "none",
     )
+
+
+def _readings(choices: Sequence[Choice], applied: bool) -> tuple[tuple[str, str], ...]:
+    """Of each choice the keys that choose it, and its meaning."""
+    return tuple((_keys(choice, applied), _MEANINGS[choice]) for choice in choices)
+
+
+def _assumed(
+    head: Head, found: str, activation: Activation, background: Background, *, applied: bool
+) -> Iterator[str]:
+    """What was concluded where the pipeline file says nothing."""
+    if head.activation is None:
+        shown = (
+            "the values are scores of 0 to 1" if applied else f"the values are logits, and {found}"
+        )
+        yield f"activation: {activation}, since {shown}"
+    if head.background is None and background != "none":
+        yield f"background: {background}, by the names"
 
 
 def _choices(head: Head, values: NDArray[np.float32], usual: Sequence[Choice]) -> list[Choice]:

@@ -128,14 +128,12 @@ def _levels(outputs: Outputs) -> list[tuple[str, str]] | None:
         return [(name, name)] if values.shape[2] > _SIDES else None
     distributions = [name for name, values in outputs.items() if values.shape[2] == _SIDES]
     scores = [name for name in outputs if name not in distributions]
-    cells_of = {name: values.shape[1] for name, values in outputs.items()}
-    levels = list(
-        zip(
-            sorted(scores, key=lambda n: -cells_of[n]),
-            sorted(distributions, key=lambda n: -cells_of[n]),
-            strict=False,
-        )
-    )
-    whole = len(scores) == len(distributions) and all(cells_of[a] == cells_of[b] for a, b in levels)
-    same = len({outputs[name].shape[2] for name in scores}) == 1
-    return levels if levels and whole and same else None
+    if len(scores) != len(distributions) or len({outputs[name].shape[2] for name in scores}) != 1:
+        return None
+
+    def cells(name: str) -> int:
+        return int(outputs[name].shape[1])
+
+    by_size = (sorted(names, key=cells, reverse=True) for names in (scores, distributions))
+    levels = list(zip(*by_size, strict=True))
+    return levels if all(cells(a) == cells(b) for a, b in levels) else None

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from onnx import TensorProto
 
 from boxwise_export.families.base import (
@@ -54,24 +56,14 @@ def _read_outputs(head: Head, said: TensorNames) -> Result:
     """
     box_name, score_name = str(said.boxes), str(said.scores)
     boxes, scores = head.outputs[box_name], head.outputs[score_name]
-    batched = boxes.ndim == 3
-    if boxes.ndim not in (2, 3) or boxes.shape[-1] != 4:
-        return Mismatch(f"{box_name} of [batch, boxes, 4]", 0.7)
     ids = None if said.classes is None else head.outputs[said.classes]
-    expected = boxes.shape[:-1]
-    if scores.shape[: len(expected)] != expected or scores.ndim > len(expected) + 1:
-        return Mismatch(
-            f"{score_name} of [batch, boxes] or [batch, boxes, classes], as {box_name} has boxes",
-            0.8,
-        )
-    single = scores.ndim == len(expected) or scores.shape[-1] == 1
-    if ids is not None and (not single or ids.size != np.prod(expected)):
-        return Mismatch(f"{said.classes} and {score_name} of [batch, boxes]", 0.8)
+    if (mismatch := _unlike(said, boxes, scores, ids)) is not None:
+        return mismatch
+    batched = boxes.ndim == 3
+    single = _single(boxes, scores)
     columns = read_columns(head, score_name, scores.reshape(-1, 1) if single else scores, _USUAL)
     if isinstance(columns, Question):
         return columns
-    if not batched and not single:
-        return Mismatch("a batch dimension, where every box has a score for each class", 0.8)
     count = boxes.shape[1] if batched else None
 
     def decode(graph: GraphBuilder, tensors: Mapping[str, str]) -> Decoded:
@@ -99,6 +91,35 @@ def _read_outputs(head: Head, said: TensorNames) -> Result:
     if ids is None:
         return Reading(why, columns.classes, decode, said.nms, columns.assumed, columns.unnamed)
     return _of_ids(head, Reading(why, None, decode, said.nms, columns.assumed))
+
+
+def _single(boxes: NDArray[Any], scores: NDArray[Any]) -> bool:
+    """Whether each box has one score, not one per class."""
+    return bool(scores.ndim == boxes.ndim - 1 or scores.shape[-1] == 1)
+
+
+def _unlike(
+    said: TensorNames, boxes: NDArray[Any], scores: NDArray[Any], ids: NDArray[Any] | None
+) -> Mismatch | None:
+    """What is wrong with the shapes."""
+    if boxes.ndim not in (2, 3) or boxes.shape[-1] != 4:
+        return Mismatch(f"{said.boxes} of [batch, boxes, 4]", 0.7)
+    expected = boxes.shape[:-1]
+    if scores.shape[: len(expected)] != expected or scores.ndim > boxes.ndim:
+        return Mismatch(
+            f"{said.scores} of [batch, boxes] or [batch, boxes, classes], as {said.boxes} has "
+            "boxes",
+            0.8,
+        )
+    if _single(boxes, scores):
+        wrong = ids is not None and ids.size != np.prod(expected)
+    else:
+        wrong = ids is not None
+    if wrong:
+        return Mismatch(f"{said.classes} and {said.scores} of [batch, boxes]", 0.8)
+    if boxes.ndim == 2 and not _single(boxes, scores):
+        return Mismatch("a batch dimension, where every box has a score for each class", 0.8)
+    return None
 
 
 def _read_rows(head: Head, said: TensorNames) -> Result:

@@ -1,4 +1,4 @@
-"""A graph exported for one image is made to take several, and proven to."""
+"""Make a graph that was exported for one image take several, and check that it does."""
 
 from __future__ import annotations
 
@@ -18,12 +18,11 @@ _PROOF_BATCH = 3
 def with_dynamic_batch(
     model: onnx.ModelProto, source: SourceInput, height: int, width: int
 ) -> onnx.ModelProto | str:
-    """Give the graph a batch of any size, or say why it cannot have one.
+    """Return the graph with a batch of any size, or why it cannot have one.
 
-    A fixed batch of 1 usually lives in the shapes of the inputs and outputs, and in constants that
-    Reshape and Resize are given: those become "as many as came". That the result is right is not
-    assumed: each of 3 different images run together must give what it gives alone, and what it gave
-    alone before.
+    A fixed batch of 1 is usually in the shapes of inputs and outputs, and in the constants of
+    Reshape and Resize; those are replaced. The result is checked: each of 3 different images must
+    give the same in a batch as alone, and as in the original graph.
     """
     try:
         changed = model if source.batch is None else _opened(model, source.name)
@@ -40,7 +39,7 @@ def with_dynamic_batch(
 def _difference(
     together: Mapping[str, NDArray[np.float32]], alone: Mapping[str, NDArray[np.float32]], row: int
 ) -> str | None:
-    """What an image among others gives otherwise than alone."""
+    """Return what differs between an image in a batch and alone."""
     for name, outputs in together.items():
         if outputs.ndim == 0 or len(outputs) != _PROOF_BATCH or len(alone[name]) != 1:
             return (
@@ -55,7 +54,7 @@ def _difference(
 def _opened(model: onnx.ModelProto, image: str) -> onnx.ModelProto:
     changed = onnx.ModelProto()
     changed.CopyFrom(model)
-    # Older graphs list their weights among the inputs: theirs is no batch.
+    # Older graphs list their weights among the inputs; those have no batch.
     for tensor in [
         *(each for each in changed.graph.input if each.name == image),
         *changed.graph.output,
@@ -77,7 +76,7 @@ def _opened(model: onnx.ModelProto, image: str) -> onnx.ModelProto:
 
 
 def _open_resizes(changed: onnx.ModelProto, model: onnx.ModelProto) -> None:
-    """A Resize to sizes, which hold the batch, becomes one by the scales that they come to."""
+    """Replace a Resize to sizes, which include the batch, by one with the equivalent scales."""
     resizes = [
         node for node in changed.graph.node if node.op_type == "Resize" and len(node.input) == 4
     ]
@@ -101,7 +100,7 @@ def _open_resizes(changed: onnx.ModelProto, model: onnx.ModelProto) -> None:
 
 
 def _constants(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
-    """Initializers, and the values of Constant nodes, by the names of their tensors."""
+    """Return initializers and values of Constant nodes, by tensor name."""
     values = {tensor.name: tensor for tensor in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type == "Constant":

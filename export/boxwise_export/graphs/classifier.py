@@ -1,4 +1,4 @@
-"""A classifier's graph: crops in, the best k labels out."""
+"""Build a classifier's graph: crops in, the best k labels out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A detector's graph: canvas in, the best K candidates out."""
+"""Build a detector's graph: canvas in, the best K candidates out."""
 
 from __future__ import annotations
 

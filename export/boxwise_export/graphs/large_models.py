@@ -1,6 +1,6 @@
-"""Large graphs without as many copies of their weights: checking one, and opening one.
+"""Check and open large graphs with few copies of their weights.
 
-Serialising a graph, parsing it and inferring its shapes each take the memory of all weights again.
+Serialising a graph, parsing it and inferring its shapes each copy all weights.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def open_graph(model: onnx.ModelProto) -> OnnxGraph:
                 file.write(tensor.raw_data)
         graph = Path(folder, "model.onnx")
         graph.write_bytes(light.SerializeToString())
-        return OnnxGraph(graph)  # what is mapped stays, when its file is gone
+        return OnnxGraph(graph)  # the mapping outlives the file
 
 
 def serialized(model: onnx.ModelProto) -> bytes:
@@ -123,5 +123,5 @@ def _varint(value: int) -> bytes:
 
 
 def is_large(tensor: onnx.TensorProto) -> bool:
-    """Whether a tensor is a weight that should not be copied about."""
+    """Return whether a tensor is a weight that should not be copied."""
     return len(tensor.raw_data) > _LARGE

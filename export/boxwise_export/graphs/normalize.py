@@ -1,4 +1,4 @@
-"""Pixels as they are served, uint8 and channels last, become what a source was trained on."""
+"""Convert served pixels, uint8 and channels last, to what a source was trained on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A network in fewer bits; normalisation, decoding and top-k, which are ours, stay in fp32."""
+"""Rewrite a network in fp16 or int8; our normalisation, decoding and top-k stay in fp32."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
     pixels to its quarters.)
 
     Args:
-        model: a source; it is left as it is.
+        model: a source; it is not changed.
 
     Returns:
         The same graph, with the same inputs and outputs in the same types.
 
     Raises:
-        GraphError: the result does not hold together.
+        GraphError: the result is invalid.
     """
     from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 

@@ -1,4 +1,4 @@
-"""What a source's graph takes and gives, found by looking and by running it once."""
+"""Find a source's input and outputs, by its graph and by running it once."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class SourceInput:
 
     Attributes:
         name: of the tensor.
-        layout: where its channels stand.
-        height: pixels; None where any will do.
-        width: pixels; None where any will do.
+        layout: position of the channels.
+        height: pixels; None for any.
+        width: pixels; None for any.
         element_type: a TensorProto type.
-        batch: None where any will do.
+        batch: None for any.
         channels: 3, or 1 for grey.
     """
 

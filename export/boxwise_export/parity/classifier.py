@@ -43,7 +43,7 @@ def check_classifier(
         given = normalized_pixels(crops, plan.normalize, plan.input)
         if plan.source.prepare and runner.detector is None:
             pixels.add(plan.source.prepare(frame), given[:1], plan.normalize, plan.input)
-        for row in range(len(crops)):  # one by one: the source's graph may take no more
+        for row in range(len(crops)):  # one by one: the source's graph may be fixed to a batch of 1
             outputs = plan.source.run(given[row : row + 1])
             raw.add(outputs, crops[row : row + 1])
             asked += 1
@@ -64,8 +64,8 @@ def check_classifier(
 def crops_of(
     plan: ClassifierPlan, runner: PipelineRunner, frame: NDArray[np.uint8]
 ) -> NDArray[np.uint8]:
-    """uint8 [m, h, w, 3]: the image as a whole, and the boxes that the pipeline asks this
-    classifier about.
+    """Return crops uint8 [m, h, w, 3]: the whole image,
+    and the boxes that this classifier runs on.
     """
     height, width = frame.shape[:2]
     whole = crop(frame, np.array([[0, 0, width, height]], np.float32), plan.crop)
@@ -84,7 +84,7 @@ def _agrees(
     pixels: NDArray[np.uint8],
     allowed: float,
 ) -> bool:
-    """Whether the graph's best label is the source's, or one that scores as much there."""
+    """Return whether the graph's best label is the source's, or has an equal score there."""
     scores = _scores(output.ravel().astype(np.float64), plan)
     answer = graph({"crops": pixels})
     best, score = int(answer["label_ids"][0, 0]), float(answer["label_scores"][0, 0])
@@ -98,7 +98,7 @@ def _agrees(
 
 
 def _scores(output: NDArray[np.float64], plan: ClassifierPlan) -> NDArray[np.float64]:
-    """What the graph makes of the source's output, in numpy."""
+    """Compute the graph's result from the source's output, in numpy."""
     if plan.similarity is not None:
         output = plan.similarity.astype(np.float64) @ unit_vectors(output)
     if plan.activation == "softmax":

@@ -1,4 +1,4 @@
-"""How far apart two answers to the same question are."""
+"""Compare two sets of detections, or two raw outputs."""
 
 from __future__ import annotations
 
@@ -10,23 +10,21 @@ from numpy.typing import NDArray
 
 from boxwise_export.checkpoints.base import Detections, Floats
 
-# At least so many detections of an image are compared, those below the pipeline's threshold too:
-# parity over nothing proves nothing.
+# At least so many detections per image are compared, also below the pipeline's threshold: no
+# detections prove no parity.
 LEAST_DETECTIONS = 20
 
 
 @dataclass(frozen=True)
 class DetectionDifference:
-    """What became of the expected detections of one image or, added up, of several.
+    """How the expected detections of one image, or of several, were matched.
 
     Attributes:
-        expected: how many there were, those left out that are too near the score threshold to be
-            sure of.
-        matched: of them, how many have a partner: of the same class, near enough in place and in
-            score.
-        extra: detections that nobody expected.
-        worst_iou: the least IoU of a pair.
-        worst_score: the largest difference of scores of a pair.
+        expected: their number, without those too close to the score threshold.
+        matched: of these, how many have a partner of the same class with a similar box and score.
+        extra: detections without a partner.
+        worst_iou: lowest IoU of a pair.
+        worst_score: largest difference of scores of a pair.
     """
 
     expected: int = 0
@@ -36,7 +34,7 @@ class DetectionDifference:
     worst_score: float = 0.0
 
     def __add__(self, other: DetectionDifference) -> DetectionDifference:
-        """Both together."""
+        """Add two."""
         return DetectionDifference(
             self.expected + other.expected,
             self.matched + other.matched,
@@ -47,7 +45,7 @@ class DetectionDifference:
 
     @property
     def agreement(self) -> float:
-        """0 to 1: the pairs among all that is in either; 1 where there is nothing in both."""
+        """The share of pairs among the detections of both, 0 to 1; 1 if neither has any."""
         every = self.expected + self.extra
         return self.matched / every if every else 1.0
 
@@ -55,16 +53,16 @@ class DetectionDifference:
 def compare_detections(
     expected: Detections, got: Detections, *, iou: float, score: float, threshold: float
 ) -> DetectionDifference:
-    """Pair detections greedily, best expected score first, each with the free one of its class that
-    overlaps most.
+    """Match detections greedily, best expected score first, each with the unmatched one of its
+    class that overlaps most.
 
     Args:
         expected: of the source.
-        got: of what is to be published.
-        iou: the least IoU of a pair.
-        score: the largest difference of scores of a pair.
-        threshold: the score that both were cut at. What lies within `score` of it may be in one and
-            not in the other.
+        got: of the exported stages.
+        iou: minimum IoU of a pair.
+        score: maximum difference of scores of a pair.
+        threshold: the score threshold of both; detections within `score` of it may be missing in
+            one of them.
 
     Example:
         >>> one = Detections(np.float32([[0, 0, 10, 10]]), np.float32([0.9]), np.int64([2]))
@@ -98,9 +96,7 @@ def compare_detections(
 
 
 def box_iou(a: Floats, b: Floats) -> NDArray[np.float64]:
-    """Intersection over union of every pair: [n, 4] and [m, 4] xyxy -> [n, m]; 0 where a box has no
-    area.
-    """
+    """Return the IoU of every pair: [n, 4] and [m, 4] xyxy -> [n, m]; 0 for boxes without area."""
     one, other = a.astype(np.float64).reshape(-1, 1, 4), b.astype(np.float64).reshape(1, -1, 4)
     sides = np.minimum(one[..., 2:], other[..., 2:]) - np.maximum(one[..., :2], other[..., :2])
     shared = sides.clip(0).prod(axis=-1)
@@ -120,8 +116,8 @@ def _area(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
 def relative_difference(
     expected: Mapping[str, Floats], got: Mapping[str, Floats]
 ) -> tuple[float, str]:
-    """|expected - got| as a fraction of |expected|, both as Euclidean norms, of the output where it
-    is largest.
+    """Return the largest relative difference |expected - got| / |expected| (Euclidean norms) over
+    the outputs.
     """
     worst, where = 0.0, ""
     for name, values in expected.items():

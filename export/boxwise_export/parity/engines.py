@@ -1,4 +1,4 @@
-"""Plans against the graphs that they were built from, in the pipeline that both serve."""
+"""Compare plans with the graphs that they were built from, in their pipeline."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def check_engines(
         exact: with the graphs.
         planned: with the plans.
         frames: RGB uint8 [H, W, 3].
-        limits: what is allowed.
+        limits: the allowed differences.
     """
     difference = DetectionDifference()
     asked = dict.fromkeys(exact.classifiers, 0)

@@ -1,4 +1,4 @@
-"""The gate itself: every part of a pipeline, over real images."""
+"""The parity gate: compare every part of a pipeline with its source, on real images."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def check_parity(
     """Run the source and the exported stages side by side.
 
     Args:
-        plan: what is to be published, with its sources.
-        runner: the stages as they are to be published.
-        images: files; of many, 16 spread over all are taken.
-        limits: what is allowed.
+        plan: of the pipeline, with its sources.
+        runner: of the stages to publish.
+        images: files; 16 of them, evenly spread, are used.
+        limits: the allowed differences.
 
     Raises:
         ExportError: an image cannot be read.
@@ -50,10 +50,10 @@ def check_parity(
 
 
 def find_images(folder: Path, option: str = "--calibration") -> list[Path]:
-    """The images of a folder and the folders in it, in a fixed order, hidden files left out.
+    """Return the images of a folder and its subfolders, in a fixed order, without hidden files.
 
     Raises:
-        ExportError: no such folder, or none in it; names the option that asked.
+        ExportError: no such folder, or no images; names the option.
     """
     if not folder.is_dir():
         raise ExportError(f"{option}: no such folder: {folder}")
@@ -68,15 +68,13 @@ def find_images(folder: Path, option: str = "--calibration") -> list[Path]:
 
 
 def spread(images: Sequence[Path], most: int) -> list[Path]:
-    """At most so many, evenly spread over all."""
+    """Return at most so many, evenly spread."""
     rows = np.linspace(0, len(images) - 1, min(most, len(images))).round().astype(int)
     return [images[row] for row in rows]
 
 
 def read_image(path: Path, max_pixels: int) -> NDArray[np.uint8]:
-    """RGB uint8 [H, W, 3], decoded as the pipeline decodes a request, and shrunk to the largest
-    that it takes.
-    """
+    """Decode an image as the pipeline does, RGB uint8 [H, W, 3], shrunk to the pipeline's limit."""
     try:
         frame = decode(np.fromfile(path, np.uint8), ImageLimits(max_pixels=_MOST_PIXELS))
     except (InvalidInput, OSError) as error:

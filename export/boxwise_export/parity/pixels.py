@@ -1,6 +1,4 @@
-"""The first step: the network's input, as the source's own framework makes it and as the exported
-stages do.
-"""
+"""The first step: compare the network's input of the source's framework with that of the stages."""
 
 from __future__ import annotations
 
@@ -21,8 +19,7 @@ class PixelDifference:
     Attributes:
         compared: images.
         worst: the largest mean difference of one.
-        sizes: of an image that the framework makes of another size, (its own, ours); it is not
-            compared.
+        sizes: (the framework's, ours) of an image where they differ, which is not compared.
     """
 
     compared: int = 0
@@ -30,7 +27,7 @@ class PixelDifference:
     sizes: tuple[tuple[int, ...], tuple[int, ...]] | None = None
 
     def add(self, own: Floats, ours: Floats, normalize: Normalize, source: SourceInput) -> None:
-        """Compare one image: the framework's own input and ours, both normalised."""
+        """Compare one image: the framework's input and ours, both normalised."""
         if own.shape != ours.shape:
             self.sizes = own.shape, ours.shape
             return
@@ -40,7 +37,7 @@ class PixelDifference:
         self.worst = max(self.worst, float(np.abs((own - ours) * std).mean()))
 
     def step(self, part: str, limit: float) -> Step:
-        """All images."""
+        """Return the step of all images."""
         if self.compared:
             sentence = (
                 f"{self.compared} images, a mean difference of at most {self.worst:.2f} of 255 "

@@ -1,4 +1,4 @@
-"""The second step: what the network itself gives, before anything is decoded."""
+"""The second step: compare the network's raw outputs."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from boxwise_export.parity.report import Step
 
 
 class RawOutputs:
-    """The source's own outputs inside an exported graph, compared with the source's.
+    """Compare the raw outputs inside an exported graph with the source's.
 
     Args:
-        graph: as it is published.
+        graph: to publish.
         names: of the source's outputs.
         pixels: the name of the graph's input.
     """
@@ -34,7 +34,7 @@ class RawOutputs:
         self._where = ""
 
     def add(self, expected: Mapping[str, Floats], pixels: NDArray[np.uint8]) -> None:
-        """Compare what the source gave for these pixels."""
+        """Compare with the source's outputs for these pixels."""
         inside = self._graph({self._pixels: pixels})
         got = {name: np.asarray(inside[SOURCE_PREFIX + name], np.float32) for name in self._names}
         worst, where = relative_difference({name: expected[name] for name in self._names}, got)
@@ -42,7 +42,7 @@ class RawOutputs:
             self._worst, self._where = worst, where
 
     def step(self, part: str, limit: float) -> Step:
-        """All images."""
+        """Return the step of all images."""
         sentence = (
             f"{self._where}: a distance of at most {self._worst:.2g} of its length (allowed "
             f"{limit:g})"
@@ -54,9 +54,7 @@ class RawOutputs:
 
 @contextmanager
 def _with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> Iterator[None]:
-    """Further tensors among the model's outputs, for as long as this lasts; ONNX Runtime finds
-    their types.
-    """
+    """Add tensors to the model's outputs within the block; ONNX Runtime infers their types."""
     outputs = model.graph.output
     count = len(outputs)
     outputs.extend(onnx.ValueInfoProto(name=name) for name in names)

@@ -1,4 +1,4 @@
-"""What the parity gate found, for people and for machines."""
+"""The report of the parity gate, for people and for machines."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from boxwise_export.errors import ExportError
 
 
 class ParityError(ExportError):
-    """What would be published differs from its source; nothing was published."""
+    """The export differs from its source; nothing was published."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class Step:
     Attributes:
         part: "detector", or the classifier's name.
         name: "pixels", "outputs", "detections" or "top-1".
-        passed: whether it is within its limit; None where there is nothing to compare with.
-        sentence: what was compared and found.
+        passed: whether it is within its limit; None if there is nothing to compare with.
+        sentence: the result in words.
         figures: the same as numbers.
     """
 
@@ -38,7 +38,7 @@ class Step:
 
 @dataclass(frozen=True)
 class ParityReport:
-    """Every comparison, in the order in which an image meets the steps.
+    """Every comparison, in the order of the steps.
 
     Attributes:
         precision: of the exported graphs.
@@ -52,22 +52,22 @@ class ParityReport:
 
     @property
     def first_difference(self) -> Step | None:
-        """The first step that is beyond its limit."""
+        """The first step beyond its limit."""
         return next((step for step in self.steps if step.passed is False), None)
 
     def lines(self) -> list[str]:
-        """The report to read."""
+        """Return the report as lines of text."""
         return [
             f"parity of {self.precision} with the source, over {self.images}:",
             *(f"  {s}" for s in self.steps),
         ]
 
     def document(self) -> dict[str, Any]:
-        """The report as JSON; it stands in the manifest."""
+        """Return the report as JSON types, for the manifest."""
         return asdict(self)
 
     def require(self) -> None:
-        """Raise ParityError where a step differs."""
+        """Raise ParityError if a step is beyond its limit."""
         if step := self.first_difference:
             raise ParityError(
                 f"{step.part}: the exported stages differ from their source, first in the "

@@ -1,6 +1,4 @@
-"""A folder is changed at once: who reads it sees what it was or what it is, and never half of
-either.
-"""
+"""Change a folder atomically: a reader sees the old state or the new one, never a mixture."""
 
 from __future__ import annotations
 
@@ -23,12 +21,10 @@ _CANNOT = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """One at a time changes what lies in the folder's parent; a change that was cut off before is
-    cleared away.
+    """Hold the lock of the folder's parent, and remove what an interrupted change left.
 
     Raises:
-        RepositoryError: the system does not let it be changed: the disk is full, somebody else owns
-            it.
+        RepositoryError: the folder cannot be written: the disk is full, another user owns it.
     """
     try:
         with _locked(folder):
@@ -62,14 +58,13 @@ def _locked(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def edited(folder: Path) -> Iterator[Path]:
-    """A copy to change, which takes the folder's place when the block ends well; call it under
-    `locked`.
+    """Yield a copy to change; it replaces the folder when the block ends without an error. Call it
+    under `locked`.
 
-    Files are shared with the folder until they are replaced: remove or rename over a file, never
-    write into it.
+    The copy shares its files with the folder: replace a file by another, never write into it.
 
     Raises:
-        RepositoryError: the folder cannot be replaced where it is.
+        RepositoryError: the folder cannot be replaced.
     """
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=_prefix(folder)) as staging:
         tree = Path(staging, "new")
@@ -85,9 +80,9 @@ def edited(folder: Path) -> Iterator[Path]:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file anew, on the disk before this returns; whoever shares the old one keeps it.
+    """Write a new file and sync it to disk; other links to an old one keep its content.
 
-    It may be read by whom the umask lets, and written by nobody: revisions share it.
+    It is read-only, since revisions share it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
@@ -98,9 +93,7 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 def share_file(source: Path, path: Path) -> None:
-    """Put a file that is never written to again in another place too, on the disk before this
-    returns.
-    """
+    """Link a read-only file to another place and sync it to disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     share(source, path)
@@ -108,7 +101,7 @@ def share_file(source: Path, path: Path) -> None:
 
 
 def share(source: str | Path, target: str | Path) -> None:
-    """One file in two places, or a copy where the file system has no links."""
+    """Link a file, or copy it if the file system has no links."""
     try:
         os.link(source, target, follow_symlinks=False)
     except OSError:
@@ -132,7 +125,7 @@ def _sync(path: Path) -> None:
 
 
 def _exchange(tree: Path, folder: Path) -> None:
-    """Let `tree` be `folder`, and the other way round."""
+    """Exchange two folders."""
     if not folder.exists():
         tree.rename(folder)
         return
@@ -146,8 +139,7 @@ def _exchange(tree: Path, folder: Path) -> None:
             ) from error
         if error.errno not in _CANNOT:
             raise
-        # There is no folder for an instant; `locked` brings it back where that instant was the
-        # last.
+        # For an instant there is no folder; `locked` restores it after a crash at that instant.
         folder.rename(_previous(folder))
         tree.rename(folder)
         _previous(folder).rename(tree)

@@ -1,5 +1,5 @@
-"""Triton model configurations: the committed templates, filled in, with the reason of every number
-beside it.
+"""Triton model configurations: the committed templates, filled in, each statement under its
+comment.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ _IDENTITY = re.compile(r'\b(?:name|key): "([^"]+)"')
 
 @cache
 def templates_folder() -> Path:
-    """The committed stages: in the wheel beside this file, in a checkout at its root."""
+    """Return the folder of the templates: inside the package in a wheel,
+    at the root in a checkout.
+    """
     here = Path(__file__).resolve().parents[1]
     packaged = here / "model_repository"
     return packaged if packaged.is_dir() else here.parents[1] / "model_repository"
@@ -63,11 +65,10 @@ class Template:
     def with_tensors(
         self, inputs: Iterable[TensorSpec] = (), outputs: Iterable[TensorSpec] = ()
     ) -> Template:
-        """The template with tensors of the contract added to its own, each under its meaning.
+        """Return the template with tensors of the contract added, each under its meaning.
 
-        Inputs are marked optional, `image` and `frame` too: Triton counts inputs and does not look
-        which they are, so the absence of one would be answered by "unexpected deadlock"; marked so,
-        the first stage names it.
+        All inputs are optional, `image` and `frame` too. Triton only counts required inputs, and
+        returns "unexpected deadlock" if one is missing; the first stage names it instead.
         """
         config, comments = self.copy(), dict(self.comments)
         for field, tensors in (("input", inputs), ("output", outputs)):
@@ -81,19 +82,19 @@ class Template:
         return Template(config, self.header, comments)
 
     def copy(self, name: str = "") -> Any:
-        """The message, to be filled in, for a model of this name; left out, of the name it has."""
+        """Return a copy of the message to fill in, for a model of this name (default: its own)."""
         config = model_config_pb2.ModelConfig()
         config.CopyFrom(self.config)
         config.name = name or config.name
         return config
 
     def render(self, config: Any, aliases: Mapping[str, str] | None = None) -> str:
-        """Write a filled-in message as text, each statement under the comment that explains it.
+        """Return a filled-in message as text, each statement under its comment.
 
         Args:
             config: from `copy`.
-            aliases: names in the message -> names in the template, where one statement became
-                several.
+            aliases: names in the message -> names in the template, for statements that were
+                repeated.
         """
         parts = [self.header]
         for statement in _statements(text_format.MessageToString(config)):
@@ -105,12 +106,12 @@ class Template:
 
 
 def read_config(file: Path) -> Any:
-    """A model's configuration, a model_config_pb2.ModelConfig."""
+    """Read a model's configuration, a model_config_pb2.ModelConfig."""
     return text_format.Parse(file.read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
 
 
 def model_py(stage: str) -> bytes:
-    """The program of a stage."""
+    """Return the model.py of a stage."""
     return (templates_folder() / stage / "1" / "model.py").read_bytes()
 
 
@@ -136,22 +137,22 @@ def per_classifier(tensors: Any, top_k: Mapping[str, int]) -> dict[str, str]:
 
 
 def set_shape(tensors: Iterable[Any], name: str, dims: Iterable[int]) -> None:
-    """Give the input or output of this name its shape."""
+    """Set the shape of the input or output of this name."""
     tensor = next(tensor for tensor in tensors if tensor.name == name)
     del tensor.dims[:]
     tensor.dims.extend(dims)
 
 
 def remove(tensors: Any, name: str) -> None:
-    """Take out the input or output of this name."""
+    """Remove the input or output of this name."""
     del tensors[next(i for i, tensor in enumerate(tensors) if tensor.name == name)]
 
 
 def set_parameters(config: Any, values: Mapping[str, Any]) -> None:
-    """Fill in the stage's fields, exactly those that the template explains.
+    """Set the stage's fields, exactly those of the template.
 
     Raises:
-        ValueError: the template and the stage differ; one of them is to be corrected.
+        ValueError: the template and the stage have different fields.
     """
     parameters = to_parameters(values)
     if different := sorted(set(parameters) ^ set(config.parameters)):
@@ -164,7 +165,7 @@ def set_parameters(config: Any, values: Mapping[str, Any]) -> None:
 
 
 def _statements(text: str) -> Iterator[str]:
-    """The top-level statements of a text-format message, a block as one."""
+    """Yield the top-level statements of a text-format message."""
     block: list[str] = []
     for line in text.splitlines():
         if block and _STATEMENT.match(line):
@@ -179,7 +180,7 @@ def _statements(text: str) -> Iterator[str]:
 def _identify(statement: str) -> tuple[str, str]:
     matched = _STATEMENT.match(statement)
     field = matched.group(1) if matched else ""
-    # A model has one instance group, with a name or without.
+    # A model has one instance group, named or not.
     identity = (
         _IDENTITY.search(statement) if "{" in statement and field != "instance_group" else None
     )
@@ -187,7 +188,7 @@ def _identify(statement: str) -> tuple[str, str]:
 
 
 def _comments(text: str) -> Iterator[tuple[tuple[str, str], str]]:
-    """What stands above each top-level statement: (field, its `name` or `key`) -> comment."""
+    """Yield (field, its `name` or `key`) and the comment above, for each top-level statement."""
     comment: list[str] = []
     statement: list[str] = []
     for line in [*text.splitlines(), "#"]:

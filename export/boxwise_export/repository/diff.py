@@ -12,12 +12,12 @@ from boxwise_export.repository.manifest import Revision
 
 @dataclass(frozen=True)
 class Difference:
-    """One revision seen from another.
+    """The difference between two revisions.
 
     Attributes:
-        models: name -> the files that differ; all of them where only one revision has the model.
+        models: name -> the files that differ; all if only one revision has the model.
         file: lines of a unified diff of the pipeline files.
-        facts: name of a fact (a source's digest, a package's version, a figure) -> its two values.
+        facts: a source's digest, a package's version, a figure -> its two values.
     """
 
     models: Mapping[str, tuple[str, ...]]
@@ -26,15 +26,15 @@ class Difference:
 
     @property
     def equal(self) -> bool:
-        """Whether both serve the same; what they were exported with may differ."""
+        """Whether both serve the same models; the software may differ."""
         return not self.models
 
     def document(self) -> dict[str, Any]:
-        """The difference as JSON."""
+        """Return the difference as JSON types."""
         return {"equal": self.equal, **asdict(self)}
 
     def lines(self) -> Iterator[str]:
-        """The difference to read."""
+        """Return the difference as lines of text."""
         if self.equal:
             yield "the models are the same"
         for name, files in self.models.items():
@@ -45,7 +45,7 @@ class Difference:
 
 
 def compare(one: Revision, other: Revision) -> Difference:
-    """Compare what two revisions serve, where it came from, and what was measured of it."""
+    """Compare models, sources and measurements of two revisions."""
     models = {}
     for name in sorted({*one.digests, *other.digests}):
         before, after = one.digests.get(name, {}), other.digests.get(name, {})
@@ -71,7 +71,7 @@ def compare(one: Revision, other: Revision) -> Difference:
 
 
 def _facts(revision: Revision) -> dict[str, Any]:
-    """All else that a revision says, flat."""
+    """Return the other facts of a revision, flat."""
     said = {
         "precision": revision.precision,
         "software": revision.software,

@@ -1,8 +1,7 @@
-"""How a pipeline's stages become the models that are served: each by itself, bls around the
-networks, or fused.
+"""Turn a pipeline's stages into the models of a layout: `ensemble`, `bls` or `fused`.
 
-The stages are built once (`repository.py`). A layout that joins some of them keeps their folders in
-its own, so that what was published in one layout can be laid out in another.
+A model that joins stages keeps their folders inside its own, so that a published pipeline can be
+changed to another layout.
 """
 
 from __future__ import annotations
@@ -22,25 +21,25 @@ from boxwise_export.repository.configs import (
 from boxwise_export.repository.manifest import Revision
 from boxwise_export.repository.serving_config import NETWORKS, Layout, ServingConfig
 from boxwise_export.repository.versions import Content, ModelFolder, content_of, version_files
-from boxwise_runtime.request_queue import QUEUE_LIMITS, QUEUE_PARAMETERS, QueueLimits
+from boxwise_runtime.request_queue import QUEUE_PARAMETERS, QueueLimits
 from boxwise_runtime.targets import TARGETS
 
 LABELS = ("label_ids", "label_scores")
 CANDIDATES = ("candidate_boxes", "candidate_scores", "candidate_classes")
 # Rows of one run on the CPU: few enough that their activations stay in a core's caches.
-# EfficientNet-Lite0 takes 5.5 ms a row in runs of 2 or 3, 5.6 of 4, 5.8 of 5, 6.6 of 16 and 7.3 of
-# 32; of small networks, a run has its own cost too.
+# EfficientNet-Lite0 takes 5.5 ms a row in runs of 2 or 3, 5.6 with 4, 5.8 with 5, 6.6 with 16 and
+# 7.3 with 32. Fewer cost small networks more, since each run has a fixed cost.
 CHUNK = 4
 
 Step = tuple[str, Mapping[str, str], Mapping[str, str]]  # of an ensemble: model, inputs, outputs
-# By what follows the pipeline's name: "preprocess", "classifier_vehicle", "info".
+# By stage: "preprocess", "classifier_vehicle", "info".
 Stages = Mapping[str, ModelFolder]
-# The next models, given the versions of those before: what calls a model names its version.
+# The next models, given the versions of those before: a caller names the version that it calls.
 Layer = Callable[[Mapping[str, int]], Sequence[ModelFolder]]
 
 
 def layers(pipeline: str, stages: Stages, serving: ServingConfig) -> list[Layer]:
-    """What is to be published, in the order in which versions are given; `serving` is settled."""
+    """Return the models to publish, callees before callers; `serving` is settled."""
     stages = {name: with_serving(name, folder, serving) for name, folder in stages.items()}
     outline = _Outline.read(pipeline, stages)
     kept: dict[Layout, list[str]] = {
@@ -50,7 +49,7 @@ def layers(pipeline: str, stages: Stages, serving: ServingConfig) -> list[Layer]
     }
 
     def whole(versions: Mapping[str, int]) -> list[ModelFolder]:
-        """The model that files are sent to."""
+        """Return the model that takes files."""
         if serving.layout == "ensemble":
             model = _ensemble(outline, versions, raw=False)
         else:
@@ -58,7 +57,7 @@ def layers(pipeline: str, stages: Stages, serving: ServingConfig) -> list[Layer]
         return [_remembering(model) if serving.response_cache else model]
 
     def raw(versions: Mapping[str, int]) -> list[ModelFolder]:
-        """The model that frames are sent to."""
+        """Return the model that takes frames."""
         if serving.layout == "ensemble":
             return [_ensemble(outline, versions, raw=True)]
         return [_raw(outline, versions)]
@@ -67,12 +66,12 @@ def layers(pipeline: str, stages: Stages, serving: ServingConfig) -> list[Layer]
 
 
 def stage_folders(repository: Path, pipeline: str, versions: Mapping[str, int]) -> dict[str, Path]:
-    """Where the stages of a pipeline lie that was published, in whatever layout.
+    """Return the folders of a published pipeline's stages, in any layout.
 
     Args:
-        repository: where.
+        repository: that holds it.
         pipeline: its name.
-        versions: of its models, as the revision has them.
+        versions: of its models, from the revision.
     """
     folders: dict[str, Path] = {}
     for model, version in versions.items():
@@ -84,9 +83,7 @@ def stage_folders(repository: Path, pipeline: str, versions: Mapping[str, int]) 
 
 
 def read_stages(repository: Path, pipeline: str, revision: Revision) -> Stages:
-    """The stages of a pipeline as a revision of it has them: the files that were published, and no
-    others.
-    """
+    """Read the stages of a revision: the published files, and no others."""
     published = {
         repository / model / str(revision.models[model]) / file
         for model, digests in revision.digests.items()
@@ -109,14 +106,14 @@ def read_stages(repository: Path, pipeline: str, revision: Revision) -> Stages:
 
 
 def _first(stages: Stages) -> Template:
-    """The stage that callers come to."""
+    """Return the configuration of the stage that reads requests."""
     return Template.read(
         stages["preprocess" if "preprocess" in stages else "whole_picture"].configs["config.pbtxt"]
     )
 
 
 def with_serving(name: str, folder: ModelFolder, serving: ServingConfig) -> ModelFolder:
-    """A stage with its share of a serving configuration."""
+    """Return a stage with its share of the serving settings."""
     configs = {}
     for path, text in folder.configs.items():
         template = Template.read(text)
@@ -125,24 +122,28 @@ def with_serving(name: str, folder: ModelFolder, serving: ServingConfig) -> Mode
             config.instance_group[0].ClearField("name")
             if name in serving.instances:
                 config.instance_group[0].count = serving.instances[name]
-        if serving.threads is not None and "threads" in config.parameters:
-            config.parameters["threads"].string_value = str(serving.threads)
-        # In `bls`, requests were queued before they reach a network, and `in_flight` limits how
-        # many there are.
-        limits = QueueLimits() if serving.layout == "bls" and name.startswith(NETWORKS) else serving
-        for limit in QUEUE_LIMITS:
-            if (value := getattr(limits, limit)) is not None and limit in config.parameters:
-                config.parameters[limit].string_value = str(value)
-        if serving.queue_delay_us is not None and config.HasField("dynamic_batching"):
-            config.dynamic_batching.max_queue_delay_microseconds = serving.queue_delay_us
-        if (
-            serving.max_batch_size is not None
-            and name == "detector"
-            and config.HasField("dynamic_batching")
-        ):
-            config.max_batch_size = serving.max_batch_size
+        for key, value in _settings(name, serving).items():
+            if value is not None and key in config.parameters:
+                config.parameters[key].string_value = str(value)
+        if config.HasField("dynamic_batching"):
+            if serving.queue_delay_us is not None:
+                config.dynamic_batching.max_queue_delay_microseconds = serving.queue_delay_us
+            if serving.max_batch_size is not None and name == "detector":
+                config.max_batch_size = serving.max_batch_size
         configs[path] = template.render(config)
     return ModelFolder(folder.name, configs, folder.files)
+
+
+def _settings(name: str, serving: ServingConfig) -> dict[str, int | None]:
+    """Return the parameters of a stage that `serving` sets."""
+    # In `bls`, requests were queued before they reach a network, and `in_flight` limits how many
+    # there are.
+    limits = QueueLimits() if serving.layout == "bls" and name.startswith(NETWORKS) else serving
+    return {
+        "threads": serving.threads,
+        "max_queue": limits.max_queue,
+        "max_wait_ms": limits.max_wait_ms,
+    }
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,7 @@ class _Outline:
 
     @property
     def outputs(self) -> list[TensorSpec]:
-        """Those of the contract."""
+        """The outputs of the contract."""
         labels = (label_tensors(name, top_k) for name, top_k in self.top_k.items())
         return [*DETECTIONS, *chain.from_iterable(labels)]
 
@@ -185,7 +186,7 @@ class _Outline:
 def _joined(
     outline: _Outline, stages: Stages, serving: ServingConfig, versions: Mapping[str, int]
 ) -> ModelFolder:
-    """The one model of the layouts `fused` and `bls`: the contract's inputs in, its outputs out."""
+    """Build the one model of the layouts `fused` and `bls`."""
     template = _with_fields(
         Template.load(serving.layout).with_tensors(outputs=outline.outputs), outline, stages
     )
@@ -221,8 +222,8 @@ def _joined(
 
 
 def _with_fields(template: Template, outline: _Outline, stages: Stages) -> Template:
-    """The template of a joined model, with the inputs of the stage that callers come to, and the
-    fields of the stages that it holds as parameters.
+    """Add the inputs of the stage that reads requests, and the fields of the joined stages as
+    parameters, to the template of a joined model.
     """
     config, comments = template.copy(), dict(template.comments)
     first = _first(stages)
@@ -258,7 +259,7 @@ def _set(config: Any, values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _packed(stages: Stages) -> dict[str, Content]:
-    """The folders of stages inside the version of the model that joins them."""
+    """Return the files of the joined stages, by their path in the joined model."""
     return {
         f"stages/{name}/{path}": content
         for name, folder in stages.items()
@@ -268,15 +269,15 @@ def _packed(stages: Stages) -> dict[str, Content]:
 
 
 def _ensemble(outline: _Outline, versions: Mapping[str, int], *, raw: bool) -> ModelFolder:
-    """The wiring of the stages; it names each in its version, so that no reply mixes two."""
+    """Wire the stages by their versions, so that no response mixes two."""
     return _wired(outline, versions, _steps(outline, raw=raw), raw=raw)
 
 
 def _raw(outline: _Outline, versions: Mapping[str, int]) -> ModelFolder:
-    """The one model once more, by the name that clients send frames to.
+    """Build the model that takes frames and forwards them to the joined model.
 
-    Files go to the model itself and not through an ensemble: Triton 2.51 does not tell a step that
-    is under way that its caller is gone.
+    Files are not forwarded like this: Triton 2.51 does not tell a step of an ensemble that its
+    request was cancelled.
     """
     step = (outline.pipeline, _request(raw=True), _same(outline.outputs))
     return _wired(outline, versions, [step], raw=True)
@@ -297,11 +298,8 @@ def _wired(
 
 
 def _remembering(folder: ModelFolder) -> ModelFolder:
-    """The model that files are sent to, with a response cache."""
-    why = (
-        "# A request that comes again, to the byte, is answered from memory: where the server "
-        "has some for it."
-    )
+    """Switch the response cache on for the model that takes files."""
+    why = "# A request with the same bytes is answered from memory, if the server has some for it."
     configs = {}
     for path, text in folder.configs.items():
         template = Template.read(text)
@@ -319,8 +317,8 @@ def _request(*, raw: bool) -> dict[str, str]:
 
 
 def _steps(outline: _Outline, *, raw: bool) -> Iterator[Step]:
-    """The wiring, tensor by tensor: where a stage's name for a tensor differs from the ensemble's,
-    both are said.
+    """Yield the steps of the ensemble: model, inputs and outputs, by the stage's names of the
+    tensors and the ensemble's.
     """
     request, prefix, names = _request(raw=raw), f"{outline.pipeline}_", list(outline.top_k)
     crops = _same(f"{name}_{part}" for name in names for part in ("crops", "rows"))
@@ -351,6 +349,6 @@ def _steps(outline: _Outline, *, raw: bool) -> Iterator[Step]:
 
 
 def _same(tensors: Iterable[TensorSpec | str]) -> dict[str, str]:
-    """Tensors that the stage and the ensemble call the same."""
+    """Map tensors that have one name in the stage and in the ensemble."""
     names = [each if isinstance(each, str) else each.name for each in tensors]
     return dict(zip(names, names, strict=True))

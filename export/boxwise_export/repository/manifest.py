@@ -1,6 +1,4 @@
-"""What a repository says of a pipeline in it: every revision that was published, and which one is
-served.
-"""
+"""The manifest of a pipeline in a repository: its revisions, and which one is served."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ class _Section(BaseModel):
 class Provenance(_Section):
     """Where a detector or a classifier came from.
 
-    `weights` is what the pipeline file calls them, `sha256` their digest, `origin` what read them.
+    `weights` is their name in the pipeline file, `sha256` their digest, `origin` what read them.
     """
 
     weights: str
@@ -75,8 +73,7 @@ class Revision(_Section):
 class Manifest(_Section):
     """A pipeline in a repository; `current` is the number of the revision that is served.
 
-    `revisions` are in the order in which one goes back, last first, and the first are the first to
-    be forgotten.
+    `revisions` are in the order of `rollback`, the last one first; the first are pruned first.
     """
 
     schema_version: Literal[1] = _SCHEMA
@@ -85,10 +82,10 @@ class Manifest(_Section):
     revisions: list[Revision]
 
     def revision(self, number: int | None = None) -> Revision:
-        """The revision of this number, or the one that is served.
+        """Return the revision of this number (default: the served one).
 
         Raises:
-            RepositoryError: it was never published, or is not kept any more.
+            RepositoryError: it was never published, or was pruned.
         """
         wanted = self.current if number is None else number
         for revision in self.revisions:
@@ -98,10 +95,10 @@ class Manifest(_Section):
         raise RepositoryError(f"{self.pipeline}: there is no revision {wanted}; kept are {kept}")
 
     def serving(self) -> ServingConfig:
-        """How the revision that is served is laid out, every number settled.
+        """Return the serving settings of the served revision, every number settled.
 
         Raises:
-            RepositoryError: boxwise 0.1 exported it, which did not record that.
+            RepositoryError: boxwise 0.1 exported it, without recording them.
         """
         if (serving := self.revision().serving) is None:
             raise RepositoryError(
@@ -111,13 +108,18 @@ class Manifest(_Section):
         return serving
 
     @property
+    def next_number(self) -> int:
+        """The number of the next revision."""
+        return 1 + max(revision.number for revision in self.revisions)
+
+    @property
     def position(self) -> int:
-        """Where the revision that is served lies among `revisions`."""
+        """The index of the served revision in `revisions`."""
         return self.revisions.index(self.revision())
 
     def followed_by(self, revision: Revision) -> Manifest:
-        """Serve a new revision; from it one goes back to that which is served now, and last to what
-        was left for it.
+        """Return the manifest with a new revision served; `rollback` goes to the one served now
+        first, and last to those that were rolled back.
         """
         here = self.position + 1
         order = [*self.revisions[here:], *self.revisions[:here], revision]
@@ -125,20 +127,20 @@ class Manifest(_Section):
 
     @property
     def models(self) -> set[str]:
-        """Every model that some revision has."""
+        """The models of all revisions."""
         return {model for revision in self.revisions for model in revision.models}
 
     @property
     def file_name(self) -> str:
-        """The manifest's own, in the repository."""
+        """The name of the manifest's file."""
         return self.pipeline + _SUFFIX
 
 
 def read_manifests(repository: Path) -> Mapping[str, Manifest]:
-    """Every pipeline of a repository by its name; none where there is no such folder.
+    """Read the manifests of a repository, by pipeline; none if there is no such folder.
 
     Raises:
-        RepositoryError: a manifest is not one.
+        RepositoryError: a manifest is invalid.
     """
     manifests = {}
     for path in sorted(repository.glob(f"*{_SUFFIX}")):
@@ -161,10 +163,10 @@ def read_manifests(repository: Path) -> Mapping[str, Manifest]:
 
 
 def find_manifest(repository: Path, pipeline: str | None = None) -> Manifest:
-    """The manifest of this pipeline, or of the only one there is.
+    """Read the manifest of a pipeline, by default of the only one.
 
     Raises:
-        RepositoryError: there is no such pipeline, or several and none is named.
+        RepositoryError: there is no such pipeline, or there are several and none is named.
     """
     manifests = read_manifests(repository)
     if not manifests:

@@ -1,4 +1,4 @@
-"""A plan goes into a repository, as the next version of what changed and of nothing else."""
+"""Publish a pipeline: models that changed get their next version, the others stay."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from boxwise_export.repository.versions import (
 )
 from boxwise_runtime.targets import TARGETS
 
-KEPT = 3  # revisions that can be gone back to: the one that is served, and two before it
+KEPT = 3  # revisions: the served one, and two to roll back to
 
 
 @dataclass(frozen=True)
@@ -44,15 +44,15 @@ class Publication:
     """What a publication changed.
 
     Attributes:
-        revision: what is served now.
-        changed: the models that got a version.
+        revision: the one that is served now.
+        changed: the models that got a new version.
     """
 
     revision: Revision
     changed: Sequence[str]
 
     def lines(self) -> list[str]:
-        """What a person wants to know of it."""
+        """Return what changed, as lines of text."""
         number, models = self.revision.number, self.revision.models
         if not self.changed:
             return [f"nothing changed: revision {number} stays"]
@@ -76,22 +76,21 @@ def publish(
     sheet: bytes | None = None,
     keep: int = KEPT,
 ) -> Publication:
-    """Write a pipeline's models into a repository, which may hold other pipelines, and its manifest
-    beside them.
+    """Write a pipeline's models and its manifest into a repository, which may hold other pipelines.
 
-    A model that is what it was keeps its version; where all are, nothing is written. The repository
-    changes at once: a failure or Ctrl-C on the way leaves what was there before.
+    A model that did not change keeps its version; if none changed, nothing is written. The
+    repository changes atomically: after a failure or Ctrl-C it is as before.
 
     Args:
-        plan: what the models are made of.
-        stages: its models, as `write_stages` wrote them.
-        out: the repository; made where there is none.
+        plan: of the pipeline.
+        stages: its stages, from `write_stages`.
+        out: the repository; created if missing.
         file: the text of the pipeline file, for the manifest.
         parity: the gate's report, for the manifest.
         accuracy: figures on a labelled set, for the manifest.
         warnings: what is absurd about the detections, for the manifest.
-        sheet: annotated images, a JPEG, that lies beside the manifest as long as the revision does.
-        keep: how many revisions can be gone back to, that of now included.
+        sheet: annotated images, a JPEG, kept beside the manifest as long as the revision.
+        keep: how many revisions are kept, this one included.
 
     Raises:
         RepositoryError: `out` holds something that boxwise did not write, or another pipeline has a
@@ -121,14 +120,13 @@ def publish(
 def change_layout(
     repository: Path, pipeline: str | None, serving: ServingConfig, *, keep: int = KEPT
 ) -> Publication:
-    """Publish what is served once more, in another layout or with other numbers of processes and
-    threads.
+    """Publish the served revision again, in another layout or with other serving settings.
 
     Args:
-        repository: where.
-        pipeline: which, where the repository has several.
+        repository: that holds it.
+        pipeline: its name; None if it is the only one.
         serving: what is to change; see `ServingConfig.followed_by`.
-        keep: as in `publish`.
+        keep: see `publish`.
 
     Raises:
         RepositoryError: there is no such pipeline.
@@ -164,10 +162,10 @@ def _publish(
         versions |= {folder.name: _version(out, pipeline, folder, served) for folder in made}
         folders += made
     _refuse_names(out, pipeline, versions)
-    changed = [name for name in versions if versions[name] != served.get(name)]
     if manifest and versions == served and manifest.revision().serving == serving:
         return Publication(manifest.revision(), [])
-    number = max((each.number for each in manifest.revisions), default=0) + 1 if manifest else 1
+    changed = [name for name in versions if versions[name] != served.get(name)]
+    number = manifest.next_number if manifest else 1
     revision = draft.model_copy(
         update={
             "number": number,
@@ -177,28 +175,41 @@ def _publish(
             "digests": {folder.name: _digests(version_files(folder)) for folder in folders},
         }
     )
-    with edited(out) as tree:
-        for folder in folders:
-            if folder.name in changed:
-                write_version(place(tree, pipeline, folder.name), folder, versions[folder.name])
-        if sheet and revision.sheet:
-            write_file(tree / revision.sheet, sheet)
-        first = Manifest(pipeline=pipeline, current=revision.number, revisions=[revision])
-        fresh = manifest.followed_by(revision) if manifest else first
-        serve(tree, fresh)
-        prune(tree, fresh, keep)
+    first = Manifest(pipeline=pipeline, current=number, revisions=[revision])
+    _write(
+        out,
+        manifest.followed_by(revision) if manifest else first,
+        [folder for folder in folders if folder.name in changed],
+        sheet,
+        keep,
+    )
     return Publication(revision, changed)
 
 
+def _write(
+    out: Path, manifest: Manifest, changed: Sequence[ModelFolder], sheet: bytes | None, keep: int
+) -> None:
+    """Write a manifest's current revision into the repository, which changes as a whole."""
+    revision = manifest.revision()
+    with edited(out) as tree:
+        for folder in changed:
+            model = place(tree, manifest.pipeline, folder.name)
+            write_version(model, folder, revision.models[folder.name])
+        if sheet and revision.sheet:
+            write_file(tree / revision.sheet, sheet)
+        serve(tree, manifest)
+        prune(tree, manifest, keep)
+
+
 def _version(out: Path, pipeline: str, folder: ModelFolder, served: Mapping[str, int]) -> int:
-    """The version that is served where it is the same, or the next."""
+    """Return the served version if the model is unchanged, else the next one."""
     if folder.name in served and is_served(out / folder.name, folder, served[folder.name]):
         return served[folder.name]
     return max(versions_of(place(out, pipeline, folder.name)), default=0) + 1
 
 
 def _manifest_of(out: Path, pipeline: str) -> Manifest | None:
-    """What `out` holds of this pipeline by now."""
+    """Return the manifest that `out` has of this pipeline, if any."""
     if out.exists() and not out.is_dir():
         raise RepositoryError(f"{out}: a file; expected a folder, or a path where nothing is yet")
     manifests = read_manifests(out)
@@ -257,6 +268,6 @@ def _installed(package: str) -> str | None:
 
 
 def _now() -> str:
-    """The time, or what SOURCE_DATE_EPOCH sets for it (reproducible-builds.org)."""
+    """Return the time, or SOURCE_DATE_EPOCH (reproducible-builds.org)."""
     seconds = float(os.environ.get("SOURCE_DATE_EPOCH", time.time()))
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

@@ -1,4 +1,4 @@
-"""Which revision of a pipeline a repository serves."""
+"""Choose which revision of a pipeline a repository serves."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from boxwise_export.repository.atomic_dir import edited, locked, write_file
 from boxwise_export.repository.manifest import Manifest, find_manifest
 from boxwise_export.repository.versions import serve_version, versions_of
 
-# Where the models lie that the served revision does not have: in the ensemble's folder, which every
-# revision has, since whatever lies at the top is loaded.
+# Holds models that the served revision does not have, inside the pipeline's own model, which every
+# revision has: Triton loads everything at the top of a repository.
 _RETIRED = "retired"
 
 
 def rollback(repository: Path, pipeline: str | None = None, number: int | None = None) -> Manifest:
-    """Serve another revision of a pipeline; no model is written, and the way back stays open.
+    """Serve another revision of a pipeline, without writing a model.
 
     Args:
-        repository: where.
-        pipeline: which; None for the only one there is.
-        number: the revision; None for the one that was served before.
+        repository: that holds it.
+        pipeline: its name; None if it is the only one.
+        number: of the revision; None for the one served before.
 
     Raises:
         RepositoryError: there is no such pipeline or revision.
@@ -44,7 +44,7 @@ def rollback(repository: Path, pipeline: str | None = None, number: int | None =
 
 
 def serve(tree: Path, manifest: Manifest) -> None:
-    """Arrange the repository as the manifest's current revision has it, and write the manifest."""
+    """Put the models of the manifest's current revision in place, and write the manifest."""
     models = manifest.revision().models
     for name in sorted(manifest.models):
         retired = tree / manifest.pipeline / _RETIRED / name
@@ -59,7 +59,7 @@ def serve(tree: Path, manifest: Manifest) -> None:
 
 
 def prune(tree: Path, manifest: Manifest, keep: int) -> None:
-    """Forget all but the last revisions, and the versions that only those had."""
+    """Remove all but the last `keep` revisions, and the versions that only those had."""
     kept = manifest.model_copy(update={"revisions": manifest.revisions[-keep:]})
     needed = {
         (name, number) for revision in kept.revisions for name, number in revision.models.items()
@@ -79,6 +79,6 @@ def prune(tree: Path, manifest: Manifest, keep: int) -> None:
 
 
 def place(repository: Path, pipeline: str, model: str) -> Path:
-    """A model's folder, retired or not."""
+    """Return a model's folder, retired or not."""
     retired = repository / pipeline / _RETIRED / model
     return retired if retired.exists() else repository / model

@@ -1,11 +1,11 @@
-"""What changes in a repository goes live in a server that runs, without a failed request and
-without a mixed reply.
+"""Bring changes of a repository into a running server, without a failed request or a mixed
+response.
 
-The server is given a folder of its own that holds what is served. A stage's name in it says what is
-in it, so that old and new are loaded side by side, each with its own configuration: Triton 2.51 has
-one for all versions of a model, and would run the old version with the new one's thresholds and
-shapes. What clients call keeps its name and is reloaded, which Triton does at once: what is in
-flight ends on what it began with.
+The server serves a folder of its own. A stage's name in it ends with a digest of its files, so that
+old and new stages are loaded side by side, each with its own configuration: Triton 2.51 has one
+configuration for all versions of a model, and would run the old version with the new one's
+thresholds and shapes. The models that clients call keep their names and are reloaded, which is
+atomic in Triton: requests in flight end on the models that they started with.
 """
 
 from __future__ import annotations
@@ -34,32 +34,32 @@ from boxwise_runtime.resources import available
 from boxwise_runtime.targets import EMBEDDED, Target
 from boxwise_runtime.warmup import IMAGE
 
-_CALL_S = 600.0  # a model may take long to load
-_DRAIN_S = 60.0  # what was in flight on the old models gets, before they are unloaded
+_CALL_S = 600.0  # loading a model may take long
+_DRAIN_S = 60.0  # for requests in flight on the old models, before they are unloaded
 _POLL_S = 0.2
 
 
 class LoadRefused(ExportError):
-    """A revision was not taken into service; what served before goes on."""
+    """A revision was not brought into service; the one before still serves."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """The HTTP endpoint of a server whose models can be changed.
+    """The HTTP endpoint of a server with model control.
 
     Attributes:
         url: http://HOST:PORT.
-        headers: what opens its model control.
+        headers: that authorise model control.
     """
 
     url: str
     headers: Mapping[str, str]
 
     def load(self, model: str) -> None:
-        """Load or reload a model as its folder has it; what is loaded stays where that fails.
+        """Load or reload a model from its folder; if that fails, the loaded one stays.
 
         Raises:
-            LoadRefused: it cannot be loaded, and why.
+            LoadRefused: it cannot be loaded; has the reason.
         """
         try:
             self._post(f"v2/repository/models/{model}/load", {})
@@ -69,16 +69,14 @@ class Server:
             raise LoadRefused(f"the server ended while it loaded {model}") from error
 
     def unload(self, model: str) -> None:
-        """Unload a model, when what is in flight on it has ended; of one that is not loaded nothing
-        happens.
-        """
+        """Unload a model once its requests in flight have ended; do nothing if it is not loaded."""
         self._post(f"v2/repository/models/{model}/unload", {})
 
     def ask(self, model: str, file: bytes) -> dict[str, list[int]]:
-        """The shapes of what a model answers to an image.
+        """Return the shapes of a model's outputs for an image.
 
         Raises:
-            LoadRefused: it cannot answer, and why.
+            LoadRefused: the request failed; has the reason.
         """
         image = {"name": "image", "shape": [len(file)], "datatype": "UINT8", "data": list(file)}
         try:
@@ -88,8 +86,8 @@ class Server:
         return {output["name"]: output["shape"] for output in reply["outputs"]}
 
     def wait_for_drain(self, models: Iterable[str]) -> None:
-        """Wait until nothing is in flight on what these models were before their reload; a minute
-        at most.
+        """Wait until no request is in flight on the models from before the reload, at most a
+        minute.
         """
         deadline = time.monotonic() + _DRAIN_S
         names = set(models)
@@ -111,11 +109,11 @@ class Server:
 
 @dataclass
 class Rollout:
-    """Keeps what a server serves at what a repository has.
+    """Keep a server at the current state of a repository.
 
     Attributes:
         repository: as `boxwise export` writes it.
-        folder: a folder of its own; `models` in it is what the server is given.
+        folder: of its own; the server serves `models` in it.
         target: whose configurations are served.
     """
 
@@ -123,11 +121,11 @@ class Rollout:
     folder: Path
     target: Target = EMBEDDED
     _served: dict[str, Revision] = field(default_factory=dict)
-    _refused: dict[str, Revision] = field(default_factory=dict)  # not tried again
+    _refused: dict[str, Revision] = field(default_factory=dict)  # are not tried again
 
     @property
     def models(self) -> Path:
-        """What the server is given."""
+        """The folder that the server serves."""
         return self.folder / "models"
 
     def prepare(self) -> None:
@@ -139,12 +137,12 @@ class Rollout:
             self._served[name] = manifest.revision()
 
     def follow(self, server: Server, say: Callable[[str], None]) -> None:
-        """Bring into service what changed since the last time, and say so, or why not.
+        """Bring changes since the last call into service; yield what was done, or why not.
 
         Raises:
-            OSError: the server cannot be asked now; what is left to be done is done the next time.
+            OSError: the server cannot be reached; the rest is done by the next call.
         """
-        # For an instant, where a file system cannot exchange two folders.
+        # For an instant, on file systems that cannot exchange two folders.
         if not self.repository.is_dir():
             return
         manifests = read_manifests(self.repository)
@@ -167,8 +165,8 @@ class Rollout:
                 say(f"{name}: revision {revision.number} is live")
 
     def _go_live(self, server: Server, manifest: Manifest, before: Revision | None) -> None:
-        """Load the new stages, ask a candidate of the pipeline, reload what clients call, unload
-        the old stages.
+        """Load the new stages, test a candidate of the pipeline, reload the models that clients
+        call, unload the old stages.
         """
         name, public = manifest.pipeline, _public(manifest.pipeline)
         old, new = (
@@ -195,13 +193,13 @@ class Rollout:
         self._retire(server, [candidate, *(old - new)])
 
     def _reload(self, server: Server, manifest: Manifest, candidate: str) -> None:
-        """Reload what clients call; where one cannot be, all are again what they were."""
+        """Reload the models that clients call; if one fails, restore all of them."""
         whole = manifest.pipeline
         raw, info = f"{whole}_raw", f"{whole}_info"
         replaced: list[str] = []
         try:
             # Where frames go through the model for files, Triton takes it out of service while the
-            # two do not fit: meanwhile they go through the candidate.
+            # two do not fit; meanwhile they go through the candidate.
             for model, through in ((info, whole), (raw, candidate), (whole, whole), (raw, whole)):
                 self._write(manifest, model, model, through=through, keep=model not in replaced)
                 replaced.append(model)
@@ -229,7 +227,7 @@ class Rollout:
             server.unload(model)
 
     def _image(self, manifest: Manifest) -> bytes | None:
-        """What the revision is warmed up with; none where an older boxwise exported it."""
+        """Return the revision's warm-up image; None if an older boxwise exported it."""
         versions = manifest.revision().models
         folders = (
             place(self.repository, manifest.pipeline, model) / str(versions[model])
@@ -251,15 +249,14 @@ class Rollout:
         through: str | None = None,
         keep: bool = False,
     ) -> None:
-        """Lay out one model of the current revision under its live name.
+        """Write one model of the current revision under its live name.
 
         Args:
             manifest: of the pipeline.
-            model: as the repository calls it.
-            live: as the server does.
-            through: what stands for the model for files, as a step of another; left out, that model
-                itself.
-            keep: whether what was there before is put aside.
+            model: its name in the repository.
+            live: its name in the server.
+            through: the model that takes files, as a step of others (default: itself).
+            keep: whether to keep a copy of what was there.
         """
         revision = manifest.revision()
         names, version = _live_names(manifest.pipeline, revision), revision.models[model]
@@ -268,8 +265,8 @@ class Rollout:
         own = source / self.target.config
         config = read_config(own if own.exists() else source / "config.pbtxt")
         config.name = live
-        # What clients call has the revision's number for a version: so a reply says which labels
-        # are its own.
+        # What clients call has the revision's number for a version: so a response shows which
+        # labels are its own.
         number = revision.number if live in _public(manifest.pipeline) else version
         config.version_policy.specific.versions[:] = [number]
         for step in config.ensemble_scheduling.step:
@@ -290,10 +287,10 @@ class Rollout:
         write_file(folder / "config.pbtxt", self._fit(text_format.MessageToString(config)).encode())
 
     def _fit(self, text: str) -> str:
-        """A configuration as this machine can serve it.
+        """Fit a configuration to this machine.
 
         Raises:
-            RepositoryError: what the repository holds does not fit into the memory there is.
+            RepositoryError: the repository does not fit into memory.
         """
         try:
             return fitter(self.repository, available())(text)
@@ -302,12 +299,12 @@ class Rollout:
 
 
 def _public(pipeline: str) -> tuple[str, str, str]:
-    """What clients call."""
+    """Return the models that clients call."""
     return f"{pipeline}_info", pipeline, f"{pipeline}_raw"
 
 
 def _live_names(pipeline: str, revision: Revision) -> dict[str, str]:
-    """What each model is called in the server: by its name, and a stage by what is in it."""
+    """Return the name of each model in the server: its own, and a stage's with its digest."""
     return {
         model: model
         if model in _public(pipeline)
@@ -321,24 +318,24 @@ def _digest(files: Mapping[str, str]) -> str:
 
 
 def _check(shapes: Mapping[str, Sequence[int]], model: str) -> None:
-    """Hold a reply to the contract.
+    """Check a response against the contract.
 
     Raises:
-        LoadRefused: says which output is missing or of another shape.
+        LoadRefused: names the output that is missing or has another shape.
     """
     missing = [each.name for each in DETECTIONS if each.name not in shapes]
     if missing:
-        raise LoadRefused(f"{model} answers without {missing[0]!r}; export it anew")
+        raise LoadRefused(f"{model} returns no {missing[0]!r}; export it again")
     count = shapes["scores"][0]
     for name, shape in shapes.items():
         if shape[0] != (2 if name == "image_size" else count):
             raise LoadRefused(
-                f"{model} answers {name} {list(shape)} beside {count} scores; export it anew"
+                f"{model} returns {name} {list(shape)} beside {count} scores; export it again"
             )
 
 
 def _sentence(error: urllib.error.HTTPError) -> str:
-    """Triton's reason, without the traceback."""
+    """Return Triton's reason, without the traceback."""
     try:
         text = str(json.load(error)["error"])
     except (ValueError, KeyError):

@@ -1,4 +1,4 @@
-"""A plan becomes its stages, each the folder of a Triton model."""
+"""Build the stages of a plan, each the folder of a Triton model."""
 
 from __future__ import annotations
 
@@ -31,9 +31,7 @@ from boxwise_runtime.targets import TARGETS
 
 
 def write_stages(plan: Plan, folder: Path) -> Stages:
-    """Make every stage of a pipeline, its info among them; their files lie in `folder`, a new one
-    for each.
-    """
+    """Write every stage of a pipeline, its info included, into `folder`."""
     stages: dict[str, ModelFolder] = {}
     for name, stage in _build(plan).items():
         files = {path: folder / name / path for path in stage.files}
@@ -68,7 +66,7 @@ def _build(plan: Plan) -> Stages:
 
 
 def information(plan: Plan, digests: Mapping[str, str]) -> dict[str, Any]:
-    """The document that `<pipeline>_info` answers with."""
+    """Return the document that `<pipeline>_info` returns."""
     detector = plan.detector
     return {
         "contract": VERSION,
@@ -141,7 +139,7 @@ def _whole_picture(plan: Plan) -> ModelFolder:
 
 
 def _set_instances(config: Any, plan: Plan) -> None:
-    """An instance a core: of this machine, or of whatever machine serves."""
+    """Set one instance per core: of this machine, or of the machine that serves."""
     group = config.instance_group[0]
     group.count = plan.instances
     if plan.serving.by_cores:
@@ -149,7 +147,7 @@ def _set_instances(config: Any, plan: Plan) -> None:
 
 
 def _waiting(plan: Plan) -> dict[str, Any]:
-    """How many may wait in the first stage, for how long, and until who has time."""
+    """Return the queue parameters of the first stage."""
     networks = ["detector"] if plan.detector else []
     networks += [f"classifier_{classifier.spec.name}" for classifier in plan.classifiers]
     return {
@@ -186,7 +184,7 @@ def _model(
     shapes: Mapping[str, tuple[int, ...]],
     model: DetectorPlan | ClassifierPlan,
 ) -> ModelFolder:
-    """A detector or a classifier, for every target."""
+    """Build a network's model, with a configuration for every target."""
     texts = {}
     for target in TARGETS.values():
         template = Template.load(stage, target.config)
@@ -248,12 +246,12 @@ def _info(plan: Plan, digests: Mapping[str, str]) -> ModelFolder:
 
 
 def _image(plan: Plan) -> dict[str, bytes]:
-    """What the stage that decodes is warmed up with."""
+    """Return the warm-up image of the stage that decodes."""
     return {warmup.IMAGE: plan.warmup_image} if plan.warmup_image else {}
 
 
 def _crops(config: Any, plan: Plan) -> dict[str, str]:
-    """Repeat the template's outputs and parameters of a classifier's crops for each; returns their
+    """Repeat the template's outputs and parameters of crops for each classifier; return their
     aliases.
     """
     top_k = {classifier.spec.name: classifier.top_k for classifier in plan.classifiers}
@@ -268,13 +266,13 @@ def _crops(config: Any, plan: Plan) -> dict[str, str]:
             config.parameters[own].CopyFrom(config.parameters[key])
             aliases[own] = key
     for key in templates:
-        if key not in aliases:  # it is, where a classifier is named "classifier"
+        if key not in aliases:  # a classifier may be named "classifier"
             del config.parameters[key]
     return aliases
 
 
 def _crop_fields(plan: Plan) -> dict[str, dict[str, Any]]:
-    """The fields of each classifier's `stages.Crop`."""
+    """Return the fields of each classifier's `stages.Crop`."""
     return {
         classifier.spec.name: {**asdict(classifier.crop), "only": classifier.only}
         for classifier in plan.classifiers
@@ -284,5 +282,5 @@ def _crop_fields(plan: Plan) -> dict[str, dict[str, Any]]:
 def _folder(
     stage: str, name: str, configs: Mapping[str, str], files: Mapping[str, Content] | None = None
 ) -> ModelFolder:
-    """A stage's folder: its configurations, its model.py, and what else its version holds."""
+    """Return a stage's folder: configurations, model.py, and the other files of its version."""
     return ModelFolder(name, configs, {"model.py": model_py(stage), **(files or {})})

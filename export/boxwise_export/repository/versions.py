@@ -1,6 +1,4 @@
-"""The numbered versions of a model in a repository: each folder of a version holds all that it is
-served with.
-"""
+"""The numbered versions of a model; a version's folder holds everything that it is served with."""
 
 from __future__ import annotations
 
@@ -32,29 +30,27 @@ class ModelFolder:
 
 
 def versions_of(model: Path) -> list[int]:
-    """The versions that a model's folder holds, in order."""
+    """Return the versions in a model's folder, in order."""
     return sorted(int(entry.name) for entry in model.glob("*") if entry.name.isdigit())
 
 
 def content_of(content: Content) -> bytes:
-    """The bytes, read where they lie in a file."""
+    """Return the bytes, read from their file if they are in one."""
     return content.read_bytes() if isinstance(content, Path) else content
 
 
 def version_files(folder: ModelFolder) -> dict[str, Content]:
-    """Path inside the version's folder -> content, the configurations included."""
+    """Return path inside the version's folder -> content, configurations included."""
     return {**folder.files, **{path: text.encode() for path, text in folder.configs.items()}}
 
 
 def config_files(version: Path) -> list[Path]:
-    """The configurations in a version's folder: what Triton takes unasked, and those of single
-    targets.
-    """
+    """Return the configurations in a version's folder: the default one, and those of targets."""
     return [version / "config.pbtxt", *sorted(version.glob("configs/*.pbtxt"))]
 
 
 def is_served(model: Path, folder: ModelFolder, version: int) -> bool:
-    """Whether this is what the model's folder holds as this version, and serves."""
+    """Return whether the model's folder holds this as the version, and serves it."""
     places: dict[Path, Content] = {
         model / str(version) / path: content for path, content in version_files(folder).items()
     }
@@ -65,7 +61,7 @@ def is_served(model: Path, folder: ModelFolder, version: int) -> bool:
 
 
 def write_version(model: Path, folder: ModelFolder, version: int) -> None:
-    """Add a version to a model's folder; it is not served yet."""
+    """Add a version to a model's folder, without serving it."""
     for path, content in version_files(folder).items():
         place = model / str(version) / path
         if isinstance(content, Path):
@@ -75,7 +71,7 @@ def write_version(model: Path, folder: ModelFolder, version: int) -> None:
 
 
 def serve_version(model: Path, version: int) -> None:
-    """Put the version's configurations where Triton looks for them; they name it there."""
+    """Put the version's configurations where Triton reads them; they select the version."""
     shutil.rmtree(model / "configs", ignore_errors=True)
     source = model / str(version)
     for config in config_files(source):

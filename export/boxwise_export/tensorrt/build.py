@@ -1,5 +1,5 @@
-"""A repository gets its plans: built or found in the cache, compared with their graphs, then put in
-place.
+"""Build the plans of a repository, or take them from the cache; compare them with their graphs, and
+put them in place.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def build_engines(
 
     Args:
         repository: what `boxwise export` wrote.
-        pipeline: which, where the repository has several.
+        pipeline: its name; None if it is the only one.
         trt: the module.
         gpu: what the plans are for.
         cache: a folder of plans by their keys, and of timings.
@@ -205,7 +205,7 @@ def _limits(revision: Revision) -> Limits:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Put a file in place at once."""
+    """Put a file in place atomically."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         write_file(beside, content)

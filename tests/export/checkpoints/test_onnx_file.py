@@ -10,8 +10,8 @@ import onnx
 import pytest
 from onnx import helper
 
-from boxwise_export.checkpoints.errors import SourceError
 from boxwise_export.checkpoints.onnx_file import read_onnx
+from boxwise_export.errors import SourceError
 
 MakeModel = Callable[..., onnx.ModelProto]
 

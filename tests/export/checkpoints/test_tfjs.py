@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from boxwise_export.checkpoints.errors import SourceError
 from boxwise_export.checkpoints.tfjs import read_tfjs
+from boxwise_export.errors import SourceError
 
 RNG = np.random.default_rng(0)
 FAST = settings(max_examples=40, deadline=None)
