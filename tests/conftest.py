@@ -2,7 +2,9 @@
 own.
 """
 
+import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -126,16 +128,25 @@ def shared_cases() -> Path:
 
 
 @pytest.fixture(scope="session")
-def demo_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's pipeline, exported as `boxwise demo` does; change a copy of it."""
-    # Imported here: most runs of one file need no exporter, which takes half a second to import.
-    from boxwise_export.demo import prepare_demo
-    from boxwise_runtime.cache import cache_folder
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which `boxwise demo` ran to its end: what it left, and in demo.log what it
+    printed.
+    """
 
-    def export(folder: Path) -> None:
-        prepare_demo(cache_folder(), folder / "repository", lambda line: None)
+    def run(folder: Path) -> None:
+        command = [Path(sys.executable).with_name("boxwise"), "demo"]
+        environment = os.environ | {"COLUMNS": "120"}
+        with (folder / "demo.log").open("w") as log:
+            done = subprocess.run(command, cwd=folder, env=environment, stdout=log, stderr=log)
+        assert done.returncode == 0, (folder / "demo.log").read_text()
 
-    return made_once(tmp_path_factory, "demo", export) / "repository"
+    return made_once(tmp_path_factory, "demo", run)
+
+
+@pytest.fixture(scope="session")
+def demo_repository(demo: Path) -> Path:
+    """The repository of the demo; change a copy of it."""
+    return demo / "boxwise-demo" / "repository"
 
 
 @pytest.fixture(scope="session")

@@ -155,7 +155,7 @@ def test_options_hold_for_all(connect: Any, server: FakeServer) -> None:
 
 
 def test_a_stream_that_is_unplugged_halfway_loses_nothing(connect: Any, server: FakeServer) -> None:
-    """What was finished is delivered, each of the rest carries its error, none is asked for twice."""
+    """What was finished is delivered, each of the rest carries its error, none is sent twice."""
     images, before = 3000, 500
     with connect(server.url) as client:
         outcomes = []

@@ -261,7 +261,7 @@ def test_queue_delays_and_batches_of_a_target_that_batches_reach_its_server(
             Triton(each.grpc_url, "").client.get_model_config("boxwise_detector").config
             for each in started
         ]
-    assert [each.dynamic_batching.max_queue_delay_microseconds for each in served] == [100, 2000]
+    assert [each.dynamic_batching.max_queue_delay_microseconds for each in served] == [500, 2000]
     assert [each.max_batch_size for each in served] == [first.max_batch_size, 2]
     assert score > 0
     assert ratio.value > 0
