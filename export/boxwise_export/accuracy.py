@@ -55,9 +55,8 @@ class Accuracy:
         for name, value in self.figures.items():
             if (lost := self.exact[name] - value) > self.limit:
                 raise ParityError(
-                    f"{name}: {value:.4f}, {lost:.4f} less than in fp32, and {self.limit:g} "
-                    "may be lost; "
-                    "nothing was published. Choose another --precision, or allow more under "
+                    f"{name}: {value:.4f}, {lost:.4f} less than in fp32, and {self.limit:g} may be "
+                    "lost; nothing was published. Choose another --precision, or allow more under "
                     "`tolerances: accuracy`"
                 )
 

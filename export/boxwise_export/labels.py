@@ -44,9 +44,8 @@ def read_labels(labels: str | Sequence[str], key: str) -> tuple[str, ...]:
     for number, name in numbered:
         if not name.strip():
             raise PipelineError(
-                f"{key}: {where} {number} is empty, and moves every name after it by one "
-                "class; write its name, or "
-                "take it out"
+                f"{key}: {where} {number} is empty, and moves every name after it by one class; "
+                "write its name, or take it out"
             )
         if name in first:
             raise PipelineError(
@@ -63,9 +62,9 @@ def _read_file(path: Path, key: str) -> tuple[list[tuple[int, str]], str]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise PipelineError(
-            f"{key}: {str(path)!r} is neither a known set ({', '.join(KNOWN_SETS)}) nor a "
-            "readable text file "
-            f"({error}); write the names as a list, or one a line into a .txt file in UTF-8"
+            f"{key}: {str(path)!r} is neither a known set ({', '.join(KNOWN_SETS)}) nor a readable "
+            f"text file ({error}); write the names as a list, or one a line into a .txt file in "
+            "UTF-8"
         ) from error
     if path.suffix.lower() not in (".yaml", ".yml", ".json"):
         return _lines(text), "line"

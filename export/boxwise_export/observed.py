@@ -73,9 +73,9 @@ def observe(
             highest, names = int(found["class_ids"].max()), len(plan.detector.labels)
             if highest >= names:
                 raise ExportError(
-                    f"detector.labels: {names} names, but the graph gives class {highest} "
-                    f"(from 0) on {name}. Add the "
-                    "missing names; where the graph counts from 1, set `detector.background: first`"
+                    f"detector.labels: {names} names, but the graph gives class {highest} (from 0) "
+                    f"on {name}. Add the missing names; where the graph counts from 1, set "
+                    "`detector.background: first`"
                 )
         observed.append(Observed(name, frame, Result.from_arrays(found, info)))
     return observed
@@ -90,8 +90,7 @@ def warnings(
     if not sum(counts):
         yield (
             f"nothing was found on any of {len(results)} images with a score of "
-            f"{score_threshold:g} or more; look at "
-            "normalize, color_order, activation and family"
+            f"{score_threshold:g} or more; look at normalize, color_order, activation and family"
         )
         return
     for share, what in (
@@ -104,9 +103,8 @@ def warnings(
             )
     if repeated := [each.name for each in observed if _is_repeated(each.result)]:
         yield (
-            f"{_MANY} or more boxes of one class with nearly one score on {len(repeated)} "
-            f"of {len(results)} images "
-            f"({repeated[0]}, ...); look at background, activation and labels"
+            f"{_MANY} or more boxes of one class with nearly one score on {len(repeated)} of "
+            f"{len(results)} images ({repeated[0]}, ...); look at background, activation and labels"
         )
     elif min(counts) == max_detections >= _MANY:
         yield (

@@ -207,9 +207,8 @@ def _refuse_black(image: Image.Image) -> None:
     _, brightest = image.getextrema()
     if 0 < int(brightest) < _DARKEST_WHITE:  # type: ignore[arg-type]
         raise InvalidInput(
-            f"image: 16-bit grey whose brightest value is {brightest} of 65535, which would "
-            "be black; where "
-            "white is less (255, 4095), scale it to 8 bits before sending it",
+            f"image: 16-bit grey whose brightest value is {brightest} of 65535, which would be "
+            "black; where white is less (255, 4095), scale it to 8 bits before sending it",
             "format",
         )
 

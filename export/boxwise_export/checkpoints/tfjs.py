@@ -139,8 +139,8 @@ def _read_weights(model_json: Path, manifest: Sequence[Mapping[str, Any]]) -> di
         if sum(sizes) != len(data):
             raise SourceError(
                 f"{', '.join(group['paths'])}: {len(data)} bytes, where {model_json.name} "
-                f"describes {sum(sizes)}. "
-                "The file is cut short, or the two come from different exports: fetch both again"
+                f"describes {sum(sizes)}. The file is cut short, or the two come from different "
+                "exports: fetch both again"
             )
         offset = 0
         for weight, dtype, size in zip(group["weights"], stored, sizes, strict=True):

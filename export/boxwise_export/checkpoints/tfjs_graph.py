@@ -137,8 +137,7 @@ class Graph:
         if isinstance(value, Tensor):
             raise SourceError(
                 f"{node.op} '{node.name}' takes '{node.inputs[index]}' from a computation; "
-                "expected a constant. "
-                "Freeze the graph with a fixed input size"
+                "expected a constant. Freeze the graph with a fixed input size"
             )
         return value.array
 

@@ -115,9 +115,8 @@ def _read(folder: Path) -> tuple[Any, bool]:
         detects = made.endswith("ForObjectDetection")
         if not detects and not made.endswith("ForImageClassification"):
             raise SourceError(
-                f"{folder}: config.json says {made or 'no architecture'}; expected one that "
-                "ends in ForObjectDetection "
-                "or ForImageClassification"
+                f"{folder}: config.json says {made or 'no architecture'}; expected one that ends "
+                "in ForObjectDetection or ForImageClassification"
             )
         factory = AutoModelForObjectDetection if detects else AutoModelForImageClassification
         module, found = factory.from_pretrained(

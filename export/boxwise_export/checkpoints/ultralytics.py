@@ -34,9 +34,8 @@ from boxwise_export.errors import SourceError
 from boxwise_export.pipeline import Normalize
 
 _LICENCE = (
-    "AGPL-3.0 (ultralytics): who offers a service with these weights over a network must "
-    "offer its source under the "
-    "same licence, or have a licence from Ultralytics"
+    "AGPL-3.0 (ultralytics): who offers a service with these weights over a network must offer its "
+    "source under the same licence, or have a licence from Ultralytics"
 )
 _UNIT = Normalize(std=(255.0, 255.0, 255.0))
 # Of segmentation and pose models the boxes are served.
@@ -72,10 +71,9 @@ def read_ultralytics(
     described = name is not None and name.endswith((".yaml", ".yml"))
     if not described and not trust_pickle:
         raise SourceError(
-            f"{title}: a checkpoint of ultralytics is a pickle, which can run code when it "
-            "is read; say "
-            "`trust_pickle: true` beside it if you trust where it comes from, or export it "
-            "to ONNX where you trained it"
+            f"{title}: a checkpoint of ultralytics is a pickle, which can run code when it is "
+            "read; say `trust_pickle: true` beside it if you trust where it comes from, or export "
+            "it to ONNX where you trained it"
         )
     yolo = _described(str(name), file) if described else _opened(str(file or name))
     if yolo.task not in _USUAL_SIDE:

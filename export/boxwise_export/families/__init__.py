@@ -63,9 +63,8 @@ FAMILIES: dict[str, Family] = {
 
 # The way forward for a graph that no family recognises.
 BY_NAME = (
-    "`family: generic` with `tensors:` reads boxes and scores that the graph gives decoded, "
-    "in outputs of their own or "
-    "in the columns of one"
+    "`family: generic` with `tensors:` reads boxes and scores that the graph gives decoded, in "
+    "outputs of their own or in the columns of one"
 )
 
 
@@ -132,9 +131,8 @@ def find_family(name: str | None, head: Head) -> tuple[Family, Reading]:
         return _settled(each, result, head)
     nearest, missing = nearest_family(results)
     raise GraphError(
-        f"{found}, and no family reads that; the nearest is {nearest}, which needs "
-        f"{missing}; `family:` overrules, and "
-        f"{BY_NAME}"
+        f"{found}, and no family reads that; the nearest is {nearest}, which needs {missing}; "
+        f"`family:` overrules, and {BY_NAME}"
     )
 
 

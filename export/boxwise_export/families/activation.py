@@ -64,15 +64,13 @@ def settle_activation(
     if values.shape[1] == 1 and asked in (None, "softmax"):
         raise PipelineError(
             f"{key}.activation: the graph gives one number, whose softmax is always 1. Set "
-            "`activation: sigmoid` where "
-            "it is a logit, or `none` where it is a score"
+            "`activation: sigmoid` where it is a logit, or `none` where it is a score"
         )
     if unit and asked is None:
         raise PipelineError(
             f"{key}.activation: on every image tried, the graph's values lie in 0 to 1, and "
-            "nothing shows whether they "
-            "are scores. Set `activation: none` where they are, or `softmax` or `sigmoid` "
-            "where they are logits"
+            "nothing shows whether they are scores. Set `activation: none` where they are, or "
+            "`softmax` or `sigmoid` where they are logits"
         )
     if asked is None:
         return "softmax", (

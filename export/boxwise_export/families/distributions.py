@@ -29,9 +29,8 @@ from boxwise_export.graphs.builder import GraphBuilder
 _BINS = 8  # M + 1 of every published model: reg_max 7
 _SIDES = 4 * _BINS
 _NEED = (
-    f"class scores [batch, cells, classes] and distributions [batch, cells, {_SIDES}] for "
-    "each of the strides "
-    f"8, 16, 32, or both in one output [batch, cells, classes + {_SIDES}]"
+    f"class scores [batch, cells, classes] and distributions [batch, cells, {_SIDES}] for each of "
+    f"the strides 8, 16, 32, or both in one output [batch, cells, classes + {_SIDES}]"
 )
 
 

@@ -32,10 +32,9 @@ from boxwise_export.families.retinanet import USUAL
 from boxwise_export.graphs.builder import GraphBuilder
 
 _NEED = (
-    "class scores, distances and centerness of strides 8 to 128, [batch, classes, h, w], "
-    "[batch, 4, h, w] and "
-    "[batch, 1, h, w], or all levels joined, [batch, cells, classes], [batch, cells, 4] and "
-    "[batch, cells, 1]"
+    "class scores, distances and centerness of strides 8 to 128, [batch, classes, h, w], [batch, "
+    "4, h, w] and [batch, 1, h, w], or all levels joined, [batch, cells, classes], [batch, cells, "
+    "4] and [batch, cells, 1]"
 )
 
 

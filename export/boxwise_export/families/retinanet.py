@@ -36,9 +36,8 @@ from boxwise_export.families.faster_rcnn import read_finished
 from boxwise_export.graphs.builder import GraphBuilder
 
 _NEED = (
-    "class scores [batch, 9 * classes, h, w] and deltas [batch, 36, h, w] of strides 8 to "
-    "128, or all levels joined, "
-    "[batch, anchors, classes] and [batch, anchors, 4]"
+    "class scores [batch, 9 * classes, h, w] and deltas [batch, 36, h, w] of strides 8 to 128, or "
+    "all levels joined, [batch, anchors, classes] and [batch, anchors, 4]"
 )
 _PER_CELL = 9
 # The authors'; torchvision's and TensorFlow's, whose columns are COCO ids.

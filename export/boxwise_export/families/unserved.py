@@ -16,14 +16,13 @@ _TASKS = {
     "depth": "a depth map (task: depth), and no boxes; depth is not served",
 }
 _MAP = (
-    "a map {shape} with a value for each place of the image, as segmentation, depth and "
-    "text detectors give: no boxes. "
-    "boxwise serves boxes and what classifiers say of them; a detector with a box head is needed"
+    "a map {shape} with a value for each place of the image, as segmentation, depth and text "
+    "detectors give: no boxes. boxwise serves boxes and what classifiers say of them; a detector "
+    "with a box head is needed"
 )
 _SEQUENCE = (
-    "a sequence {shape} with a distribution at each step, as text recognisers (CTC) give: "
-    "no boxes and no classes of "
-    "an image. Reading text is not served yet"
+    "a sequence {shape} with a distribution at each step, as text recognisers (CTC) give: no boxes "
+    "and no classes of an image. Reading text is not served yet"
 )
 
 

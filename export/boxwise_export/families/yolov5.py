@@ -35,9 +35,8 @@ def _read(head: Head) -> Result:
     + C], unused.
     """
     need = (
-        f"one output [batch, {expected_rows(head.height, head.width, _ANCHORS)}, 5 + "
-        "classes], three anchors a cell of "
-        f"strides 8, 16 and 32 of {head.height} x {head.width}"
+        f"one output [batch, {expected_rows(head.height, head.width, _ANCHORS)}, 5 + classes], "
+        f"three anchors a cell of strides 8, 16 and 32 of {head.height} x {head.width}"
     )
     decoded = {name: values for name, values in head.outputs.items() if values.ndim == 3}
     if len(decoded) != 1 or any(

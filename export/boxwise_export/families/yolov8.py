@@ -33,9 +33,8 @@ def _read(head: Head) -> Result:
     keypoints.
     """
     need = (
-        f"one output [batch, 4 + classes, {expected_rows(head.height, head.width)}], the "
-        "cells of strides 8, 16 and 32 "
-        f"of {head.height} x {head.width}"
+        f"one output [batch, 4 + classes, {expected_rows(head.height, head.width)}], the cells of "
+        f"strides 8, 16 and 32 of {head.height} x {head.width}"
     )
     found = split_masks(head)
     if found is None:

@@ -31,9 +31,8 @@ from boxwise_export.graphs.builder import GraphBuilder
 def _read(head: Head) -> Result:
     """[B, N, 5 + C], of as many rows as the grids have cells."""
     need = (
-        f"one output [batch, {expected_rows(head.height, head.width)}, 5 + classes], the "
-        "cells of strides 8, 16 and 32 "
-        f"of {head.height} x {head.width}"
+        f"one output [batch, {expected_rows(head.height, head.width)}, 5 + classes], the cells of "
+        f"strides 8, 16 and 32 of {head.height} x {head.width}"
     )
     if len(head.outputs) != 1:
         return Mismatch(need)

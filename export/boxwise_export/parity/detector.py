@@ -110,9 +110,8 @@ class _Check:
                 "detector", "detections", None, f"{by} finds nothing on these images", figures
             )
         sentence = (
-            f"{found.matched} of {found.expected} of {by} matched (IoU >= {limits.iou:g}, "
-            "score within "
-            f"{limits.score:g}; worst {found.worst_iou:.4f} and {found.worst_score:.2g}), "
+            f"{found.matched} of {found.expected} of {by} matched (IoU >= {limits.iou:g}, score "
+            f"within {limits.score:g}; worst {found.worst_iou:.4f} and {found.worst_score:.2g}), "
             f"{found.extra} extra"
         )
         return Step(

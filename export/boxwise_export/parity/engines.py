@@ -67,9 +67,8 @@ def _found(answer: Tensors) -> Detections:
 def _detections(found: DetectionDifference, limits: Limits) -> Step:
     compared = found.expected + found.extra
     sentence = (
-        f"{found.matched} of {found.expected} detections matched (IoU >= {limits.iou:g}, "
-        "score within "
-        f"{limits.score:g}; worst {found.worst_iou:.4f} and {found.worst_score:.2g}), "
+        f"{found.matched} of {found.expected} detections matched (IoU >= {limits.iou:g}, score "
+        f"within {limits.score:g}; worst {found.worst_iou:.4f} and {found.worst_score:.2g}), "
         f"{found.extra} extra"
     )
     passed = found.agreement >= limits.agreement if compared else None

@@ -71,7 +71,6 @@ class ParityReport:
         if step := self.first_difference:
             raise ParityError(
                 f"{step.part}: the exported stages differ from their source, first in the "
-                f"{step.name}: "
-                f"{step.sentence}; nothing was published. Correct the step, or allow more "
-                "under `tolerances:`"
+                f"{step.name}: {step.sentence}; nothing was published. Correct the step, or allow "
+                "more under `tolerances:`"
             )

@@ -59,8 +59,7 @@ def graphs_of(repository: Path, revision: Revision) -> dict[str, Path]:
     if not found:
         raise EngineError(
             f"{repository}: layout fused runs its graphs inside one model, on the CPU; for "
-            "TensorRT: "
-            f"`boxwise layout {repository} ensemble`"
+            f"TensorRT: `boxwise layout {repository} ensemble`"
         )
     return found
 
@@ -187,9 +186,8 @@ def _compare(
         report(f"  {step}")
     if wrong := next((step for step in steps if step.passed is False), None):
         raise EngineError(
-            f"{wrong.part}: the plan differs from its graph in the {wrong.name}: "
-            f"{wrong.sentence}; no plan was put in "
-            "place. Export in fp32, or allow more under `tolerances:`"
+            f"{wrong.part}: the plan differs from its graph in the {wrong.name}: {wrong.sentence}; "
+            "no plan was put in place. Export in fp32, or allow more under `tolerances:`"
         )
 
 

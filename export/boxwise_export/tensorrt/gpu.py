@@ -56,8 +56,8 @@ def find_gpu(index: int = 0) -> Gpu:
         name = nvml.nvmlDeviceGetName(handle)
     except Exception as error:  # NVML's own, of many kinds
         raise EngineError(
-            f"no NVIDIA GPU is seen here ({error}); plans load only on the kind of GPU that "
-            "built them: build them on "
-            "the machine that will serve, with its driver (in a container: --gpus all)"
+            f"no NVIDIA GPU is seen here ({error}); plans load only on the kind of GPU that built "
+            "them: build them on the machine that will serve, with its driver (in a container: "
+            "--gpus all)"
         ) from error
     return Gpu(str(name), f"{major}.{minor}")

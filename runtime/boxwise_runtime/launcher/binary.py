@@ -115,9 +115,9 @@ def check_bundle(bundle: Bundle) -> None:
     if (glibc := glibc_version()) < NEEDED_GLIBC:
         has = ".".join(map(str, glibc)) if glibc != (0, 0) else "none"
         raise LaunchError(
-            f"the bundled Triton needs glibc {'.'.join(map(str, NEEDED_GLIBC))} or newer, "
-            f"and this system has {has}: "
-            "use a newer distribution (Debian 12, Ubuntu 22.04), or NVIDIA's container"
+            f"the bundled Triton needs glibc {'.'.join(map(str, NEEDED_GLIBC))} or newer, and this "
+            f"system has {has}: use a newer distribution (Debian 12, Ubuntu 22.04), or NVIDIA's "
+            "container"
         )
     if not bundle.stub.exists():
         raise LaunchError(
@@ -134,11 +134,9 @@ def check_bundle(bundle: Bundle) -> None:
     if missing := missing_library(bundle):
         if missing.startswith("libpython"):
             raise LaunchError(
-                f"this Python is built without its shared library {missing}, which Triton's "
-                "Python backend loads: use "
-                "a Python that has it (uv python install, a distribution's libpython3 "
-                "package, or a build with "
-                "--enable-shared)"
+                f"this Python is built without its shared library {missing}, which Triton's Python "
+                "backend loads: use a Python that has it (uv python install, a distribution's "
+                "libpython3 package, or a build with --enable-shared)"
             )
         raise LaunchError(
             f"the bundled Triton cannot find the library {missing}: install your system's "

@@ -23,9 +23,9 @@ def check_open_files() -> None:
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if most != resource.RLIM_INFINITY and most < NEEDED:
         raise LaunchError(
-            f"a server may have {most} files open here, and needs {NEEDED} for its stages "
-            "and connections: raise the "
-            "hard limit (`ulimit -Hn`, LimitNOFILE= of systemd, --ulimit nofile= of Docker)"
+            f"a server may have {most} files open here, and needs {NEEDED} for its stages and "
+            "connections: raise the hard limit (`ulimit -Hn`, LimitNOFILE= of systemd, --ulimit "
+            "nofile= of Docker)"
         )
 
 

@@ -159,8 +159,8 @@ def check_repository(repository: Path) -> None:
     if not repository.is_dir():
         what = "is a file, not a folder" if repository.exists() else "does not exist"
         raise LaunchError(
-            f"the model repository {repository} {what}: "
-            f"`boxwise export PIPELINE.yaml --out {shlex.quote(str(repository))}`"
+            f"the model repository {repository} {what}: `boxwise export PIPELINE.yaml --out "
+            f"{shlex.quote(str(repository))}`"
         )
     if not models(repository):
         raise LaunchError(
@@ -180,11 +180,9 @@ def check_target(options: ServerOptions) -> None:
         # Of what runs graphs itself.
         if config.is_file() and 'key: "chunk"' in config.read_text(encoding="utf-8"):
             raise LaunchError(
-                f"the pipeline {pipeline} is laid out for the CPU alone (fused), and has no "
-                "models for --target "
-                f"{options.target}: "
-                f"`boxwise layout {shlex.quote(str(options.repository))} ensemble "
-                f"--pipeline {pipeline}`"
+                f"the pipeline {pipeline} is laid out for the CPU alone (fused), and has no models "
+                f"for --target {options.target}: `boxwise layout "
+                f"{shlex.quote(str(options.repository))} ensemble --pipeline {pipeline}`"
             )
 
 
@@ -210,15 +208,14 @@ def check_exposure(options: ServerOptions) -> None:
     if not options.on_loopback and not options.public:
         raise LaunchError(
             f"--host {options.host} can be reached from other machines: give --public, with "
-            "--tls-cert and --tls-key, "
-            "or leave --host out and put a front before it (docs/how-to/front.md)"
+            "--tls-cert and --tls-key, or leave --host out and put a front before it "
+            "(docs/how-to/front.md)"
         )
     if options.public and options.tls is None and not options.without_tls:
         raise LaunchError(
-            "--public needs --tls-cert and --tls-key, since images would cross the network "
-            "in the clear; where "
-            "something before this server has TLS already, such as a front or a mesh, say "
-            "so with --without-tls"
+            "--public needs --tls-cert and --tls-key, since images would cross the network in the "
+            "clear; where something before this server has TLS already, such as a front or a mesh, "
+            "say so with --without-tls"
         )
     if options.tls:
         _check_tls(options.tls)
@@ -235,9 +232,8 @@ def _check_tls(tls: ServerTLS) -> None:
         context.load_cert_chain(tls.certificate, tls.key, password="")
     except ssl.SSLError as error:
         raise LaunchError(
-            f"--tls-cert {tls.certificate} and --tls-key {tls.key} are not a certificate "
-            "and its own key: give two PEM "
-            "files, the key without a password"
+            f"--tls-cert {tls.certificate} and --tls-key {tls.key} are not a certificate and its "
+            "own key: give two PEM files, the key without a password"
         ) from error
     if tls.client_ca:
         try:

@@ -36,9 +36,8 @@ def plain(path: Path) -> Path:
             new.replace(link)
     except OSError as error:
         raise LaunchError(
-            f"{path} has characters that Triton does not take, and no link to it can be "
-            f"made ({error}): move it to a "
-            "path of letters, digits, - and _"
+            f"{path} has characters that Triton does not take, and no link to it can be made "
+            f"({error}): move it to a path of letters, digits, - and _"
         ) from error
     return link
 

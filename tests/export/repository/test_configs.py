@@ -61,7 +61,10 @@ def test_a_comment_follows_its_statement_and_its_alias() -> None:
     config = template.copy("p_assemble")
     config.input[1].name = "vehicle_rows"
     text = template.render(config, {"vehicle_rows": "classifier_rows"})
-    assert '# Which boxes this classifier was asked about.\ninput {\n  name: "vehicle_rows"' in text
+    assert (
+        '# The rows of the boxes that this classifier ran on.\ninput {\n  name: "vehicle_rows"'
+        in text
+    )
 
 
 def test_shapes_and_parameters_are_filled_in() -> None:
@@ -73,10 +76,7 @@ def test_shapes_and_parameters_are_filled_in() -> None:
     set_parameters(config, {"nms": True, "class_agnostic": False})
     text = template.render(config)
     assert "dims: 300" in text
-    assert (
-        '# false where the detector itself ends in one box an object.\nparameters {\n  key: "nms"'
-        in text
-    )
+    assert '# false if the detector returns one box per object.\nparameters {\n  key: "nms"' in text
     assert 'string_value: "true"' in text
 
 
