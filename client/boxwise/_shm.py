@@ -17,8 +17,10 @@ import secrets
 import threading
 import weakref
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
+from boxwise._errors import BoxwiseError
 from boxwise._http2 import Buffer
 
 FOLDER = Path("/dev/shm")  # noqa: S108 - where POSIX shared memory is on Linux
@@ -32,13 +34,17 @@ class Slot:
     Attributes:
         name: in /dev/shm, and as the server knows it.
         size: bytes that it holds.
-        registered: the server was told of it.
+        registered: the server has it.
+        told: a future from when the server was told of it until it has forgotten it, done once the
+            server has responded; None where the server cannot have it.
     """
 
     def __init__(self, size: int) -> None:
         self.name = f"{PREFIX}{os.getpid()}-{secrets.token_hex(6)}"
         self.size = -(-size // _GRAIN) * _GRAIN
         self.registered = False
+        # A list, which the finalizer sees too.
+        self._told: list[Future[BoxwiseError | None]] = []
         # Made without a name and locked before it has one: nobody can meet it unlocked.
         self._file = os.open(FOLDER, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
@@ -58,7 +64,17 @@ class Slot:
             os.close(self._file)
             raise
         # At the end of the program at the latest, for those who do not close their client.
-        self._end = weakref.finalize(self, _remove, FOLDER / self.name, self._file, os.getpid())
+        self._end = weakref.finalize(
+            self, _remove, FOLDER / self.name, self._file, os.getpid(), self._told
+        )
+
+    @property
+    def told(self) -> Future[BoxwiseError | None] | None:
+        return self._told[0] if self._told else None
+
+    @told.setter
+    def told(self, future: Future[BoxwiseError | None] | None) -> None:
+        self._told[:] = [] if future is None else [future]
 
     @property
     def key(self) -> str:
@@ -71,13 +87,17 @@ class Slot:
         self._memory[: view.nbytes] = view
 
     def close(self) -> None:
-        """Give it back; a process that merely inherited it by a fork leaves it to its owner."""
+        """Give it back; a process that merely inherited it by a fork leaves it to its owner.
+
+        Where the server may have it still, its name stays: whoever sweeps next finds it without a
+        lock, and lets the server forget it. Without a name, the server would keep it for ever.
+        """
         self._end()
         self._memory.close()
 
 
-def _remove(path: Path, file: int, owner: int) -> None:
-    if os.getpid() == owner:
+def _remove(path: Path, file: int, owner: int, told: list[Future[BoxwiseError | None]]) -> None:
+    if os.getpid() == owner and not told:
         path.unlink(missing_ok=True)
     os.close(file)
 
@@ -88,13 +108,13 @@ class Slots:
     def __init__(self) -> None:
         self._free: list[Slot] = []
         self._all: list[Slot] = []
+        self._closed = False
         self._lock = threading.Lock()
         self.swept = False
         self.refused = False
 
     def take(self, size: int) -> tuple[Slot, Slot | None]:
-        """A slot of so many bytes at least, and one that it replaces, which the server is to
-        forget.
+        """A slot of so many bytes at least, and one that it replaces, for the caller to close.
 
         Raises:
             OSError: there is no /dev/shm, or it is full.
@@ -109,9 +129,10 @@ class Slots:
                 self._all.remove(old)
         try:
             slot = Slot(size)
-        finally:
+        except OSError:
             if old is not None:
                 old.close()
+            raise
         with self._lock:
             self._all.append(slot)
         return slot, old
@@ -119,26 +140,30 @@ class Slots:
     def give(self, slot: Slot) -> None:
         """Take a slot back after its call."""
         with self._lock:
-            if slot in self._all:
+            if slot in self._all and not self._closed:
                 self._free.append(slot)
             else:
                 slot.close()
 
-    def close(self) -> list[Slot]:
-        """Give back all slots that are not in use, and the others when their calls end; what the
-        server knew.
-        """
+    def known(self) -> list[Slot]:
+        """The slots that the server may have."""
         with self._lock:
-            known = [slot for slot in self._all if slot.registered]
+            return [slot for slot in self._all if slot.told]
+
+    def close(self) -> None:
+        """Give back all slots that are not in use, and the others when their calls end."""
+        with self._lock:
+            self._closed = True
             for slot in self._free:
                 slot.close()
             self._all, self._free = [], []
-        return known
 
 
 @contextlib.contextmanager
 def orphans() -> Iterator[list[str]]:
-    """The names of slots whose process is dead; they are removed at the end of the block."""
+    """The names of slots that nobody owns; those still in the list at the end of the block are
+    removed.
+    """
     held: list[tuple[Path, int]] = []
     try:
         for path in FOLDER.glob(f"{PREFIX}*"):
@@ -150,9 +175,11 @@ def orphans() -> Iterator[list[str]]:
                     os.close(file)
                     continue
                 held.append((path, file))
-        yield [path.name for path, _ in held]
+        names = [path.name for path, _ in held]
+        yield names
         for path, _ in held:
-            path.unlink(missing_ok=True)
+            if path.name in names:
+                path.unlink(missing_ok=True)
     finally:
         for _, file in held:
             os.close(file)

@@ -18,6 +18,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -317,16 +318,15 @@ def test_one_server_killed_is_a_clear_error_and_its_return_is_noticed(
             assert time.monotonic() - started < 1.0
 
 
-def _slots() -> set[str]:
-    return {path.name for path in FOLDER.glob(f"{PREFIX}*")}
+def _slots(*others: int) -> set[str]:
+    """Those of this process, which others run beside, and of these."""
+    return {path.name for pid in (os.getpid(), *others) for path in FOLDER.glob(f"{PREFIX}{pid}-*")}
 
 
 def test_frames_travel_through_shared_memory_and_nothing_is_left(
     connect: Any, server: ServerOptions
 ) -> None:
-    # A call that was given up in an earlier test may be in flight in the server still, and keep its
-    # region there.
-    before, known = _slots(), _registered(server)
+    assert _slots() == _registered(server) == set()
     frame = np.zeros((1080, 1920, 3), np.uint8)
     frame[:512, :512] = FRAME
     with connect(server.grpc_url, pipeline="dots", transfer="shm") as client:
@@ -334,13 +334,41 @@ def test_frames_travel_through_shared_memory_and_nothing_is_left(
         for _ in range(3):
             shared = client.predict(frame)
             np.testing.assert_array_equal(shared.xyxy, raw.xyxy)
-        assert len(_slots() - before) == 1
-        assert len(_registered(server) & _slots()) >= 1
+        assert len(_slots()) == 1
+        assert _registered(server) == _slots()
         assert len(client.predict(FRAME)) == 12  # a smaller one fits too
         client.predict(np.zeros((2000, 3000, 3), np.uint8))  # a larger one replaces it
-        assert len(_slots() - before) == 1
-    assert _slots() == before
-    assert not _registered(server) - known
+        assert len(_slots()) == 1
+        assert _registered(server) == _slots()
+    assert _slots() == _registered(server) == set()
+
+
+def test_a_client_that_is_closed_leaves_no_region_in_the_server(
+    connect: Any, server: ServerOptions
+) -> None:
+    """Calls of many sizes, some cancelled while they are sent, and some in flight when it is
+    closed: what the server still reads then, the next client finds.
+    """
+    sizes = [(200 * n, 300 * n, 3) for n in (1, 2, 4, 8)] * 4
+    with connect(server.grpc_url, pipeline="dots", transfer="shm", timeout_s=60) as client:
+        client.predict(FRAME)
+        calls = [client.submit(np.zeros(size, np.uint8)) for size in sizes]
+        for number, call in enumerate(calls[:12]):
+            if number % 3 == 0:
+                call.cancel()
+            else:
+                call.result(60)
+        client.close()
+        for call in calls:
+            with suppress(Cancelled):
+                call.result(60)
+    deadline = time.monotonic() + 20
+    while left := _registered(server):
+        assert left == _slots(), "a region without a name is never found"
+        assert time.monotonic() < deadline, left
+        with connect(server.grpc_url, pipeline="dots", transfer="shm") as client:
+            assert len(client.predict(FRAME)) == 12
+    assert _slots() == set()
 
 
 def _registered(server: ServerOptions) -> set[str]:
@@ -371,18 +399,16 @@ def test_what_a_killed_client_leaves_goes_with_the_next_and_what_others_use_stay
         assert process.stdout.readline() == "ready\n"
         return process
 
-    before = _slots()
     dead, alive = start(), start()
-    theirs = {name for name in _slots() - before if f"-{dead.pid}-" in name}
-    others = _slots() - before - theirs
+    theirs, others = _slots(dead.pid), _slots(alive.pid)
     dead.kill()
     dead.wait()
     try:
         assert len(theirs) == len(others) == 1
-        assert theirs < _slots()
+        assert theirs == _slots(dead.pid)
         with Client(server.grpc_url, pipeline="dots", transfer="shm") as client:
             client.predict(FRAME)
-        assert _slots() - before == others
+        assert _slots(dead.pid, alive.pid) == others
         assert theirs.isdisjoint(_registered(server))
         assert others <= _registered(server)
     finally:
@@ -390,14 +416,18 @@ def test_what_a_killed_client_leaves_goes_with_the_next_and_what_others_use_stay
         alive.wait()
         with Client(server.grpc_url, pipeline="dots", transfer="shm") as client:
             client.predict(FRAME)
-    assert _slots() == before
+    assert _slots(dead.pid, alive.pid) == _registered(server) == set()
 
 
-def test_a_program_that_closes_nothing_leaves_nothing(server: ServerOptions) -> None:
-    before = _slots()
+def test_what_a_program_leaves_that_closes_nothing_goes_with_the_next_client(
+    server: ServerOptions,
+) -> None:
     forgetful = _DIES.replace("signal.pause()", "")
     subprocess.run([sys.executable, "-c", forgetful, server.grpc_url], check=True, timeout=60)
-    assert _slots() == before
+    assert len(_registered(server)) == 1
+    with Client(server.grpc_url, pipeline="dots", transfer="shm") as client:
+        client.predict(FRAME)
+    assert _registered(server) == set()
 
 
 def test_a_restarted_server_is_told_of_the_slots_again(connect: Any, fused: Path) -> None:
