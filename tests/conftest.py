@@ -2,12 +2,17 @@
 own.
 """
 
+import os
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
+from contract_support.once import made_once
 from contract_support.trials import Trial
 
 # Machines are shared, and a test that takes long is no defect of what it tests.
@@ -22,6 +27,15 @@ ELSEWHERE = {
     Path(__file__).parent / "peers": "`make test-peers`, against servers in .venv-peers",
     Path(__file__).parent / "chaos": "`make test-trials`, long by `make soak`",
     Path(__file__).parent / "fuzz": "`make test-trials`, long by `make soak`",
+}
+# Of tests/e2e, these start servers of their own.
+OWN_SERVERS = {
+    "test_metrics.py",
+    "test_overload.py",
+    "test_perf.py",
+    "test_privacy.py",
+    "test_sdk_causes.py",
+    "test_tutorial.py",
 }
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 SHARED_CASES = SHARED_DATA.with_name("cases")
@@ -45,6 +59,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_FIGURES] = []
+    # A shell starts what runs in the background with Ctrl-C ignored, and programs inherit that;
+    # tests send it to the programs that they start.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object | None:
+    """Keep the files whose tests share a server in one worker process: it takes the CPU for ten
+    seconds to start.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByServer(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            folder, _, name = file.rpartition("/")
+            return folder if folder.endswith("tests/e2e") and name not in OWN_SERVERS else file
+
+    return ByServer(config, log) if config.option.dist == "loadfile" else None
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -91,6 +125,28 @@ def shared_cases() -> Path:
             "this machine"
         )
     return SHARED_CASES
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which `boxwise demo` ran to its end: what it left, and in demo.log what it
+    printed.
+    """
+
+    def run(folder: Path) -> None:
+        command = [Path(sys.executable).with_name("boxwise"), "demo"]
+        environment = os.environ | {"COLUMNS": "120"}
+        with (folder / "demo.log").open("w") as log:
+            done = subprocess.run(command, cwd=folder, env=environment, stdout=log, stderr=log)
+        assert done.returncode == 0, (folder / "demo.log").read_text()
+
+    return made_once(tmp_path_factory, "demo", run)
+
+
+@pytest.fixture(scope="session")
+def demo_repository(demo: Path) -> Path:
+    """The repository of the demo; change a copy of it."""
+    return demo / "boxwise-demo" / "repository"
 
 
 @pytest.fixture(scope="session")

@@ -108,7 +108,7 @@ class AsyncClient(BaseClient):
         if self._closed:
             return
         if self._pools:
-            await self._drive(self._session.frames.farewell())
+            await self._drive(self._session.frames.close())
         self._closed = True
         for pool in self._pools.values():
             pool.close()

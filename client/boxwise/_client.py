@@ -192,7 +192,7 @@ class Client(BaseClient):
         if self._closed:
             return
         if self._pools:
-            self._drive(self._session.frames.farewell())
+            self._drive(self._session.frames.close())
         self._closed = True
         for pool in tuple(self._pools.values()):
             pool.close()

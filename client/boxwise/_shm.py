@@ -16,8 +16,10 @@ import secrets
 import threading
 import weakref
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
+from boxwise._errors import BoxwiseError
 from boxwise._http2 import Buffer
 
 FOLDER = Path("/dev/shm")  # noqa: S108 - POSIX shared memory on Linux
@@ -32,12 +34,16 @@ class Slot:
         name: of the file in /dev/shm, and of the region on the server.
         size: in bytes.
         registered: whether the server has registered it.
+        registration: the registration on the server, done once the server has responded; None if
+            the server cannot have the slot registered.
     """
 
     def __init__(self, size: int) -> None:
         self.name = f"{PREFIX}{os.getpid()}-{secrets.token_hex(6)}"
         self.size = -(-size // _GRAIN) * _GRAIN
         self.registered = False
+        # A list, which the finalizer shares.
+        self._registration: list[Future[BoxwiseError | None]] = []
         # Created without a name, so that it is locked before others can find it.
         self._file = os.open(FOLDER, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
@@ -56,7 +62,17 @@ class Slot:
             os.close(self._file)
             raise
         # Runs at the end of the program if the client was not closed.
-        self._end = weakref.finalize(self, _remove, FOLDER / self.name, self._file, os.getpid())
+        self._end = weakref.finalize(
+            self, _remove, FOLDER / self.name, self._file, os.getpid(), self._registration
+        )
+
+    @property
+    def registration(self) -> Future[BoxwiseError | None] | None:
+        return self._registration[0] if self._registration else None
+
+    @registration.setter
+    def registration(self, future: Future[BoxwiseError | None] | None) -> None:
+        self._registration[:] = [] if future is None else [future]
 
     @property
     def key(self) -> str:
@@ -69,13 +85,19 @@ class Slot:
         self._memory[: view.nbytes] = view
 
     def close(self) -> None:
-        """Remove it; a process that inherited it by a fork leaves the file to its owner."""
+        """Remove it; a process that inherited it by a fork leaves the file to its owner.
+
+        If the server may still have it registered, the file stays: a later sweep finds it without a
+        lock, and unregisters it. Without the file's name, it would stay registered for ever.
+        """
         self._end()
         self._memory.close()
 
 
-def _remove(path: Path, file: int, owner: int) -> None:
-    if os.getpid() == owner:
+def _remove(
+    path: Path, file: int, owner: int, registration: list[Future[BoxwiseError | None]]
+) -> None:
+    if os.getpid() == owner and not registration:
         path.unlink(missing_ok=True)
     os.close(file)
 
@@ -86,13 +108,14 @@ class Slots:
     def __init__(self) -> None:
         self._free: list[Slot] = []
         self._all: list[Slot] = []
+        self._closed = False
         self._lock = threading.Lock()
         self.swept = False
         self.refused = False
 
     def take(self, size: int) -> tuple[Slot, Slot | None]:
-        """Return a slot of at least `size` bytes, and the slot that it replaces, to be
-        unregistered.
+        """Return a slot of at least `size` bytes, and the slot it replaces, which the caller
+        closes.
 
         Raises:
             OSError: there is no /dev/shm, or it is full.
@@ -107,9 +130,10 @@ class Slots:
                 self._all.remove(old)
         try:
             slot = Slot(size)
-        finally:
+        except OSError:
             if old is not None:
                 old.close()
+            raise
         with self._lock:
             self._all.append(slot)
         return slot, old
@@ -117,24 +141,28 @@ class Slots:
     def give(self, slot: Slot) -> None:
         """Return a slot after its call."""
         with self._lock:
-            if slot in self._all:
+            if slot in self._all and not self._closed:
                 self._free.append(slot)
             else:
                 slot.close()
 
-    def close(self) -> list[Slot]:
-        """Remove the free slots now and the others after their calls; return registered ones."""
+    def known(self) -> list[Slot]:
+        """Return the slots that the server may have registered."""
         with self._lock:
-            registered = [slot for slot in self._all if slot.registered]
+            return [slot for slot in self._all if slot.registration]
+
+    def close(self) -> None:
+        """Remove the free slots now, and the others when their calls end."""
+        with self._lock:
+            self._closed = True
             for slot in self._free:
                 slot.close()
             self._all, self._free = [], []
-        return registered
 
 
 @contextlib.contextmanager
 def orphans() -> Iterator[list[str]]:
-    """Yield the names of slots whose process is dead; the block's end removes them."""
+    """Yield the names of slots without an owner; the block's end removes those left in the list."""
     held: list[tuple[Path, int]] = []
     try:
         for path in FOLDER.glob(f"{PREFIX}*"):
@@ -146,9 +174,11 @@ def orphans() -> Iterator[list[str]]:
                     os.close(file)
                     continue
                 held.append((path, file))
-        yield [path.name for path, _ in held]
+        names = [path.name for path, _ in held]
+        yield names
         for path, _ in held:
-            path.unlink(missing_ok=True)
+            if path.name in names:
+                path.unlink(missing_ok=True)
     finally:
         for _, file in held:
             os.close(file)

@@ -1,26 +1,32 @@
 """The slots of a client: taken per request, registered with the server, removed at the end.
 
 SharedRequest.pieces(server) ─▶ SharedFrames.take ─▶ Slot: write the frame, register it
-─▶ a request that names the slot, or one with the frame if the server refuses slots
+    ─▶ a request that names the slot, or one with the frame if the server refuses slots
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 import warnings
 from collections.abc import Callable
+from concurrent.futures import Future
 
 from boxwise._endpoint import Endpoint
+from boxwise._errors import BoxwiseError
 from boxwise._grpc import Status
 from boxwise._http2 import Buffer
 from boxwise._protocol import SHM_REGISTER, SHM_UNREGISTER, messages
 from boxwise._request import Slot as SlotInput
 from boxwise._request import Tensor
 from boxwise._shm import Slot, Slots, orphans
-from boxwise._steps import Body, Send, Steps
+from boxwise._steps import Body, Join, Send, Steps
+from boxwise._transport import cancelled
 
 _LOG = logging.getLogger("boxwise")
+_IN_USE = "currently in use"  # in Triton's message on a region that a request still reads
+_CLOSE_S = 1.0  # for the response to a registration, which takes a millisecond
 
 
 class SharedFrames:
@@ -29,6 +35,7 @@ class SharedFrames:
     def __init__(self, send: Callable[[Endpoint, str, bytes], Send]) -> None:
         self._send = send
         self._slots: dict[Endpoint, Slots] = {}
+        self._closed = False
         self._lock = threading.Lock()
 
     def take(self, server: Endpoint, size: int) -> Steps[Slot | None]:
@@ -51,50 +58,93 @@ class SharedFrames:
             self._refuse(slots, server, f"no space in /dev/shm ({error.strerror})")
             return None
         try:
-            if replaced is not None and replaced.registered:
-                yield self._unregister(server, replaced.name)
+            if replaced is not None:
+                yield from self._discard(server, replaced)
             if not slot.registered:
-                yield self._register(server, slot)
-                slot.registered = True
+                yield from self._register_slot(server, slot)
         except Status as status:
             slots.give(slot)
             if status.local or status.refused:
                 raise
+            slot.registration = None
             restricted = "is restricted" in status.details
             fix = ": `boxwise serve --client-shm` allows it" if restricted else ""
             self._refuse(slots, server, f"the server refuses ({status.details}){fix}")
             return None
+        except BaseException:  # cancelled
+            slots.give(slot)
+            raise
         return slot
 
     def give(self, server: Endpoint, slot: Slot) -> None:
         """Return a slot."""
-        with self._lock:
-            slots = self._slots.get(server)
-        if slots is None:  # the client was closed meanwhile
-            slot.close()
-        else:
-            slots.give(slot)
+        self._slots[server].give(slot)
 
-    def farewell(self) -> Steps[None]:
-        """Unregister and remove the slots; a later client unregisters those that fail here."""
+    def close(self) -> Steps[None]:
+        """Unregister and remove the slots, and register no more.
+
+        A later sweep finds the slots of calls that are still in flight on a server, and of servers
+        that cannot be reached.
+        """
         with self._lock:
-            slots, self._slots = self._slots, {}
-        for server, each in slots.items():
-            for slot in each.close():
-                try:
-                    yield self._unregister(server, slot.name)
-                except Status:
-                    break
+            self._closed = True  # from here on, no slot is registered
+        for server, slots in self._slots.items():
+            try:
+                for slot in slots.known():
+                    if slot.registration is not None:  # unregistering must follow registering
+                        yield Join(slot.registration, time.monotonic() + _CLOSE_S)
+                    yield from self._unregister_slot(server, slot)
+            except Status as status:
+                _LOG.debug("%s: slots stay registered: %s", server, status)
+            finally:
+                slots.close()
 
     def _sweep(self, server: Endpoint) -> Steps[None]:
-        """Remove and unregister the slots of dead processes."""
+        """Remove and unregister the slots without an owner."""
         with orphans() as names:
-            for name in names:
+            for name in tuple(names):
                 try:
                     yield self._unregister(server, name)
                 except Status as status:
                     if status.local or status.refused:
                         raise
+                    if _IN_USE in status.details:
+                        names.remove(name)
+
+    def _register_slot(self, server: Endpoint, slot: Slot) -> Steps[None]:
+        """Register a slot, anew after a cancelled call or a restart of the server."""
+        if slot.registration is not None:
+            yield self._unregister(server, slot.name)
+        registration: Future[BoxwiseError | None] = Future()
+        registration.set_running_or_notify_cancel()  # a cancelled waiter must not cancel it
+        with self._lock:
+            if self._closed:
+                raise cancelled()
+            slot.registration = registration
+        try:
+            yield self._register(server, slot)
+        finally:
+            registration.set_result(None)
+        slot.registered = True
+
+    def _discard(self, server: Endpoint, slot: Slot) -> Steps[None]:
+        """Unregister a slot and close it."""
+        try:
+            yield from self._unregister_slot(server, slot)
+        finally:
+            slot.close()
+
+    def _unregister_slot(self, server: Endpoint, slot: Slot) -> Steps[None]:
+        """Unregister a slot that the server may have registered, unless a call there uses it."""
+        if slot.registration is None:
+            return
+        try:
+            yield self._unregister(server, slot.name)
+        except Status as status:
+            if status.local or status.refused or _IN_USE not in status.details:
+                raise
+        else:
+            slot.registration, slot.registered = None, False
 
     def _refuse(self, slots: Slots, server: Endpoint, why: str) -> None:
         if not slots.refused:

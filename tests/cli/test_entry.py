@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import typer.main
+from contract_support.command import boxwise
 from contract_support.servers import BOXWISE
 from PIL import Image
 from typer.testing import CliRunner
@@ -18,10 +19,6 @@ from boxwise_cli.exits import fail, needs, reported
 COMMANDS = typer.main.get_command(app).commands
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([BOXWISE, *arguments], capture_output=True, text=True, check=False)
-
-
 @pytest.mark.parametrize("absent", ["typer", "rich"])
 def test_without_its_extra_it_says_what_to_install(absent: str) -> None:
     code = f"import sys; sys.modules[{absent!r}] = None; from boxwise_cli.entry import main; main()"
@@ -31,7 +28,8 @@ def test_without_its_extra_it_says_what_to_install(absent: str) -> None:
 
 
 def test_version() -> None:
-    done = run("--version")
+    """Of the program, as it is installed."""
+    done = subprocess.run([BOXWISE, "--version"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, f"boxwise {version('boxwise')}\n")
 
 
@@ -50,7 +48,7 @@ def test_every_command_is_in_the_help_and_has_its_own() -> None:
     "arguments", [["no-such-command"], ["serve"], ["serve", "repo", "--no-such-option"]]
 )
 def test_wrong_usage_ends_with_2(arguments: list[str]) -> None:
-    done = run(*arguments)
+    done = boxwise(*arguments)
     assert done.returncode == 2
     assert done.stdout == ""
 
@@ -70,18 +68,11 @@ def test_nothing_heavy_is_imported_for_the_help_or_for_another_command(
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def ascii_only(*arguments: object) -> subprocess.CompletedProcess[bytes]:
-    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
-    return subprocess.run(
-        [BOXWISE, *map(str, arguments)], capture_output=True, check=False, env=environment
-    )
-
-
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_is_printed_on_an_ascii_terminal(command: str) -> None:
-    done = ascii_only(command, "--help")
+    done = boxwise(command, "--help", encoding="ascii")
     assert done.returncode == 0
-    assert b"Traceback" not in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_what_is_said_and_answered_is_printed_on_an_ascii_terminal(tmp_path: Path) -> None:
@@ -91,13 +82,14 @@ def test_what_is_said_and_answered_is_printed_on_an_ascii_terminal(tmp_path: Pat
     broken.write_text("no image")
     with FakeServer(labels=["Tasse", "Käse 🧀"], classifiers={"art": ["Gruyère"]}) as server:
         server.find("Käse 🧀", (1, 2, 3, 4), 0.75, art={"Gruyère": 0.5})
-        table = ascii_only("predict", "--url", server.url, photo, broken)
-        answer = ascii_only("predict", "--url", server.url, photo, broken, "--json")
+        command = ("predict", "--url", server.url, photo, broken)
+        table = boxwise(*command, encoding="ascii")
+        answer = boxwise(*command, "--json", encoding="ascii")
     assert (table.returncode, answer.returncode) == (1, 1)
     for done in (table, answer):
-        assert b"Traceback" not in done.stderr
-        assert b"caf\\udce9.jpg: " in done.stderr.replace(b"\n", b"")
-    assert b"K\\u00e4se" in table.stdout
+        assert "Traceback" not in done.stderr
+        assert "caf\\udce9.jpg: " in done.stderr.replace("\n", "")
+    assert "K\\u00e4se" in table.stdout
     (found,) = json.loads(answer.stdout)
     assert found["file"] == str(photo)
     assert found["detections"][0]["class_name"] == "Käse 🧀"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from contract_support.command import boxwise
 from contract_support.perf_results import COMPARISON, EMPTY, RUN, machine, trial
 from typer.testing import CliRunner
 
@@ -23,8 +24,7 @@ from boxwise_perf.stats import Estimate
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [str(Path(sys.executable).with_name("boxwise")), "perf", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return boxwise("perf", *arguments)
 
 
 def test_every_command_is_in_the_help_and_has_its_own() -> None:

@@ -5,24 +5,18 @@ as a person runs them on a machine without a GPU.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import onnx
 import pytest
 import yaml
 from contract_support import heads
+from contract_support.command import boxwise
 from contract_support.publisher import publish_plan
 
 from boxwise_export.pipeline import load_pipeline
 from boxwise_export.plan import make_plan
 from boxwise_export.repository.atomic_dir import write_file
-
-
-def boxwise(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [str(Path(sys.executable).with_name("boxwise")), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
 @pytest.fixture

@@ -155,21 +155,19 @@ def test_options_hold_for_all(connect: Any, server: FakeServer) -> None:
 
 
 def test_a_stream_that_is_unplugged_halfway_loses_nothing(connect: Any, server: FakeServer) -> None:
-    """10,000 images: what was finished is delivered, each of the rest carries its error, none is
-    asked for twice.
-    """
-    images = 10_000
+    """What was finished is delivered, each of the rest carries its error, none is sent twice."""
+    images, before = 3000, 500
     with connect(server.url) as client:
         outcomes = []
         for outcome in client.predict_many([IMAGE] * images, concurrency=16):
             outcomes.append(outcome)
-            if len(outcomes) == 1000:
+            if len(outcomes) == before:
                 server.stop()
     assert [outcome.index for outcome in outcomes] == list(range(images))
     failed = [outcome for outcome in outcomes if outcome.error is not None]
     assert {type(outcome.error) for outcome in failed} == {Unavailable}
     answered = images - len(failed)
-    assert answered >= 1000
+    assert answered >= before
     asked = [request.request_id for request in server.requests if request.model == "boxwise"]
     assert len(asked) == len(set(asked))
     assert answered <= len(asked) <= answered + 16
@@ -188,13 +186,7 @@ with Client(sys.argv[1], timeout_s=60) as client:
 
 def test_ctrl_c_ends_it_at_once(server: FakeServer) -> None:
     command = [sys.executable, "-c", _ENDLESS, server.url]
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
-    )
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     server.delay_s = 3.0

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 from contract_support.calls import Triton
+from contract_support.once import made_once
+from contract_support.servers import launched
 from contract_support.synthetic import (
     DOTS,
     SHADE,
@@ -17,13 +20,12 @@ from contract_support.synthetic import (
 )
 
 from boxwise_export.checkpoints.download import fetch
-from boxwise_export.demo import prepare_demo
 from boxwise_export.demo_assets import DEMO_ASSETS
 from boxwise_export.export import export
 from boxwise_export.repository.publish import change_layout
 from boxwise_export.repository.serving_config import ServingConfig
 from boxwise_runtime.cache import cache_folder
-from boxwise_runtime.launcher import ServerOptions, TritonProcess
+from boxwise_runtime.launcher import ServerOptions
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED_DATA = ROOT.parent / "shared" / "data"
@@ -83,16 +85,29 @@ def photos(demo_assets: dict[str, Path]) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="session")
-def repository(demo_assets: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def repository(
+    demo_repository: Path, demo_assets: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """Pipelines boxwise (the demo), centernet (its detector), dots, scaled, thousand, whole and,
     with data, street.
     """
-    out = tmp_path_factory.mktemp("served") / "repository"
-    prepare_demo(cache_folder(), out, lambda line: None)
+
+    def export_all(folder: Path) -> None:
+        _export_all(demo_repository, demo_assets, folder)
+
+    return made_once(tmp_path_factory, "served", export_all) / "repository"
+
+
+def _export_all(demo_repository: Path, demo_assets: dict[str, Path], folder: Path) -> None:
+    out, sources, compared = (folder / name for name in ("repository", "sources", "compared"))
+    shutil.copytree(demo_repository, out)
     # As the others; test_layouts.py holds the layouts against it.
     change_layout(out, "boxwise", ServingConfig("ensemble"))
 
-    sources = tmp_path_factory.mktemp("sources")
+    # The demo is compared on all photos; one is enough for the others.
+    compared.mkdir()
+    shutil.copy(demo_assets["chelsea.png"], compared)
+    sources.mkdir()
     write_dots_detector(sources / "dots.onnx")
     write_mean_classifier(sources / "mean.onnx")
     write_mean_classifier(sources / "mean_8.onnx", gain=8)
@@ -110,13 +125,12 @@ def repository(demo_assets: dict[str, Path], tmp_path_factory: pytest.TempPathFa
         file = sources / f"{name}.yaml"
         file.write_text(yaml.safe_dump({"name": name, **pipeline}))
         # One instance of a stage starts sooner than one a core; the demo has those.
-        export(file, out, cores=1)
-    return out
+        export(file, out, cores=1, calibration=compared)
 
 
 @pytest.fixture(scope="session")
 def triton(repository: Path) -> Iterator[Triton]:
     """The one server."""
     options = ServerOptions.on_free_ports(repository)
-    with TritonProcess.start(options):
+    with launched(options):
         yield Triton(options.grpc_url, f"http://{options.reachable_host}:{options.http_port}")

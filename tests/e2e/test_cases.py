@@ -5,8 +5,6 @@ beside them).
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from contract_support.calls import Triton
+from contract_support.command import boxwise
 from PIL import Image
 
 from boxwise import Client, Detection, InvalidImage
@@ -127,20 +126,8 @@ def test_labelled_sets_as_people_have_them(
 
 
 def evaluated(triton: Triton, *arguments: object) -> dict[str, Any]:
-    boxwise = str(Path(sys.executable).with_name("boxwise"))
-    command = [
-        boxwise,
-        "eval",
-        "--url",
-        triton.grpc_url,
-        "--pipeline",
-        "street",
-        "--json",
-        "--data",
-    ]
-    done = subprocess.run(
-        [*command, *map(str, arguments)], capture_output=True, text=True, timeout=200, check=False
-    )
+    command = ("eval", "--url", triton.grpc_url, "--pipeline", "street", "--json", "--data")
+    done = boxwise(*command, *arguments)
     assert done.returncode == 0, done.stderr
     document: dict[str, Any] = json.loads(done.stdout)
     return document

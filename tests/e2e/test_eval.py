@@ -8,18 +8,18 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from contract_support.calls import Triton
+from contract_support.command import boxwise
+from contract_support.servers import copy_pipeline
 from PIL import Image
 
 
 def boxwise_eval(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [str(Path(sys.executable).with_name("boxwise")), "eval", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    return boxwise("eval", *arguments)
 
 
 def document(*arguments: object) -> dict[str, Any]:
@@ -79,9 +79,8 @@ def test_a_repository_is_served_for_the_time(
         (tmp_path / name).mkdir()
     (tmp_path / "images" / "cat.png").write_bytes(photos["chelsea"])
     (tmp_path / "labels" / "cat.txt").write_text("15 0.46 0.5 0.92 1.0\n")
-    done = boxwise_eval(
-        repository, "--data", tmp_path, "--pipeline", "boxwise", "--html", tmp_path / "page.html"
-    )
+    own = copy_pipeline(repository, "boxwise", tmp_path / "repository")
+    done = boxwise_eval(own, "--data", tmp_path, "--html", tmp_path / "page.html")
     assert done.returncode == 0, done.stderr
     assert "mAP50" in done.stdout
     assert re.search(r"cat .* 0\.[6-9]|cat .* 1\.0", done.stdout)

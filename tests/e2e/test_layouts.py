@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 from contract_support.calls import Triton, assert_same
-from contract_support.servers import copy_pipeline
+from contract_support.servers import copy_pipeline, launched
 from contract_support.synthetic import make_dots, png
 
 from boxwise import Cancelled, Client, InvalidArgument, InvalidImage
@@ -55,7 +55,7 @@ def relaid(repository: Path, layout: Layout, tmp_path_factory: pytest.TempPathFa
 @pytest.fixture(scope="module")
 def other(relaid: Path) -> Iterator[Triton]:
     options = ServerOptions.on_free_ports(relaid)
-    with TritonProcess.start(options):
+    with launched(options):
         yield Triton(options.grpc_url, f"http://{options.reachable_host}:{options.http_port}")
 
 
@@ -214,7 +214,7 @@ def test_a_image_that_comes_again_is_answered_from_memory_where_asked_for(
     own = copy_pipeline(repository, "dots", tmp_path / "repository")
     change_layout(own, "dots", ServingConfig(which, response_cache=True))
     options = replace(ServerOptions.on_free_ports(own), response_cache_mb=16)
-    with TritonProcess.start(options):
+    with launched(options):
         server = Triton(options.grpc_url, "")
         image = png(make_dots(5).draw())
         answers = [server.predict("dots", image) for _ in range(3)]

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from contract_support.calls import Triton
-from contract_support.servers import copy_pipeline
+from contract_support.servers import copy_pipeline, launched
 from contract_support.synthetic import make_dots, png
 
 from boxwise_export.repository.publish import change_layout
 from boxwise_export.repository.serving_config import LAYOUTS, Layout, ServingConfig
 from boxwise_perf.prometheus import scrape
-from boxwise_runtime.launcher import ServerOptions, TritonProcess
+from boxwise_runtime.launcher import ServerOptions
 
 Values = dict[tuple[str, ...], float]
 
@@ -31,7 +31,7 @@ def options(repository: Path, layout: Layout, tmp_path: Path) -> Iterator[Server
     own = copy_pipeline(repository, "dots", tmp_path / "repository")
     change_layout(own, "dots", ServingConfig(layout))
     options = ServerOptions.on_free_ports(own)
-    with TritonProcess.start(options):
+    with launched(options):
         yield options
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import pytest
 from contract_support.calls import Answer, Triton, assert_same
-from contract_support.servers import copy_pipeline
+from contract_support.servers import copy_pipeline, launched
 from contract_support.synthetic import make_dots, png
 from tritonclient.utils import InferenceServerException
 
@@ -20,7 +20,7 @@ from boxwise import BoxwiseError, Client, Overloaded
 from boxwise_export.repository.publish import change_layout
 from boxwise_export.repository.serving_config import LAYOUTS, Layout, ServingConfig
 from boxwise_perf.prometheus import scrape
-from boxwise_runtime.launcher import ServerOptions, TritonProcess
+from boxwise_runtime.launcher import ServerOptions
 
 MAX_QUEUE, AT_ONCE = 2, 16
 # Takes so long that all of a burst are there before one is answered.
@@ -41,7 +41,7 @@ def options(
     own = copy_pipeline(repository, "dots", tmp_path_factory.mktemp(layout) / "repository")
     change_layout(own, "dots", ServingConfig(layout, max_queue=MAX_QUEUE))
     options = ServerOptions.on_free_ports(own)
-    with TritonProcess.start(options):
+    with launched(options):
         yield options
 
 

@@ -6,7 +6,6 @@ import json
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,14 +14,16 @@ from typing import Any
 import psutil
 import pytest
 from contract_support.calls import Triton
-from contract_support.servers import write_tritonserver
+from contract_support.command import boxwise
+from contract_support.servers import BOXWISE, launched, write_tritonserver
 
 from boxwise_benchmarks.calibrate import calibrate
-from boxwise_export.demo import prepare_demo
+from boxwise_cli import perf_slo
 from boxwise_export.repository.atomic_dir import write_file
 from boxwise_export.repository.manifest import find_manifest
 from boxwise_export.repository.publish import change_layout
 from boxwise_export.repository.serving_config import ServingConfig
+from boxwise_perf import search
 from boxwise_perf.generator import Generator
 from boxwise_perf.images import requests, synthetic
 from boxwise_perf.null import nullify
@@ -30,28 +31,33 @@ from boxwise_perf.result import load
 from boxwise_perf.trial import NOT_OURS, ONE_MODEL
 from boxwise_perf.tune import Objective, neighbours_of
 from boxwise_perf.tuner import Tuner
-from boxwise_runtime.cache import cache_folder
-from boxwise_runtime.launcher import ServerOptions, TritonProcess
+from boxwise_runtime.launcher import ServerOptions
 from boxwise_runtime.targets import ONNXRUNTIME
 
 SMALL = ("--synthetic", "64x48", "--seed", "1")
-PERF = (str(Path(sys.executable).with_name("boxwise")), "perf")
 
 
 @pytest.fixture(scope="module")
-def null(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def null(demo_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's pipeline as an ensemble, its models replaced by ones that answer constants."""
     folder = tmp_path_factory.mktemp("null")
-    prepare_demo(cache_folder(), folder / "demo", lambda line: None)
+    shutil.copytree(demo_repository, folder / "demo")
     change_layout(folder / "demo", None, ServingConfig("ensemble"))
     nullify(folder / "demo", folder / "null")
     return folder / "null"
 
 
+@pytest.fixture(scope="module")
+def fused(null: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same as one model, which starts in a third of the time."""
+    folder = tmp_path_factory.mktemp("null") / "fused"
+    shutil.copytree(null, folder)
+    change_layout(folder, None, ServingConfig("fused"))
+    return folder
+
+
 def perf(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*PERF, *map(str, arguments)], capture_output=True, text=True, timeout=280, check=False
-    )
+    return boxwise("perf", *arguments)
 
 
 def document(*arguments: object) -> dict[str, Any]:
@@ -105,48 +111,34 @@ def test_a_sweep_of_a_repository(null: Path, tmp_path: Path) -> None:
         assert trial.server.memory_mib > 100
 
 
-def test_the_stages_inside_a_fused_pipeline(null: Path, tmp_path: Path) -> None:
-    shutil.copytree(null, tmp_path / "fused")
-    change_layout(tmp_path / "fused", None, ServingConfig("fused"))
-    options = ServerOptions.on_free_ports(tmp_path / "fused")
-    with TritonProcess.start(options):
-        for server in (("--url", options.grpc_url), (tmp_path / "fused",)):
-            found = document(
-                "run",
-                *server,
-                *SMALL,
-                "--concurrency",
-                2,
-                "--duration",
-                "2.5s",
-                "--warm-up",
-                "1.5s",
-            )
-            (trial,) = found["trials"]
-            stages = [stage["name"] for stage in trial["stages"]]
-            if server[0] == "--url":  # whose metrics are anywhere
-                assert stages == [""]
-                assert trial["notes"] == [ONE_MODEL, NOT_OURS]
-            else:
-                assert stages == [
-                    "",
-                    "preprocess",
-                    "detector",
-                    "nms",
-                    "classifier_imagenet",
-                    "assemble",
-                ]
-                assert (
-                    sum(stage["infer_ms"] for stage in trial["stages"][1:])
-                    < trial["stages"][0]["infer_ms"] * 1.2
-                )
-                assert trial["notes"] == []
+def test_the_stages_inside_a_fused_pipeline(fused: Path) -> None:
+    load = (*SMALL, "--concurrency", 2)
+    times = ("--duration", "2.5s", "--warm-up", "1.5s")  # counts are handed over once a second
+    (trial,) = document("run", fused, *load, *times)["trials"]
+    stages = trial["stages"]
+    assert [stage["name"] for stage in stages] == [
+        "",
+        "preprocess",
+        "detector",
+        "nms",
+        "classifier_imagenet",
+        "assemble",
+    ]
+    assert sum(stage["infer_ms"] for stage in stages[1:]) < stages[0]["infer_ms"] * 1.2
+    assert trial["notes"] == []
+
+    options = ServerOptions.on_free_ports(fused)
+    with launched(options):  # whose metrics could be anywhere
+        times = ("--duration", "0.5s", "--warm-up", "0.2s")
+        (trial,) = document("run", "--url", options.grpc_url, *load, *times)["trials"]
+    assert [stage["name"] for stage in trial["stages"]] == [""]
+    assert trial["notes"] == [ONE_MODEL, NOT_OURS]
 
 
-def test_boxes_of_a_stated_distribution(null: Path) -> None:
+def test_boxes_of_a_stated_distribution(fused: Path) -> None:
     found = document(
         "run",
-        null,
+        fused,
         *SMALL,
         "--boxes",
         "poisson:4",
@@ -163,36 +155,22 @@ def test_boxes_of_a_stated_distribution(null: Path) -> None:
     assert trial["boxes_per_image"]["max"] > 5
 
 
-def test_a_server_that_is_not_ours(triton: Triton) -> None:
-    found = document(
-        "run",
-        "--url",
-        triton.grpc_url,
-        *SMALL,
-        "--rate",
-        3,
-        "--arrivals",
-        "fixed",
-        "--duration",
-        "3s",
-    )
-    (trial,) = found["trials"]
-    assert trial["requests"] == 9
-    assert trial["server"] is None
-    assert trial["notes"] == [NOT_OURS]
-    assert trial["send_lag_ms"]["max"] >= 0
-    assert [stage["name"] for stage in trial["stages"]][:2] == ["", "preprocess"]
-
-
-def test_the_highest_rate_at_a_latency(null: Path, tmp_path: Path) -> None:
+def test_the_highest_rate_at_a_latency(
+    fused: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A target that any machine holds; what the search does is tested in
     tests/perf/test_search.py.
     """
+    # It ends after a few short tries, on a loaded machine too.
+    monkeypatch.setattr(search, "RESOLUTION", 1)
+    monkeypatch.setattr(search, "LOWEST_SHARE", 1 / 2)
+    monkeypatch.setattr(perf_slo, "NEEDED_TO_CONFIRM", perf_slo.NEEDED_FOR_P99)
     file, arguments = (
         tmp_path / "slo.json",
-        ("--duration", "1s", "--confirm", "1s", "--warm-up", "0.2s"),
+        ("--duration", "0.5s", "--confirm", "0.5s", "--warm-up", "0.2s"),
     )
-    done = perf("slo", "--p99", "20s", null, *SMALL, *arguments, "--out", file)
+    done = perf("slo", "--p99", "20s", fused, *SMALL, *arguments, "--out", file)
+    assert file.exists(), done.stderr
     found = load(file).slo
     assert found is not None
     assert (done.returncode == 0) == (found.rate is not None), "a loaded machine can void every try"
@@ -200,9 +178,9 @@ def test_the_highest_rate_at_a_latency(null: Path, tmp_path: Path) -> None:
     assert found.tries[0].phase == "search"
 
 
-def test_two_repositories_are_compared(null: Path) -> None:
+def test_two_repositories_are_compared(fused: Path) -> None:
     found = document(
-        "compare", null, null, *SMALL, "--pairs", 6, "--block", "300ms", "--warm-up", "0.3s"
+        "compare", fused, fused, *SMALL, "--pairs", 6, "--block", "150ms", "--warm-up", "0.3s"
     )
     (comparison,) = found["comparisons"]
     assert len(comparison["pairs"]) == 6
@@ -213,11 +191,12 @@ def test_two_repositories_are_compared(null: Path) -> None:
     )
 
 
-def test_ctrl_c_leaves_nothing_running(null: Path, tmp_path: Path) -> None:
+def test_ctrl_c_leaves_nothing_running(fused: Path, tmp_path: Path) -> None:
     command = [
-        *PERF,
+        BOXWISE,
+        "perf",
         "run",
-        str(null),
+        str(fused),
         *SMALL,
         "--duration",
         "1min",
@@ -282,18 +261,18 @@ def test_queue_delays_and_batches_of_a_target_that_batches_reach_its_server(
             Triton(each.grpc_url, "").client.get_model_config("boxwise_detector").config
             for each in started
         ]
-    assert [each.dynamic_batching.max_queue_delay_microseconds for each in served] == [100, 2000]
+    assert [each.dynamic_batching.max_queue_delay_microseconds for each in served] == [500, 2000]
     assert [each.max_batch_size for each in served] == [first.max_batch_size, 2]
     assert score > 0
     assert ratio.value > 0
 
 
-def test_a_repository_is_compared_with_itself_many_times(null: Path, figures: list[str]) -> None:
+def test_a_repository_is_compared_with_itself_many_times(fused: Path, figures: list[str]) -> None:
     """At a confidence of 95 % one of twenty may differ; ten thousand such tests may fail once.
 
     Its long form is `boxwise_benchmarks.calibrate`.
     """
-    found = calibrate(null, compares=6, pairs=8, seconds=0.15)
+    found = calibrate(fused, compares=6, pairs=6, seconds=0.1)
     figures.append(
         f"perf compare with itself: {found.false_alarms} of {found.compares} differ, intervals "
         f"+-{found.half_width:.1%}; a slowdown of 5 % found in {found.found}"

@@ -5,9 +5,10 @@ half of it.
 import errno
 import json
 import os
-import signal
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from unittest import mock
 
@@ -215,46 +216,41 @@ def test_what_is_not_kept_is_removed(plan: Callable[..., Plan], tmp_path: Path) 
     assert [path.name for path in (out / "street_preprocess").iterdir() if path.is_dir()] == ["2"]
 
 
-def crashes(change: Callable[[], object]) -> Iterator[int]:
-    """Run the change in a process that is killed before its n-th change of a file, for every n
-    until it is whole.
+def moments(change: Callable[[], object], folder: Path, copies: Path) -> Iterator[Path]:
+    """Run the change, and give a copy of the folder as it was before each change of a file, and
+    after the last: what a kill at that moment leaves, which undoes nothing.
     """
-    for moment in range(1, 1000):
-        child = os.fork()
-        if child == 0:
-            left = moment
+    number, copying = 0, False
 
-            def counted(real: Callable[..., object]) -> Callable[..., object]:
-                def call(*args: object, **kwargs: object) -> object:
-                    nonlocal left
-                    left -= 1
-                    if left == 0:
-                        os.kill(os.getpid(), signal.SIGKILL)
-                    return real(*args, **kwargs)
+    def copy() -> None:
+        nonlocal number, copying
+        copying = True
+        shutil.copytree(folder, copies / str(number), copy_function=os.link)
+        number, copying = number + 1, False
 
-                return call
+    def watched(real: Callable[..., object]) -> Callable[..., object]:
+        def call(*args: object, **kwargs: object) -> object:
+            if not copying:
+                copy()
+            return real(*args, **kwargs)
 
-            for owner, name in (
-                (os, "rename"),
-                (os, "link"),
-                (os, "unlink"),
-                (os, "mkdir"),
-                (os, "rmdir"),
-                (os, "fsync"),
-                (atomic_dir, "_rename_exchange"),
-            ):
-                setattr(owner, name, counted(getattr(owner, name)))
-            try:
-                change()
-                os._exit(0)
-            except BaseException:  # noqa: BLE001 (the parent sees the status)
-                os._exit(1)
-        _, status = os.waitpid(child, 0)
-        if not os.WIFSIGNALED(status):
-            assert os.WEXITSTATUS(status) == 0
-            return
-        yield moment
-    raise AssertionError("the change never ended")
+        return call
+
+    with ExitStack() as patches:
+        for owner, name in (
+            (os, "rename"),
+            (os, "link"),
+            (os, "unlink"),
+            (os, "mkdir"),
+            (os, "rmdir"),
+            (os, "fsync"),
+            (atomic_dir, "_rename_exchange"),
+        ):
+            real = getattr(owner, name)
+            patches.enter_context(mock.patch.object(owner, name, watched(real)))
+        change()
+    copy()
+    return (copies / str(each) for each in range(number))
 
 
 @pytest.fixture
@@ -274,22 +270,21 @@ def test_a_kill_at_any_moment_leaves_the_old_or_the_new(
         monkeypatch.setattr(
             atomic_dir, "_rename_exchange", mock.Mock(side_effect=OSError(errno.EINVAL, "cannot"))
         )
-    out = in_memory / "repository"
+    out = in_memory / "work" / "repository"
     first, second = plan(0.3, classifier=True), plan(0.6)
-    publish_plan(second, in_memory / "fresh")
     publish_plan(first, out)
     before, seen = snapshot(out), set()
-    for moment in crashes(lambda: publish_plan(second, out)):
-        with locked(out):  # as whatever changes it next
-            after = snapshot(out)
+    copies = in_memory / "copies"
+    for moment in moments(lambda: publish_plan(second, out), out.parent, copies):
+        left = moment / out.name
+        with locked(left):  # as whatever changes it next
+            after = snapshot(left)
         seen.add(after == before)
         if after != before:
-            assert find_manifest(out).current == 2, moment
-            assert rollback(out).current == 1  # and nothing stands in the way of what comes next
-            publish_plan(first, out)
-            break
+            assert find_manifest(left).current == 2, moment
+            assert rollback(left).current == 1  # and nothing stands in the way of what comes next
+        assert not list(moment.glob(".repository*"))
     assert seen == {True, False}
-    assert not list(in_memory.glob(".repository*"))
 
 
 def test_a_failure_at_any_moment_leaves_what_was_there(

@@ -7,9 +7,10 @@ from typing import Any
 
 import grpc
 import requests
+from contract_support.servers import launched
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from boxwise_runtime.launcher import ServerOptions, TritonProcess
+from boxwise_runtime.launcher import ServerOptions
 from boxwise_runtime.launcher.options import ADMIN_HEADER
 
 LOAD = ("RepositoryModelLoad", service_pb2.RepositoryModelLoadRequest(model_name="echo"))
@@ -75,7 +76,7 @@ def test_what_changes_a_server_is_closed_but_to_who_has_its_key(
 ) -> None:
     wrong = dict.fromkeys(echo_options.admin_headers, "guess")
     http = f"http://127.0.0.1:{echo_options.http_port}/v2"
-    with TritonProcess.start(echo_options) as server:
+    with launched(echo_options) as server:
         for asked in CLOSED:
             for headers in (None, wrong):
                 assert "is restricted" in ask(echo_options, asked, headers), asked
@@ -105,7 +106,7 @@ def test_models_are_loaded_and_unloaded_where_that_is_asked(
     echo_options: ServerOptions, infer: Callable[..., list[int]]
 ) -> None:
     options = replace(echo_options, reload=True)
-    with TritonProcess.start(options) as server:
+    with launched(options) as server:
         assert infer(options, 0) == [0]
         assert segment_modes(options) == {0o600}
         assert "is restricted" in ask(options, UNLOAD)
@@ -123,7 +124,7 @@ def test_models_are_loaded_and_unloaded_where_that_is_asked(
 
 def test_clients_share_memory_where_that_is_asked(echo_options: ServerOptions) -> None:
     options = replace(echo_options, client_shm=True)
-    with TritonProcess.start(options):
+    with launched(options):
         assert ask(options, SHM) == ""
         assert "is restricted" in ask(options, INDEX)
 

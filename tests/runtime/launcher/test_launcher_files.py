@@ -6,8 +6,9 @@ import resource
 from collections.abc import Iterator
 
 import pytest
+from contract_support.servers import launched
 
-from boxwise_runtime.launcher import LaunchError, TritonProcess, files
+from boxwise_runtime.launcher import LaunchError, files
 from boxwise_runtime.launcher.files import ENOUGH, NEEDED, check_open_files, raise_open_files
 
 
@@ -21,7 +22,7 @@ def few() -> Iterator[int]:
 
 
 def test_a_server_gets_more_than_its_launcher_uses(few: int, echo_options, infer) -> None:
-    with TritonProcess.start(echo_options) as server:
+    with launched(echo_options) as server:
         limits = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
         assert infer(echo_options, 0, 7) == [0, 7]
     most = few if few != resource.RLIM_INFINITY else ENOUGH

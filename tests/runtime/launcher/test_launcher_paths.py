@@ -8,10 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from contract_support.servers import launched
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boxwise_runtime.launcher import LaunchError, ServerOptions, TritonProcess
+from boxwise_runtime.launcher import LaunchError, ServerOptions
 from boxwise_runtime.launcher.paths import plain
 from boxwise_runtime.stub_processes import stubs_of
 
@@ -31,7 +32,7 @@ def test_it_is_served(
     repository.parent.mkdir()
     write_model().rename(repository)
     options = on_free_ports(repository)
-    with TritonProcess.start(options) as server:
+    with launched(options) as server:
         assert infer(options, 0, 7) == [0, 7]
         assert [stub.model for stub in stubs_of(server.pid)] == ["echo"]
         assert server.failure() is None
@@ -48,7 +49,7 @@ def test_with_a_cache_under_such_a_path_too(
     monkeypatch.setenv("BOXWISE_CACHE", str(tmp_path / "José García" / "cache"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     options = on_free_ports(write_model())
-    with TritonProcess.start(options):
+    with launched(options):
         assert infer(options, 0, 7) == [0, 7]
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tritonclient.grpc
-from contract_support.servers import on_ipv6, write_tritonserver
+from contract_support.servers import launched, on_ipv6, write_tritonserver
 from tritonclient.utils import InferenceServerException
 
 from boxwise_runtime.launcher import LaunchError, TritonProcess, process
@@ -85,7 +85,7 @@ def test_a_server_answers_on_loopback_only_and_leaves_nothing(
 )
 def test_a_server_answers_over_ipv6(echo_options, changes: dict[str, object]) -> None:
     options = replace(echo_options, **changes)
-    with TritonProcess.start(options):
+    with launched(options):
         assert options.grpc_url == f"[::1]:{options.grpc_port}"
         with tritonclient.grpc.InferenceServerClient(options.grpc_url) as client:
             assert client.is_model_ready("echo")
@@ -243,7 +243,7 @@ def test_a_repository_of_other_cores_is_served_with_an_instance_a_core_of_these(
     write_model, on_free_ports, monkeypatch, nothing_left
 ) -> None:
     monkeypatch.setattr(process, "available", lambda: Resources(2, None))
-    with TritonProcess.start(on_free_ports(write_model(config=BY_CORES))) as server:
+    with launched(on_free_ports(write_model(config=BY_CORES))) as server:
         assert len(stubs_of(server.pid)) == 2
         assert (
             server.fitted == "fitted to this machine (cores: 2); instances of each heavy stage: 2"
@@ -274,7 +274,7 @@ def test_a_dying_stage_keeps_its_name(echo_options, monkeypatch) -> None:
     """Between alive and zombie a process has no command line any more: that look must not forget
     the name.
     """
-    with TritonProcess.start(echo_options) as server:
+    with launched(echo_options) as server:
         (stub,) = stubs_of(server.pid)
         for dead in (False, True):
             monkeypatch.setattr(
@@ -295,7 +295,7 @@ def test_a_stage_that_is_being_reaped_has_not_died(echo_options, monkeypatch) ->
 
 
 def test_a_killed_server_is_noticed_and_cleaned_up_after(echo_options, nothing_left) -> None:
-    with TritonProcess.start(echo_options) as server:
+    with launched(echo_options) as server:
         os.kill(server.pid, signal.SIGKILL)
         failure = wait_for_failure(server, within_s=10)
         assert failure.startswith(
@@ -308,7 +308,7 @@ def test_a_killed_server_is_noticed_and_cleaned_up_after(echo_options, nothing_l
 def test_an_unloaded_model_is_not_a_failure(echo_options) -> None:
     """A rollout unloads models: their stages go, and nothing has died."""
     options = replace(echo_options, reload=True)
-    with TritonProcess.start(options) as server:
+    with launched(options) as server:
         url = f"http://127.0.0.1:{options.http_port}/v2/repository/models/echo/unload"
         urllib.request.urlopen(
             urllib.request.Request(url, b"{}", options.admin_headers), timeout=5
@@ -388,7 +388,7 @@ def test_a_talkative_model_blocks_nobody(write_model, on_free_ports, infer) -> N
     """
     options = on_free_ports(write_model("talker", code))
     seen: list[str] = []
-    with TritonProcess.start(options, on_log=seen.append) as server:
+    with launched(options, on_log=seen.append) as server:
         assert infer(options, 3, model="talker") == [3]
     assert sum(line.startswith("line ") for line in seen) == 5000
     assert len(server.log) < 5000
@@ -405,7 +405,7 @@ def test_an_own_server_gets_the_target_and_the_extra_arguments(
     server = write_tritonserver(tmp_path)
     options = on_free_ports(repository, target=TENSORRT, server=server, extra_args=("--id=ours",))
     with (
-        TritonProcess.start(options),
+        launched(options),
         urllib.request.urlopen(f"http://127.0.0.1:{options.http_port}/v2") as reply,
     ):
         assert json.load(reply)["name"] == "ours"
@@ -447,7 +447,7 @@ def test_a_server_is_ready_once_its_metrics_are(write_model, on_free_ports, tmp_
 
 def test_a_server_without_metrics_is_ready_without_them(echo_options, infer) -> None:
     options = replace(echo_options, extra_args=("--allow-metrics=false",))
-    with TritonProcess.start(options, timeout_s=20):
+    with launched(options, timeout_s=20):
         assert infer(options, 0, 7) == [0, 7]
 
 
@@ -475,7 +475,7 @@ class TritonPythonModel(StageModel):
 def test_an_unexpected_error_is_internal_with_a_request_id_and_its_traceback_is_in_the_log_alone(
     write_model, on_free_ports, request_id: str
 ) -> None:
-    with TritonProcess.start(on_free_ports(write_model(code=BROKEN))) as server:
+    with launched(on_free_ports(write_model(code=BROKEN))) as server:
         client = tritonclient.grpc.InferenceServerClient(server.options.grpc_url)
         tensor = tritonclient.grpc.InferInput("x", [1], "INT32")
         tensor.set_data_from_numpy(np.zeros(1, np.int32))

@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from boxwise_export.export import export
-from boxwise_runtime.launcher import ServerOptions
+from boxwise_runtime.launcher import ServerOptions, TritonProcess
 from boxwise_runtime.launcher.binary import locate
 from contract_support.synthetic import DOTS, SHADE, write_dots_detector, write_mean_classifier
 
@@ -78,6 +78,21 @@ def _has_ipv6() -> bool:
 on_ipv6 = pytest.mark.skipif(
     not _has_ipv6(), reason="this machine has no IPv6, not even on loopback"
 )
+
+
+@contextmanager
+def launched(options: ServerOptions, **start: Any) -> Iterator[TritonProcess]:
+    """A server that is killed at the end: a stop gives requests in flight a second, used or not.
+
+    Args:
+        options: as in `TritonProcess.start`.
+        start: the same.
+    """
+    server = TritonProcess.start(options, **start)
+    try:
+        yield server
+    finally:
+        server.stop(timeout_s=0)
 
 
 @contextmanager
