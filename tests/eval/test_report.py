@@ -85,13 +85,13 @@ def test_numbers_that_match_nothing_are_an_error(labelled: Path) -> None:
     (labelled / "data.yaml").unlink()
     with pytest.raises(
         EvalError,
-        match=r"no detection is on a labelled object .*its numbers may mean other classes",
+        match=r"no detection is on a labelled object .*its numbers may be of other classes",
     ):
         evaluate(finds((0, 0, 100, 50), class_id=1), info(), load(labelled), Thresholds())
 
 
 def test_a_pipeline_that_finds_nothing_is_an_error(labelled: Path) -> None:
-    with pytest.raises(EvalError, match="the pipeline finds nothing at all"):
+    with pytest.raises(EvalError, match="the pipeline finds nothing in these images"):
         evaluate(finds(), info(), load(labelled), Thresholds())
 
 
@@ -115,7 +115,7 @@ def test_numbers_without_names_are_noted(labelled: Path) -> None:
     (labelled / "data.yaml").unlink()
     report = evaluate(finds((0, 0, 100, 50)), info(), load(labelled), Thresholds())
     assert report.notes == (
-        "numbers without names (data.yaml, classes.txt) are taken for the pipeline's own",
+        "classes without names (data.yaml, classes.txt) are taken for the pipeline's",
     )
 
 
@@ -143,7 +143,7 @@ def test_what_fails_for_the_moment_is_sent_again(
         assert found.scores.tolist() == [0.75]
         assert waits == [1, 2]
         server.fail(error, times=2)
-        with pytest.raises(EvalError, match=r"a\.png: .*, 2 times over; allow more with --timeout"):
+        with pytest.raises(EvalError, match=r"a\.png: .*, 2 times; raise --timeout"):
             predictor(client, retries=1, pause=waits.append)(photo, Thresholds())
 
 
