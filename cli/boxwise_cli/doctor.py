@@ -20,8 +20,6 @@ from boxwise_cli.exits import FAILED
 from boxwise_cli.options import AsJson
 from boxwise_cli.printing import print_json
 from boxwise_runtime.cache import cache_location, cache_size
-from boxwise_runtime.launcher import LaunchError
-from boxwise_runtime.launcher.binary import bundle_for
 from boxwise_runtime.targets import TARGETS, Target
 
 # For a dozen stages and a few images of 24 megapixels; Docker's default is 64 MB.
@@ -100,6 +98,9 @@ def cuda_driver() -> str | None:
 
 def _problem(target: Target) -> str | None:
     """Return why this installation cannot serve the target; None if it can."""
+    from boxwise_runtime.launcher import LaunchError
+    from boxwise_runtime.launcher.binary import bundle_for
+
     try:
         bundle_for(target)
     except LaunchError as error:

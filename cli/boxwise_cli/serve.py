@@ -7,23 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from boxwise_cli.exits import USAGE, fail, needs, reported
 from boxwise_cli.options import Repository, Target
 from boxwise_cli.printing import note
-from boxwise_runtime.launcher import (
-    LaunchError,
-    ServerOptions,
-    ServerTLS,
-    Supervisor,
-    TritonProcess,
-    pipelines,
-)
-from boxwise_runtime.launcher.options import check_repository
 from boxwise_runtime.targets import EMBEDDED
+
+if TYPE_CHECKING:
+    from boxwise_runtime.launcher import ServerOptions, TritonProcess
 
 _FOLLOW_EVERY_S = 1.0
 _FOR_WHOM = "What it does for whom"
@@ -114,6 +108,8 @@ def serve(
             "expected --tls-cert and --tls-key, both or neither; --tls-client-ca goes with them",
             USAGE,
         )
+    from boxwise_runtime.launcher import LaunchError, ServerOptions, ServerTLS, Supervisor
+
     options = ServerOptions(
         repository,
         target,
@@ -148,11 +144,12 @@ def serve(
 
 
 @contextmanager
-def _following(options: ServerOptions, stop: threading.Event) -> Iterator[ServerOptions]:
+def _following(options: "ServerOptions", stop: threading.Event) -> "Iterator[ServerOptions]":
     """Yield options that serve a live folder, and update the folder as the repository changes."""
     with needs("export"):
         from boxwise_export.errors import ExportError
         from boxwise_export.repository.rollout import Rollout, Server
+    from boxwise_runtime.launcher.options import check_repository
 
     check_repository(options.repository)
     with tempfile.TemporaryDirectory(prefix="boxwise-live-") as folder:
@@ -186,7 +183,9 @@ def _to_stderr(line: str) -> None:
         note(line)
 
 
-def _print_ready(server: TritonProcess) -> None:
+def _print_ready(server: "TritonProcess") -> None:
+    from boxwise_runtime.launcher import pipelines
+
     options = server.options
     what = ", ".join(pipelines(options.repository)) or options.repository.name
     with suppress(OSError):
