@@ -73,7 +73,7 @@ def show_slo(slo: "Slo") -> None:
     table = Table(
         "",
         "rate/s",
-        "answered/s",
+        "images/s",
         "p50 ms",
         "p99 ms",
         "held",

@@ -127,6 +127,6 @@ class TestAudit:
     def test_a_service_that_is_not_reached_is_said(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.answer(monkeypatch, "", "Traceback\nConnectionError: no such name")
         with pytest.raises(
-            ReleaseError, match="nothing was audited: ConnectionError: no such name"
+            ReleaseError, match="did not reach its list: ConnectionError: no such name"
         ):
             audit.audit()
