@@ -1,6 +1,4 @@
-"""What `helm test` runs: one picture, sent as any client would, and a look at every box that comes
-back.
-"""
+"""`helm test`: send one image as any client does, and check every box of the response."""
 
 import argparse
 import io
@@ -13,9 +11,7 @@ from boxwise import TLS, Client
 
 
 def drawn() -> bytes:
-    """A picture of 320 x 240 with something to look at: coloured rectangles on a slope of grey, as
-    JPEG.
-    """
+    """Draw coloured rectangles on a grey gradient, 320 x 240; return a JPEG."""
     frame = np.repeat(np.linspace(40, 200, 320, dtype=np.uint8)[None, :, None], 240, 0).repeat(3, 2)
     frame[60:140, 40:120] = (220, 40, 40)
     frame[100:200, 180:280] = (40, 60, 220)
@@ -46,7 +42,7 @@ def main() -> None:
         check(classifier.name in result.label_ids, f"no answer of the classifier {classifier.name}")
     check(
         bool((result.xyxy >= 0).all() and (result.xyxy <= [width, height] * 2).all()),
-        "a box leaves the picture",
+        "a box exceeds the image",
     )
     check(bool((np.diff(result.confidence) <= 0).all()), "the best box is not the first")
     check(
@@ -56,7 +52,7 @@ def main() -> None:
         print(
             f"{each.class_name} {each.confidence:.2f} {[round(float(side)) for side in each.xyxy]}"
         )
-    print(f"{args.pipeline}: {len(result)} boxes in a picture of {width} x {height}")
+    print(f"{args.pipeline}: {len(result)} boxes in an image of {width} x {height}")
 
 
 def check(holds: bool, otherwise: str) -> None:

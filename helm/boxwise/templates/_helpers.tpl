@@ -107,13 +107,13 @@ clients to answer its goodbye, which one that is silent and single-threaded does
 model=~"{{ $p }}{{ ternary "_.+" "(_.+)?" (eq .Values.pipeline.layout "ensemble") }}",model!~"{{ $p }}_(raw|info)"
 {{- end -}}
 
-{{/* The models that are asked. Joined layouts count a raw frame as a request of the pipeline too. */}}
+{{/* The models that clients call. Joined layouts count a raw frame as a request of the pipeline too. */}}
 {{- define "boxwise.requests" -}}
 {{- $p := .Values.pipeline.name -}}
 {{- if eq .Values.pipeline.layout "ensemble" -}}model=~"{{ $p }}(_raw)?"{{- else -}}model="{{ $p }}"{{- end -}}
 {{- end -}}
 
-{{/* Milliseconds of the models that are asked, a second. Triton's own end when a process of ours has taken a request. */}}
+{{/* Milliseconds per second of the models that clients call. Triton's own figure ends when a process of ours takes the request. */}}
 {{- define "boxwise.query.spent" -}}
 {{- $of := printf "%s,%s" (include "boxwise.series" .) (include "boxwise.requests" .) -}}
 sum(sum by (model) (rate(nv_inference_queue_duration_us{ {{- $of -}} }[5m])) / 1000 + sum by (model) (rate(boxwise_queue_seconds_total{ {{- $of -}} }[5m]) + rate(boxwise_work_seconds_total{ {{- $of -}} }[5m])) * 1000 or sum by (model) (rate(nv_inference_request_duration_us{ {{- $of -}} }[5m])) / 1000)

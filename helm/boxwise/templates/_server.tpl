@@ -19,14 +19,14 @@ The server's arguments. Their reasons are those of runtime/boxwise_runtime/launc
 - --grpc-port={{ $v.ports.grpc }}
 - --http-port={{ $v.ports.http }}
 - --metrics-port={{ $v.ports.metrics }}
-# What config.pbtxt says is what is served.
+# config.pbtxt is complete; Triton adds nothing.
 - --disable-auto-complete-config
 - --strict-readiness=true
-# What requests under way get once it stops.
+# For requests in flight when it stops.
 - --exit-timeout-secs={{ include "boxwise.exitTimeout" . }}
 # A name by which a restarted container finds what a killed one left in /dev/shm.
 - --backend-config=python,shm-region-prefix-name=boxwise-server-
-# The least that Triton takes: pages of a stage's region are taken at once.
+# Triton's minimum: the pages of a stage's region are allocated immediately.
 - --backend-config=python,shm-default-byte-size=1048576
 {{- with $v.triton.responseCacheMiB }}
 - --cache-config=local,size={{ mul . 1048576 }}
@@ -57,7 +57,7 @@ The server's arguments. Their reasons are those of runtime/boxwise_runtime/launc
 {{- end -}}
 
 {{- define "boxwise.environment" -}}
-# glibc gives a picture's blocks back to the kernel and faults them in again, unless it is told to keep them.
+# Keep freed memory: otherwise glibc returns an image's blocks to the kernel and faults them in again.
 - name: MALLOC_MMAP_THRESHOLD_
   value: "33554432"
 - name: MALLOC_TRIM_THRESHOLD_
@@ -80,7 +80,7 @@ The server's arguments. Their reasons are those of runtime/boxwise_runtime/launc
 {{- end }}
 {{- end -}}
 
-{{/* One picture through the pipeline: boxwise_runtime/probe.py says what passes. The kubelet's own timeout comes a second later, so that the sentence is heard. */}}
+{{/* One image through the pipeline (boxwise_runtime/probe.py). The kubelet's timeout comes a second later, so that the probe's message is reported. */}}
 {{- define "boxwise.probe" -}}
 exec:
   command:
