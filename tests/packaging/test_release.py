@@ -120,7 +120,7 @@ class TestAudit:
     ) -> None:
         self.answer(monkeypatch, self.package(skip_reason="not found"))
         with pytest.raises(
-            ReleaseError, match=r"1 of 1 packages of build\.txt could not be looked up, as pillow"
+            ReleaseError, match=r"1 of 1 packages of build\.txt could not be looked up \(pillow"
         ):
             audit.audit()
 

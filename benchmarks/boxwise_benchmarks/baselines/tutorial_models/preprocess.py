@@ -1,6 +1,4 @@
-"""Encoded image in; the detector's float32 input, the frame,
-and how the one lies in the other out.
-"""
+"""From an encoded image to the detector's float32 input, the frame, and their geometry."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ class TritonPythonModel:
         self._settings = read_settings(args)
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """Answer each request."""
+        """Respond to each request."""
         return [self._respond(request) for request in requests]
 
     def _respond(self, request: Any) -> Any:
