@@ -37,6 +37,8 @@ OWN_SERVERS = {
     "test_sdk_causes.py",
     "test_tutorial.py",
 }
+# After the files that share a server; those at the top need no demo, which the former export.
+LONGEST = ("e2e/test_sdk_causes.py", "e2e/test_tutorial.py", "packaging", "e2e", "cli", "export")
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 SHARED_CASES = SHARED_DATA.with_name("cases")
 _LEFT_OUT = pytest.StashKey[list[Path]]()
@@ -65,18 +67,38 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def _shares_server(path: str) -> bool:
+    folder, _, name = path.rpartition("/")
+    return folder == "e2e" and name not in OWN_SERVERS
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run what takes longest first, so that no worker process has a long file left at the end."""
+    tests = Path(__file__).parent
+
+    def rank(item: pytest.Item) -> int:
+        path = item.path.relative_to(tests).as_posix()
+        if _shares_server(path):
+            return 0
+        first = (number for number, each in enumerate(LONGEST, 1) if path.startswith(each))
+        return next(first, len(LONGEST) + 1)
+
+    items.sort(key=rank)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object | None:
-    """Keep the files whose tests share a server in one worker process: it takes the CPU for ten
-    seconds to start.
+    """Keep the files whose tests share a server in one worker process, as it takes ten seconds of
+    CPU to start; and hand files out in the order of `pytest_collection_modifyitems`.
     """
     from xdist.scheduler import LoadFileScheduling
+
+    config.option.loadscopereorder = False
 
     class ByServer(LoadFileScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            folder, _, name = file.rpartition("/")
-            return folder if folder.endswith("tests/e2e") and name not in OWN_SERVERS else file
+            return "shared" if _shares_server(file.removeprefix("tests/")) else file
 
     return ByServer(config, log) if config.option.dist == "loadfile" else None
 

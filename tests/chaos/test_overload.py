@@ -13,7 +13,8 @@ queue; that p99 of who was answered is within that second (the short form: two);
 not grown over the overload by more than the requests that may wait. The long form, 10 minutes of
 overload, asserts a goodput of 0.9 of the peak (the upper end of the 95 % interval over the pairs),
 and that p99 of the refusals is at most 10 ms; the short one, of a minute on a machine that others
-use too, 0.8 in the best pair, and 10 ms for the median of the refusals.
+use too, 0.8 in the best pair, and that the median of the refusals is at most 10 ms or a tenth of
+that of the answers, which wait as long as they may.
 """
 
 from __future__ import annotations
@@ -129,7 +130,7 @@ def test_three_times_as_many_as_it_can_answer(
     else:
         assert max(np.divide(goodputs, peaks)) >= 0.8
         assert np.percentile(answered_ms, 99) <= 2 * TARGET_MS
-        assert np.median(refused_ms) <= REFUSED_MS
+        assert np.median(refused_ms) <= max(REFUSED_MS, np.median(answered_ms) / 10)
 
 
 def goodput(samples: Samples, seconds: float) -> float:

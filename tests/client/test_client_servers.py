@@ -280,4 +280,7 @@ def test_connections_are_a_limit_on_what_is_under_way() -> None:
         with ThreadPoolExecutor(3) as pool:
             server.delay_s = 1.0
             calls = [pool.submit(client.predict, IMAGE, timeout_s=0.4) for _ in range(3)]
-            assert all(isinstance(call.exception(), DeadlineExceeded) for call in calls)
+            failed = [type(call.exception()) for call in calls]
+        # The last one may be given a connection that it has no time left to open.
+        assert set(failed) <= {DeadlineExceeded, Unavailable}
+        assert failed.count(DeadlineExceeded) >= 2

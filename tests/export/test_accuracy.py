@@ -63,16 +63,18 @@ def test_fp16_loses_two_thousandths_at_most(
     assert find_manifest(tmp_path / "out").revision().accuracy == accuracy.document()
 
 
-@pytest.mark.parametrize("detector", ["centernet"], indirect=True)
+@pytest.mark.parametrize("detector", ["yolox_nano"], indirect=True)
 def test_int8_that_loses_too_much_is_not_published(
     detector: Path, tmp_path: Path, coco: Callable[[int], Path]
 ) -> None:
-    """CenterNet's loses twice what it may on the first eight images."""
+    """Ranges that were found on four images are too narrow for others."""
     data = coco(8)
     with pytest.raises(
         ParityError, match=r"detector map: 0\.\d+, 0\.\d+ less than in fp32, and 0\.02 may be lost"
     ):
-        export(detector, tmp_path / "out", precision="int8", calibration=data / "images", data=data)
+        export(
+            detector, tmp_path / "out", precision="int8", calibration=coco(4) / "images", data=data
+        )
     assert not (tmp_path / "out").exists()
 
 

@@ -22,11 +22,11 @@ def found(rows: Iterable[tuple[Iterable[float], Iterable[float]]]) -> Detections
     """(box xyxy, score of each class) of every cell -> detections, the best 1,000."""
     boxes, scores, classes = [], [], []
     for box, of_classes in rows:
-        for class_id, score in enumerate(of_classes):
-            if score >= _LEAST:
-                boxes.append(list(box))
-                scores.append(score)
-                classes.append(class_id)
+        of_cell = np.asarray(of_classes)
+        for class_id in np.flatnonzero(of_cell >= _LEAST):
+            boxes.append(list(box))
+            scores.append(of_cell[class_id])
+            classes.append(class_id)
     placed = np.array(boxes, np.float32).reshape(-1, 4)
     best = np.argsort(-np.array(scores), kind="stable")[:1000]
     return Detections(
