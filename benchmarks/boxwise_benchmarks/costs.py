@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 
 from boxwise_benchmarks.measure import machine
-from boxwise_contract import ImageLimits, Thresholds
+from boxwise_contract.limits import ImageLimits
+from boxwise_contract.options import Thresholds
 from boxwise_export.demo import prepare_demo
 from boxwise_export.repository.runner import load_runner
 from boxwise_perf.images import noise

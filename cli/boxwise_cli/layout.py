@@ -1,19 +1,20 @@
 """`boxwise layout`: print or change the layout of a pipeline."""
 
 from dataclasses import asdict, replace
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from boxwise_cli.exits import needs, reported
 from boxwise_cli.options import Pipeline, Repository
 from boxwise_cli.printing import print_json
+from boxwise_export.repository.serving_config import Layout
 
 
 def layout(
     repository: Repository,
     to: Annotated[
-        Literal["ensemble", "bls", "fused"] | None,
+        Layout | None,
         typer.Argument(
             metavar="[LAYOUT]", help="ensemble, bls or fused; default: only print the current one."
         ),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from boxwise._errors import ContractMismatch
-from boxwise_contract import VERSION
+from boxwise_contract.tensors import VERSION
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 from boxwise._image import Transfer
-from boxwise_contract import RequestOptions
+from boxwise_contract.options import RequestOptions
 
 
 class CallOptions(RequestOptions, total=False):

@@ -17,7 +17,8 @@ from boxwise._errors import InvalidArgument
 from boxwise._http2 import Buffer
 from boxwise._protocol import messages
 from boxwise._words import shortened
-from boxwise_contract import IMAGE, OPTIONS, RequestOptions, info_model, raw_model
+from boxwise_contract.options import OPTIONS, RequestOptions
+from boxwise_contract.tensors import IMAGE, info_model, raw_model
 
 _RAW_INPUT_CONTENTS = b"\x3a"  # field 7, length-delimited
 

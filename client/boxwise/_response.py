@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxwise._errors import ContractMismatch
-from boxwise_contract import DTYPES
+from boxwise_contract.tensors import DTYPES
 
 
 def arrays(response: Any) -> dict[str, NDArray[Any]]:

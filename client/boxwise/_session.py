@@ -51,7 +51,7 @@ from boxwise._shm_pool import SharedFrames, SharedRequest
 from boxwise._steps import Body, Join, Pause, Resolve, Send, Steps, Work
 from boxwise._telemetry import Observed, observed, wanted
 from boxwise._transport import Call, Wire
-from boxwise_contract import RequestOptions
+from boxwise_contract.options import RequestOptions
 
 _LOG = logging.getLogger("boxwise")
 T = TypeVar("T")

@@ -41,19 +41,10 @@ from boxwise._errors import (
 )
 from boxwise._info import ClassifierInfo, DetectorInfo, PipelineInfo
 from boxwise._protocol import messages
-from boxwise_contract import (
-    DTYPES,
-    FRAME,
-    IMAGE,
-    VERSION,
-    ImageLimits,
-    InvalidInput,
-    Thresholds,
-    info_model,
-    raw_model,
-    read_class_filter,
-)
-from boxwise_contract.refusals import queue_full
+from boxwise_contract.limits import ImageLimits
+from boxwise_contract.options import Thresholds, read_class_filter
+from boxwise_contract.refusals import InvalidInput, queue_full
+from boxwise_contract.tensors import DTYPES, FRAME, IMAGE, VERSION, info_model, raw_model
 
 __all__ = ["FakeRequest", "FakeServer"]
 

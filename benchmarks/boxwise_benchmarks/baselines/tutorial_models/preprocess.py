@@ -9,7 +9,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from boxwise_benchmarks.baselines.tutorial_models.shared import as_network_input, read_settings
-from boxwise_contract import ImageLimits
+from boxwise_contract.limits import ImageLimits
 from boxwise_runtime.canvas import draw, fit
 from boxwise_runtime.decode import decode
 
