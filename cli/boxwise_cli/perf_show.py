@@ -54,9 +54,8 @@ def show_conditions(result: "Result", trials: "Sequence[Trial]") -> None:
         sent = "scheduled send" if first.send_lag_ms else "send"
         requests = ", ".join(str(trial.requests) for trial in trials)
         show_line(
-            f"latency from the {sent} to the last byte, [95 % intervals]; {requests} "
-            f"requests in {first.seconds:g} s "
-            f"after {first.warm_up_s:g} s of warm-up, seed {first.seed}"
+            f"latency from the {sent} to the last byte, [95 % intervals]; {requests} requests in "
+            f"{first.seconds:g} s after {first.warm_up_s:g} s of warm-up, seed {first.seed}"
         )
     for line in (result.pictures, result.machine):
         if line:
@@ -149,8 +148,7 @@ def _notes(trial: "Trial") -> Iterable[str]:
     if trial.steady.advice:
         yield (
             f"not steady (latency {trial.steady.latency_change:+.0%}, rate "
-            f"{trial.steady.rate_change:+.0%}): "
-            f"{trial.steady.advice}"
+            f"{trial.steady.rate_change:+.0%}): {trial.steady.advice}"
             if trial.steady.steady is False
             else f"steadiness unknown: {trial.steady.advice}"
         )

@@ -187,6 +187,6 @@ def _check_known(names: Sequence[str], labels: Sequence[Sequence[str]]) -> None:
     if unknown := [name for name in names if plain(name) not in known]:
         raise EvalError(
             "no classifier has the labels "
-            f"{', '.join(unknown[:10])[:200]}{', ...' if len(unknown) > 10 else ''}, "
-            "after which folders of the set are named; rename or remove them"
+            f"{', '.join(unknown[:10])[:200]}{', ...' if len(unknown) > 10 else ''}, after which "
+            "folders of the set are named; rename or remove them"
         )

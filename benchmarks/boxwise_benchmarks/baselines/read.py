@@ -32,8 +32,8 @@ def read_recipe(repository: Path) -> Recipe:
     if runner.preprocess is None or len(runner.classifiers) != 1:
         raise ValueError(
             f"{pipeline} has {'a' if runner.preprocess else 'no'} detector and "
-            f"{len(runner.classifiers)} classifiers; "
-            "peers serve one detector and one classifier, as the demo has"
+            f"{len(runner.classifiers)} classifiers; peers serve one detector and one classifier, "
+            "as the demo has"
         )
     ((classifier, top_k),) = runner.top_k.items()
     folders = stage_folders(

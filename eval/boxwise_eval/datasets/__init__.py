@@ -53,9 +53,9 @@ def load(data: Path, split: str | None = None) -> Dataset:
                 raise EvalError(f"{data}: has no folder for a split: leave --split out")
             return folders.read(data)
     raise EvalError(
-        f"{data}: not a labelled set; expected COCO json (annotations/*.json), YOLO "
-        "(data.yaml, or images/ and "
-        "labels/), Pascal VOC (Annotations/ and JPEGImages/), or a folder of images for each class"
+        f"{data}: not a labelled set; expected COCO json (annotations/*.json), YOLO (data.yaml, or "
+        "images/ and labels/), Pascal VOC (Annotations/ and JPEGImages/), or a folder of images "
+        "for each class"
     )
 
 

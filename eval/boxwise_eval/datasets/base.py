@@ -79,9 +79,8 @@ class Dataset:
         if unknown := [self.names[i] for i in used if plain(self.names[i]) not in ids]:
             raise EvalError(
                 "the set has classes that the pipeline does not know: "
-                f"{', '.join(unknown[:10])[:200]}"
-                f"{', ...' if len(unknown) > 10 else ''}; it knows {', '.join(labels[:10])[:200]}"
-                f"{', ...' if len(labels) > 10 else ''}"
+                f"{', '.join(unknown[:10])[:200]}{', ...' if len(unknown) > 10 else ''}; it knows "
+                f"{', '.join(labels[:10])[:200]}{', ...' if len(labels) > 10 else ''}"
             )
         table = np.array([ids.get(plain(name), -1) for name in self.names], np.int64)
         images = tuple(replace(each, class_ids=table[each.class_ids]) for each in self.images)
