@@ -173,7 +173,7 @@ def serving(folder: Path, layout: Layout) -> Iterator[Served]:
                 try:
                     if prometheus.ask("up"):
                         break
-                except requests.ConnectionError:
+                except requests.RequestException:  # nobody is there, or it is starting
                     pass
                 assert time.monotonic() < deadline, "Prometheus did not start"
                 time.sleep(0.2)

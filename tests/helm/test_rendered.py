@@ -108,7 +108,7 @@ class TestCommand:
             Ports.free(),
             tls={"enabled": True, "secretName": "tls", "clientCertificates": True},
             triton={"http": False, "clientSharedMemory": True, "responseCacheMiB": 1},
-            target=ONNXRUNTIME,
+            target=ONNXRUNTIME.name,
         )
         container = Pod(render(everything), programs, "x").container
         asked = subprocess.run(
@@ -313,7 +313,7 @@ class TestEngines:
         own = {each["name"]: each["value"] for each in container["env"]} | {"MODELS": str(models)}
         script = [word.replace("/source/", f"{repository}/") for word in container["command"]]
         environment = {"PATH": f"{programs}:/usr/bin:/bin", **own}
-        options = "--pipeline=boxwise --workspace=2 --calibration=/models/pictures"
+        options = "--pipeline=boxwise --workspace=2 --calibration=/models/images"
         for _ in range(2):  # it is run again where it failed, over a copy whose files are read-only
             done = subprocess.run(
                 script, env=environment, capture_output=True, text=True, check=True
