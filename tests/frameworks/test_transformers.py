@@ -156,10 +156,10 @@ def last_layers(model: Any) -> Mapping[nn.Module, Any]:
     return around
 
 
-def saved(make: Callable[[], tuple[Any, Any]], photos: Any, folder: Path) -> tuple[Any, Any]:
+def saved(make: Callable[[], tuple[Any, Any]], images: Any, folder: Path) -> tuple[Any, Any]:
     torch.manual_seed(0)
     model, processor = make()
-    batch = (as_batch(photos, SIDE) - 0.45) / 0.225
+    batch = (as_batch(images, SIDE) - 0.45) / 0.225
     waken(model, lambda: model(pixel_values=batch), last_layers(model))
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
@@ -185,16 +185,16 @@ def finder(model: Any, processor: Any) -> Callable[..., Detections]:
 
 @pytest.mark.parametrize("make", [small_detr, small_rt_detr, small_d_fine, small_yolos])
 def test_detector(
-    make: Any, photos: Any, planned: Any, assert_tensorrt_reads: Any, tmp_path: Path
+    make: Any, images: Any, planned: Any, assert_tensorrt_reads: Any, tmp_path: Path
 ) -> None:
     folder = tmp_path / "model"
-    model, processor = saved(make, photos, folder)
+    model, processor = saved(make, images, folder)
     with planned(detector={"weights": "model", "max_detections": 300}) as (plan, runner):
         detector = plan.detector
         assert (detector.family, detector.reading.nms) == ("detr", False)
         assert detector.labels == tuple(NAMES.values())
         assert (detector.canvas.height, detector.canvas.resize) == (SIDE, "stretch")
-        assert assert_finds(detector, runner, photos, finder(model, processor)) >= 160
+        assert assert_finds(detector, runner, images, finder(model, processor)) >= 160
         assert_tensorrt_reads(plan)
 
 
@@ -210,11 +210,11 @@ def small_vit() -> tuple[Any, Any]:
     return ViTForImageClassification(config), ViTImageProcessor(size={"height": 64, "width": 64})
 
 
-def test_classifier(photos: Any, planned: Any, tmp_path: Path) -> None:
+def test_classifier(images: Any, planned: Any, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     torch.manual_seed(0)
     model, processor = small_vit()
-    batch = as_batch(photos, 64) * 2 - 1
+    batch = as_batch(images, 64) * 2 - 1
     waken(model, lambda: model(pixel_values=batch), {model.classifier: (0.0, 2.0)})
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
@@ -225,7 +225,7 @@ def test_classifier(photos: Any, planned: Any, tmp_path: Path) -> None:
         assert classifier.normalize.mean == pytest.approx((127.5,) * 3)
         assert classifier.source.licence == "mit"
         assert_classifies(
-            classifier, runner, photos, lambda pixels: model(pixel_values=pixels).logits.softmax(1)
+            classifier, runner, images, lambda pixels: model(pixel_values=pixels).logits.softmax(1)
         )
 
 
