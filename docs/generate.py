@@ -23,8 +23,9 @@ import typer.main
 
 import boxwise
 import boxwise.testing
-import boxwise_contract
 from boxwise_cli.app import app
+from boxwise_contract import tensors
+from boxwise_contract.options import OPTIONS
 from boxwise_export import pipeline
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -49,10 +50,10 @@ def pages() -> dict[str, str]:
 def contract_page() -> str:
     """The page as it is, its two tables anew."""
     text = (REFERENCE / "contract.md").read_text(encoding="utf-8")
-    inputs = [_tensor(each) for each in (boxwise_contract.IMAGE, boxwise_contract.FRAME)]
-    inputs += [_tensor(each, ", optional") for each in boxwise_contract.OPTIONS]
-    outputs = [_tensor(each) for each in boxwise_contract.DETECTIONS]
-    outputs += [_tensor(each) for each in boxwise_contract.label_tensors("<classifier>", -2)]
+    inputs = [_tensor(each) for each in (tensors.IMAGE, tensors.FRAME)]
+    inputs += [_tensor(each, ", optional") for each in OPTIONS]
+    outputs = [_tensor(each) for each in tensors.DETECTIONS]
+    outputs += [_tensor(each) for each in tensors.label_tensors("<classifier>", -2)]
     for name, rows in (("input", inputs), ("output", outputs)):
         table = _table((name, "type, shape", "meaning"), rows)
         text = re.sub(
@@ -61,11 +62,11 @@ def contract_page() -> str:
     return text
 
 
-def _tensor(spec: boxwise_contract.TensorSpec, note: str = "") -> tuple[str, ...]:
-    output = spec not in (boxwise_contract.IMAGE, *boxwise_contract.OPTIONS)
+def _tensor(spec: tensors.TensorSpec, note: str = "") -> tuple[str, ...]:
+    output = spec not in (tensors.IMAGE, *OPTIONS)
     sizes = {-1: "n" if output else "-1", -2: "k"}
     shape = ", ".join(str(sizes.get(size, size)) for size in spec.shape)
-    if spec is boxwise_contract.FRAME:
+    if spec is tensors.FRAME:
         shape = "height, width, 3"
     return f"`{spec.name}`", f"{spec.datatype} [{shape}]{note}", _cell(spec.meaning)
 

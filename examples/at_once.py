@@ -1,4 +1,4 @@
-"""Several images at once with asyncio: `python at_once.py a.jpg b.jpg`."""
+"""Several images concurrently, with asyncio: `python at_once.py a.jpg b.jpg`."""
 
 import asyncio
 import os
@@ -8,7 +8,7 @@ from boxwise import AsyncClient, BoxwiseError
 
 
 async def main(paths: list[str]) -> None:
-    """Print what is on each image, as soon as it is known."""
+    """Print the objects in each image as soon as its response arrives."""
     async with AsyncClient(os.environ.get("BOXWISE_URL", "localhost:8001")) as client:
 
         async def show(path: str) -> None:

@@ -1,5 +1,6 @@
-"""A folder of images to a file of JSON lines: `python batch.py photos/ found.jsonl`. Memory stays
-flat.
+"""A folder of images to a file of JSON lines: `python batch.py photos/ found.jsonl`.
+
+Memory does not grow with the number of images.
 """
 
 import json
@@ -11,7 +12,7 @@ from boxwise import Client
 
 
 def main(folder: Path, out: Path) -> int:
-    """Write a line for each image that was answered; the number of those that were not."""
+    """Write a line per successful image, and return the number of failed ones."""
     failed = 0
     with (
         Client(os.environ.get("BOXWISE_URL", "localhost:8001"), timeout_s=30) as client,
@@ -34,7 +35,7 @@ def main(folder: Path, out: Path) -> int:
 
 
 def progress(done: int, failed: int) -> None:
-    """Every hundred images."""
+    """Print the progress every hundred images."""
     if done % 100 == 0:
         print(f"{done} done, {failed} failed", file=sys.stderr)
 

@@ -1,8 +1,7 @@
-"""Without the SDK, as from any language: `pip install grpcio-tools numpy`, then
-`python plain_grpc.py a.jpg`.
+"""Without the SDK, as from any language: `python plain_grpc.py a.jpg`.
 
-The messages are made from inference.proto, which comes with boxwise (`boxwise/inference.proto`);
-copy it beside this.
+It needs `pip install grpcio-tools numpy`, and a copy of `boxwise/inference.proto`, from which the
+messages are generated, beside this file.
 """
 
 import os
@@ -16,7 +15,7 @@ messages, services = grpc.protos_and_services("inference.proto")
 
 
 def main(path: str) -> None:
-    """Print each box of an image."""
+    """Print each box in an image."""
     image = Path(path).read_bytes()
     request = messages.ModelInferRequest(model_name=os.environ.get("BOXWISE_PIPELINE", "boxwise"))
     request.inputs.add(name="image", datatype="UINT8", shape=[len(image)])

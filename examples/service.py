@@ -1,7 +1,7 @@
-"""A web service in front of boxwise: `pip install boxwise fastapi uvicorn python-multipart`,
-`uvicorn service:app`.
+"""A web service in front of boxwise: `uvicorn service:app`.
 
-One client for the life of the process; errors become the HTTP status that fits.
+It needs `pip install boxwise fastapi uvicorn python-multipart`. One client serves all requests of
+the process, and errors become HTTP statuses.
 """
 
 import os
@@ -23,7 +23,7 @@ client = AsyncClient(
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Close the connections with the service."""
+    """Close the client when the service stops."""
     async with client:
         yield
 
@@ -33,20 +33,20 @@ app = FastAPI(lifespan=lifespan)
 
 @app.post("/predict")
 async def predict(image: UploadFile, score_threshold: float | None = None) -> dict[str, Any]:
-    """Find the objects in an uploaded image; a browser that goes away cancels the work."""
+    """Return the objects in an uploaded image; a closed connection cancels the call."""
     result = await client.predict(await image.read(), score_threshold=score_threshold)
     return result.to_dict()
 
 
 @app.get("/ready")
 async def ready() -> Response:
-    """For a load balancer."""
+    """Report readiness to a load balancer."""
     return Response(status_code=200 if await client.ready(timeout_s=1.0) else 503)
 
 
 @app.exception_handler(BoxwiseError)
 async def failed(request: Request, error: BoxwiseError) -> JSONResponse:
-    """400 for what the caller sent, 503 for what may go better later, 500 for the rest."""
+    """Return 400 for invalid input, 503 or 504 for errors that may pass, 500 for others."""
     status = 400 if isinstance(error, InvalidInput) else 500
     if error.retryable:
         status = 504 if isinstance(error, DeadlineExceeded) else 503

@@ -1,18 +1,15 @@
-"""`python -m boxwise_benchmarks.calibrate REPO`: whether `perf compare` keeps its promise on this
-machine.
+"""`python -m boxwise_benchmarks.calibrate REPO`: the error rate of `perf compare` on this machine.
 
-It compares a repository with itself, many times over: at a confidence of 95 %, one comparison of
-twenty may find a difference that is not there. From the same blocks it learns what a slowdown of 5
-% looks like, by not counting every twentieth answer of B, as for a server that does a twentieth of
-its work twice. A repository of models that answer constants (`boxwise_perf.null`) is the hardest
-case, and the quickest.
+It compares a repository with itself many times. At a confidence of 95 %, one comparison of twenty
+may find a difference. The same blocks also simulate a slowdown of 5 %: every twentieth response of
+B is not counted, as if its work had been wasted. A repository whose networks return constants
+(`boxwise_perf.null`) is the hardest case, and the quickest.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -28,24 +25,23 @@ from boxwise_perf.images import requests, synthetic
 from boxwise_perf.load import Closed, Samples
 from boxwise_perf.machine import Machine
 from boxwise_perf.result import Block
-from boxwise_perf.stats import CONFIDENCE, Estimate
+from boxwise_perf.stats import CONFIDENCE, Estimate, binomial_cdf
 
-PLANTED = 20  # one answer of so many is not counted: 5 %
+PLANTED = 20  # every 20th response is not counted: a slowdown of 5 %
 _WARM_UP_S = 2.0
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What many comparisons of one thing with itself found.
+    """The result of many comparisons of a server with itself.
 
     Attributes:
-        compares: how many.
-        false_alarms: of those, how many found a difference that is not there.
-        chance: that at least so many do, were each as rare as promised; below 0.01 the promise is
-            broken.
-        found: how many found the planted slowdown.
-        half_width: of the intervals, the median: a difference of about this size is found half of
-            the time.
+        compares: number of comparisons.
+        false_alarms: number of them that found a difference.
+        chance: p-value of that number at the stated confidence; below 0.01 the interval is wrong.
+        found: number of comparisons that found the planted slowdown.
+        half_width: median half width of the intervals; a difference of this size is found about
+            half of the time.
     """
 
     compares: int
@@ -56,16 +52,14 @@ class Calibration:
 
 
 def binomial_tail(successes: int, trials: int, p: float) -> float:
-    """P(X >= successes) for X ~ Binomial(trials, p): the one-sided binomial test."""
-    return math.fsum(
-        math.comb(trials, k) * p**k * (1 - p) ** (trials - k) for k in range(successes, trials + 1)
-    )
+    """Return P(X >= successes) for X ~ Binomial(trials, p): the one-sided binomial test."""
+    return 1.0 - float(binomial_cdf(trials, p)[successes - 1]) if successes else 1.0
 
 
 def judge(
     same: Sequence[Estimate], slowed: Sequence[Estimate], confidence: float = CONFIDENCE
 ) -> Calibration:
-    """From the intervals of B / A: of the same thing twice, and with the planted slowdown."""
+    """Count errors, given intervals of B / A: of equal servers, and with the planted slowdown."""
     false_alarms = sum(_differs(each) for each in same)
     widths = [((each.high or 0) - (each.low or 0)) / 2 for each in same]
     return Calibration(
@@ -78,7 +72,7 @@ def judge(
 
 
 def slow_down(samples: Samples) -> Samples:
-    """The same run, had every twentieth answer been work for nothing."""
+    """Return the run without every twentieth response."""
     kept = np.flatnonzero(np.arange(len(samples.done)) % PLANTED != PLANTED - 1)
     return replace(
         samples,
@@ -101,11 +95,17 @@ def calibrate(
     servers: Literal[1, 2] = 1,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Calibration:
-    """Serve a repository and compare it with itself, `compares` times, each of `pairs` pairs of
-    blocks of `seconds`.
+    """Serve a repository and compare it with itself.
 
-    With two servers, what two starts of one thing differ by for as long as they live is in every
-    comparison too.
+    Args:
+        repository: to serve.
+        pipeline: its name.
+        compares: number of comparisons.
+        pairs: of blocks in each.
+        seconds: duration of a block.
+        concurrency: requests in flight.
+        servers: 2 for two starts of the repository, whose difference is then in every comparison.
+        progress: called after each comparison.
     """
     from boxwise_runtime.launcher import ServerOptions, TritonProcess
 
@@ -128,7 +128,7 @@ def calibrate(
                     Job(urls[side % servers], pipeline, load, seconds, first=pair)
                 ).samples
                 if side == 1:
-                    planted.append(block(slow_down(samples)))  # noqa: B023 - called within the turn
+                    planted.append(block(slow_down(samples)))  # noqa: B023 - called in this turn
                 return block(samples)
 
             blocks = interleave(measure, pairs, seed=number)
@@ -139,7 +139,7 @@ def calibrate(
 
 
 def main() -> None:
-    """Calibrate, and print what was found."""
+    """Calibrate, and print the result."""
     parser = argparse.ArgumentParser(
         prog="python -m boxwise_benchmarks.calibrate", description=__doc__
     )
@@ -154,7 +154,7 @@ def main() -> None:
         type=int,
         choices=[1, 2],
         default=1,
-        help="one with itself, or two starts of one thing (default 1)",
+        help="one with itself, or two starts of the repository (default 1)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
     options = parser.parse_args()
@@ -174,10 +174,9 @@ def main() -> None:
     print(
         f"{found.compares} comparisons with itself, {options.pairs} pairs of "
         f"{options.block:g} s blocks:\n"
-        f"  {found.false_alarms} found a difference that is not there; {1 - CONFIDENCE:.0%} "
-        "are promised "
-        f"(chance of so many: {found.chance:.3f})\n"
-        f"  {found.found} found a slowdown of 5 % that was planted\n"
+        f"  {found.false_alarms} found a difference that is not there; expected "
+        f"{1 - CONFIDENCE:.0%} (p-value {found.chance:.3f})\n"
+        f"  {found.found} found the planted slowdown of 5 %\n"
         f"  intervals of about +-{found.half_width:.1%}\n{Machine.here()}"
     )
 

@@ -1,9 +1,9 @@
-"""`python -m boxwise_benchmarks.client`, or `make bench-client`: what the SDK costs beside
-tritonclient, in one run.
+"""`python -m boxwise_benchmarks.client`, or `make bench-client`: the SDK compared with
+tritonclient.
 
-Each client runs in a process of its own (they share an allocator otherwise, whose habits one
-teaches the other), and their blocks alternate, so that a noisy neighbour disturbs both alike: many
-short ones, since tritonclient's own rate moves by a quarter between long ones.
+Each client runs in its own process, because the state of the allocator left by one would affect the
+other. Their blocks alternate, so that a disturbance affects both alike, and are short, because
+tritonclient's rate varies by a quarter between long ones.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from boxwise_benchmarks.measure import Run, closed_loop, machine
 from boxwise_benchmarks.null_server import null_server
 from boxwise_benchmarks.null_triton import null_triton
 
-# What comes after an image's first bytes is nothing to a client.
+# A client reads only the first bytes of an image.
 _JPEG = b"\xff\xd8\xff" + bytes(199_997)
 _FRAME = np.zeros((1080, 1920, 3), np.uint8)
 _INFO = PipelineInfo(1, "boxwise", None, (), {}, {})
@@ -42,7 +42,7 @@ _THREADS, _IN_FLIGHT = 4, 64
 
 @dataclass(frozen=True)
 class Block:
-    """Requests/s and milliseconds of client CPU a request."""
+    """Requests/s, and milliseconds of client CPU per request."""
 
     rate: float
     cpu_ms: float
@@ -74,18 +74,18 @@ def _boxwise(url: str, image: Any) -> Callable[[], object]:
 
 
 async def _asynchronous(url: str, image: Any, seconds: float) -> int:
-    answered, end = 0, time.perf_counter() + seconds
+    completed, end = 0, time.perf_counter() + seconds
     async with AsyncClient(url, transfer="raw") as client:
         client._session.info = _INFO
 
-        async def ask() -> None:
-            nonlocal answered
+        async def send() -> None:
+            nonlocal completed
             while time.perf_counter() < end:
                 await client.predict(image)
-                answered += 1
+                completed += 1
 
-        await asyncio.gather(*(ask() for _ in range(_IN_FLIGHT)))
-    return answered
+        await asyncio.gather(*(send() for _ in range(_IN_FLIGHT)))
+    return completed
 
 
 def _work(link: Connection, kind: str, url: str, image: Any, threads: int) -> None:
@@ -99,12 +99,12 @@ def _work(link: Connection, kind: str, url: str, image: Any, threads: int) -> No
             seconds = link.recv()
             start, cpu = time.perf_counter(), time.process_time()
             if call is None:
-                answered = asyncio.run(_asynchronous(url, image, seconds))
+                completed = asyncio.run(_asynchronous(url, image, seconds))
             else:
                 run: Run = closed_loop(lambda _: call(), [b""], threads, seconds=seconds)
-                answered = len(run.latencies)
+                completed = len(run.latencies)
             elapsed = time.perf_counter() - start
-            link.send(Block(answered / elapsed, (time.process_time() - cpu) / answered * 1e3))
+            link.send(Block(completed / elapsed, (time.process_time() - cpu) / completed * 1e3))
     except EOFError:
         return
 
@@ -112,7 +112,7 @@ def _work(link: Connection, kind: str, url: str, image: Any, threads: int) -> No
 def compare(
     url: str, kinds: tuple[str, ...], image: Any, threads: int, seconds: float, rounds: int
 ) -> dict[str, Any]:
-    """Medians of each kind, and of the rounds' own ratios to the first kind."""
+    """Return medians of each kind, and of its ratios to the first kind, round by round."""
     context = multiprocessing.get_context("spawn")
     links = {}
     for kind in kinds:
@@ -124,7 +124,7 @@ def compare(
         for kind, link in links.items():
             link.send(seconds if number else 1.0)
             block = link.recv()
-            if number:  # the first is to warm up
+            if number:  # the first is the warm-up
                 blocks[kind].append(block)
     for link in links.values():
         link.close()
@@ -146,8 +146,9 @@ def compare(
 
 
 def shared_memory_overhead(repository: Path, requests: int) -> float:
-    """Milliseconds of the client in one call with a raw 1080p frame in shared memory, all but the
-    wait: the median.
+    """Return the client's own milliseconds in a call with a raw 1080p frame in shared memory.
+
+    It is the median time of calls, without waiting for the response.
     """
     from boxwise_runtime.launcher import ServerOptions, TritonProcess
 
@@ -167,7 +168,7 @@ def shared_memory_overhead(repository: Path, requests: int) -> float:
 
 
 def memory_growth(url: str, requests: int) -> tuple[float, float]:
-    """MiB of RSS after a tenth of so many predictions, and after all, in a process of its own."""
+    """Return MiB of RSS after a tenth of the predictions and after all, in a new process."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
         early, late = pool.apply(_predict_and_weigh, (url, requests))
@@ -196,7 +197,7 @@ def _predict_often(client: Client, requests: int) -> None:
 
 
 def import_seconds(rounds: int) -> float:
-    """Seconds that `import boxwise` takes, an interpreter's start taken off: the median."""
+    """Return the median seconds of `import boxwise`, without the interpreter's start."""
     code = "import time; s = time.perf_counter(); import boxwise; print(time.perf_counter() - s)"
     command = [sys.executable, "-c", code]
     return statistics.median(
@@ -246,7 +247,7 @@ def main() -> None:
         )
     figures["import_s"] = import_seconds(options.rounds)
     print(
-        "shared memory, against Triton with models that answer constants",
+        "shared memory, with Triton and networks that return constants",
         file=sys.stderr,
         flush=True,
     )
@@ -257,7 +258,7 @@ def main() -> None:
         print(json.dumps(figures, indent=2))
         return
     print(
-        f"{machine()}\nagainst servers that do nothing, medians of {options.rounds} "
+        f"{machine()}\nwith servers that return constants, medians of {options.rounds} "
         "alternating rounds\n"
     )
     for name in trials:

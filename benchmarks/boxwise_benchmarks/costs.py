@@ -1,6 +1,4 @@
-"""`python -m boxwise_benchmarks.costs`: what our own stages cost on one core, by the size of an
-image.
-"""
+"""`python -m boxwise_benchmarks.costs`: CPU time of our own stages on one core, by image size."""
 
 from __future__ import annotations
 
@@ -17,7 +15,8 @@ import cv2
 import numpy as np
 
 from boxwise_benchmarks.measure import machine
-from boxwise_contract import ImageLimits, Thresholds
+from boxwise_contract.limits import ImageLimits
+from boxwise_contract.options import Thresholds
 from boxwise_export.demo import prepare_demo
 from boxwise_export.repository.runner import load_runner
 from boxwise_perf.images import noise
@@ -27,21 +26,23 @@ from boxwise_runtime.decode import decode
 from boxwise_runtime.pipeline_runner import PipelineRunner
 
 SIZES = ((640, 480), (1280, 720), (1920, 1080), (4000, 3000))
-_MANY, _FEW = 20, 5  # boxes, whose difference is what one costs
+_MANY, _FEW = 20, 5  # boxes; the difference gives the cost of one
 _REPEATS = 15
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one image, milliseconds on one core (medians), and its size in kilobytes.
+    """Median milliseconds of one image on one core, and its size in kilobytes.
 
     Attributes:
-        decode_ms: JPEG of quality 90 to RGB.
-        canvas_ms: laying it on the detector's canvas.
+        width: in pixels.
+        height: in pixels.
+        decode_ms: a JPEG of quality 90 to RGB.
+        canvas_ms: RGB to the detector's canvas.
         nms_ms: thresholds, NMS and geometry, without crops.
-        crop_ms: one box cut out and resized to the classifier's input.
-        jpeg_kb: the file.
-        raw_kb: its pixels.
+        crop_ms: one crop, resized to the classifier's input.
+        jpeg_kb: size of the file.
+        raw_kb: size of its pixels.
     """
 
     width: int
@@ -55,7 +56,7 @@ class Cost:
 
 
 def measure_costs(folder: Path) -> list[Cost]:
-    """Time each stage of the demo's pipeline by itself; its networks answer constants."""
+    """Time each stage of the demo's pipeline, whose networks return constants."""
     cv2.setNumThreads(1)
     prepare_demo(cache_folder(), folder / "demo", report=lambda _: None)
     nullify(folder / "demo", folder / "null", objects=_MANY)

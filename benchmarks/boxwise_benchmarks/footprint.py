@@ -1,6 +1,4 @@
-"""`python -m boxwise_benchmarks.footprint`: what serving holds in memory, by the sizes and the
-number of images.
-"""
+"""`python -m boxwise_benchmarks.footprint`: the server's memory by size and number of images."""
 
 from __future__ import annotations
 
@@ -28,13 +26,15 @@ LARGE_SIZES = ((3000, 2000), (4000, 3000), (6000, 4000))
 
 @dataclass(frozen=True)
 class Footprint:
-    """MiB, PSS of all processes with /dev/shm counted once.
+    """Memory in MiB: PSS of all processes, with /dev/shm counted once.
 
     Attributes:
-        started: when ready.
-        common: after `first` requests of images up to 2 megapixels.
-        later: after `requests` of them.
-        large: megapixels of the largest image so far -> held after it.
+        first: number of requests before `common`.
+        requests: number of requests before `later`.
+        started: memory when ready.
+        common: memory after `first` requests of images up to 2 megapixels.
+        later: memory after `requests` of them.
+        large: megapixels of the largest image so far -> memory after it.
     """
 
     first: int
@@ -46,15 +46,13 @@ class Footprint:
 
     @property
     def mib_per_megapixel(self) -> float:
-        """Growth with the largest image ever sent, from 2 megapixels on."""
+        """Growth per megapixel of the largest image sent so far, beyond 2 megapixels."""
         megapixels, held = max(self.large.items())
         return (held - self.later) / (megapixels - 2.0736)
 
 
 def measure_footprint(repository: Path, *, first: int = 200, requests: int = 2000) -> Footprint:
-    """Send `requests` images of mixed sizes, then a few large ones, and look at the memory on the
-    way.
-    """
+    """Measure memory while sending `requests` images of mixed sizes, then a few large ones."""
     images = [noise(width, height, seed) for seed, (width, height) in enumerate(COMMON_SIZES)]
     options = ServerOptions.on_free_ports(repository)
     with TritonProcess.start(options) as server, Client(options.grpc_url) as client:
@@ -65,7 +63,7 @@ def measure_footprint(repository: Path, *, first: int = 200, requests: int = 200
         later = held_mib(server.pid)
         large = {}
         for width, height in LARGE_SIZES:
-            # Twice as many as are in flight, so that every instance has seen one.
+            # Twice as many as are in flight, so that every instance gets one.
             closed_loop(
                 client.predict,
                 [noise(width, height, seed=0)],

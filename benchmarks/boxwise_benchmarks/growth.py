@@ -1,8 +1,7 @@
-"""`python -m boxwise_benchmarks.growth`: what becomes of the cost as work grows: more requests,
-more boxes.
+"""`python -m boxwise_benchmarks.growth`: cost by number of requests, and of boxes per image.
 
-Requests are sent to models that answer constants, where a cost that creeps in shows first; boxes to
-the demo's own classifier behind a detector that finds as many as it is told to.
+The requests are sent to networks that return constants, where a growing cost shows first. The boxes
+are classified by the demo's classifier, behind a detector that returns a chosen number of them.
 """
 
 from __future__ import annotations
@@ -32,33 +31,32 @@ from boxwise_perf.null import constant_graph, nullify
 from boxwise_runtime.cache import cache_folder
 from boxwise_runtime.launcher import ServerOptions, TritonProcess
 
-_CLASS = 2  # COCO's car, which the demo's classifier is asked about
+_CLASS = 2  # COCO's car, on which the demo's classifier runs
 _IN_FLIGHT = 4
 _WARM_UP = 300  # requests
 
 
 @dataclass(frozen=True)
 class Requests:
-    """images/s over the requests up to each of these numbers, since the one before."""
+    """Throughput by number of requests so far: images/s since the previous number."""
 
     rates: dict[int, float]
 
     @property
     def last_to_first(self) -> float:
-        """1 where nothing creeps in."""
+        """Last rate / first rate; 1 if the cost does not grow."""
         rates = list(self.rates.values())
         return rates[-1] / rates[0]
 
 
 @dataclass(frozen=True)
 class Boxes:
-    """p50 of one request in flight by the number of its boxes, milliseconds, and the straight line
-    through them.
+    """Latency of one request in flight by its number of boxes, and the line fitted to it.
 
     Attributes:
-        p50_ms: by boxes an image.
-        ms_a_box: the line's slope (least squares).
-        r_squared: how straight it is; 1 is a line.
+        p50_ms: number of boxes -> p50 in milliseconds.
+        ms_a_box: slope of the line (least squares).
+        r_squared: coefficient of determination; 1 for a perfect line.
     """
 
     p50_ms: dict[int, float]
@@ -66,12 +64,12 @@ class Boxes:
     r_squared: float
 
     def per_box_ms(self, boxes: int) -> float:
-        """What one of so many boxes takes, the request without any taken off."""
+        """Return the milliseconds per box of a request, after those of one without boxes."""
         return (self.p50_ms[boxes] - self.p50_ms[0]) / boxes
 
 
 def grow_requests(url: str, images: Sequence[bytes], marks: Sequence[int]) -> Requests:
-    """Send as many requests as the last mark says, and look at the rate at each."""
+    """Send as many requests as the last mark, and measure the rate up to each mark."""
     with Client(url) as client:
         closed_loop(client.predict, images, _IN_FLIGHT, requests=_WARM_UP)
         rates, before = {}, 0
@@ -87,19 +85,19 @@ def grow_requests(url: str, images: Sequence[bytes], marks: Sequence[int]) -> Re
 def grow_boxes(
     url: str, images: Sequence[bytes], counts: Sequence[int], *, seconds: float, rounds: int
 ) -> Boxes:
-    """Ask for so many boxes of each image, in alternating blocks; the first count is 0."""
+    """Measure requests by their number of boxes, in alternating blocks; the first count is 0."""
     runs: dict[int, list[Run]] = {count: [] for count in counts}
     with Client(url, timeout_s=60) as client:
 
-        def ask(count: int, image: bytes) -> None:
-            # No box of the constant detector has a score of 1, and at an IoU of 1 all of them stay.
+        def send(count: int, image: bytes) -> None:
+            # NMS at an IoU of 1 keeps every box, and no box has a score of 1.
             found = client.predict(image, score_threshold=1.0 if count == 0 else None,
                                    max_detections=count or None, iou_threshold=1.0)  # fmt: skip
-            assert len(found) == count  # noqa: S101 - else something else was measured
+            assert len(found) == count  # noqa: S101 - or the figure is wrong
 
         for _ in range(rounds + 1):
             for count, own in runs.items():
-                own.append(closed_loop(partial(ask, count), images, 1, seconds=seconds))
+                own.append(closed_loop(partial(send, count), images, 1, seconds=seconds))
     p50 = {
         count: statistics.median(run.median_ms for run in own[1:]) for count, own in runs.items()
     }
@@ -110,9 +108,7 @@ def grow_boxes(
 
 
 def constant_detector(repository: Path, to: Path, objects: int) -> None:
-    """Copy a repository; its detector finds so many objects in every image, its classifiers are as
-    they were.
-    """
+    """Copy a repository, and replace its detector by one that finds this number of objects."""
     shutil.copytree(repository, to)
     for path in to.rglob("model.onnx"):
         model = onnx.load(path)
@@ -165,17 +161,17 @@ def main() -> None:
             )
         )
         return
-    print(f"{machine()}\nlayout {layout}\n\nmodels that answer constants, {_IN_FLIGHT} in flight")
+    print(f"{machine()}\nlayout {layout}\n\nnetworks that return constants, {_IN_FLIGHT} in flight")
     for mark, rate in requests.rates.items():
         print(f"{mark:>10} requests {rate:>8.0f} images/s")
-    print(f"the last of these to the first: {requests.last_to_first:.3f}")
+    print(f"last / first: {requests.last_to_first:.3f}")
     print(f"\nthe demo's classifier, one request in flight, medians of {options.rounds} rounds")
     for count, value in boxes.p50_ms.items():
         print(
             f"{count:>10} boxes {value:>11.1f} ms"
-            + (f"{boxes.per_box_ms(count):>9.2f} ms a box" if count else "")
+            + (f"{boxes.per_box_ms(count):>9.2f} ms per box" if count else "")
         )
-    print(f"a line of {boxes.ms_a_box:.2f} ms a box, R^2 {boxes.r_squared:.4f}")
+    print(f"fitted: {boxes.ms_a_box:.2f} ms per box, R^2 {boxes.r_squared:.4f}")
 
 
 if __name__ == "__main__":

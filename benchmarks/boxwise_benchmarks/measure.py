@@ -1,4 +1,4 @@
-"""Measured runs, and what they were measured on."""
+"""A closed loop of load, and the machine it ran on."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from boxwise_perf.machine import Machine
 
 @dataclass(frozen=True)
 class Run:
-    """One stretch of load.
+    """One run of load.
 
     Attributes:
-        seconds: how long it took.
-        latencies: seconds of each request, in no order.
+        seconds: its duration.
+        latencies: of the requests in seconds, in any order.
     """
 
     seconds: float
@@ -27,7 +27,7 @@ class Run:
 
     @property
     def rate(self) -> float:
-        """Requests a second."""
+        """Requests per second."""
         return len(self.latencies) / self.seconds
 
     @property
@@ -44,10 +44,17 @@ def closed_loop(
     seconds: float = math.inf,
     requests: float = math.inf,
 ) -> Run:
-    """Keep `concurrency` requests in flight; each thread sends its next when its last is answered.
+    """Keep `concurrency` requests in flight: each thread sends the next after a response.
 
-    It ends after so many seconds or requests, whichever comes first. A failed request ends it with
-    its error.
+    Args:
+        call: sends one image.
+        images: sent in turn.
+        concurrency: number of threads.
+        seconds: after which no request starts.
+        requests: their maximum number.
+
+    Raises:
+        Exception: of the first failed request, which ends the loop.
     """
     latencies: list[float] = []
     errors: list[BaseException] = []
@@ -75,5 +82,5 @@ def closed_loop(
 
 
 def machine() -> str:
-    """The machine and the versions, in one paragraph."""
+    """Return the machine and the versions as one line."""
     return str(Machine.here())

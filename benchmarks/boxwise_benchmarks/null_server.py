@@ -1,9 +1,7 @@
-"""The least that speaks gRPC: it counts the bytes of a request and answers with the same objects
-every time.
+"""A minimal gRPC server: it counts the bytes of a request, and returns the same objects every time.
 
-A real server, grpcio's own included, costs more CPU per request than the clients that are compared;
-on a few cores that would hide what is measured. So this one parses frames' headers and nothing
-else, and allows any window.
+A real server, grpcio's included, takes more CPU per request than the measured clients, and would
+hide their cost on a few cores. So this one parses only the heads of frames, and allows any window.
 """
 
 from __future__ import annotations
@@ -23,19 +21,17 @@ OBJECTS = 5
 _DATA, _HEADERS, _SETTINGS, _PING, _WINDOW_UPDATE = 0, 1, 4, 6, 8
 _END_STREAM, _END_HEADERS, _ACK = 1, 4, 1
 _PREFACE_BYTES = 24
-_MAX_FRAME = 2**22  # as Triton 2.51 and grpcio 1.85 have it
+_MAX_FRAME = 2**22  # as in Triton 2.51 and grpcio 1.85
 _WINDOW = 2**31 - 1
 _REFILL_BYTES = 2**24
-_HEADS_BYTES = (
-    4096  # read at once where a frame begins: the heads of a call, and little of its body
-)
-# Linux: TCP counts the bytes, copies none and wakes us once.
+_HEADS_BYTES = 4096  # of a read at the start of a frame: the heads of a call, little of its body
+# Linux: TCP counts the bytes without copying them, and returns once.
 _DROP = socket.MSG_TRUNC | socket.MSG_WAITALL
 
 
 @contextmanager
 def null_server() -> Iterator[str]:
-    """Serve in a process of its own; HOST:PORT."""
+    """Serve in a process of its own, and yield HOST:PORT."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs,), daemon=True)
@@ -50,31 +46,27 @@ def null_server() -> Iterator[str]:
 def _serve(link: multiprocessing.connection.Connection) -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     link.send(listener.getsockname()[1])
-    message = _reply()
-    answer = (
+    message = _message()
+    response = (
         _literal(b"\x88", (b"content-type", b"application/grpc")),
         b"\0" + struct.pack(">I", len(message)) + message,
         _literal(b"", (b"grpc-status", b"0")),
     )
     while True:
-        threading.Thread(target=_talk, args=(listener.accept()[0], answer), daemon=True).start()
+        threading.Thread(target=_talk, args=(listener.accept()[0], response), daemon=True).start()
 
 
-def _talk(client: socket.socket, answer: tuple[bytes, bytes, bytes]) -> None:
+def _talk(client: socket.socket, response: tuple[bytes, bytes, bytes]) -> None:
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     settings = struct.pack(">HIHIHI", 3, 1000, 4, _WINDOW, 5, _MAX_FRAME)
     client.sendall(_frame(_SETTINGS, 0, 0, settings) + _window_update(_WINDOW - 65_535))
-    headers, message, trailers = answer
+    headers, message, trailers = response
     buffer = bytearray(2**20)
     view = memoryview(buffer)
-    have, start, taken = (
-        0,
-        _PREFACE_BYTES,
-        0,
-    )  # bytes in the buffer, where the next frame begins (beyond it perhaps)
-    ends = 0  # the stream that ends with the frame that is being skipped
-    # What is left of a body is dropped where it lies: a copy would cost the cores that the clients
-    # are measured on.
+    have, taken = 0, 0  # bytes in the buffer; bytes of bodies since the last window update
+    start = _PREFACE_BYTES  # of the next frame, perhaps beyond the buffer
+    ends = 0  # the stream that ends with the skipped frame
+    # The rest of a body is discarded in the kernel: a copy would take CPU time from the clients.
     while got := (
         client.recv_into(view, min(start - have, len(view)), _DROP)
         if start > have
@@ -108,12 +100,12 @@ def _talk(client: socket.socket, answer: tuple[bytes, bytes, bytes]) -> None:
             taken = 0
         if output:
             client.sendall(b"".join(output))
-        rest = bytes(buffer[start:have])  # the beginning of a frame's head, or nothing
+        rest = bytes(buffer[start:have])  # an incomplete head of a frame, or nothing
         buffer[: len(rest)] = rest
         have, start = len(rest), max(0, start - have)
 
 
-def _reply() -> bytes:
+def _message() -> bytes:
     reply = messages().ModelInferResponse(model_name="boxwise", model_version="1")
     outputs = {
         "boxes": np.tile(np.array([10, 20, 30, 40], np.float32), (OBJECTS, 1)),

@@ -1,6 +1,4 @@
-"""A real Triton whose one model does nothing, for clients that are measured with the price of a
-server.
-"""
+"""A real Triton whose only model returns constants, to measure clients with a server's cost."""
 
 from __future__ import annotations
 
@@ -42,7 +40,7 @@ class TritonPythonModel:
 
 @contextmanager
 def null_triton() -> Iterator[str]:
-    """Serve until the block ends; HOST:PORT of its gRPC."""
+    """Serve until the block ends, and yield HOST:PORT of gRPC."""
     from boxwise_runtime.launcher import ServerOptions, TritonProcess
 
     with tempfile.TemporaryDirectory() as folder:

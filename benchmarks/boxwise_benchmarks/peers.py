@@ -1,10 +1,8 @@
-"""`python -m boxwise_benchmarks.peers`: boxwise beside other ways to serve the same pipeline, in
-one run.
+"""`python -m boxwise_benchmarks.peers`: boxwise compared with other ways to serve its pipeline.
 
-All peers are up, one at a time is loaded, in blocks whose order is shuffled anew each round, so
-that a noisy neighbour disturbs all alike; what is compared are the rounds' own ratios. Before a
-block counts, every peer has found the same objects as ours, and has chosen the number of requests
-in flight at which it answers most.
+All peers are up, and one at a time is loaded, in blocks. Their order is shuffled in each round, so
+that a disturbance affects all alike, and ratios are taken within a round. First, every peer must
+find the same objects as ours, and is tuned to its best number of requests in flight.
 """
 
 from __future__ import annotations
@@ -43,30 +41,27 @@ from boxwise_perf.stats import Estimate
 from boxwise_runtime.cache import cache_folder
 
 FORMAT = 1  # of the JSON
-_COMPARED = 8  # images on which all must agree
+_COMPARED = 8  # images on which all peers must agree
 Report = Callable[[str], None]
 
 
 class PeersError(RuntimeError):
-    """What is measured would not be comparable; says what differs."""
+    """Peers differ in their results, so that their figures cannot be compared."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One peer.
+    """The figures of one peer; times are medians of the rounds.
 
     Attributes:
         name: of the peer.
-        concurrency: requests in flight at which it answers most, of those that were tried.
-        rate: images/s there, the median of the rounds.
-        ratio: that rate / the rate of the best of ours, the mean of the rounds' own, with its
-            interval of 95 %.
-        alone_ms: p50 of one request in flight, client included, milliseconds; the median of the
-            rounds.
-        client_ms: CPU of the client for an image, milliseconds; the median of the rounds.
-        bare: of ours, images/s / those of the bare loop, had the client not taken its share of the
-            cores (one that runs elsewhere leaves it to the server); the mean of the rounds' own.
-            None for the others.
+        concurrency: best of the tried numbers of requests in flight.
+        rate: images/s at that concurrency, median of the rounds.
+        ratio: rate / that of the best of ours, mean over the rounds with its 95 % interval.
+        alone_ms: p50 of one request in flight, client included.
+        client_ms: CPU milliseconds of the client per image.
+        bare: rate / that of the bare loop, mean over the rounds, if the client's CPU time were the
+            server's, as with a client on another machine; None for peers other than ours.
     """
 
     name: str
@@ -88,28 +83,29 @@ def measure_peers(
     seed: int = 0,
     report: Report = lambda _: None,
 ) -> list[Row]:
-    """Measure peers that are up.
+    """Measure running peers.
 
     Args:
-        peers: some of ours among them.
+        peers: ours and others.
         images: encoded files.
-        seconds: of each block.
-        rounds: of blocks.
-        concurrency: requests in flight to choose from.
+        seconds: duration of a block.
+        rounds: number of blocks per peer.
+        concurrency: numbers of requests in flight to choose from.
         seed: of the order of the blocks.
-        report: told each step.
+        report: called with a line before each step.
 
     Raises:
-        PeersError: one of them does not find what ours finds.
+        PeersError: a peer does not find the same objects as ours.
     """
-    _must_agree(peers, images[:_COMPARED])
+    _check_agreement(peers, images[:_COMPARED])
     best = {}
     for peer in peers:
-        choice = sorted({min(many, peer.most_in_flight) for many in concurrency})
-        tried = [(peer.run(images, many, seconds / 2).rate, many) for many in choice]
+        choice = sorted({min(count, peer.most_in_flight) for count in concurrency})
+        tried = [(peer.run(images, count, seconds / 2).rate, count) for count in choice]
         best[peer.name] = max(tried)[1]
         report(
-            f"  {peer.name}: {', '.join(f'{rate:.0f} images/s at {many}' for rate, many in tried)}"
+            f"  {peer.name}: "
+            + ", ".join(f"{rate:.0f} images/s at {count}" for rate, count in tried)
         )
     rates: dict[str, list[float]] = {peer.name: [] for peer in peers}
     alone: dict[str, list[float]] = {peer.name: [] for peer in peers}
@@ -149,7 +145,7 @@ def measure_peers(
     ]
 
 
-def _must_agree(peers: Sequence[Peer], images: Sequence[bytes]) -> None:
+def _check_agreement(peers: Sequence[Peer], images: Sequence[bytes]) -> None:
     ours = next(peer for peer in peers if peer.name.startswith(OURS))
     for number, image in enumerate(images):
         found = ours.call(image)
@@ -166,7 +162,7 @@ def main() -> None:
     options = _options()
     try:
         if options.frameworks:
-            frameworks.installed()  # before minutes are spent
+            frameworks.installed()  # fail before the minutes of measuring
         figures = _measure(options)
     except (FrameworkError, PeersError) as error:
         sys.exit(f"error: {error}")
@@ -240,7 +236,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
         subjects = {
             "real": ("the demo's pair", real, raw),
             "null": (
-                f"graphs that answer constants, {OBJECTS} boxes",
+                f"graphs that return constants, {OBJECTS} boxes",
                 null,
                 nullify_raw(raw, null),
             ),

@@ -1,8 +1,7 @@
-"""`python -m boxwise_benchmarks.scale`: N servers behind the balancing client, against N times one.
+"""`python -m boxwise_benchmarks.scale`: N servers with the client's balancing, against N times one.
 
-Each server is a real Triton with the whole pipeline in one process, which sleeps until a request
-has taken a set time, as one does that waits for a GPU: so it is held to a known rate, and a few
-cores are enough for many servers.
+Each server is a real Triton with a fused pipeline that sleeps until a request has taken a set time,
+like one that waits for a GPU. So its rate is known, and a few cores are enough for many servers.
 """
 
 from __future__ import annotations
@@ -31,8 +30,8 @@ from boxwise_perf.null import nullify
 from boxwise_runtime.cache import cache_folder
 from boxwise_runtime.launcher import ServerOptions, TritonProcess
 
-_IMAGE = (640, 480)  # as COCO's photos
-_IN_FLIGHT = 2  # for each server: one that runs, one that waits
+_IMAGE = (640, 480)  # like COCO's photos
+_IN_FLIGHT = 2  # per server: one running, one queued
 _THREADS = 4  # of the client at its own limit
 
 _SLEEPING = """
@@ -55,8 +54,13 @@ class TritonPythonModel(PipelineModel):
 
 @dataclass(frozen=True)
 class Scaled:
-    """So many servers: images/s (the median of the rounds), its share of N times one, and p50 in
-    milliseconds.
+    """The load on N servers.
+
+    Attributes:
+        servers: their number.
+        rate: images/s, median of the rounds.
+        share: rate / (N times the rate of one).
+        p50_ms: latency, median of the rounds.
     """
 
     servers: int
@@ -66,7 +70,7 @@ class Scaled:
 
 
 def sleeping(repository: Path, to: Path, seconds: float) -> None:
-    """Copy a repository of null models, fused into one process that answers after `seconds`."""
+    """Copy a repository, fused into one process that responds after `seconds`."""
     shutil.copytree(repository, to)
     change_layout(to, None, ServingConfig("fused", instances={"fused": 1}))
     manifest = find_manifest(to)
@@ -80,15 +84,14 @@ def sleeping(repository: Path, to: Path, seconds: float) -> None:
 def measure_scale(
     repository: Path, counts: Sequence[int], images: Sequence[bytes], *, seconds: float, rounds: int
 ) -> list[Scaled]:
-    """Serve the repository so many times at once, and load all of them through one client; blocks
-    alternate.
+    """Serve copies of a repository concurrently, and load groups of them with one client each.
 
     Args:
         repository: of `sleeping`.
-        counts: numbers of servers, 1 among them.
+        counts: numbers of servers, including 1.
         images: encoded files.
-        seconds: of each block.
-        rounds: of blocks.
+        seconds: duration of a block.
+        rounds: number of blocks per count.
     """
     with ExitStack() as stack:
         urls = []
@@ -101,7 +104,7 @@ def measure_scale(
             count: [
                 closed_loop(clients[count].predict, images, _IN_FLIGHT * count, seconds=seconds)
                 for _ in range(rounds + 1)
-            ][1:]  # the first is to warm up
+            ][1:]  # the first is the warm-up
             for count in counts
         }
     rates = {count: statistics.median(run.rate for run in own) for count, own in runs.items()}
@@ -117,11 +120,9 @@ def measure_scale(
 
 
 def client_limit(images: Sequence[bytes], seconds: float) -> float:
-    """Requests/s of the client alone, against a server that costs nothing: no number of servers
-    takes more from it.
-    """
+    """Return the requests/s of the client with the null server: its limit with any servers."""
     with null_server() as url, Client(url) as client:
-        # The null server has none.
+        # The null server has no info.
         client._session.info = PipelineInfo(1, "boxwise", None, (), {}, {})
         closed_loop(client.predict, images, _THREADS, seconds=1)
         return closed_loop(client.predict, images, _THREADS, seconds=seconds).rate

@@ -1,7 +1,7 @@
 """The command line: each subcommand is a function in a module of its name.
 
-All modules are imported to know their options, so what is heavy, or comes with an extra, is
-imported in the functions.
+Every start imports all modules for their options. So packages that are heavy, or that come with an
+extra, are imported inside the functions.
 """
 
 from importlib.metadata import version

@@ -1,25 +1,22 @@
-"""`boxwise build-engines`: TensorRT plans for a repository, on the machine that will serve it."""
+"""`boxwise build-engines`: TensorRT plans for a repository, built on the machine that serves it."""
 
-import json
 import shlex
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from boxwise_cli.exits import needs, needs_runtime, reported
+from boxwise_cli.options import Pipeline, Repository
+from boxwise_cli.printing import note, print_json
 
 _GIB = 1 << 30
 
 
 def build_engines(
-    repository: Annotated[Path, typer.Argument(metavar="REPO", help="The model repository.")],
-    pipeline: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="The pipeline, if the repository has several."),
-    ] = None,
+    repository: Repository,
+    pipeline: Pipeline = None,
     calibration: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Images to compare on; default: the demo's photos."),
@@ -53,10 +50,9 @@ def build_engines(
         from boxwise_export.tensorrt.gpu import find_gpu, load_tensorrt
         from boxwise_runtime.cache import cache_folder
 
-    say = partial(typer.echo, err=True)
     with reported(ExportError):
         trt, found = load_tensorrt(), find_gpu(gpu)
-        images = images_of(calibration, say) if check else []
+        images = images_of(calibration, note) if check else []
         built = run(
             repository,
             pipeline,
@@ -67,15 +63,11 @@ def build_engines(
             frames=[read_image(path, 25_000_000) for path in images],
             workspace=round(workspace * _GIB),
             rebuild=rebuild,
-            report=say,
+            report=note,
         )
     if as_json:
-        document = {
-            "tensorrt": trt.__version__,
-            "gpu": asdict(found),
-            "engines": [asdict(each) for each in built],
-        }
-        typer.echo(json.dumps(document, indent=2))
+        engines = [asdict(each) for each in built]
+        print_json({"tensorrt": trt.__version__, "gpu": asdict(found), "engines": engines})
         return
     for each in built:
         how = "from the cache" if each.cached else "built"

@@ -1,11 +1,11 @@
-"""`boxwise cache`: where the cache is, how large, and away with it."""
+"""`boxwise cache`: the folder and the size of the cache, and its deletion."""
 
-import json
 from typing import Annotated
 
 import typer
 
 from boxwise_cli.exits import reported
+from boxwise_cli.printing import print_json
 from boxwise_runtime.cache import CacheError, cache_location, cache_size, clear
 
 
@@ -16,7 +16,7 @@ def cache(
     yes: Annotated[bool, typer.Option("--yes", help="Delete without a confirmation.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON and nothing else; --clear then needs --yes.")
-    ] = (False),
+    ] = False,
 ) -> None:
     """Show where downloads are kept and how much they take, or delete them.
 
@@ -27,7 +27,7 @@ def cache(
     freed: int | None = None
     if clear_it:
         if as_json and not yes:
-            raise typer.BadParameter("with --json nobody is asked: add --yes", param_hint="--clear")
+            raise typer.BadParameter("--json asks no questions: add --yes", param_hint="--clear")
         if not as_json:
             typer.echo(f"{folder}: {megabytes(size)}")
         if not yes and not typer.confirm("Delete it?"):
@@ -35,19 +35,20 @@ def cache(
         with reported(CacheError):
             freed = clear(folder)
     if as_json:
-        document = {
-            "folder": str(folder),
-            "exists": folder.exists(),
-            "bytes": cache_size(folder),
-            "freed_bytes": freed,
-        }
-        typer.echo(json.dumps(document, indent=2))
+        print_json(
+            {
+                "folder": str(folder),
+                "exists": folder.exists(),
+                "bytes": cache_size(folder),
+                "freed_bytes": freed,
+            }
+        )
     elif freed is not None:
-        typer.echo(f"deleted: {megabytes(freed)} are free again")
+        typer.echo(f"deleted {megabytes(freed)}")
     else:
         typer.echo(f"{folder}: {megabytes(size) if folder.exists() else 'nothing yet'}")
 
 
 def megabytes(count: int) -> str:
-    """A number of bytes as people read it: 12,345,678 is 12.3 MB."""
+    """Return a number of bytes in megabytes: 12,345,678 is "12.3 MB"."""
     return f"{count / 1e6:,.1f} MB"

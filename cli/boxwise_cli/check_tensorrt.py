@@ -1,22 +1,18 @@
-"""`boxwise check-tensorrt`: whether TensorRT knows what is in the graphs, without a GPU."""
+"""`boxwise check-tensorrt`: whether TensorRT can parse the graphs, without a GPU."""
 
-import json
 from dataclasses import asdict
-from functools import partial
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from boxwise_cli.exits import FAILED, needs, reported
+from boxwise_cli.options import Pipeline, Repository
+from boxwise_cli.printing import note, print_json
 
 
 def check_tensorrt(
-    repository: Annotated[Path, typer.Argument(metavar="REPO", help="The model repository.")],
-    pipeline: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="The pipeline, if the repository has several."),
-    ] = None,
+    repository: Repository,
+    pipeline: Pipeline = None,
     capability: Annotated[
         str | None,
         typer.Option(
@@ -34,13 +30,12 @@ def check_tensorrt(
         from boxwise_export.errors import ExportError
         from boxwise_export.tensorrt.check import check_graphs, load_rtx
 
-    say = partial(typer.echo, err=True)
     with reported(ExportError):
         trt = load_rtx()
-        checked = check_graphs(repository, pipeline, trt, capability=capability, report=say)
+        checked = check_graphs(repository, pipeline, trt, capability=capability, report=note)
     if as_json:
         graphs = [asdict(each) | {"passed": each.passed} for each in checked]
-        typer.echo(json.dumps({"tensorrt_rtx": trt.__version__, "graphs": graphs}, indent=2))
+        print_json({"tensorrt_rtx": trt.__version__, "graphs": graphs})
     else:
         for each in checked:
             why = f": {each.known or each.problem}" if each.problem else ""

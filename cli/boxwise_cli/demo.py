@@ -1,13 +1,12 @@
-"""`boxwise demo`: the main job on this machine, from real checkpoints to annotated images."""
+"""`boxwise demo`: from real checkpoints to annotated images, on this machine."""
 
 import shlex
-import signal
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from boxwise_cli.exits import needs, needs_runtime, reported
+from boxwise_cli.exits import needs, needs_runtime, reported, stop_on_sigterm
 
 
 def demo(
@@ -32,25 +31,23 @@ def demo(
     from rich.console import Console
 
     from boxwise import Client
-    from boxwise_cli.output import Answer, answers_table, save_image
+    from boxwise_cli.output import Outcome, outcomes_table, save_image
     from boxwise_runtime.cache import CacheError, cache_folder
     from boxwise_runtime.launcher import LaunchError, ServerOptions, TritonProcess
 
-    # End as for Ctrl-C: the server stops with us.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    stop_on_sigterm()
     repository, images = out / "repository", out / "images"
     with reported(DownloadError, ExportError, LaunchError, CacheError):
         photos = prepare_demo(cache_folder(), repository, report=typer.echo)
         typer.echo("starting Triton")
         options = ServerOptions.on_free_ports(repository)
         with TritonProcess.start(options), Client(options.grpc_url, timeout_s=60) as client:
-            answers = []
-            images.mkdir(parents=True, exist_ok=True)
+            outcomes = []
             for photo in photos:
                 result = client.predict(photo)
-                answers.append(Answer(Path(photo.name), result.image_size, result.detections))
+                outcomes.append(Outcome(Path(photo.name), result.image_size, result.detections))
                 save_image(result.draw(), images / photo.name)
-    Console().print(answers_table(answers))
+    Console().print(outcomes_table(outcomes))
     typer.echo(
         f"annotated images are in {images}/, the model repository is {repository}/; go on with"
     )

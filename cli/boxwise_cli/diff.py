@@ -1,12 +1,12 @@
-"""`boxwise diff`: what differs between two revisions of a pipeline, in one repository or in two."""
+"""`boxwise diff`: the difference of two revisions of a pipeline, in one or two repositories."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from boxwise_cli.exits import FAILED, fail, needs, reported
+from boxwise_cli.printing import print_json
 
 
 def diff(
@@ -28,12 +28,12 @@ def diff(
 
     with reported(ExportError):
         revisions = []
-        for said in (one, other):
-            repository, number = _parse(said)
+        for text in (one, other):
+            repository, number = _parse(text)
             revisions.append(find_manifest(repository, pipeline).revision(number))
     difference = compare(*revisions)
     if as_json:
-        typer.echo(json.dumps(difference.document(), indent=2, ensure_ascii=False))
+        print_json(difference.document())
     else:
         for line in difference.lines():
             typer.echo(line)
@@ -41,11 +41,11 @@ def diff(
         raise typer.Exit(FAILED)
 
 
-def _parse(said: str) -> tuple[Path, int | None]:
-    """REPO@REVISION, or REPO, whose name may have an @ in it too."""
-    folder, at, number = said.rpartition("@")
-    if not at or Path(said).exists():
-        return Path(said), None
+def _parse(text: str) -> tuple[Path, int | None]:
+    """Return the repository and the revision of REPO@REVISION or REPO. A REPO may contain @."""
+    folder, at, number = text.rpartition("@")
+    if not at or Path(text).exists():
+        return Path(text), None
     if not number.isdigit():
-        fail(f"{said}: expected REPO@REVISION, where the revision is a number; got {number!r}")
+        fail(f"{text}: expected REPO@REVISION, where the revision is a number; got {number!r}")
     return Path(folder), int(number)

@@ -1,7 +1,6 @@
 """`boxwise doctor`: what this installation can do, and what to install for the rest."""
 
 import ctypes
-import json
 import os
 import platform
 import re
@@ -9,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, metadata, version
 from importlib.util import find_spec
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import typer
 from rich.console import Console
@@ -17,20 +16,20 @@ from rich.table import Table
 from rich.text import Text
 
 from boxwise_cli.cache import megabytes
+from boxwise_cli.exits import FAILED
+from boxwise_cli.options import AsJson
+from boxwise_cli.printing import print_json
 from boxwise_runtime.cache import cache_location, cache_size
-from boxwise_runtime.launcher import LaunchError
-from boxwise_runtime.launcher.binary import bundle_for
 from boxwise_runtime.targets import TARGETS, Target
 
-ENOUGH_SHARED_MEMORY = (
-    256_000_000  # a dozen stages and a few 24-megapixel images; Docker gives 64 MB
-)
+# For a dozen stages and a few images of 24 megapixels; Docker's default is 64 MB.
+ENOUGH_SHARED_MEMORY = 256_000_000
 _SHM = "/dev/shm"  # noqa: S108
-_TRITONS = {"0.7.0": "2.51.0"}  # which Triton is in which nvidia-pytriton
+_TRITONS = {"0.7.0": "2.51.0"}  # nvidia-pytriton -> the Triton it bundles
 
 
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what this installation can do, and how to get the rest.
 
@@ -38,17 +37,15 @@ def doctor(
     """
     facts = examine()
     if as_json:
-        typer.echo(json.dumps(facts, indent=2))
+        print_json(facts)
     else:
         _print(facts)
     if not facts["can_serve"]:
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
 
 
 def examine() -> dict[str, Any]:
-    """Everything that the table and `--json` show, as JSON types: a name that is not there has
-    null.
-    """
+    """Return the facts of the table and of `--json`, as JSON types; None for what is missing."""
     problems = {name: _problem(target) for name, target in TARGETS.items()}
     folder = cache_location()
     pytriton = _version("nvidia-pytriton")
@@ -70,9 +67,7 @@ def examine() -> dict[str, Any]:
 
 
 def missing(extra: str, distribution: str = "boxwise") -> list[str]:
-    """The packages of an extra that are not installed, sorted; an extra that names further ones is
-    followed.
-    """
+    """Return the packages of an extra, and of the extras it names, that are not installed."""
     absent: set[str] = set()
     for requirement in metadata(distribution).get_all("Requires-Dist") or []:
         named = re.match(r"(?P<name>[\w.-]+)(?:\[(?P<extras>[^]]*)\])?", requirement)
@@ -88,9 +83,7 @@ def missing(extra: str, distribution: str = "boxwise") -> list[str]:
 
 
 def cuda_driver() -> str | None:
-    """The newest CUDA that the GPU driver of this machine serves, as "12.6"; None where there is no
-    driver.
-    """
+    """Return the newest CUDA version of the GPU driver, as "12.6"; None without a driver."""
     number = ctypes.c_int(0)
     try:
         failed = ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(number))
@@ -104,7 +97,10 @@ def cuda_driver() -> str | None:
 
 
 def _problem(target: Target) -> str | None:
-    """Why the target cannot be served with what is installed here, None when it can."""
+    """Return why this installation cannot serve the target; None if it can."""
+    from boxwise_runtime.launcher import LaunchError
+    from boxwise_runtime.launcher.binary import bundle_for
+
     try:
         bundle_for(target)
     except LaunchError as error:
@@ -157,7 +153,7 @@ class _Row(NamedTuple):
 
 
 def _rows(facts: dict[str, Any]) -> Iterator[_Row]:
-    """The table's rows, from the facts alone."""
+    """Yield the rows of the table."""
     yield _Row(None, "boxwise", f"{facts['boxwise']}, Python {facts['python']['version']}")
     for extra, found in facts["extras"].items():
         absent = found["missing"]
@@ -195,7 +191,7 @@ def _rows(facts: dict[str, Any]) -> Iterator[_Row]:
     yield _Row(None, "cache", f"{facts['cache']['folder']}, {megabytes(facts['cache']['bytes'])}")
     memory = facts["shared_memory"]
     if memory is None:
-        yield _Row(False, _SHM, "none", "mount it: Triton's Python stages talk through it")
+        yield _Row(False, _SHM, "none", "mount it: Triton's Python stages exchange tensors in it")
     else:
         yield _Row(
             memory["enough"],

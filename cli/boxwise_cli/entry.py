@@ -1,4 +1,4 @@
-"""The `boxwise` program: it starts without typer too, to say how to get it."""
+"""The `boxwise` program. Without typer it prints how to install it."""
 
 import codecs
 import io
@@ -11,8 +11,9 @@ from boxwise_cli.exits import USAGE
 
 
 def main() -> None:
-    """Run the command line. Exit codes: 0 done, 1 failed, 2 wrong usage or extra missing, 130
-    interrupted.
+    """Run the command line.
+
+    Exit codes: 0 for success, 1 for failure, 2 for wrong usage or a missing extra, 130 for Ctrl-C.
     """
     _print_on_any_terminal()
     if find_spec("typer") is None or find_spec("rich") is None:
@@ -25,15 +26,15 @@ def main() -> None:
 
 
 def _formatted(message: Warning | str, *_: object, **__: object) -> str:
-    """A warning as a line for people: a place in our code tells them nothing."""
+    """Return a warning as one line for users, without its place in our code."""
     return f"warning: {message}\n"
 
 
 def _print_on_any_terminal() -> None:
-    r"""Escape what a terminal's encoding lacks, "é" as \u00e9, where Python would raise
-    UnicodeEncodeError.
+    r"""Escape characters that the terminal's encoding lacks, as \u00e9 for "é".
 
-    These are JSON's own escapes, so that what --json prints stays JSON.
+    Python would raise UnicodeEncodeError. The escapes are those of JSON, so --json prints valid
+    JSON.
     """
     codecs.register_error("boxwise", _escaped)
     for stream in (sys.stdout, sys.stderr):

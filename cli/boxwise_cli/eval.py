@@ -1,7 +1,5 @@
-"""`boxwise eval`: how good a served pipeline is, on images whose objects are known."""
+"""`boxwise eval`: the accuracy of a served pipeline on a labelled set."""
 
-import json
-import signal
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,29 +8,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 from rich.table import Table
 
-from boxwise_cli.exits import needs, reported
+from boxwise_cli.exits import needs, reported, stop_on_sigterm
 from boxwise_cli.files import write_text
-from boxwise_cli.perf_options import Timeout
-from boxwise_cli.serving import one_of, served
+from boxwise_cli.options import AsJson, ServedPipeline, ServedRepository, Timeout
+from boxwise_cli.perf_bench import measuring, one_of
+from boxwise_cli.printing import note, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from boxwise_eval.report import Report
 
-_SAY_EVERY_S = 10.0
+_REPORT_EVERY_S = 10.0
 
 
 def eval(  # noqa: A001 (the subcommand's name)
-    repository: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="[REPO]", help="A model repository, served for the duration of the command."
-        ),
-    ] = None,
+    repository: ServedRepository = None,
     data: Annotated[
         Path,
         typer.Option(
@@ -51,10 +45,7 @@ def eval(  # noqa: A001 (the subcommand's name)
         str | None,
         typer.Option(metavar="HOST:PORT", help="Use a running server instead (its gRPC port)."),
     ] = None,
-    pipeline: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="The pipeline; default: the only one of REPO."),
-    ] = None,
+    pipeline: ServedPipeline = None,
     score: Annotated[float, typer.Option(min=0, max=1, help="Score threshold for mAP.")] = 0.01,
     iou: Annotated[float, typer.Option(min=0, max=1, help="IoU threshold of NMS for mAP.")] = 0.65,
     max_detections: Annotated[
@@ -70,7 +61,7 @@ def eval(  # noqa: A001 (the subcommand's name)
         Path | None,
         typer.Option(metavar="FILE", help="Write a page with plots and the worst images."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Evaluate a served pipeline on a labelled set: mAP, AP, precision, recall, top-1, top-5.
 
@@ -83,25 +74,24 @@ def eval(  # noqa: A001 (the subcommand's name)
         import matplotlib as _  # noqa: F401
         import pycocotools  # noqa: F401
 
-    from boxwise import BoxwiseError, Client
+    from boxwise import Client
     from boxwise_eval.datasets import load
     from boxwise_eval.errors import EvalError
     from boxwise_eval.page import render
     from boxwise_eval.report import evaluate
-    from boxwise_eval.run import Thresholds
-    from boxwise_eval.run import served as ask
+    from boxwise_eval.run import Thresholds, predictor
+    from boxwise_perf.endpoint import served
 
-    # End as for Ctrl-C: the server stops with us.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with reported(EvalError, BoxwiseError, OSError):
+    stop_on_sigterm()
+    with reported(EvalError), measuring():
         dataset = load(data, split)
         with (
-            served(repository, url, pipeline) as server,
+            served(repository, url, pipeline, note) as server,
             Client(server.url, pipeline=server.pipeline, timeout_s=timeout) as client,
             _progress(len(dataset.images)) as done,
         ):
             report = evaluate(
-                ask(client, retries=retries),
+                predictor(client, retries=retries),
                 client.info(),
                 dataset,
                 Thresholds(score, iou, max_detections),
@@ -111,7 +101,7 @@ def eval(  # noqa: A001 (the subcommand's name)
         if html:
             write_text(html, render(report))
     if as_json:
-        typer.echo(json.dumps(report.document(), indent=2, ensure_ascii=False))
+        print_json(report.document())
     else:
         _show(report)
     if html:
@@ -120,59 +110,54 @@ def eval(  # noqa: A001 (the subcommand's name)
 
 @contextmanager
 def _progress(total: int) -> "Iterator[Callable[[], None]]":
-    """Yield what is called after each image: it moves a bar on a terminal, and elsewhere prints a
-    line now and then.
-    """
+    """Yield a function to call after each image: it advances a bar, or prints a line every 10 s."""
     console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
     if console.is_terminal:
-        with Progress(*columns, console=console, transient=True, disable=total < 2) as progress:
+        with Progress(console=console, transient=True, disable=total < 2) as progress:
             task = progress.add_task("Evaluating", total=total)
             yield lambda: progress.advance(task)
         return
-    count, said, lock = 0, time.monotonic(), Lock()
+    count, reported_at, lock = 0, time.monotonic(), Lock()
 
     def done() -> None:
-        nonlocal count, said
+        nonlocal count, reported_at
         with lock:
             count += 1
-            if time.monotonic() - said > _SAY_EVERY_S:
-                said = time.monotonic()
-                typer.echo(f"{count} of {total} images", err=True)
+            if time.monotonic() - reported_at > _REPORT_EVERY_S:
+                reported_at = time.monotonic()
+                note(f"{count} of {total} images")
 
     yield done
 
 
 def _show(report: "Report") -> None:
     console = Console()
-    if said := report.detection:
+    if detection := report.detection:
         of_split = f" of the split {report.dataset.split}" if report.dataset.split else ""
         title = f"{report.pipeline}, {len(report.dataset.images)} images{of_split}"
         table = Table("boxes", "", title=title, title_justify="left")
-        for name, value in said.rows().items():
+        for name, value in detection.rows().items():
             table.add_row(name, "-" if value is None else f"{value:.4f}")
         console.print(table)
         console.print(report.conditions())
         classes = Table("class", "AP@[.5:.95]")
-        for name, value in sorted(said.classes.items(), key=lambda item: -item[1]):
+        for name, value in sorted(detection.classes.items(), key=lambda item: -item[1]):
             classes.add_row(name, f"{value:.4f}")
         console.print(classes)
     if report.classifiers:
-        table = Table("classifier", "top-1", "top-5", "of", "most often confused (true: said)")
+        table = Table("classifier", "top-1", "top-5", "of", "most often confused (true: predicted)")
         for name, each in report.classifiers.items():
             wrong = [
-                (n, true, answer) for (true, answer), n in each.confusion.items() if true != answer
+                (n, true, predicted)
+                for (true, predicted), n in each.confusion.items()
+                if true != predicted
             ]
             worst = ", ".join(
-                f"{true}: {answer} ({n})" for n, true, answer in sorted(wrong, reverse=True)[:3]
+                f"{true}: {predicted} ({n})"
+                for n, true, predicted in sorted(wrong, reverse=True)[:3]
             )
             top5 = "-" if each.top5 is None else f"{each.top5:.4f}"
             table.add_row(name, f"{each.top1:.4f}", top5, str(each.count), worst)
         console.print(table)
-    for note in report.notes:
-        console.print(f"note: {note}", markup=False)
+    for line in report.notes:
+        console.print(f"note: {line}", markup=False)

@@ -1,12 +1,13 @@
-"""How a command ends badly: one line on stderr, and an exit code that a script can read."""
+"""How a command fails: one line on stderr, and an exit code for scripts."""
 
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
 FAILED = 1
-USAGE = 2  # typer's own, for a wrong option or argument
+USAGE = 2  # typer's own code for a wrong option or argument
 
 
 def fail(message: str, code: int = FAILED) -> NoReturn:
@@ -16,18 +17,21 @@ def fail(message: str, code: int = FAILED) -> NoReturn:
 
 
 @contextmanager
-def reported(*exceptions: type[BaseException]) -> Iterator[None]:
-    """Turn these exceptions, whose messages are meant for people, into `fail`."""
+def reported(*exceptions: type[BaseException], code: int = FAILED) -> Iterator[None]:
+    """Print exceptions whose messages are written for users, and exit."""
     try:
         yield
     except exceptions as error:
-        fail(str(error))
+        fail(str(error), code)
+
+
+def stop_on_sigterm() -> None:
+    """Treat SIGTERM as Ctrl-C, so that the servers of a command stop with it."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def needs_runtime() -> None:
-    """See to it that graphs can be run and images decoded here: what exporting and serving build
-    on.
-    """
+    """Exit unless graphs can run and images can be decoded here, as exporting and serving need."""
     with needs("server"):
         import cv2  # noqa: F401
         import onnxruntime  # noqa: F401
@@ -35,8 +39,8 @@ def needs_runtime() -> None:
 
 @contextmanager
 def needs(extra: str) -> Iterator[None]:
-    """Import, inside, what one of our extras installs; where it is missing, say which extra that
-    is.
+    """Import the packages of an extra in this block; if one is missing, print which extra to
+    install.
 
     with needs("export"):
         import onnx
@@ -45,7 +49,7 @@ def needs(extra: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0].startswith("boxwise"):
-            raise  # ours, so a bug rather than a missing extra
+            raise  # a bug of ours, not a missing extra
         fail(
             f"this command needs {error.name}, of an extra that is not installed: pip "
             f'install "boxwise[{extra}]"'

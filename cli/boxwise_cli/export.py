@@ -1,6 +1,5 @@
-"""`boxwise export`: a pipeline file and its checkpoints become a model repository."""
+"""`boxwise export`: a model repository from a pipeline file and its checkpoints."""
 
-import json
 import shlex
 from pathlib import Path
 from typing import Annotated, Literal
@@ -8,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from boxwise_cli.exits import needs, needs_runtime, reported
+from boxwise_cli.printing import note, print_json
 
 
 def export(
@@ -85,20 +85,23 @@ def export(
             data=data,
             keep=keep,
             sheet=sheet,
-            report=lambda line: typer.echo(line, err=True),
+            report=note,
         )
     if as_json:
-        published = document(exported.plan) | {
-            "parity": exported.parity.document(),
-            "accuracy": exported.accuracy and exported.accuracy.document(),
-            "warnings": list(exported.warnings),
-            "sheet": exported.publication.revision.sheet,
-            "repository": str(out),
-            "revision": exported.publication.revision.number,
-            "versions": exported.publication.revision.models,
-            "changed": list(exported.publication.changed),
-        }
-        typer.echo(json.dumps(published, indent=2, ensure_ascii=False))
+        revision = exported.publication.revision
+        print_json(
+            document(exported.plan)
+            | {
+                "parity": exported.parity.document(),
+                "accuracy": exported.accuracy and exported.accuracy.document(),
+                "warnings": list(exported.warnings),
+                "sheet": revision.sheet,
+                "repository": str(out),
+                "revision": revision.number,
+                "versions": revision.models,
+                "changed": list(exported.publication.changed),
+            }
+        )
     else:
         typer.echo(
             f"{exported.plan.name} is in {out}; serve it with: boxwise serve "

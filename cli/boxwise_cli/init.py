@@ -23,7 +23,7 @@ def init(
         with file.open("w" if force else "x", encoding="utf-8") as target:
             target.write(text)
     except FileExistsError:
-        fail(f"{file} is there already; name another file, or replace it with --force")
+        fail(f"{file} exists; name another file, or replace it with --force")
     except OSError as error:
         fail(f"{file} cannot be written: {error.strerror}")
     typer.echo(f"wrote {file}; fill it in, then: boxwise validate {shlex.quote(str(file))}")

@@ -1,12 +1,13 @@
-"""`boxwise inspect`: what a checkpoint is taken for, and why."""
+"""`boxwise inspect`: what a checkpoint is recognised as, and why."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from boxwise_cli.exits import needs, needs_runtime, reported
+from boxwise_cli.exits import FAILED, needs, needs_runtime, reported
+from boxwise_cli.options import AsJson
+from boxwise_cli.printing import note, print_json
 
 if TYPE_CHECKING:
     from boxwise_export.inspection import Inspection
@@ -50,7 +51,7 @@ def inspect(
             help="Class names for --draw: coco, or a file; default: from the weights.",
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Report what a checkpoint is: its detector family and why, inputs, outputs and licence.
 
@@ -75,25 +76,25 @@ def inspect(
         trust_pickle=trust_pickle,
     )
     with reported(ExportError):
-        seen = run(weights, sides)
+        inspection = run(weights, sides)
     if as_json:
-        typer.echo(json.dumps(seen.document(), indent=2, ensure_ascii=False))
+        print_json(inspection.document())
     else:
-        _show(seen)
+        _show(inspection)
     if images and draw:
         with reported(ExportError):
-            found = run_on_images(
-                weights, seen, images, draw, size=sides, family=family, labels=labels
+            warnings = run_on_images(
+                weights, inspection, images, draw, size=sides, family=family, labels=labels
             )
-        typer.echo(f"annotated images and contact-sheet.jpg are in {draw}", err=True)
-        for warning in found:
-            typer.echo(f"WARNING: {warning}", err=True)
-    if seen.kind is None:
-        raise typer.Exit(1)
+        note(f"annotated images and contact-sheet.jpg are in {draw}")
+        for warning in warnings:
+            note(f"WARNING: {warning}")
+    if inspection.kind is None:
+        raise typer.Exit(FAILED)
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:
-    """Height and width of "320" (both sides) or "384x640"; None for None."""
+    """Return height and width of "320" (both sides) or "384x640"; None for None."""
     if text is None:
         return None
     sides = text.lower().split("x")
@@ -105,29 +106,31 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     return int(sides[0]), int(sides[-1])
 
 
-def _show(seen: "Inspection") -> None:
+def _show(inspection: "Inspection") -> None:
     rows = {
-        "model": f"{seen.weights} ({seen.origin})",
-        "licence": seen.licence or "not known; ask whoever trained it",
-        "input": seen.input,
-        "outputs": ", ".join(f"{name} {shape}" for name, shape in seen.outputs.items()),
-        "batch": seen.batch,
-        "taken for": " ".join(filter(None, (seen.kind or "nothing known", seen.family))),
-        "because": seen.why,
-        "assumed": "; ".join(seen.assumed),
-        "also read by": ", ".join(seen.others),
-        "classes": None if seen.classes is None else str(seen.classes),
-        **seen.metadata,
+        "model": f"{inspection.weights} ({inspection.origin})",
+        "licence": inspection.licence or "unknown; ask its author",
+        "input": inspection.input,
+        "outputs": ", ".join(f"{name} {shape}" for name, shape in inspection.outputs.items()),
+        "batch": inspection.batch,
+        "taken for": " ".join(
+            filter(None, (inspection.kind or "nothing known", inspection.family))
+        ),
+        "because": inspection.why,
+        "assumed": "; ".join(inspection.assumed),
+        "also read by": ", ".join(inspection.others),
+        "classes": None if inspection.classes is None else str(inspection.classes),
+        **inspection.metadata,
         "labels": None
-        if seen.labels is None
-        else f"{', '.join(seen.labels[:5])}{', ...' if len(seen.labels) > 5 else ''}",
+        if inspection.labels is None
+        else f"{', '.join(inspection.labels[:5])}{', ...' if len(inspection.labels) > 5 else ''}",
     }
     for name, value in rows.items():
         if value:
             typer.echo(f"{name:<14}{value}")
-    for name, (value, who) in seen.preprocessing.items():
+    for name, (value, source) in inspection.preprocessing.items():
         if isinstance(value, dict):  # normalize
             value = ", ".join(f"{key} {list(channels)}" for key, channels in value.items())
         elif isinstance(value, tuple):
             value = " x ".join(map(str, value))
-        typer.echo(f"{name:<14}{value}  (by {who})")
+        typer.echo(f"{name:<14}{value}  (by {source})")

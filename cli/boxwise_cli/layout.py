@@ -1,28 +1,25 @@
-"""`boxwise layout`: how a pipeline is laid out, and another layout of it."""
+"""`boxwise layout`: print or change the layout of a pipeline."""
 
-import json
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from boxwise_cli.exits import needs, reported
+from boxwise_cli.options import Pipeline, Repository
+from boxwise_cli.printing import print_json
 from boxwise_export.repository.serving_config import Layout
 
 
 def layout(
-    repository: Annotated[Path, typer.Argument(metavar="REPO", help="The model repository.")],
+    repository: Repository,
     to: Annotated[
         Layout | None,
         typer.Argument(
             metavar="[LAYOUT]", help="ensemble, bls or fused; default: only print the current one."
         ),
     ] = None,
-    pipeline: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="The pipeline, if the repository has several."),
-    ] = None,
+    pipeline: Pipeline = None,
     max_queue: Annotated[
         int | None,
         typer.Option(
@@ -54,20 +51,20 @@ def layout(
 
     with reported(ExportError):
         manifest = find_manifest(repository, pipeline)
-        found = manifest.serving()
+        serving = manifest.serving()
         wanted = replace(
-            found,
-            layout=to or found.layout,
-            max_queue=found.max_queue if max_queue is None else max_queue,
-            max_wait_ms=found.max_wait_ms if max_wait_ms is None else max_wait_ms,
+            serving,
+            layout=to or serving.layout,
+            max_queue=serving.max_queue if max_queue is None else max_queue,
+            max_wait_ms=serving.max_wait_ms if max_wait_ms is None else max_wait_ms,
         )
-        if to is not None or wanted != found:
+        if to is not None or wanted != serving:
             publication = change_layout(repository, manifest.pipeline, wanted)
             for line in publication.lines():
                 typer.echo(line, err=as_json)
-            found = publication.revision.serving or wanted
+            serving = publication.revision.serving or wanted
     if as_json:
-        document = asdict(found) | {"instances": found.served_instances}
-        typer.echo(json.dumps({"pipeline": manifest.pipeline, **document}, indent=2))
+        instances = {"instances": serving.served_instances}
+        print_json({"pipeline": manifest.pipeline} | asdict(serving) | instances)
         return
-    typer.echo(f"{manifest.pipeline}: {found.describe()}")
+    typer.echo(f"{manifest.pipeline}: {serving.describe()}")

@@ -1,4 +1,4 @@
-"""`boxwise perf`: what a served pipeline does under load, as a group of commands."""
+"""`boxwise perf`: the commands that measure a served pipeline under load."""
 
 import typer
 

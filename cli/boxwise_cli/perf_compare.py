@@ -1,32 +1,32 @@
-"""`boxwise perf compare`: A and B in turn, and how sure their difference is."""
+"""`boxwise perf compare`: two servers measured in turn, or two results."""
 
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 from rich.table import Table
 
-from boxwise_cli.exits import USAGE, fail, reported
-from boxwise_cli.perf_bench import bench, content, keep, prepare
-from boxwise_cli.perf_options import (
+from boxwise_cli.exits import USAGE, fail
+from boxwise_cli.options import (
     AsJson,
     Boxes,
     Images,
     Out,
-    Pipeline,
     Seed,
+    ServedPipeline,
     Synthetic,
     Timeout,
     WarmUp,
     duration,
 )
+from boxwise_cli.perf_bench import keep, measuring, prepare, read_workload
+from boxwise_cli.printing import console, note
 
 if TYPE_CHECKING:
-    from boxwise_cli.perf_bench import Bench
-    from boxwise_perf.result import Block, Comparison, Result
-    from boxwise_perf.trial import Endpoint
+    from boxwise_perf.result import Comparison
 
 
 def compare(
@@ -35,7 +35,7 @@ def compare(
         typer.Argument(metavar="A", help="REPO, HOST:PORT of a running server, or a result file."),
     ],
     b: Annotated[str, typer.Argument(metavar="B", help="The same.")],
-    pipeline: Pipeline = None,
+    pipeline: ServedPipeline = None,
     pipeline_b: Annotated[
         str | None, typer.Option(metavar="NAME", help="The pipeline of B, if it has another name.")
     ] = None,
@@ -73,138 +73,81 @@ def compare(
     apart, differences under 15 % mean nothing.
     """
     prepare(out)
+    from boxwise_cli.perf_show import show_conditions, show_line
+    from boxwise_perf.compare import compare_files, compare_servers
+    from boxwise_perf.load import Closed
+    from boxwise_perf.result import new
+
     files = [Path(side).is_file() for side in (a, b)]
     if all(files):
-        result = _apart(Path(a), Path(b))
+        with measuring():
+            result = compare_files(Path(a), Path(b))
     elif any(files):
         fail(
-            "expected two results, or two of REPO and HOST:PORT: a result's file has no "
+            "expected two results, or two of REPO and HOST:PORT: a result file has no "
             "server to load",
             USAGE,
         )
     else:
-        from boxwise_perf.compare import pooled, ratios, verdict
-        from boxwise_perf.load import Closed
-        from boxwise_perf.machine import Machine
-        from boxwise_perf.result import FORMAT, Comparison, Result, now
-
-        sides = [
-            (*_side(side), name) for side, name in ((a, pipeline), (b, pipeline_b or pipeline))
-        ]
-        _check(starts, pairs, running=any(url for _, url, _ in sides))
-        sent = content(images, synthetic, boxes, seed)
-        of_starts = []
-        for start in range(starts):
-            with bench(sent, timeout) as own:
-                (first, target_a), (second, target_b) = (own.add(*side) for side in sides)
-                of_starts.append(
-                    _measure(own, (first, second), concurrency, pairs, block, warm_up, seed + start)
-                )
-        found = tuple(map(pooled, of_starts)) if starts > 1 else of_starts[0]
-
-        throughput, p50 = ratios(found, confidence)
-        said = verdict(throughput, confidence)
-        load = Closed(concurrency)
-        comparison = Comparison(target_a, target_b, load, block, seed, found, throughput, p50, said)
-        result = Result(
-            FORMAT, now(), Machine.here(), None, sent.images, confidence, (), None, (comparison,)
-        )
+        sides = ((*_server(a), pipeline), (*_server(b), pipeline_b or pipeline))
+        running = any(url for _, url, _ in sides)
+        _check(starts, pairs, running=running)
+        workload = read_workload(images, synthetic, boxes, seed, running=running)
+        stderr = Console(stderr=True)
+        bar = Progress(console=stderr, transient=True, disable=not stderr.is_terminal)
+        with measuring(), bar:
+            task = bar.add_task("Comparing", total=pairs * starts)
+            comparison = compare_servers(
+                sides,
+                workload,
+                Closed(concurrency),
+                pairs=pairs,
+                starts=starts,
+                block_s=block,
+                warm_up_s=warm_up,
+                timeout_s=timeout,
+                seed=seed,
+                confidence=confidence,
+                report=note,
+                done=lambda: bar.advance(task),
+            )
+        result = new(None, workload.images, confidence=confidence, comparisons=[comparison])
     keep(result, out, as_json=as_json)
     if not as_json:
-        _show(result)
+        for each in result.comparisons:
+            console().print(_table(each))
+            show_line(each.verdict)
+        show_conditions(result, [])
 
 
 def _check(starts: int, pairs: int, *, running: bool) -> None:
-    """End with a sentence where these have no interval, or cannot be had."""
+    """Exit if there are too few pairs or starts, or a server cannot be restarted."""
     from boxwise_perf.compare import LEAST
 
     if (starts if starts > 1 else pairs) < LEAST:
         fail(
-            f"expected {LEAST} --pairs, or --starts, at least: fewer have intervals that "
-            "say nothing",
+            f"expected at least {LEAST} --pairs, or --starts: fewer give no interval",
             USAGE,
         )
     if starts > 1 and running:
-        fail("--starts is for repositories: a running server is not ours to start again", USAGE)
+        fail("--starts needs two repositories: a running server cannot be restarted", USAGE)
 
 
-def _side(text: str) -> tuple[Path | None, str | None]:
-    """A repository, or an address."""
+def _server(text: str) -> tuple[Path | None, str | None]:
+    """Return a repository or an address."""
     if Path(text).is_dir():
         return Path(text), None
     host, _, port = text.rpartition(":")
     if not host or not port.isdigit():
         fail(
-            f"{text}: is no folder, no file and no HOST:PORT: give a repository, a server's "
+            f"{text}: is no folder, no file and no HOST:PORT; name a repository, a server's "
             "gRPC port or a result",
             USAGE,
         )
     return None, text
 
 
-def _apart(a: Path, b: Path) -> "Result":
-    from boxwise_perf.compare import unpaired
-    from boxwise_perf.result import FORMAT, Result, ResultError, check_one_machine, load, now
-
-    with reported(ResultError):
-        one, other = load(a), load(b)
-        check_one_machine([one, other])
-        return Result(
-            FORMAT, now(), one.machine, None, None, one.confidence, (), None, unpaired(one, other)
-        )
-
-
-def _measure(
-    own: "Bench",
-    sides: "tuple[Endpoint, Endpoint]",
-    concurrency: int,
-    pairs: int,
-    seconds: float,
-    warm_up: float,
-    seed: int,
-) -> "tuple[tuple[Block, Block], ...]":
-    from boxwise_perf.compare import IMAGES_APART, block, interleave
-    from boxwise_perf.generator import Job
-    from boxwise_perf.load import Closed
-
-    load = Closed(concurrency)
-
-    def measure(side: int, number: int) -> "Block":
-        where = sides[side]
-        job = Job(where.url, where.pipeline, load, seconds, first=number * IMAGES_APART)
-        return block(own.generator.run(job).samples)
-
-    for where in sides:
-        if warm_up:
-            own.generator.run(Job(where.url, where.pipeline, load, warm_up))
-    typer.echo(f"{pairs} pairs of blocks of {seconds:g} s at {load}", err=True)
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as progress:
-        task = progress.add_task("Comparing", total=pairs)
-        return interleave(measure, pairs, seed, lambda: progress.advance(task))
-
-
-def _show(result: "Result") -> None:
-    from boxwise_cli.perf_show import console, show_conditions
-
-    out = console()
-    for each in result.comparisons:
-        out.print(_table(each))
-        out.print(each.verdict, markup=False, highlight=False, soft_wrap=True)
-    show_conditions(result, [], out)
-
-
 def _table(found: "Comparison") -> Table:
-    from statistics import median
-
     from boxwise_cli.perf_show import interval
 
     how = (

@@ -1,4 +1,4 @@
-"""`boxwise perf report`: results as a page and images."""
+"""`boxwise perf report`: results as a page of plots and tables, or as images."""
 
 from pathlib import Path
 from typing import Annotated

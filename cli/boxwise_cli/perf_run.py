@@ -1,19 +1,18 @@
-"""`boxwise perf run`: one load, or a sweep of them, on one server."""
+"""`boxwise perf run`: one or several loads on one server."""
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from boxwise_cli.exits import USAGE, fail
-from boxwise_cli.perf_bench import bench, content, end_if_void, keep, prepare
-from boxwise_cli.perf_options import (
+from boxwise_cli.options import (
     AsJson,
     Boxes,
     Images,
     Out,
-    Pipeline,
-    Repository,
     Seed,
+    ServedPipeline,
+    ServedRepository,
     Synthetic,
     Timeout,
     Url,
@@ -22,16 +21,17 @@ from boxwise_cli.perf_options import (
     duration,
     numbers,
 )
-from boxwise_cli.serving import one_of
+from boxwise_cli.perf_bench import keep, measuring, one_of, prepare, read_workload
+from boxwise_cli.printing import note
 
 if TYPE_CHECKING:
     from boxwise_perf.load import Load
 
 
 def run(
-    repository: Repository = None,
+    repository: ServedRepository = None,
     url: Url = None,
-    pipeline: Pipeline = None,
+    pipeline: ServedPipeline = None,
     images: Images = None,
     synthetic: Synthetic = None,
     boxes: Boxes = None,
@@ -72,25 +72,26 @@ def run(
     one_of(repository, url)
     loads = _loads(concurrency or [], rate or [], arrivals)
     if not length:
-        fail("--duration: expected more than nothing, such as 10s", USAGE)
+        fail("--duration: expected more than 0, such as 10s", USAGE)
     prepare(out)
 
     from boxwise_cli.perf_show import show_trials
-    from boxwise_perf.machine import Machine
-    from boxwise_perf.result import FORMAT, Result, now
-    from boxwise_perf.stats import CONFIDENCE
+    from boxwise_perf.bench import Bench
+    from boxwise_perf.result import new
     from boxwise_perf.trial import Plan
 
-    sent = content(images, synthetic, boxes, seed)
-    with bench(sent, timeout) as own:
-        endpoint, target = own.add(repository, url, pipeline)
+    workload = read_workload(images, synthetic, boxes, seed, running=url is not None)
+    with measuring(), Bench(workload, timeout, note) as bench:
+        endpoint, target = bench.add(repository, url, pipeline)
         plan = Plan(warm_up, length, seed)
-        trials = tuple(own.trial(endpoint, load, plan) for load in loads)
-    result = Result(FORMAT, now(), Machine.here(), target, sent.images, CONFIDENCE, trials)
+        trials = [bench.trial(endpoint, load, plan) for load in loads]
+    result = new(target, workload.images, trials=trials)
     keep(result, out, as_json=as_json)
     if not as_json:
         show_trials(result, trials)
-    end_if_void(list(trials))
+    for trial in trials:
+        if trial.void:
+            fail(f"{trial.load}: the run is void: {trial.void}")
 
 
 def _loads(

@@ -1,26 +1,19 @@
-"""Results of `perf` for people: short tables, and the sentences that belong to them."""
+"""Results of `perf` as tables on a terminal, with notes and conditions."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
+
+from boxwise_cli.printing import console
 
 if TYPE_CHECKING:
     from boxwise_perf.result import Result, Slo, Trial
     from boxwise_perf.stats import Estimate
 
-_PIPE_WIDTH = 120  # columns, where no terminal says how many it has
-
-
-def console() -> Console:
-    """Standard output; a pipe gets whole lines."""
-    found = Console()
-    return found if found.is_terminal else Console(width=_PIPE_WIDTH)
-
 
 def show_trials(result: "Result", trials: "Sequence[Trial]") -> None:
-    """Every load in a row, then where the time of each went."""
+    """Print a row per load, then the stages and notes of each."""
     out = console()
     table = Table(
         "load",
@@ -32,7 +25,7 @@ def show_trials(result: "Result", trials: "Sequence[Trial]") -> None:
         "p99.9",
         "cores",
         "MiB",
-        title=_title(result),
+        title=str(result.target or ""),
         title_justify="left",
     )
     for trial in trials:
@@ -49,39 +42,37 @@ def show_trials(result: "Result", trials: "Sequence[Trial]") -> None:
     for trial in trials:
         if trial.stages:
             out.print(_stages(trial))
-        for line in _remarks(trial):
-            _say(out, line)
-    show_conditions(result, trials, out)
+        for line in _notes(trial):
+            show_line(line)
+    show_conditions(result, trials)
 
 
-def show_conditions(result: "Result", trials: "Sequence[Trial]", out: Console) -> None:
-    """Without these a figure means nothing."""
+def show_conditions(result: "Result", trials: "Sequence[Trial]") -> None:
+    """Print the conditions of the measurement: load, images, machine and versions."""
     if trials:
         first = trials[0]
         sent = "scheduled send" if first.send_lag_ms else "send"
         requests = ", ".join(str(trial.requests) for trial in trials)
-        _say(
-            out,
-            f"latency from the {sent} to the last byte, [95 % intervals]; {requests} "
-            f"requests in {first.seconds:g} s "
-            f"after {first.warm_up_s:g} s of warm-up, seed {first.seed}",
+        show_line(
+            f"latency from the {sent} to the last byte, [95 % intervals]; {requests} requests in "
+            f"{first.seconds:g} s after {first.warm_up_s:g} s of warm-up, seed {first.seed}"
         )
     for line in (result.pictures, result.machine):
         if line:
-            _say(out, str(line))
+            show_line(str(line))
 
 
-def _say(out: Console, line: str) -> None:
-    out.print(line, markup=False, highlight=False, soft_wrap=True)
+def show_line(line: str) -> None:
+    """Print a line as it is, unwrapped."""
+    console().print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def show_slo(slo: "Slo") -> None:
-    """Every try, and what was found."""
-    out = console()
+    """Print a row per try of the search."""
     table = Table(
         "",
         "rate/s",
-        "answered/s",
+        "images/s",
         "p50 ms",
         "p99 ms",
         "held",
@@ -98,13 +89,11 @@ def show_slo(slo: "Slo") -> None:
             interval(trial.latency_ms["p99"]),
             "yes" if each.held else f"no: {each.why}",
         )
-    out.print(table)
+    console().print(table)
 
 
 def interval(estimate: "Estimate | None", digits: int = 1) -> str:
-    r"""12.1 over [11.8, 12.4]; `-` where there is no estimate, and `?` for a bound that the sample
-    does not give.
-    """
+    r"""Return "12.1" over "[11.8, 12.4]"; "-" for no estimate, and "?" for a missing bound."""
     if estimate is None:
         return "-"
     low, high = (
@@ -112,10 +101,6 @@ def interval(estimate: "Estimate | None", digits: int = 1) -> str:
     )
     value = f"{estimate.value:.{digits}f}"
     return value if low == high == "?" else f"{value}\n\\[{low}, {high}]"
-
-
-def _title(result: "Result") -> str:
-    return f"{result.target}" if result.target else ""
 
 
 def _stages(trial: "Trial") -> Table:
@@ -128,7 +113,7 @@ def _stages(trial: "Trial") -> Table:
         "infer",
         "output",
         "all",
-        title=f"{trial.load}: ms a request",
+        title=f"{trial.load}: ms per request",
         title_justify="left",
     )
     for stage in trial.stages:
@@ -143,29 +128,27 @@ def _stages(trial: "Trial") -> Table:
     return table
 
 
-def _remarks(trial: "Trial") -> Iterable[str]:
+def _notes(trial: "Trial") -> Iterable[str]:
     boxes, streams = trial.boxes_per_image, trial.streams
     yield (
-        f"boxes an image: {boxes.mean:.1f} mean, {boxes.p50:.0f} p50, {boxes.p99:.0f} p99, "
-        f"{boxes.max:.0f} most"
+        f"boxes per image: {boxes.mean:.1f} mean, {boxes.p50:.0f} p50, {boxes.p99:.0f} p99, "
+        f"{boxes.max:.0f} max"
     )
     yield (
         f"30 fps streams kept up with: {streams.kept_up}; with no frame later than 33.3 ms: "
-        f"{streams.held} "
-        f"({streams.late_share:.1%} were)"
+        f"{streams.held} ({streams.late_share:.1%} of the frames were later)"
     )
     if lag := trial.send_lag_ms:
-        yield f"sent late by {lag.p50:.2f} ms p50, {lag.p99:.2f} p99, {lag.max:.2f} most"
+        yield f"sent late by {lag.p50:.2f} ms p50, {lag.p99:.2f} p99, {lag.max:.2f} max"
     for gpu in trial.gpus:
         power = "" if gpu.power_w is None else f", {gpu.power_w:.0f} W"
         yield f"{gpu.name}: {gpu.utilization:.0f} % busy, {gpu.memory_mib:.0f} MiB{power}"
     for name, count in trial.failed.items():
-        yield f"failed: {count} {name}, the first with: {trial.messages[name]}"
+        yield f"failed: {count} {name}, the first: {trial.messages[name]}"
     if trial.steady.advice:
         yield (
             f"not steady (latency {trial.steady.latency_change:+.0%}, rate "
-            f"{trial.steady.rate_change:+.0%}): "
-            f"{trial.steady.advice}"
+            f"{trial.steady.rate_change:+.0%}): {trial.steady.advice}"
             if trial.steady.steady is False
             else f"steadiness unknown: {trial.steady.advice}"
         )

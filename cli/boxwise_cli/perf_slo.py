@@ -1,19 +1,18 @@
-"""`boxwise perf slo`: the highest rate that holds a latency."""
+"""`boxwise perf slo`: the highest rate whose p99 holds a target."""
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from boxwise_cli.exits import fail
-from boxwise_cli.perf_bench import bench, content, keep, prepare
-from boxwise_cli.perf_options import (
+from boxwise_cli.options import (
     AsJson,
     Boxes,
     Images,
     Out,
-    Pipeline,
-    Repository,
     Seed,
+    ServedPipeline,
+    ServedRepository,
     Synthetic,
     Timeout,
     Url,
@@ -21,13 +20,11 @@ from boxwise_cli.perf_options import (
     duration,
     latency,
 )
-from boxwise_cli.serving import one_of
+from boxwise_cli.perf_bench import keep, measuring, one_of, prepare, read_workload
+from boxwise_cli.printing import note
 
 if TYPE_CHECKING:
-    from boxwise_perf.result import Trial, Try
-
-NEEDED_FOR_P99 = 130  # requests, so that even a few less than expected have a p99 (100 do)
-NEEDED_TO_CONFIRM = 500  # and so that it has an upper bound (368 do)
+    from boxwise_perf.result import Try
 
 
 def slo(
@@ -37,9 +34,9 @@ def slo(
             "--p99", metavar="TIME", parser=latency, help="The target, such as 100ms or 0.1s."
         ),
     ],
-    repository: Repository = None,
+    repository: ServedRepository = None,
     url: Url = None,
-    pipeline: Pipeline = None,
+    pipeline: ServedPipeline = None,
     images: Images = None,
     synthetic: Synthetic = None,
     boxes: Boxes = None,
@@ -80,32 +77,30 @@ def slo(
     one_of(repository, url)
     prepare(out)
 
-    from boxwise_cli.perf_show import console, show_conditions, show_slo
-    from boxwise_perf.load import Closed, Open
-    from boxwise_perf.machine import Machine
-    from boxwise_perf.result import FORMAT, Result, now
-    from boxwise_perf.search import search
-    from boxwise_perf.stats import CONFIDENCE
+    from boxwise_cli.perf_show import show_conditions, show_slo
+    from boxwise_perf.bench import Bench
+    from boxwise_perf.result import new
+    from boxwise_perf.search import find_rate
     from boxwise_perf.trial import Plan
 
-    sent = content(images, synthetic, boxes, seed)
-    with bench(sent, timeout) as own:
-        endpoint, target = own.add(repository, url, pipeline)
-        capacity = own.trial(endpoint, Closed(concurrency), Plan(warm_up, length, seed))
-
-        def measure(rate: float, confirming: bool) -> "Trial":
-            needed = (NEEDED_TO_CONFIRM if confirming else NEEDED_FOR_P99) / rate
-            seconds = max(confirm if confirming else length, needed)
-            return own.trial(endpoint, Open(rate, arrivals), Plan(warm_up, round(seconds, 1), seed))
-
-        found = search(measure, capacity.images_per_s.value, p99 * 1e3, _report)
-    result = Result(
-        FORMAT, now(), Machine.here(), target, sent.images, CONFIDENCE, (capacity,), found
-    )
+    workload = read_workload(images, synthetic, boxes, seed, running=url is not None)
+    with measuring(), Bench(workload, timeout, note) as bench:
+        endpoint, target = bench.add(repository, url, pipeline)
+        capacity, found = find_rate(
+            bench,
+            endpoint,
+            p99_ms=p99 * 1e3,
+            concurrency=concurrency,
+            arrivals=arrivals,
+            plan=Plan(warm_up, length, seed),
+            confirm_s=confirm,
+            report=_report,
+        )
+    result = new(target, workload.images, trials=[capacity], slo=found)
     keep(result, out, as_json=as_json)
     if not as_json:
         show_slo(found)
-        show_conditions(result, [found.tries[-1].trial], console())
+        show_conditions(result, [found.tries[-1].trial])
         if found.rate:
             typer.echo(f"{found.rate:.1f} images/s hold a p99 of {found.p99_ms:g} ms")
     if found.rate is None:
@@ -116,5 +111,4 @@ def slo(
 
 
 def _report(tried: "Try") -> None:
-    said = "holds" if tried.held else f"does not hold: {tried.why}"
-    typer.echo(f"  {tried.rate:.1f}/s {said}", err=True)
+    note(f"  {tried.rate:.1f}/s {'holds' if tried.held else f'does not hold: {tried.why}'}")

@@ -1,13 +1,11 @@
-"""`boxwise predict`: images go to a running server, and a table, JSON or annotated images come
-back.
-"""
+"""`boxwise predict`: detections of a running server as a table, JSON or annotated images."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from boxwise_cli.perf_options import Timeout
+from boxwise_cli.options import AsJson, Timeout
 
 
 def predict(
@@ -19,7 +17,7 @@ def predict(
         str, typer.Option(metavar="HOST:PORT", help="The server's gRPC port.")
     ] = "localhost:8001",
     pipeline: Annotated[str, typer.Option(metavar="NAME", help="The pipeline's name.")] = "boxwise",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+    as_json: AsJson = False,
     save: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write annotated images to this folder.")
     ] = None,

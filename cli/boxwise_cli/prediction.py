@@ -1,11 +1,9 @@
-"""What `boxwise predict` does: send files and videos to a server, and print or save what it
-returns.
-"""
+"""The work of `boxwise predict`: send files and videos to a server, print and save the results."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from itertools import chain, count
 from pathlib import Path
 
@@ -20,19 +18,20 @@ from boxwise._words import shortened
 from boxwise_cli.exits import FAILED, USAGE, fail, reported
 from boxwise_cli.output import (
     SAVED_SUFFIXES,
-    Answer,
     FramePlace,
-    answers_table,
+    Outcome,
     document,
+    outcomes_table,
     save_image,
 )
+from boxwise_cli.printing import print_json
 
 _VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".ts")
-_NO_USE = (Unavailable, UnknownPipeline, ContractMismatch)
+_FATAL = (Unavailable, UnknownPipeline, ContractMismatch)  # every further image would fail too
 
 
-class _Complaints:
-    """Counts what went wrong, and says it on stderr at once."""
+class _Failures:
+    """Prints each failure on stderr as it happens, and counts them."""
 
     def __init__(self, console: Console) -> None:
         self.count = 0
@@ -54,95 +53,109 @@ def predict_files(
     as_json: bool,
     save: Path | None,
 ) -> None:
-    """Predict every image in files, folders and videos, and print the results. Exits with 1 where
-    one failed.
+    """Predict every image in files, folders and videos, and print the results.
+
+    Exits with 1 if one failed.
 
     Args:
-        images: image files, folders of them, or video files.
-        url: HOST:PORT of the server's gRPC.
+        images: image files, folders of images, or video files.
+        url: HOST:PORT of the server's gRPC endpoint.
         pipeline: its name.
         options: of each request.
         timeout_s: deadline of each request.
         as_json: print JSON instead of a table.
-        save: write annotated images to this folder; None for none.
+        save: folder for annotated images; None for none.
     """
     stderr = Console(stderr=True)
-    complaints = _Complaints(stderr)
-    files = _files(images, complaints)
-    if save and (videos := [file for file in files if _is_video(file)]):
-        fail(
-            f"--save writes annotated images, and {videos[0]} is a video: leave one of them out",
-            USAGE,
-        )
+    failures = _Failures(stderr)
+    files = _files(images, failures)
     targets = _targets(files, save) if save else {}
-    if save:
-        _make_folder(save)
-    answers: list[Answer] = []
-    saved: list[Path] = []
-    no_use: BoxwiseError | None = None  # an error that the next image would meet too
+    fatal: BoxwiseError | None = None
 
     with reported(BoxwiseError), Client(url, pipeline=pipeline, timeout_s=timeout_s) as client:
+        run = _Run(client, options, targets, failures)
         quiet = len(files) < 2 or not stderr.is_terminal
-        for file in track(files, "Predicting", console=stderr, transient=True, disable=quiet):
-            try:
-                if _is_video(file):
-                    _predict_video(client, file, options, answers, complaints)
-                    continue
-                result = client.predict(file, **options)
-                answers.append(Answer(file, result.image_size, result.detections))
-                if file in targets:
-                    save_image(result.draw(), targets[file])
-                    saved.append(targets[file])
-            except _NO_USE as error:
-                no_use = error
-                break
-            except (BoxwiseError, OSError) as error:
-                complaints.add(file, error)
+        try:
+            for file in track(files, "Predicting", console=stderr, transient=True, disable=quiet):
+                run.predict(file)
+        except _FATAL as error:
+            fatal = error
 
-    if as_json and (answers or no_use is None):
-        typer.echo(
-            json.dumps([document(answer) for answer in answers], indent=2, ensure_ascii=False)
-        )
-    elif answers:
-        Console().print(answers_table(answers))
-    if saved:
-        typer.echo(f"annotated images saved: {len(saved)}, in {save}", err=as_json)
-    if no_use is not None:
-        fail(_mend(no_use))
-    if complaints.count:
+    if as_json and (run.outcomes or fatal is None):
+        print_json([document(outcome) for outcome in run.outcomes])
+    elif run.outcomes:
+        Console().print(outcomes_table(run.outcomes))
+    if run.saved:
+        typer.echo(f"annotated images saved: {run.saved}, in {save}", err=as_json)
+    if fatal is not None:
+        fail(_with_advice(fatal))
+    if failures.count:
         raise typer.Exit(FAILED)
 
 
-def _predict_video(
-    client: Client, file: Path, options: CallOptions, answers: list[Answer], complaints: _Complaints
-) -> None:
-    """Add what was found on each frame; those that failed are one complaint, at the end."""
-    failed: list[BoxwiseError] = []
-    count = 0
-    for frame in client.predict_video(file, **options):
-        count += 1
-        if isinstance(frame.error, _NO_USE):
-            raise frame.error
-        place = FramePlace(frame.number, frame.time_s)
-        if frame.error is not None:
-            failed.append(frame.error)
-            answers.append(Answer(file, None, (), place, str(frame.error)))
-        else:
-            result = frame.unwrap()
-            answers.append(Answer(file, result.image_size, result.detections, place))
-    if failed:
-        complaints.add(
-            file,
-            BoxwiseError(f"{file}: {len(failed)} of {count} frames failed; the first: {failed[0]}"),
-        )
+@dataclass
+class _Run:
+    """The requests of one command.
+
+    Attributes:
+        targets: image file -> path of its annotated image.
+        outcomes: so far, in order.
+        saved: number of annotated images so far.
+    """
+
+    client: Client
+    options: CallOptions
+    targets: dict[Path, Path]
+    failures: _Failures
+    outcomes: list[Outcome] = field(default_factory=list)
+    saved: int = 0
+
+    def predict(self, file: Path) -> None:
+        """Predict an image or a video. Raises the errors that every further file would meet."""
+        try:
+            if _is_video(file):
+                self._predict_video(file)
+            else:
+                self._predict_image(file)
+        except _FATAL:
+            raise
+        except (BoxwiseError, OSError) as error:
+            self.failures.add(file, error)
+
+    def _predict_image(self, file: Path) -> None:
+        result = self.client.predict(file, **self.options)
+        self.outcomes.append(Outcome(file, result.image_size, result.detections))
+        if file in self.targets:
+            save_image(result.draw(), self.targets[file])
+            self.saved += 1
+
+    def _predict_video(self, file: Path) -> None:
+        """Predict every frame. Failed frames are reported once, at the end."""
+        failed: list[BoxwiseError] = []
+        frames = 0
+        for frame in self.client.predict_video(file, **self.options):
+            frames += 1
+            if isinstance(frame.error, _FATAL):
+                raise frame.error
+            place = FramePlace(frame.number, frame.time_s)
+            if frame.error is not None:
+                failed.append(frame.error)
+                self.outcomes.append(Outcome(file, None, (), place, str(frame.error)))
+            else:
+                result = frame.unwrap()
+                self.outcomes.append(Outcome(file, result.image_size, result.detections, place))
+        if failed:
+            raise BoxwiseError(
+                f"{file}: {len(failed)} of {frames} frames failed; the first: {failed[0]}"
+            )
 
 
 def _is_video(file: Path) -> bool:
     return file.suffix.lower() in _VIDEO_SUFFIXES
 
 
-def _files(images: Iterable[Path], complaints: _Complaints) -> list[Path]:
-    """Files as they are, folders replaced by the images in them, by name."""
+def _files(images: Iterable[Path], failures: _Failures) -> list[Path]:
+    """Return the files, each folder replaced by its images, sorted by name."""
     files: list[Path] = []
     for path in images:
         if not _is_folder(path):
@@ -150,7 +163,7 @@ def _files(images: Iterable[Path], complaints: _Complaints) -> list[Path]:
             continue
         found = sorted(each for each in path.iterdir() if _is_image(each))
         if not found:
-            complaints.add(
+            failures.add(
                 path, FileNotFoundError(f"no image ({', '.join(IMAGE_SUFFIXES)}) in this folder")
             )
         files += found
@@ -160,29 +173,32 @@ def _files(images: Iterable[Path], complaints: _Complaints) -> list[Path]:
 def _is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
-    except OSError:  # a name that is too long for any file; the client says what it may be
+    except OSError:  # the name is too long for a file; the client reports it
         return False
 
 
 def _is_image(path: Path) -> bool:
-    """Whether a file is called an image; the `._` files of macOS are, and are none."""
+    """Return whether a file has an image's suffix, and is not one of macOS's `._` files."""
     return (
         path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
     )
 
 
-def _make_folder(folder: Path) -> None:
+def _targets(files: Sequence[Path], folder: Path) -> dict[Path, Path]:
+    """Return the path of each annotated image, and create their folder.
+
+    It has the file's name, with a number if that is taken: by another of the files, as of a/x.jpg
+    and b/x.jpg, or by an input in the folder itself.
+    """
+    if videos := [file for file in files if _is_video(file)]:
+        fail(
+            f"--save writes annotated images, and {videos[0]} is a video: leave one of them out",
+            USAGE,
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         fail(f"--save: cannot make the folder {folder}: {error.strerror}")
-
-
-def _targets(files: Sequence[Path], folder: Path) -> dict[Path, Path]:
-    """Where each file's annotated image goes: under its own name, numbered where that is taken.
-
-    Taken by another of the files, a/x.jpg and b/x.jpg, or by a file that is itself to be annotated.
-    """
     taken = {file.resolve() for file in files}
     targets: dict[Path, Path] = {}
     for file in files:
@@ -194,12 +210,11 @@ def _targets(files: Sequence[Path], folder: Path) -> dict[Path, Path]:
     return targets
 
 
-def _mend(error: BoxwiseError) -> str:
-    """The error as a sentence, and what to do about it."""
+def _with_advice(error: BoxwiseError) -> str:
     if isinstance(error, Unavailable):
         return (
-            f"{error}. Start it with `boxwise serve REPO`, or say where it is with --url HOST:PORT"
+            f"{error}. Start it with `boxwise serve REPO`, or choose another with --url HOST:PORT"
         )
     if isinstance(error, UnknownPipeline):
-        return f"{error}. Name one that it has with --pipeline NAME"
+        return f"{error}. Choose one of the server's with --pipeline NAME"
     return str(error)

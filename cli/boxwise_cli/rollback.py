@@ -1,20 +1,17 @@
-"""`boxwise rollback`: go back to an earlier revision of a pipeline."""
+"""`boxwise rollback`: serve an earlier revision of a pipeline."""
 
-import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from boxwise_cli.exits import needs, reported
+from boxwise_cli.options import Pipeline, Repository
+from boxwise_cli.printing import print_json
 
 
 def rollback(
-    repository: Annotated[Path, typer.Argument(metavar="REPO", help="The model repository.")],
-    pipeline: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="The pipeline, if the repository has several."),
-    ] = None,
+    repository: Repository,
+    pipeline: Pipeline = None,
     to: Annotated[
         int | None,
         typer.Option(
@@ -46,12 +43,9 @@ def rollback(
             }
             for each in manifest.revisions
         ]
-        document = {
-            "pipeline": manifest.pipeline,
-            "current": manifest.current,
-            "revisions": revisions,
-        }
-        typer.echo(json.dumps(document, indent=2))
+        print_json(
+            {"pipeline": manifest.pipeline, "current": manifest.current, "revisions": revisions}
+        )
         return
     for each in manifest.revisions:
         mark = "serves " if each.number == manifest.current else "       "

@@ -1,4 +1,4 @@
-"""`boxwise serve`: a model repository, served by Triton until it is told to stop."""
+"""`boxwise serve`: Triton on a model repository, until Ctrl-C or SIGTERM."""
 
 import signal
 import tempfile
@@ -7,24 +7,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from boxwise_cli.exits import USAGE, fail, needs, reported
-from boxwise_cli.target import Target
-from boxwise_runtime.launcher import (
-    LaunchError,
-    ServerOptions,
-    ServerTLS,
-    Supervisor,
-    TritonProcess,
-    pipelines,
-)
-from boxwise_runtime.launcher.options import check_repository
+from boxwise_cli.options import Repository, Target
+from boxwise_cli.printing import note
 from boxwise_runtime.targets import EMBEDDED
 
-_FOLLOWED_EVERY_S = 1.0
+if TYPE_CHECKING:
+    from boxwise_runtime.launcher import ServerOptions, TritonProcess
+
+_FOLLOW_EVERY_S = 1.0
 _FOR_WHOM = "What it does for whom"
 
 
@@ -37,7 +32,7 @@ def _for_whom(*names: str, help: str, **more: Any) -> Any:  # noqa: A002 (typer'
 
 
 def serve(
-    repository: Annotated[Path, typer.Argument(metavar="REPO", help="The model repository.")],
+    repository: Repository,
     target: Target = EMBEDDED,
     grpc_port: Annotated[int, _port("Port of gRPC.")] = 8001,
     http_port: Annotated[int, _port("Port of HTTP: inference and health checks.")] = 8000,
@@ -113,6 +108,8 @@ def serve(
             "expected --tls-cert and --tls-key, both or neither; --tls-client-ca goes with them",
             USAGE,
         )
+    from boxwise_runtime.launcher import LaunchError, ServerOptions, ServerTLS, Supervisor
+
     options = ServerOptions(
         repository,
         target,
@@ -130,9 +127,8 @@ def serve(
     )
     if server is None and public:
         _to_stderr(
-            "warning: the bundled Triton has published security holes, and other machines "
-            "can reach it: it is meant "
-            "for this machine alone; where others call it, run NVIDIA's current container"
+            "warning: the bundled Triton has published vulnerabilities, and other machines can "
+            "reach it; use it on this machine alone, and NVIDIA's current container for others"
         )
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -148,11 +144,12 @@ def serve(
 
 
 @contextmanager
-def _following(options: ServerOptions, stop: threading.Event) -> Iterator[ServerOptions]:
-    """What is served from a folder of its own, which follows the repository."""
+def _following(options: "ServerOptions", stop: threading.Event) -> "Iterator[ServerOptions]":
+    """Yield options that serve a live folder, and update the folder as the repository changes."""
     with needs("export"):
         from boxwise_export.errors import ExportError
         from boxwise_export.repository.rollout import Rollout, Server
+    from boxwise_runtime.launcher.options import check_repository
 
     check_repository(options.repository)
     with tempfile.TemporaryDirectory(prefix="boxwise-live-") as folder:
@@ -162,15 +159,15 @@ def _following(options: ServerOptions, stop: threading.Event) -> Iterator[Server
         server = Server(options.http_url, options.admin_headers)
 
         def follow() -> None:
-            said = ""
-            while not stop.wait(_FOLLOWED_EVERY_S):
+            last_error = ""
+            while not stop.wait(_FOLLOW_EVERY_S):
                 try:
                     rollout.follow(server, _to_stderr)
-                except ExportError as error:  # no manifest any more: what is served goes on
-                    if str(error) != said:
-                        _to_stderr(said := str(error))
+                except ExportError as error:  # the manifest is gone: keep serving
+                    if str(error) != last_error:
+                        _to_stderr(last_error := str(error))
                 except OSError:
-                    continue  # the server is being started; the next time
+                    continue  # the server is starting; retry
 
         thread = threading.Thread(target=follow, name="rollout", daemon=True)
         thread.start()
@@ -182,16 +179,18 @@ def _following(options: ServerOptions, stop: threading.Event) -> Iterator[Server
 
 
 def _to_stderr(line: str) -> None:
-    with suppress(OSError):  # a full disk, or nobody that reads it: no reason to stop serving
-        typer.echo(line, err=True)
+    with suppress(OSError):  # a full disk or a closed pipe must not stop the server
+        note(line)
 
 
-def _print_ready(server: TritonProcess) -> None:
+def _print_ready(server: "TritonProcess") -> None:
+    from boxwise_runtime.launcher import pipelines
+
     options = server.options
     what = ", ".join(pipelines(options.repository)) or options.repository.name
     with suppress(OSError):
         if server.fitted:
-            typer.echo(server.fitted, err=True)
+            note(server.fitted)
         typer.echo(
             f"ready: {what} on grpc {options.grpc_url}, {options.http_url}, metrics "
             f"{options.metrics_url}"

@@ -1,14 +1,13 @@
-"""`boxwise validate`: what a pipeline file would export,
-and which class goes to which classifier.
-"""
+"""`boxwise validate`: check a pipeline file, and show its stages and which classes they take."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from boxwise_cli.exits import needs, needs_runtime, reported
+from boxwise_cli.options import AsJson
+from boxwise_cli.printing import note, print_json
 
 if TYPE_CHECKING:
     from boxwise_export.plan import Plan
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
 def validate(
     pipeline: Annotated[Path, typer.Argument(metavar="PIPELINE.yaml", help="The pipeline file.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Check a pipeline file and its checkpoints without writing anything.
 
@@ -30,9 +29,9 @@ def validate(
         from boxwise_export.summary import document
 
     with reported(ExportError):
-        plan = make_plan(load_pipeline(pipeline), report=lambda line: typer.echo(line, err=True))
+        plan = make_plan(load_pipeline(pipeline), report=note)
     if as_json:
-        typer.echo(json.dumps(document(plan), indent=2, ensure_ascii=False))
+        print_json(document(plan))
     else:
         _show(plan)
 
@@ -67,7 +66,7 @@ def _show(plan: "Plan") -> None:
     console = Console()
     console.print(parts)
     if plan.detector and plan.classifiers:
-        asked = Table("asked about", "classes", title_justify="left")
+        routed = Table("classified by", "classes", title_justify="left")
         for names, classes in routes(plan).items():
-            asked.add_row(", ".join(names) or "no classifier", ", ".join(classes))
-        console.print(asked)
+            routed.add_row(", ".join(names) or "no classifier", ", ".join(classes))
+        console.print(routed)

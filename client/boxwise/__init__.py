@@ -1,5 +1,10 @@
 """The boxwise client SDK: an image goes in, every object in it comes back.
 
+    Client, AsyncClient ─▶ Session (_session.py): each call is a generator of I/O steps
+    image ─▶ Tensor (_image.py) ─▶ request (_request.py) ─▶ gRPC on HTTP/2 (_grpc.py, _http2.py)
+    steps ─▶ sockets of threads (_blocking.py) or of asyncio (_asynchronous.py) ─▶ server
+    response (_response.py) ─▶ Result (_result.py), or a gRPC status ─▶ BoxwiseError (_errors.py)
+
 >>> from boxwise import Client
 >>> with Client("localhost:8001") as client:
 ...     result = client.predict("street.jpg")
@@ -73,10 +78,8 @@ __all__ = [
 
 def __getattr__(name: str) -> str:
     if name == "__version__":
-        # Takes a fifth of this package's import time, for what few ask for.
-        from importlib.metadata import (
-            version,
-        )
+        # A fifth of this package's import time, for an attribute that few read.
+        from importlib.metadata import version
 
         return version("boxwise")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""The client for asyncio: drives the same `Session` on an event loop."""
+"""The client for asyncio: runs the steps of a `Session` on an event loop."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class AsyncClient(BaseClient):
         if self._closed:
             return
         if self._pools:
-            await self._drive(self._session.frames.farewell())
+            await self._drive(self._session.frames.close())
         self._closed = True
         for pool in self._pools.values():
             pool.close()
@@ -130,35 +130,35 @@ class AsyncClient(BaseClient):
         self._tasks: weakref.WeakSet[asyncio.Task[None]] = weakref.WeakSet()
 
     async def _drive(self, steps: Steps[T]) -> T:
-        """Do what a generator of `Session` asks for, until it returns."""
+        """Run the steps of a call until it returns."""
         self._check_open()
         loop = asyncio.get_running_loop()
-        # A second asyncio.run: connections belong to the loop that made them.
+        # In a second asyncio.run: connections belong to the loop that opened them.
         if self._loop is not loop:
             self._reset()
             self._loop = loop
-        answer: Any = None
+        outcome: Any = None
         failure: BaseException | None = None
         while True:
             try:
-                effect = steps.send(answer) if failure is None else steps.throw(failure)
+                effect = steps.send(outcome) if failure is None else steps.throw(failure)
             except StopIteration as end:
                 value: T = end.value
                 return value
-            answer = failure = None
+            outcome = failure = None
             try:
                 match effect:
                     case Send():
-                        answer = await self._send(effect)
+                        outcome = await self._send(effect)
                     case Work():
-                        answer = await asyncio.to_thread(effect.function)
+                        outcome = await asyncio.to_thread(effect.function)
                     case Pause():
                         await asyncio.sleep(effect.seconds)
                     case Resolve():
                         await self._resolve(effect)
                     case Join():
-                        answer = await _join(effect)
-            except BaseException as error:  # noqa: BLE001 - the generator lets go of what it holds, and raises it
+                        outcome = await _join(effect)
+            except BaseException as error:  # noqa: BLE001 - the generator cleans up and raises it
                 failure = error
 
     async def _send(self, send: Send) -> Reply:
@@ -184,8 +184,7 @@ class AsyncClient(BaseClient):
         finally:
             for call in calls:
                 if not call.cancel() and not call.cancelled():
-                    # which is thereby looked at: asyncio would complain that nobody did
-                    call.exception()
+                    call.exception()  # or asyncio warns that nobody retrieved it
 
     def _pool(self, server: Endpoint) -> Pool:
         pool = self._pools.get(server)
@@ -215,7 +214,7 @@ class AsyncClient(BaseClient):
         try:
             addresses = await asyncio.to_thread(resolve, name)
         except OSError:
-            addresses = ()  # what was known stays
+            addresses = ()  # keep the known ones
         self._session.balancer.resolved(name, addresses, time.monotonic())
 
 

@@ -1,4 +1,4 @@
-"""Connections on an asyncio loop: many calls at once on each, and a few of them for each server."""
+"""Connections of asyncio: many concurrent calls on each, and a few connections per server."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ from boxwise._grpc import Status, reply
 from boxwise._http2 import Http2, ProtocolError, Stream
 from boxwise._transport import Call, Wire, cancelled, going_away, lost, timed_out
 
-# What asyncio holds of what we write, before it asks us to wait: two raw frames of 1080p.
+# Unsent bytes that asyncio holds before it pauses writing: two raw 1080p frames.
 _BUFFER_BYTES = 2**24
-# since it was heard of: an idle connection is then used without a look at whether it is still there
+# After the last received data: within it, an idle connection is used without checking that it
+# lives.
 _WARM_S = 0.05
 
 
 class Connection(asyncio.Protocol):
-    """One socket with any number of calls on it; `changed` is told whenever it may have room for
-    more, or is closed.
+    """One socket with any number of concurrent calls.
+
+    It calls `changed` whenever it may have room for another call, and when it closes.
 
     Attributes:
-        error: why it is closed, if it is.
-        used: whether it had a call.
+        error: why it is closed; None while it is open.
+        used: whether a call was made on it.
     """
 
     def __init__(self, endpoint: Endpoint, changed: Callable[[Connection], None]) -> None:
@@ -37,17 +39,16 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._paused = False
         self._heard_at = time.monotonic()
-        self._settled = asyncio.Event()  # the server's SETTINGS are here, or the connection failed
+        self._settled = asyncio.Event()  # the server's SETTINGS arrived, or the connection failed
 
     @classmethod
     async def open(
         cls, endpoint: Endpoint, wire: Wire, changed: Callable[[Connection], None]
     ) -> Connection:
-        """Connect, and wait for the server's SETTINGS: what is sent before them may be more than it
-        takes.
+        """Connect, and wait for the server's SETTINGS: they limit the number of concurrent calls.
 
         Raises:
-            Status: the server cannot be reached, or takes no calls.
+            Status: the server cannot be reached, or accepts no calls.
         """
         loop = asyncio.get_running_loop()
         connection = cls(endpoint, changed)
@@ -89,36 +90,33 @@ class Connection(asyncio.Protocol):
 
     @property
     def usable(self) -> bool:
-        """Whether it takes another call, now or later."""
+        """Whether another call can be made on it, now or later."""
         return self.error is None and self._http2.usable
 
     @property
     def room(self) -> int:
-        """How many calls may begin now."""
+        """How many calls can start now."""
         return self._http2.free if self.usable and not self._paused else 0
 
     @property
     def crowded(self) -> bool:
-        """Whether, if there is no room, the calls in flight are why, so that another connection
-        helps.
-        """
+        """Whether calls in flight take all the room, so that another connection helps."""
         return not self._paused and self._http2.limit != 0
 
     @property
     def cold(self) -> bool:
-        """Whether it may have ended since the loop last read from it."""
+        """Whether it may have closed since the loop last read from it."""
         return not self._waiting and time.monotonic() - self._heard_at > _WARM_S
 
     @property
     def busy(self) -> int:
-        """Calls in flight."""
+        """The number of calls in flight."""
         return len(self._waiting)
 
     async def call(self, call: Call, deadline: float) -> memoryview:
-        """Send a call, for which there must be room, and wait for its response until `deadline`
-        (monotonic seconds).
+        """Send a call and wait for its response until `deadline` (monotonic seconds).
 
-        Cancelling the task that waits ends the call on the server too.
+        There must be room for it. Cancelling the awaiting task cancels the call on the server too.
 
         Raises:
             Status: of the server, or of the connection.
@@ -128,7 +126,7 @@ class Connection(asyncio.Protocol):
         stream = self._http2.open(call.headers(left), call.body)
         loop = asyncio.get_running_loop()
         waiting = self._waiting[stream] = loop.create_future()
-        # Half of what asyncio.timeout costs, 5 us a call.
+        # asyncio.timeout costs twice as much, 5 us more per call.
         timer = loop.call_later(left, _expire, waiting)
         self._flush()
         try:
@@ -146,7 +144,7 @@ class Connection(asyncio.Protocol):
         return reply(stream)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - asyncio promises it, for the type checker
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the type checker
         self._transport = transport
         transport.set_write_buffer_limits(_BUFFER_BYTES)
         self._flush()
@@ -177,20 +175,18 @@ class Connection(asyncio.Protocol):
         self._changed(self)
 
     def eof_received(self) -> None:
-        self._lose(None)  # at once: asyncio would first write all that is still to be sent
+        self._lose(None)  # now: asyncio would first send its whole buffer
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = (
-            None  # asyncio's own callback fails, and prints that, where it is aborted from within
-        )
+        self._transport = None  # aborting it in this callback makes asyncio print an error
         self._lose(exc)
 
     def close(self) -> None:
-        """Close it; the calls in flight are cancelled."""
+        """Close it and cancel the calls in flight."""
         self._fail(cancelled())
 
     def _close_if_done(self) -> None:
-        """Without calls in flight: close the connection if the server takes no more calls on it."""
+        """Close the idle connection if the server accepts no more calls on it."""
         if not self._http2.usable:
             self._fail(going_away())
 
@@ -219,28 +215,26 @@ class Connection(asyncio.Protocol):
 
 
 class Pool:
-    """The connections to one server: one, and more only while those there are have no room for
-    another call.
-    """
+    """The connections to one server. Another one is opened only if none has room for a call."""
 
     def __init__(self, endpoint: Endpoint, wire: Wire) -> None:
         self._endpoint = endpoint
         self._wire = wire
         self._connections: list[Connection] = []
         self._opening: asyncio.Task[Connection] | None = None
-        # Calls that no connection has room for, in their order.
+        # Calls for which no connection has room, in order.
         self._queue: deque[asyncio.Future[None]] = deque()
         self._closed = False
 
     async def call(self, call: Call, deadline: float) -> memoryview:
-        """Make a call on the connection that has least to do, once one has room for it.
+        """Make a call on the least busy connection, as soon as one has room.
 
         Raises:
             Status: of the server, or of the connection.
         """
         connection = None if self._queue else self._free()
         if connection is not None and connection.cold:
-            for _ in range(2):  # once for the loop to poll, once for it to read
+            for _ in range(2):  # one turn of the loop to poll, one to read
                 await asyncio.sleep(0)
             connection = None if self._queue else self._free()
         woken = False
@@ -250,7 +244,7 @@ class Pool:
         return await connection.call(call, deadline)
 
     def close(self) -> None:
-        """Close all of them."""
+        """Close all connections."""
         self._closed = True
         self._give_up(cancelled())
         if self._opening is not None:
@@ -259,12 +253,12 @@ class Pool:
             connection.close()
 
     def _free(self) -> Connection | None:
-        """The connection with room that has least to do."""
+        """Return the least busy connection with room."""
         free = [each for each in self._connections if each.room > 0]
         return min(free, key=_busy) if len(free) > 1 else free[0] if free else None
 
     async def _turn(self, deadline: float, *, first: bool) -> None:
-        """Queue, or go back to the head of the queue, until there may be room."""
+        """Queue the call, `first` at the head, until there may be room."""
         if self._closed:
             raise cancelled()
         turn = asyncio.get_running_loop().create_future()
@@ -274,7 +268,7 @@ class Pool:
             async with asyncio.timeout(deadline - time.monotonic()):
                 await turn
         except BaseException as error:
-            self._update()  # if it was this call's turn, it is now another's
+            self._update()  # pass the turn on
             if isinstance(error, TimeoutError):
                 raise timed_out("no connection took the call in time") from None
             raise
@@ -283,14 +277,12 @@ class Pool:
         if connection.error is not None and connection in self._connections:
             self._connections.remove(connection)
             if not connection.used and not self._connections:
-                # As if it had not opened: the next might end so too, and at once.
+                # As if it had not opened: the next one might close as quickly.
                 self._give_up(connection.error)
         self._update()
 
     def _update(self) -> None:
-        """Let as many queued calls go on as there is room for; open another connection for the
-        others.
-        """
+        """Wake as many queued calls as there is room for; open a connection for the others."""
         if not self._queue:
             return
         room = sum(max(0, each.room) for each in self._connections)
@@ -321,7 +313,7 @@ class Pool:
         try:
             connection = task.result()
         except Status as status:
-            # Or the queued calls wait for those.
+            # Otherwise the queued calls wait for the usable ones.
             if not any(each.usable for each in self._connections):
                 self._give_up(status)
         else:
@@ -329,7 +321,7 @@ class Pool:
             self._changed(connection)
 
     def _give_up(self, status: Status) -> None:
-        """Fail all calls that are queued."""
+        """Fail every queued call."""
         while self._queue:
             turn = self._queue.popleft()
             if not turn.done():
@@ -342,4 +334,4 @@ def _busy(connection: Connection) -> int:
 
 def _expire(waiting: asyncio.Future[Stream]) -> None:
     if not waiting.done():
-        waiting.set_exception(timed_out("no answer in time"))
+        waiting.set_exception(timed_out("no response in time"))

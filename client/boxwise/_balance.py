@@ -1,6 +1,4 @@
-"""Which server the next request goes to: round robin over those that are up. No I/O; the time is
-passed in.
-"""
+"""Load balancing: round robin over the servers that are up. No I/O; times are arguments."""
 
 from __future__ import annotations
 
@@ -14,15 +12,13 @@ from boxwise._endpoint import Endpoint
 
 _LOG = logging.getLogger("boxwise")
 
-# A server that refused is left out for so long, then one request tries it: refusals are answered at
-# once.
+# How long a server that refused a connection is left out before one request probes it.
 _REFUSED_S = 0.5
-# One that did not answer at all costs its probe a timeout, and is asked less often.
+# The same after timeouts: longer, because a probe of a silent server costs a timeout.
 _SILENT_S = 5.0
-_SILENT_TIMES = 3  # deadlines in a row after which a server counts as silent
-_RESOLVE_EVERY_S = (
-    10.0  # sooner than a pod stops that has left its name: the chart has it sleep for 20
-)
+_SILENT_TIMES = 3  # consecutive timeouts after which a server counts as silent
+# Shorter than the 20 s that the chart's pods keep serving after they leave DNS.
+_RESOLVE_EVERY_S = 10.0
 _RESOLVE_AFTER_FAILURE_S = 1.0
 
 
@@ -36,10 +32,10 @@ class Balancer:
     """The servers behind a client's targets; thread-safe.
 
     Args:
-        targets: those with `many` are names, whose addresses `resolved` brings.
+        targets: those with `many` are DNS names, whose addresses `resolved` adds.
 
     Attributes:
-        names: the targets that are names.
+        names: the targets that are DNS names.
     """
 
     def __init__(self, targets: Sequence[Endpoint]) -> None:
@@ -50,49 +46,47 @@ class Balancer:
         }
         self._servers: tuple[Endpoint, ...] = ()
         self._states: dict[Endpoint, _State] = {}
-        self._asked: dict[Endpoint, float] = {}
+        self._resolved_at: dict[Endpoint, float] = {}
         self._turn = count()
         self._lock = threading.Lock()
         self._spread()
 
     @property
     def servers(self) -> tuple[Endpoint, ...]:
-        """All that are known now."""
+        """All known servers."""
         return self._servers
 
     def unresolved(self) -> Sequence[Endpoint]:
-        """Names without an address yet: nothing can be sent before one has some."""
+        """Return the names to resolve before anything can be sent."""
         return () if self._servers else self.names
 
     def due(self, now: float) -> Sequence[Endpoint]:
-        """Names to be looked up again, each said once:
-        it is time, or one of their servers is gone.
-        """
+        """Return the names to resolve again, each once: periodically, and after a failure."""
         with self._lock:
-            late = []
+            due = []
             for name in self.names:
                 gone = any(self._down_until(each) > now for each in self._addresses[name])
-                if now - self._asked.get(name, 0.0) > (
+                if now - self._resolved_at.get(name, 0.0) > (
                     _RESOLVE_AFTER_FAILURE_S if gone else _RESOLVE_EVERY_S
                 ):
-                    self._asked[name] = now
-                    late.append(name)
-            return late
+                    self._resolved_at[name] = now
+                    due.append(name)
+            return due
 
     def resolved(self, name: Endpoint, addresses: Sequence[Endpoint], now: float) -> None:
-        """A name was looked up; where nothing was found, what was known stays."""
+        """Record the addresses of a name; without any, the known ones are kept."""
         with self._lock:
-            self._asked[name] = now
+            self._resolved_at[name] = now
             if addresses:
                 self._addresses[name] = tuple(addresses)
                 self._spread()
 
     def pick(self, now: float, avoid: Endpoint | None = None) -> Endpoint:
-        """The server of the next request.
+        """Return the server of the next request.
 
         Args:
             now: monotonic seconds.
-            avoid: it has just failed this request; taken only where there is no other.
+            avoid: the server that has just failed this request; used only if there is no other.
         """
         servers = self._servers
         if len(servers) == 1:
@@ -108,7 +102,7 @@ class Balancer:
         return min(ring, key=lambda each: (each == avoid, self._down_until(each)))
 
     def other(self, now: float, than: Endpoint) -> Endpoint | None:
-        """A second server that is up, or None."""
+        """Return another server that is up, or None."""
         servers = self._servers
         start = servers.index(than) + 1 if than in servers else 0
         for each in (*servers[start:], *servers[:start]):
@@ -117,7 +111,7 @@ class Balancer:
         return None
 
     def failed(self, server: Endpoint, now: float, *, silent: bool) -> None:
-        """The connection to a server failed, or it did not answer in time (`silent`)."""
+        """Record that a connection failed, or that a server did not respond in time (`silent`)."""
         with self._lock:
             state = self._states.get(server)
             if state is None:
@@ -127,21 +121,23 @@ class Balancer:
                 return
             if state.down_until == 0.0 and len(self._servers) > 1:
                 _LOG.warning(
-                    "%s is left out: %s", server, "no answer in time" if silent else "no connection"
+                    "%s is left out: %s",
+                    server,
+                    "no response in time" if silent else "no connection",
                 )
             state.down_until = now + (_SILENT_S if silent else _REFUSED_S)
 
-    def answered(self, server: Endpoint) -> None:
-        """A server answered, whatever it said."""
+    def responded(self, server: Endpoint) -> None:
+        """Record that a server responded, be it with an error."""
         state = self._states.get(server)
         if state is not None and (state.down_until or state.silent):
             with self._lock:
                 if state.down_until and len(self._servers) > 1:
-                    _LOG.info("%s answers again", server)
+                    _LOG.info("%s responds again", server)
                 state.down_until, state.silent = 0.0, 0
 
     def _down_until(self, server: Endpoint) -> float:
-        state = self._states.get(server)  # None where a name has just lost this address
+        state = self._states.get(server)  # None if its name no longer has this address
         return state.down_until if state else 0.0
 
     def _spread(self) -> None:

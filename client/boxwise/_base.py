@@ -1,4 +1,4 @@
-"""What both clients are made of: their arguments, and what closing and forking do to them."""
+"""The base of both clients: their arguments, and their state after closing and forking."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from boxwise._session import DEFAULT_TIMEOUT_S, Session
 
 
 class BaseClient:
-    """A `Session`, and whether it is closed; `Client` documents the arguments."""
+    """A `Session` and its state; `Client` documents the arguments."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class BaseClient:
         return f"{type(self).__name__}({str(self._session)!r}, pipeline={self._session.pipeline!r})"
 
     def _reset(self) -> None:
-        """Have no connections yet."""
+        """Drop all connections."""
         raise NotImplementedError
 
     def _check_open(self) -> None:
@@ -60,7 +60,7 @@ class BaseClient:
             raise Cancelled(f"the client of {self._session} is closed: make a new one")
 
     def _forked(self) -> None:
-        """In the child of a fork: leave the parent's connections to the parent."""
+        """Start afresh in the child of a fork: its connections belong to the parent."""
         self._reset()
         self._session.forget()
 

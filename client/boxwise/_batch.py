@@ -1,6 +1,4 @@
-"""Any number of images, a few in flight: in order or as they complete, each with its result or its
-error.
-"""
+"""Any number of images, a few in flight: outcomes in order, or as they complete."""
 
 from __future__ import annotations
 
@@ -16,13 +14,12 @@ from boxwise._image import ImageLike
 from boxwise._result import Result
 
 Progress: TypeAlias = Callable[[int, int], object]
-"""Is told how many images are done, and how many of those failed."""
+"""Called with the number of completed images, and how many of them failed."""
 
 NOTHING_YET: Any = object()
-"""What a source yields that would have to wait for its next image."""
+"""Yielded by a source whose next image is not there yet."""
 
-
-_LOOK_S = 0.02
+_POLL_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +50,7 @@ class Outcome:
 
 
 class _Call(Protocol):
-    """A call under way: a `Prediction`, or an asyncio task."""
+    """A call in flight: a `Prediction`, or an asyncio task."""
 
     def done(self) -> bool: ...
     def cancel(self) -> bool: ...
@@ -63,10 +60,10 @@ CallT = TypeVar("CallT", bound=_Call)
 
 
 class _Window(Generic[CallT]):
-    """What was sent and not yet handed out.
+    """The calls whose outcomes were not returned yet.
 
-    Twice as many as are in flight: one slow image at the head then does not stop those behind it at
-    once.
+    It holds twice as many as are in flight, so that one slow image at the head does not stop those
+    behind it immediately.
     """
 
     def __init__(self, concurrency: int, ordered: bool, on_progress: Progress | None) -> None:
@@ -80,7 +77,7 @@ class _Window(Generic[CallT]):
 
     @property
     def open(self) -> bool:
-        """Whether one more may be sent."""
+        """Whether another image may be sent."""
         if len(self.entries) >= 2 * self._concurrency:
             return False
         return sum(not call.done() for _, _, call in self.entries) < self._concurrency
@@ -90,7 +87,7 @@ class _Window(Generic[CallT]):
         self._taken += 1
 
     def ready(self) -> tuple[int, ImageLike, CallT] | None:
-        """The next to hand out, if it is there."""
+        """Remove and return the next completed call, if there is one."""
         candidates = list(self.entries)[:1] if self._ordered else list(self.entries)
         for entry in candidates:
             if entry[2].done():
@@ -122,9 +119,9 @@ def predict_in_threads(
     on_progress: Progress | None,
     changed: threading.Condition | None = None,
 ) -> Iterator[Outcome]:
-    """Drive `submit`, which answers with a `Prediction`; see `Client.predict_many`.
+    """Call `submit`, which returns a `Prediction`, for each image; see `Client.predict_many`.
 
-    `changed` is notified by a source that has yielded `NOTHING_YET` when it has an image.
+    A source that yielded `NOTHING_YET` notifies `changed` when it has an image.
     """
     window: _Window[Any] = _Window(concurrency, ordered, on_progress)
     changed = changed or threading.Condition()
@@ -143,7 +140,7 @@ def predict_in_threads(
                         image = next(source)
                     except StopIteration:
                         source = None
-                    except BaseException as error:  # noqa: BLE001 - raised below, after what was sent before it
+                    except BaseException as error:  # noqa: BLE001 - raised below, after the earlier outcomes
                         source, broken = None, error
                     else:
                         if image is NOTHING_YET:
@@ -156,8 +153,8 @@ def predict_in_threads(
                     yield window.outcome(index, image, _settled(call))
                 elif window.entries or source is not None:
                     with changed:
-                        # A completion between two looks is met at the next one.
-                        changed.wait(_LOOK_S)
+                        # A completion between the check and the wait is noticed at the next poll.
+                        changed.wait(_POLL_S)
                 elif broken is not None:
                     raise broken
                 else:
@@ -184,7 +181,7 @@ async def predict_in_tasks(
     ordered: bool,
     on_progress: Progress | None,
 ) -> AsyncIterator[Outcome]:
-    """The same with tasks; see `AsyncClient.predict_many`."""
+    """Do the same with tasks; see `AsyncClient.predict_many`."""
     window: _Window[asyncio.Task[Result]] = _Window(concurrency, ordered, on_progress)
     source: AsyncIterator[ImageLike] | None = (
         aiter(images) if isinstance(images, AsyncIterable) else _asynchronous(images)
@@ -211,7 +208,7 @@ async def predict_in_tasks(
                     image = coming.result()
                 except StopAsyncIteration:
                     source = None
-                except BaseException as error:  # noqa: BLE001 - raised below, after what was sent before it
+                except BaseException as error:  # noqa: BLE001 - raised below, after the earlier outcomes
                     source, broken = None, error
                 else:
                     window.add(image, submit(image))

@@ -1,6 +1,4 @@
-"""Connections that a thread waits on: one call at a time on each, and a pool of them for each
-server.
-"""
+"""Connections of threads: one call at a time on each, and a pool of connections per server."""
 
 from __future__ import annotations
 
@@ -20,23 +18,20 @@ from boxwise._grpc import Status, reply
 from boxwise._http2 import Buffer, Http2, ProtocolError, Stream
 from boxwise._transport import Call, Wire, cancelled, going_away, lost, timed_out
 
-_IOV_MAX = 1024  # buffers that one sendmsg takes; POSIX promises 16, Linux has 1024
+_IOV_MAX = 1024  # buffers per sendmsg; POSIX guarantees 16, Linux has 1024
 _READ_BYTES = 65_536
-_CLOSE_ENOUGH_S = (
-    0.005  # a wait may be so much longer than it should; most calls then need not set it anew
-)
-# What the kernel holds of a message to a server on this machine. The 4 MB that it would take leave
-# the cores' caches before they are read: with so little, raw 1080p frames went 1.4 times as fast
-# from one thread and 1.9 times from four, to a server that drops what it reads; with Triton no
-# slower. Across a network the kernel decides.
-_NEAR_SEND_BYTES = 131_072
-_WARM_S = 0.05  # since its last call: a connection is not asked whether it is still there
+# Tolerance of a wait: within it, the kernel's timeout is not set again, which most calls save.
+_CLOSE_ENOUGH_S = 0.005
+# Send buffer for a server on this machine. The kernel's 4 MB leave the CPU caches before they are
+# read. With this size, raw 1080p frames to a server that discards them were 1.4 times as fast from
+# one thread and 1.9 times from four; with Triton no slower. Across a network the kernel decides.
+_LOCAL_SEND_BYTES = 131_072
+# after the last call: within it, a connection is used without checking that it lives
+_WARM_S = 0.05
 
 
 class Connection:
-    """One socket. Whoever holds it makes one call after another; `abort` alone may come from
-    another thread.
-    """
+    """One socket for one call at a time. Only `abort` may be called from another thread."""
 
     def __init__(self, endpoint: Endpoint, wire: Wire, deadline: float) -> None:
         self._endpoint = endpoint
@@ -47,20 +42,19 @@ class Connection:
         except OSError as error:
             raise lost(endpoint, error, sent=False) from error
         self._secure = wire.tls is not None
-        self._limits: dict[int, float] = {}  # of waits, as the kernel has them
+        self._limits: dict[int, float] = {}  # socket option -> timeout set in the kernel
         self._used_at = time.monotonic()
         try:
-            self._flush(deadline)  # the preface: the server's SETTINGS are its answer
+            self._flush(deadline)  # the preface, to which the server responds with SETTINGS
         except OSError as error:
             self.close()
             raise self._lost(error, sent=False) from error
 
     def call(self, call: Call, deadline: float) -> memoryview:
-        """Send a call and wait for its answer, no longer than `deadline` (monotonic seconds).
+        """Send a call and wait for its response until `deadline` (monotonic seconds).
 
         Raises:
-            Status: of the server, or of the connection; it is closed then unless the server was
-                heard to the end.
+            Status: of the server, or of the connection, which is then closed.
         """
         try:
             return reply(self._wait(self.begin(call, deadline), deadline))
@@ -70,7 +64,7 @@ class Connection:
             raise
 
     def begin(self, call: Call, deadline: float) -> Stream:
-        """Send a call, as far as the server takes it, once it takes one."""
+        """Start a call as soon as the server accepts one, and send what its windows allow."""
         if self._http2.free <= 0:
             self._wait_for_room(deadline)
         stream = self._http2.open(call.headers(deadline - time.monotonic()), call.body)
@@ -93,7 +87,7 @@ class Connection:
                 return stream
 
     def receive(self, deadline: float) -> Sequence[Stream]:
-        """Read once, answer what HTTP/2 wants answered; the calls that ended."""
+        """Read once, send what HTTP/2 requires in return, and return the calls that ended."""
         try:
             data = self._read(deadline)
             if not data:
@@ -107,15 +101,13 @@ class Connection:
     def _lost(self, error: Exception, *, sent: bool) -> Status:
         if self._aborted:
             return cancelled()
-        # The latter when the socket's own limit is reached.
+        # BlockingIOError is the kernel's timeout.
         if isinstance(error, (TimeoutError, BlockingIOError)):
-            return timed_out("no answer in time")
+            return timed_out("no response in time")
         return lost(self._endpoint, error, sent=sent)
 
     def fresh(self) -> bool:
-        """Whether an idle connection is as good as new: reads what the server sent meanwhile, a
-        goodbye perhaps.
-        """
+        """Return whether an idle connection still works, after reading what the server has sent."""
         if time.monotonic() - self._used_at < _WARM_S:
             return True
         try:
@@ -133,25 +125,25 @@ class Connection:
 
     @property
     def room(self) -> bool:
-        """Whether `begin` need not wait: the server's SETTINGS are here and allow a call, or it
-        takes none any more.
+        """Whether `begin` returns or fails immediately: the server's SETTINGS arrived and allow a
+        call, or it accepts no more.
         """
         return self._http2.free > 0 or not self._http2.usable
 
     @property
     def usable(self) -> bool:
-        """Whether another call can be made after this one."""
+        """Whether another call can be made on it."""
         return not self._aborted and self._http2.usable and self._socket.fileno() >= 0
 
     def fileno(self) -> int:
         return self._socket.fileno()
 
     def pending(self) -> bool:
-        """Whether TLS holds bytes that were read already."""
+        """Return whether TLS holds decrypted bytes."""
         return isinstance(self._socket, ssl.SSLSocket) and self._socket.pending() > 0
 
     def abort(self) -> None:
-        """End the call that another thread waits for."""
+        """End the call of another thread."""
         self._aborted = True
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
@@ -184,8 +176,10 @@ class Connection:
         return self._socket.recv(_READ_BYTES)
 
     def _limit(self, option: int, deadline: float) -> None:
-        """Let the kernel end a wait: with a timeout of its own Python asks twice each time, and
-        lets go of its lock.
+        """Set the kernel's timeout of a wait.
+
+        With a timeout of Python's own, each wait would take an extra `poll`, and release the
+        interpreter's lock for it.
         """
         left = _left(deadline)
         if not 0 <= self._limits.get(option, -1.0) - left < _CLOSE_ENOUGH_S:
@@ -203,14 +197,13 @@ class Pool:
         self._wire = wire
         self._idle: deque[Connection] = deque()
         self._busy: set[Connection] = set()
-        # One token for each connection. (A semaphore of threading is Python code, ten times as
-        # slow.)
+        # One token per connection. threading.Semaphore is Python code, and ten times as slow.
         self._tokens: SimpleQueue[None] = SimpleQueue()
         for _ in range(wire.connections):
             self._tokens.put(None)
 
     def take(self, deadline: float) -> Connection:
-        """A connection for one call: one that is idle, a new one, or the next that comes free.
+        """Return a connection for one call: an idle one, a new one, or the next to become free.
 
         Raises:
             Status: the server cannot be reached, or all connections are busy until the deadline.
@@ -223,7 +216,8 @@ class Pool:
         try:
             while True:
                 try:
-                    connection = self._idle.pop()  # the one used last: the others may go cold
+                    # the most recently used, so that the others may expire
+                    connection = self._idle.pop()
                 except IndexError:
                     connection = Connection(self.endpoint, self._wire, deadline)
                 if connection.fresh():
@@ -235,7 +229,7 @@ class Pool:
             raise
 
     def give(self, connection: Connection) -> None:
-        """Take a connection back after its call."""
+        """Return a connection after its call."""
         self._busy.discard(connection)
         if connection.usable:
             self._idle.append(connection)
@@ -244,7 +238,7 @@ class Pool:
         self._tokens.put(None)
 
     def close(self) -> None:
-        """Close what is idle, and end the calls under way."""
+        """Close idle connections, and end the calls in flight."""
         for connection in tuple(self._busy):
             connection.abort()
         while True:
@@ -255,7 +249,7 @@ class Pool:
 
 
 def _unsent(buffers: list[Buffer], sent: int) -> list[Buffer]:
-    """What is left of these buffers after so many bytes of them."""
+    """Return what is left of the buffers after `sent` bytes."""
     if sent == sum(map(len, buffers)):
         return []
     start = 0
@@ -286,7 +280,7 @@ def _connect(endpoint: Endpoint, wire: Wire, deadline: float) -> socket.socket:
         plain = socket.create_connection((endpoint.host, endpoint.port), timeout=left)
         wire.tune(plain)
         if endpoint.local:
-            plain.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _NEAR_SEND_BYTES)
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _LOCAL_SEND_BYTES)
     if wire.tls is None:
         plain.settimeout(None)
         return plain

@@ -1,4 +1,4 @@
-"""The client for threads: drives a `Session` with blocking sockets."""
+"""The client for threads: runs the steps of a `Session` with blocking sockets."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Client(BaseClient):
         transfer: how arrays and PIL images travel: "encoded" as JPEG, "raw", "shm" through shared
             memory with a server on this machine, or "auto": raw to this machine, encoded to others.
             Files travel as they are.
-        retry: what is sent again, and how often; None for nothing.
+        retry: how often a failed request is sent again; None for never.
         hedge: when a second server is called because the first is slow; None for never.
         tls: True for the system's authorities, or a `TLS`.
         token: bearer token, or a function that returns the current one.
@@ -192,7 +192,7 @@ class Client(BaseClient):
         if self._closed:
             return
         if self._pools:
-            self._drive(self._session.frames.farewell())
+            self._drive(self._session.frames.close())
         self._closed = True
         for pool in tuple(self._pools.values()):
             pool.close()
@@ -223,30 +223,30 @@ class Client(BaseClient):
             return self._executor
 
     def _drive(self, steps: Steps[T], scope: Scope | None = None) -> T:
-        """Do what a generator of `Session` asks for, until it returns."""
+        """Run the steps of a call until it returns."""
         self._check_open()
-        answer: Any = None
+        outcome: Any = None
         failure: BaseException | None = None
         while True:
             try:
-                effect = steps.send(answer) if failure is None else steps.throw(failure)
+                effect = steps.send(outcome) if failure is None else steps.throw(failure)
             except StopIteration as end:
                 value: T = end.value
                 return value
-            answer = failure = None
+            outcome = failure = None
             try:
                 match effect:
                     case Send():
-                        answer = self._send(effect, scope)
+                        outcome = self._send(effect, scope)
                     case Work():
-                        answer = effect.function()
+                        outcome = effect.function()
                     case Pause():
                         _pause(effect.seconds, scope)
                     case Resolve():
                         self._resolve(effect)
                     case Join():
-                        answer = _join(effect, scope)
-            except BaseException as error:  # noqa: BLE001 - the generator lets go of what it holds, and raises it
+                        outcome = _join(effect, scope)
+            except BaseException as error:  # noqa: BLE001 - the generator cleans up and raises it
                 failure = error
 
     def _send(self, send: Send, scope: Scope | None) -> Reply:
@@ -311,5 +311,5 @@ def _look_up(balancer: Balancer, name: Endpoint) -> None:
     try:
         addresses = resolve(name)
     except OSError:
-        addresses = ()  # what was known stays
+        addresses = ()  # keep the known ones
     balancer.resolved(name, addresses, time.monotonic())

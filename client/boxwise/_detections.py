@@ -1,6 +1,4 @@
-"""The objects of one image: rows to iterate, columns as numpy arrays, names from the pipeline's own
-labels.
-"""
+"""The objects of one image: rows to iterate, columns as numpy arrays, and their labels' names."""
 
 from __future__ import annotations
 
@@ -127,7 +125,7 @@ class Detections:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The result in plain types, ready for JSON.
+        """Return the result in plain types, ready for JSON.
 
         Returns:
             `{"image_size": [h, w], "detections": [{"xyxy": [x1, y1, x2, y2], "confidence",
@@ -144,7 +142,7 @@ class Detections:
         return json.dumps(self.to_dict(), ensure_ascii=False)
 
     def _labels(self, classifier: ClassifierInfo) -> list[tuple[Label, ...]]:
-        """A classifier's labels for each row; ids of -1 are padding."""
+        """Return a classifier's labels for each row; ids of -1 are padding."""
         rows = zip(
             self.label_ids[classifier.name].tolist(),
             self.label_scores[classifier.name].tolist(),

@@ -1,6 +1,4 @@
-"""Detections drawn on an image: a box in the colour of its class, and a caption beside it that can
-be read.
-"""
+"""Detections drawn on an image: a box in the colour of its class, and a readable caption."""
 
 from __future__ import annotations
 
@@ -14,18 +12,17 @@ if TYPE_CHECKING:
     from PIL import Image, ImageDraw, ImageFont
 
 
-# Of the shorter side: a caption is then as large on a poster as on a postcard, but never too small
-# to read.
+# Of the shorter side, so that captions look alike at all sizes, but stay readable.
 _TEXT_SIZE = 1 / 30
 _SMALLEST_TEXT = 11  # pixels
 _LINE_WIDTH = 1 / 220
-_HIGHEST_CAPTION = 1 / 3  # of the image's height: the image is what is looked at
+_HIGHEST_CAPTION = 1 / 3  # of the image's height
 
 _GOLDEN_RATIO = 0.618034  # steps of it around the hue circle keep neighbouring class ids apart
 
 
 class _Area(NamedTuple):
-    """Pixels from left, top up to and without right, bottom."""
+    """Pixels from left, top to right, bottom, which are exclusive."""
 
     left: int
     top: int
@@ -42,8 +39,9 @@ class _Area(NamedTuple):
 
 
 def draw(image: Image.Image, detections: Sequence[Detection]) -> Image.Image:
-    """A copy of `image` (RGB) with each detection's box, class and best label; the best ones lie on
-    top.
+    """Return a copy of `image` (RGB) with the box, class and best label of each detection.
+
+    The best detections are drawn on top.
     """
     from PIL import ImageDraw, ImageFont
 
@@ -51,7 +49,7 @@ def draw(image: Image.Image, detections: Sequence[Detection]) -> Image.Image:
     short_side = min(image.size)
     line_width = max(1, round(short_side * _LINE_WIDTH))
     text_size = max(_SMALLEST_TEXT, round(short_side * _TEXT_SIZE))
-    # Always, when a size is asked for.
+    # Pillow returns this type if a size is given.
     font = cast("ImageFont.FreeTypeFont", ImageFont.load_default(text_size))
     canvas = ImageDraw.Draw(image)
     for detection in reversed(detections):
@@ -76,13 +74,13 @@ def draw(image: Image.Image, detections: Sequence[Detection]) -> Image.Image:
 
 
 def colour(class_id: int) -> tuple[int, int, int]:
-    """A bright colour, the same for a class in every image and unlike its neighbours'."""
+    """Return the bright colour of a class, unlike those of neighbouring ids."""
     red, green, blue = colorsys.hsv_to_rgb(class_id * _GOLDEN_RATIO % 1.0, 0.75, 0.95)
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
 def _box_area(box: tuple[float, float, float, float], size: tuple[int, int]) -> _Area:
-    """The pixels of a box that lie inside the image, one at least."""
+    """Return the pixels of a box inside the image, at least one."""
     width, height = size
     left, top = min(max(round(box[0]), 0), width - 1), min(max(round(box[1]), 0), height - 1)
     return _Area(
@@ -94,7 +92,7 @@ def _box_area(box: tuple[float, float, float, float], size: tuple[int, int]) -> 
 
 
 def _captions(detection: Detection) -> Iterator[str]:
-    """What a caption may say, the most telling first."""
+    """Yield possible captions, the most informative first."""
     named = f"{detection.class_name} {detection.confidence:.2f}"
     label = detection.best_label
     if label is not None:
@@ -110,7 +108,7 @@ def _padding(font: ImageFont.FreeTypeFont) -> int:
 def _text_size(
     canvas: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont
 ) -> tuple[int, int]:
-    """Width and height of a caption, with the padding around it."""
+    """Return width and height of a caption with its padding."""
     _, _, right, bottom = canvas.textbbox((0, 0), text, font)
     return round(right) + 2 * _padding(font), round(bottom) + 2 * _padding(font)
 
@@ -118,9 +116,9 @@ def _text_size(
 def _place(
     width: int, height: int, box: _Area, size: tuple[int, int], taken: Sequence[_Area]
 ) -> _Area:
-    """Where a caption of this size goes: above its box, else inside, else below; left, else right.
+    """Return the place of a caption: above its box, inside or below it; at its left or right edge.
 
-    All of it lies inside the image, and where there is room for it on no other caption.
+    It is inside the image, and on no other caption if there is room.
     """
     lefts = [min(box.left, size[0] - width), max(min(box.right, size[0]) - width, 0)]
     tops = [top for top in (box.top - height, box.top, box.bottom) if 0 <= top <= size[1] - height]

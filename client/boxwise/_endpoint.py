@@ -1,4 +1,4 @@
-"""Where a server is: the addresses that people write, and what they come to."""
+"""Server addresses: parsed from what users write, and resolved."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _EXPECTED = (
 
 
 class Endpoint(NamedTuple):
-    """One server, or the name that several have.
+    """One server, or a DNS name of several.
 
     Attributes:
         host: a name or an address; empty for a Unix socket.
-        port: TCP.
+        port: of TCP.
         path: of a Unix socket; empty for TCP.
-        many: each address of this name is a server of its own (`dns:///`), where else the first
-            that answers is it.
+        many: whether each address of this name is a server of its own (`dns:///`); otherwise the
+            first address that accepts a connection is used.
     """
 
     host: str = ""
@@ -34,14 +34,14 @@ class Endpoint(NamedTuple):
 
     @property
     def authority(self) -> str:
-        """What the server is called in requests."""
+        """The server's name in requests."""
         if self.path:
             return "localhost"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
     def local(self) -> bool:
-        """Whether it is on this machine: what is sent there does not cross a network."""
+        """Whether it is on this machine, so that requests do not cross a network."""
         if self.path or self.host == "localhost":
             return True
         try:
@@ -54,14 +54,14 @@ class Endpoint(NamedTuple):
 
 
 def parse(targets: str | Sequence[str]) -> tuple[Endpoint, ...]:
-    """One target or several.
+    """Return the endpoints of one or several targets.
 
     Args:
         targets: `HOST:PORT`, `HOST` (port 8001), `[IPV6]:PORT`, `dns:///HOST:PORT`, `unix:PATH`, or
             a list of them.
 
     Raises:
-        InvalidArgument: an address of another kind, or none.
+        InvalidArgument: a target has another form, or there is none.
     """
     names = [targets] if isinstance(targets, str) else list(targets)
     if not names:
@@ -70,10 +70,10 @@ def parse(targets: str | Sequence[str]) -> tuple[Endpoint, ...]:
 
 
 def resolve(endpoint: Endpoint) -> tuple[Endpoint, ...]:
-    """The servers behind `dns:///NAME`, one for each address; blocks while the name is looked up.
+    """Return the servers behind `dns:///NAME`, one per address; blocks until the name is resolved.
 
     Raises:
-        OSError: it cannot be resolved.
+        OSError: the name cannot be resolved.
     """
     found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
     return tuple(dict.fromkeys(Endpoint(str(address[0]), endpoint.port) for *_, address in found))
@@ -87,7 +87,7 @@ def _parse_one(target: str) -> Endpoint:
             raise InvalidArgument(f"target: {shortened(repr(target))} names no socket; {_EXPECTED}")
         return Endpoint(path=path)
     many = scheme == "dns" and rest.startswith("//")
-    # dns://AUTHORITY/HOST asks a certain name server, which nothing here does
+    # dns://AUTHORITY/HOST names a DNS server to use, which is not supported.
     if "://" in target and not target.startswith("dns:///"):
         raise InvalidArgument(f"target: {_EXPECTED}, got {shortened(repr(target))}")
     host, port = _host_and_port(target.removeprefix("dns:///"))
@@ -100,7 +100,7 @@ def _host_and_port(target: str) -> tuple[str, str]:
     if target.startswith("["):
         host, _, rest = target[1:].partition("]")
         return host, rest.removeprefix(":") or str(DEFAULT_PORT)
-    if target.count(":") > 1:  # an IPv6 address as it is, or nothing that we know
+    if target.count(":") > 1:  # an IPv6 address without brackets, or invalid
         return (target if set(target) <= set("0123456789abcdefABCDEF:.") else "", str(DEFAULT_PORT))
     host, colon, port = target.partition(":")
     return host, port if colon else str(DEFAULT_PORT)

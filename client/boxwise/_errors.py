@@ -1,18 +1,18 @@
-"""What can go wrong, one class per cause, and the one table from gRPC's status codes to them.
+"""The client's errors, one class per cause, and the table from gRPC status codes to them.
 
 BoxwiseError
-├── InvalidInput        what was given cannot be used; the same request will fail again
+├── InvalidInput        the input is invalid; the same request will fail again
 │   ├── InvalidImage        the image
 │   └── InvalidArgument     an argument, a threshold or an address
 ├── UnknownPipeline     the server has no pipeline of this name
-├── ContractMismatch    the server speaks another version of the tensor contract than this client
-├── AccessDenied        the server wants other credentials, or none of ours
-├── Unavailable         no server answers at this address, or it is going away
-├── Overloaded          the server takes no more requests now: a queue is full
+├── ContractMismatch    server and client use different versions of the tensor contract
+├── AccessDenied        the server does not accept these credentials
+├── Unavailable         no server responds at this address, or it is shutting down
+├── Overloaded          a queue of the server is full
 ├── StageFailed         a stage of the pipeline died; its server needs a restart
-├── DeadlineExceeded    no answer within `timeout_s`
+├── DeadlineExceeded    no response within `timeout_s`
 ├── Cancelled           the call was cancelled, or its client was closed
-└── ServerError         everything else that the server reports
+└── ServerError         any other error of the server
 """
 
 from __future__ import annotations
@@ -24,16 +24,17 @@ from boxwise_contract import refusals
 
 
 class BoxwiseError(Exception):
-    """Base of all errors of this package; `str(error)` is a sentence for a person.
+    """Base class of all errors of this package; `str(error)` is a sentence for users.
+
+    The attributes are None if no request was sent.
 
     Attributes:
-        retryable: the same request may succeed later, or on another server. (The client has by then
-            tried again itself where `Retry` says so.)
-        code: the gRPC status by name, such as "INVALID_ARGUMENT"; None where no server was asked.
-        pipeline: the pipeline that was asked for; None where no server was asked.
-        server_message: what the server, or the connection in its place, said; None where no server
-            was asked.
-        request_id: the id that the request was sent with; None where no server was asked.
+        retryable: whether the same request may succeed later, or on another server. The client has
+            already retried as `Retry` allows.
+        code: name of the gRPC status, such as "INVALID_ARGUMENT".
+        pipeline: name of the pipeline.
+        server_message: message of the server, or of the failed connection.
+        request_id: id of the request, which is also in the server's log.
     """
 
     retryable: ClassVar[bool] = False
@@ -55,15 +56,15 @@ class BoxwiseError(Exception):
 
 
 class InvalidInput(BoxwiseError):
-    """What was given cannot be used; the same request will fail again."""
+    """The input is invalid; the same request will fail again."""
 
 
 class InvalidImage(InvalidInput):
-    """The image cannot be read, decoded or served: not an image, corrupt, too large."""
+    """The image is invalid: not an image, corrupt, or too large."""
 
 
 class InvalidArgument(InvalidInput):
-    """An argument is out of range or of another kind."""
+    """An argument is out of range or has the wrong type."""
 
 
 class UnknownPipeline(BoxwiseError):
@@ -71,39 +72,36 @@ class UnknownPipeline(BoxwiseError):
 
 
 class ContractMismatch(BoxwiseError):
-    """The server speaks another version of the tensor contract than this client."""
+    """Server and client use different versions of the tensor contract."""
 
 
 class AccessDenied(BoxwiseError):
-    """The server wants other credentials: a restricted protocol, a token, a client certificate.
-    Never retried.
+    """The server does not accept these credentials: key, token or client certificate.
+
+    It is never retried.
     """
 
 
 class Unavailable(BoxwiseError):
-    """No server answers at this address, or it is going away."""
+    """No server responds at this address, or it is shutting down."""
 
     retryable = True
 
 
 class Overloaded(BoxwiseError):
-    """The server takes no more requests now: a queue is full. Not tried again by the client, which
-    would add to it.
-    """
+    """A queue of the server is full. The client does not retry: that would add to the load."""
 
     retryable = True
 
 
 class StageFailed(BoxwiseError):
-    """A stage of the pipeline died; this server answers nothing more until it is restarted, another
-    may.
-    """
+    """A stage of the pipeline died. This server needs a restart; another server may respond."""
 
     retryable = True
 
 
 class DeadlineExceeded(BoxwiseError):
-    """The answer did not come within `timeout_s`."""
+    """No response came within `timeout_s`."""
 
     retryable = True
 
@@ -113,63 +111,63 @@ class Cancelled(BoxwiseError):
 
 
 class ServerError(BoxwiseError):
-    """Everything else that the server reports."""
+    """Any other error of the server."""
 
 
 CANCELLED_HERE = "cancelled by this client"
 
-# gRPC status, what its message says -> the error, its sentence. The first that fits is taken.
-# The words tell apart what is one status (boxwise_contract/refusals.py).
+# gRPC status, pattern of its message -> error class, sentence. The first match counts.
+# The patterns distinguish causes that share a status (boxwise_contract/refusals.py).
 _CAUSES: tuple[tuple[str, re.Pattern[str] | None, type[BoxwiseError], str], ...] = (
-    ("INVALID_ARGUMENT", refusals.INVALID_IMAGE, InvalidImage, "{said}"),
-    ("INVALID_ARGUMENT", None, InvalidArgument, "{said}"),
-    ("OUT_OF_RANGE", None, InvalidArgument, "{said}"),
-    # Of a model that it knows: it is unloading it, and stops.
+    ("INVALID_ARGUMENT", refusals.INVALID_IMAGE, InvalidImage, "{message}"),
+    ("INVALID_ARGUMENT", None, InvalidArgument, "{message}"),
+    ("OUT_OF_RANGE", None, InvalidArgument, "{message}"),
+    # Of a model that the server knows: it is unloading its models, because it is shutting down.
     (
         "NOT_FOUND",
         refusals.STOPPING,
         Unavailable,
-        "the server at {url} is not available: {said}",
+        "the server at {url} is not available: {message}",
     ),
     (
         "NOT_FOUND",
         None,
         UnknownPipeline,
-        "the server at {url} has no pipeline {pipeline!r}: {said}",
+        "the server at {url} has no pipeline {pipeline!r}: {message}",
     ),
     (
         "UNAVAILABLE",
         refusals.RESTRICTED,
         AccessDenied,
-        "{url} does not let this client in: {said}",
+        "{url} does not accept this client: {message}",
     ),
-    ("UNAUTHENTICATED", None, AccessDenied, "{url} does not let this client in: {said}"),
-    ("PERMISSION_DENIED", None, AccessDenied, "{url} does not let this client in: {said}"),
+    ("UNAUTHENTICATED", None, AccessDenied, "{url} does not accept this client: {message}"),
+    ("PERMISSION_DENIED", None, AccessDenied, "{url} does not accept this client: {message}"),
     (
         "UNAVAILABLE",
         refusals.NOT_READY,
         UnknownPipeline,
-        "{url} does not serve pipeline {pipeline!r}: {said}",
+        "{url} does not serve pipeline {pipeline!r}: {message}",
     ),
     (
         "UNAVAILABLE",
         refusals.OVERLOADED,
         Overloaded,
-        "the server at {url} is overloaded: {said}",
+        "the server at {url} is overloaded: {message}",
     ),
-    ("RESOURCE_EXHAUSTED", None, Overloaded, "the server at {url} is overloaded: {said}"),
-    ("UNAVAILABLE", None, Unavailable, "the server at {url} is not available: {said}"),
+    ("RESOURCE_EXHAUSTED", None, Overloaded, "the server at {url} is overloaded: {message}"),
+    ("UNAVAILABLE", None, Unavailable, "the server at {url} is not available: {message}"),
     (
         "INTERNAL",
         refusals.STAGE_DIED,
         StageFailed,
-        "a stage of pipeline {pipeline!r} at {url} died: {said}",
+        "a stage of pipeline {pipeline!r} at {url} died: {message}",
     ),
     (
         "DEADLINE_EXCEEDED",
         None,
         DeadlineExceeded,
-        "pipeline {pipeline!r} at {url} did not answer within {timeout_s:.3g} s (timeout_s)",
+        "pipeline {pipeline!r} at {url} did not respond within {timeout_s:.3g} s (timeout_s)",
     ),
     (
         "CANCELLED",
@@ -177,16 +175,12 @@ _CAUSES: tuple[tuple[str, re.Pattern[str] | None, type[BoxwiseError], str], ...]
         Cancelled,
         "the call to pipeline {pipeline!r} at {url} was cancelled",
     ),
-    (
-        "CANCELLED",
-        None,
-        Unavailable,
-        "the server at {url} ended the call: {said}",
-    ),  # when it shuts down
-    ("", None, ServerError, "pipeline {pipeline!r} at {url} failed with {code}: {said}"),
+    # The server is shutting down.
+    ("CANCELLED", None, Unavailable, "the server at {url} ended the call: {message}"),
+    ("", None, ServerError, "pipeline {pipeline!r} at {url} failed with {code}: {message}"),
 )
 
-# Triton says which ensemble a failed stage belongs to; the caller knows.
+# Triton names the ensemble of a failed stage, which the caller knows.
 _ENSEMBLE_PREFIX = re.compile(r"^(in ensemble '[^']*', )+")
 
 
@@ -199,21 +193,25 @@ def from_status(
     timeout_s: float,
     request_id: str | None = None,
 ) -> BoxwiseError:
-    """The error that a gRPC status stands for.
+    """Return the error of a gRPC status.
 
     Args:
-        code: the status by name, such as "NOT_FOUND".
-        details: the message that came with it.
-        pipeline: what was asked for.
-        url: who was asked.
-        timeout_s: the deadline it was asked with, in seconds.
-        request_id: the id that it was sent with.
+        code: name of the status, such as "NOT_FOUND".
+        details: its message.
+        pipeline: name of the pipeline.
+        url: address of the server.
+        timeout_s: deadline of the request in seconds.
+        request_id: id of the request.
     """
-    said = _ENSEMBLE_PREFIX.sub("", details or "") or "no reason given"
+    server_message = _ENSEMBLE_PREFIX.sub("", details or "") or "no reason given"
     kind, sentence = next(
         (kind, sentence)
-        for of_code, words, kind, sentence in _CAUSES
-        if of_code in (code, "") and (words is None or words.search(said))
+        for of_code, pattern, kind, sentence in _CAUSES
+        if of_code in (code, "") and (pattern is None or pattern.search(server_message))
     )
-    message = sentence.format(said=said, url=url, pipeline=pipeline, code=code, timeout_s=timeout_s)
-    return kind(message, code=code, pipeline=pipeline, server_message=said, request_id=request_id)
+    text = sentence.format(
+        message=server_message, url=url, pipeline=pipeline, code=code, timeout_s=timeout_s
+    )
+    return kind(
+        text, code=code, pipeline=pipeline, server_message=server_message, request_id=request_id
+    )

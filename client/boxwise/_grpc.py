@@ -1,4 +1,4 @@
-"""gRPC on HTTP/2: a call's headers and body, and the status or message in its answer.
+"""gRPC on HTTP/2: the headers and body of a call, and the status or message of its response.
 
 The protocol is https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md, for unary calls
 without compression.
@@ -34,7 +34,7 @@ CODES = (
     "UNAUTHENTICATED",
 )
 _BY_NUMBER = {str(number): code for number, code in enumerate(CODES)}
-# What HTTP itself answers with, a proxy for instance: doc/http-grpc-status-mapping.md
+# HTTP status, such as a proxy's: doc/http-grpc-status-mapping.md
 _OF_HTTP = {
     "400": "INTERNAL",
     "401": "UNAUTHENTICATED",
@@ -52,7 +52,7 @@ _OF_RESET = {
     12: "PERMISSION_DENIED",
 }
 
-_FIRST_WORDS = 100  # characters of a response that is not gRPC's, for an error
+_FIRST_WORDS = 100  # characters of a response without gRPC that an error quotes
 
 _GRPC_TIMEOUT = b"\x10\x0cgrpc-timeout"
 
@@ -60,13 +60,13 @@ MAX_MESSAGE_BYTES = 2**31 - 1  # protobuf's, and Triton's
 
 
 class Status(Exception):
-    """A call did not end with a message.
+    """A call failed.
 
     Attributes:
-        code: the gRPC status by name.
-        details: what the server said, or why it could not be heard.
-        local: no server said this: the connection did.
-        processed: the server may have worked on the call.
+        code: name of the gRPC status.
+        details: message of the server, or the reason of the failed connection.
+        local: whether the status is of the connection, not of a server.
+        processed: whether the server may have processed the call.
     """
 
     def __init__(
@@ -80,15 +80,16 @@ class Status(Exception):
 
     @property
     def refused(self) -> bool:
-        """Whether the server said that it never processed the call."""
+        """Whether the server stated that it did not process the call."""
         return not self.local and not self.processed
 
 
 def header_block(
     path: str, authority: str, scheme: str, metadata: Iterable[tuple[str, str]] = ()
 ) -> bytes:
-    """The headers of every call to one method, all but its deadline, as HPACK (RFC 7541) without
-    Huffman coding.
+    """Return the headers of every call to a method, without the deadline, in HPACK.
+
+    HPACK is RFC 7541; Huffman coding is not used.
     """
     headers = (
         (":method", "POST"),
@@ -105,13 +106,13 @@ def header_block(
 
 
 def header(name: str, value: str) -> bytes:
-    """One header as a literal that no proxy may put into a table: some of them are secrets."""
+    """Return a header as a literal that is never indexed, because some values are secrets."""
     encoded = name.encode("ascii"), value.encode("utf-8")
     return b"\x10" + b"".join(_hpack_length(len(each)) + each for each in encoded)
 
 
 def timeout_header(seconds: float) -> bytes:
-    """`grpc-timeout`, by which the server stops too; at most eight digits and a unit."""
+    """Return `grpc-timeout`, the deadline for the server: at most eight digits and a unit."""
     microseconds = max(1, int(seconds * 1e6))
     value = (
         b"%du" % microseconds
@@ -122,26 +123,26 @@ def timeout_header(seconds: float) -> bytes:
 
 
 def framed(message: Sequence[Buffer]) -> list[Buffer]:
-    """A message, in pieces of bytes, as the body of a call: its length before it.
+    """Return the body of a call: the length of the message, and its pieces.
 
     Raises:
-        Status: it is longer than protobuf and Triton take.
+        Status: the message is longer than protobuf and Triton accept.
     """
     length = sum(map(len, message))
     if length > MAX_MESSAGE_BYTES:
         raise Status(
             "INVALID_ARGUMENT",
-            f"image: {length} bytes, more than a message holds (2 GiB)",
+            f"image: {length} bytes, more than a message can hold (2 GiB)",
             local=True,
         )
     return [struct.pack(">BI", 0, length), *message]
 
 
 def reply(stream: Stream) -> memoryview:
-    """The message in the answer to a call that has ended.
+    """Return the message of a call that has ended.
 
     Raises:
-        Status: the server answered with another status than OK, or with nothing that can be read.
+        Status: the status is not OK, or the response is not gRPC.
     """
     if stream.reset is not None and "grpc-status" not in stream.headers:
         code = _OF_RESET.get(stream.reset, "INTERNAL")
@@ -154,15 +155,15 @@ def reply(stream: Stream) -> memoryview:
     if number is None:
         http = stream.headers.get(":status", "none")
         if stream.headers.get("content-type", "").startswith("application/grpc"):
-            # Like a connection that is lost: HAProxy up to 2.9.0 drops trailers now and then (its
-            # issue 2388).
+            # Treated as a lost connection: HAProxy up to 2.9.0 sometimes drops trailers (its issue
+            # 2388).
             raise Status(
                 "UNAVAILABLE", f"the response ended without grpc-status (HTTP status {http})"
             )
-        said = f"no gRPC server answered, but something with HTTP status {http}"
+        details = f"the response is not gRPC but has HTTP status {http}"
         if words := _first_words(stream.body):
-            said += f": {words}"
-        raise Status(_OF_HTTP.get(http, "UNKNOWN"), said)
+            details += f": {words}"
+        raise Status(_OF_HTTP.get(http, "UNKNOWN"), details)
     if number != "0":
         message = unquote(stream.headers.get("grpc-message", ""))
         if number not in _BY_NUMBER:
@@ -183,14 +184,14 @@ def reply(stream: Stream) -> memoryview:
 
 
 def _first_words(body: bytearray) -> str:
-    """The beginning of a page or another text, without tags and control characters."""
+    """Return the beginning of a page or a text, without tags and control characters."""
     text = re.sub(r"<[^>]*>", " ", body[:2000].decode("utf-8", "replace"))
     printable = "".join(each if each.isprintable() else " " for each in text)
     return " ".join(printable.split())[:_FIRST_WORDS]
 
 
 def _hpack_length(length: int) -> bytes:
-    """An integer with a prefix of 7 bits (RFC 7541, 5.1)."""
+    """Encode an integer with a prefix of 7 bits (RFC 7541, 5.1)."""
     if length < 0x7F:
         return bytes((length,))
     digits = bytearray((0x7F,))

@@ -1,4 +1,4 @@
-"""A hedged call with blocking sockets: two connections, one thread, the first answer."""
+"""A hedged call with blocking sockets: one thread, two connections, the first response."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from boxwise._transport import timed_out
 
 
 class Race:
-    """A call to one server, and after a while to another too."""
+    """A call to one server, and after a while also to another."""
 
     def __init__(self, pool: Callable[[Endpoint], Pool], send: Send, scope: Scope | None) -> None:
         self._pool = pool
@@ -27,28 +27,28 @@ class Race:
     def run(self) -> Reply:
         send = self._send
         hedge_at = time.monotonic() + send.after_s
-        waiting_for: Endpoint | None = send.other
+        second: Endpoint | None = send.other
         try:
             self._start(send.server)
             while True:
-                until = send.deadline if waiting_for is None else min(hedge_at, send.deadline)
+                until = send.deadline if second is None else min(hedge_at, send.deadline)
                 ready = self._readable(until - time.monotonic())
                 if ready:
-                    answered = self._read(ready)
-                    if answered is not None:
-                        return answered
+                    response = self._read(ready)
+                    if response is not None:
+                        return response
                 elif time.monotonic() >= send.deadline:
-                    raise timed_out("no answer in time")
-                elif waiting_for is not None:
-                    other, waiting_for = waiting_for, None
+                    raise timed_out("no response in time")
+                elif second is not None:
+                    other, second = second, None
                     if send.allowed is None or send.allowed():
                         try:
                             self._start(other)
                         except Status:
-                            continue  # the first may still answer
+                            continue  # the first may still respond
         finally:
             for connection, pool, _ in self._running.values():
-                connection.close()  # which tells the loser's server to stop
+                connection.close()  # cancels the slower call on its server
                 self._finish(connection, pool)
 
     def _start(self, server: Endpoint) -> None:
@@ -65,9 +65,7 @@ class Race:
         self._running[connection.fileno()] = (connection, pool, stream)
 
     def _begun(self, connection: Connection) -> Stream | None:
-        """The call, or None while the server has no room for it, so that the other may be asked
-        meanwhile.
-        """
+        """Start the call; return None if the server has no room, so that the other can start."""
         return connection.begin(self._send.call, self._send.deadline) if connection.room else None
 
     def _readable(self, timeout_s: float) -> list[int]:
@@ -90,7 +88,7 @@ class Race:
                     self._running[number] = connection, pool, self._begun(connection)
                 if stream is None or stream not in ended:
                     continue
-                answer = reply(stream), pool.endpoint
+                response = reply(stream), pool.endpoint
             except Status:
                 del self._running[number]
                 connection.close()
@@ -100,7 +98,7 @@ class Race:
                 continue
             del self._running[number]
             self._finish(connection, pool)
-            return answer
+            return response
         return None
 
     def _finish(self, connection: Connection, pool: Pool) -> None:

@@ -1,4 +1,4 @@
-"""What `predict` accepts as an image, and the tensor that it is sent as."""
+"""Images of all types that `predict` accepts, and the tensors that they are sent as."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from boxwise._http2 import Buffer
 from boxwise._request import Tensor
 from boxwise._words import shortened
 
-if TYPE_CHECKING:  # Pillow is imported where it is used: most callers send files and draw nothing
+if TYPE_CHECKING:  # imported where it is used: most callers send files and draw nothing
     from PIL import Image
 
 _File: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
@@ -28,61 +28,46 @@ PIL image.
 """
 
 Transfer: TypeAlias = Literal["auto", "encoded", "raw", "shm"]
-"""How pixels travel: as a JPEG, as they are, through shared memory, or "auto", raw to this machine
-and else encoded.
+"""How arrays and PIL images are sent.
+
+"encoded" sends a JPEG, "raw" the pixels, "shm" the pixels in shared memory, to a server on this
+machine. "auto" sends raw pixels to a server on this machine, and JPEGs to others.
 """
 
-# Files that Pillow opens, by what they are usually called.
+# The usual suffixes of files that Pillow opens.
 IMAGE_SUFFIXES = (
-    *(
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".mpo",
-        ".png",
-        ".webp",
-        ".bmp",
-        ".dib",
-        ".tif",
-        ".tiff",
-        ".gif",
-        ".avif",
-    ),
-    *(".heic", ".heif", ".jp2", ".j2k", ".ppm", ".pgm", ".pnm", ".tga"),
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff"),
+    *(".gif", ".avif", ".heic", ".heif", ".jp2", ".j2k", ".ppm", ".pgm", ".pnm", ".tga"),
 )
 
-# Of 100, without chroma subsampling: nearly the same pixels in a tenth of the bytes.
+# Of 100, without chroma subsampling: a tenth of the bytes, and hardly a visible difference.
 JPEG_QUALITY = 95
 _SERVED = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM")  # and WebP
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-# The brand that follows `ftyp` -> what Pillow calls the format.
+# The brand after `ftyp` -> Pillow's name of the format.
 _BRANDS: dict[bytes, str] = {**dict.fromkeys(_HEIC, "HEIF"), b"avif": "AVIF", b"avis": "AVIF"}
-# What the bytes of an image or a PDF begin with in base64.
+# Base64 text of an image or a PDF.
 _BASE64 = re.compile(
     r"(?:/9j/|iVBORw0KGgo|R0lGOD|UklGR|Qk|SUkq|TU0A|AAAA|JVBERi0)[A-Za-z0-9+/_\-\s]{60,}={0,2}\s*"
 )
 
 
 def to_tensor(image: ImageLike, *, encode: bool = False, max_pixels: int | None = None) -> Tensor:
-    """The tensor that an image is sent as.
+    """Return the tensor that an image is sent as.
 
-    JPEG, PNG, WebP and BMP files become `image` UINT8 [bytes], as they are, and are decoded by the
-    server. Files of other formats are decoded here, where Pillow can, and become `frame`, or a PNG
-    where they are to be encoded. Arrays and PIL images become `frame` UINT8 [height, width, 3] RGB,
-    or `image` where they are to be encoded; a PIL image as a viewer would show it. The tensor is a
-    view of the caller's own memory wherever it can be.
+    JPEG, PNG, WebP and BMP files are sent unchanged, as `image` UINT8 [bytes]; the server decodes
+    them. Other files that Pillow can open are decoded here, and sent as `frame` UINT8 [height,
+    width, 3] RGB, or as a PNG. Arrays and PIL images are sent as `frame`, or as a JPEG; a PIL image
+    as a viewer shows it. The tensor is a view of the caller's memory if possible.
 
     Args:
         image: the image.
-        encode: send pixels as a JPEG, see `JPEG_QUALITY`, and those of a file that is decoded here
-            as a PNG.
-        max_pixels: the most that a file may have that is decoded here; None where the server's
-            limit is not known yet.
+        encode: send arrays and PIL images as JPEG (`JPEG_QUALITY`), files decoded here as PNG.
+        max_pixels: limit for files decoded here; None if the server's limit is not known yet.
 
     Raises:
-        InvalidImage: a file that cannot be read or decoded, an array that is not RGB or grey in
-            uint8, a PIL image whose values may mean several things, or another type.
+        InvalidImage: a file cannot be read or decoded, an array is not uint8 RGB or grey, the
+            values of a PIL image are ambiguous, or the type is none of these.
     """
     match image:
         case str() | os.PathLike():
@@ -106,10 +91,10 @@ def to_tensor(image: ImageLike, *, encode: bool = False, max_pixels: int | None 
 
 
 def to_pil(tensor: Tensor) -> Image.Image:
-    """The image in a tensor of `to_tensor`, as the server sees it: RGB, EXIF orientation applied.
+    """Return the image of a tensor as the server sees it: RGB, EXIF orientation applied.
 
     Raises:
-        InvalidImage: the file is not one that Pillow can decode.
+        InvalidImage: Pillow cannot decode the file.
     """
     from PIL import Image
 
@@ -119,30 +104,27 @@ def to_pil(tensor: Tensor) -> Image.Image:
     try:
         opened = Image.open(io.BytesIO(tensor.payload))
     except (OSError, ValueError) as error:
-        raise InvalidImage(
-            f"image: not an image that can be drawn on ({shortened(error)})"
-        ) from error
+        raise InvalidImage(f"image: cannot be decoded here ({shortened(error)})") from error
     return Image.fromarray(_shown(opened))
 
 
 def is_cheap(image: ImageLike, *, encode: bool) -> bool:
-    """Whether `to_tensor` reads, decodes and encodes nothing."""
+    """Return whether `to_tensor` neither reads, decodes nor encodes."""
     if isinstance(image, (bytes, bytearray)) or (isinstance(image, memoryview) and image.ndim == 1):
         return _is_served(image)
     return not encode and isinstance(image, (np.ndarray, memoryview))
 
 
 def _is_served(content: Buffer) -> bool:
-    """Whether a file is of a format that the server decodes."""
+    """Return whether the server decodes this format."""
     start = bytes(memoryview(content)[:12])
     return start.startswith(_SERVED) or (start[:4] == b"RIFF" and start[8:] == b"WEBP")
 
 
 def open_image(file: str | os.PathLike[str] | BinaryIO) -> Image.Image:
-    """Open an image with Pillow, HEIC too where the extra for it is installed; no pixel is decoded
-    yet.
+    """Open an image with Pillow, without decoding it; HEIC too, if its extra is installed.
 
-    PostScript is left out: Pillow would run Ghostscript on it.
+    PostScript is excluded, because Pillow would run Ghostscript on it.
 
     Raises:
         OSError: it is not an image.
@@ -164,9 +146,7 @@ def _formats() -> tuple[str, ...]:
 
 
 def _heif() -> Any:
-    """What reads HEIC: the extra's, or the larger package of the same authors where that is
-    installed.
-    """
+    """Return the package that reads HEIC: pi-heif, or pillow-heif by the same authors."""
     try:
         import pi_heif
     except ImportError:
@@ -179,17 +159,17 @@ def _read(path: str | os.PathLike[str]) -> bytes:
         return Path(path).read_bytes()
     except (OSError, ValueError) as error:
         name = os.fspath(path)
-        if what := _no_path(name):
+        if kind := _not_a_path(name):
             raise InvalidImage(
                 f"image: a str is the path of a file, and this one of {len(name)} "
-                f"characters is {what}"
+                f"characters is {kind}"
             ) from None
         why = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise InvalidImage(f"image: cannot read {shortened(name)}: {shortened(why)}") from None
 
 
-def _no_path(name: str) -> str | None:
-    """What a str is that no file is called, and what to do with it."""
+def _not_a_path(name: str) -> str | None:
+    """Return what a str is that is obviously no path, and how to send it; None if it may be one."""
     if name.startswith("data:"):
         return "a data URL: send base64.b64decode(...) of what comes after its comma"
     if name.startswith(("http://", "https://")):
@@ -203,15 +183,15 @@ def _read_open(file: Any) -> bytes:
     content = file.read()
     if not isinstance(content, bytes):
         raise InvalidImage(
-            "image: expected a file opened in binary mode ('rb'), read "
-            f"{type(content).__name__} of it"
+            f"image: expected a file opened in binary mode ('rb'), read {type(content).__name__}"
         )
     return content
 
 
 def _file(content: bytes | bytearray | memoryview, encode: bool, max_pixels: int | None) -> Tensor:
-    """A file as it is, or its pixels where the server does not decode it and Pillow does; else the
-    server names it.
+    """Return a file unchanged if the server decodes it, else its pixels.
+
+    A file that nothing can decode is also sent unchanged: the server's error names its format.
     """
     if not len(content) or _is_served(content):
         return _encoded(content)
@@ -234,8 +214,7 @@ def _file(content: bytes | bytearray | memoryview, encode: bool, max_pixels: int
     if max_pixels is not None and width * height > max_pixels:
         raise InvalidImage(
             f"image: {width} x {height} is {width * height / 1e6:.1f} megapixels; at most "
-            f"{max_pixels / 1e6:g} are "
-            "accepted, so make it smaller before sending it"
+            f"{max_pixels / 1e6:g} are accepted, so make it smaller before sending it"
         )
     pixels = _shown(opened)
     if not encode:
@@ -255,7 +234,7 @@ def _encoded(content: bytes | bytearray | memoryview) -> Tensor:
 
 def _pixels(pixels: NDArray[np.uint8], encode: bool) -> Tensor:
     pixels = np.ascontiguousarray(pixels)
-    if not encode or 0 in pixels.shape:  # of no pixels no JPEG can be made; the server says so
+    if not encode or 0 in pixels.shape:  # an empty JPEG does not exist; the server reports it
         return Tensor("frame", "UINT8", pixels.shape, pixels.data.cast("B") if pixels.size else b"")
     from PIL import Image
 
@@ -282,14 +261,13 @@ def _rgb(array: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _shown(opened: Image.Image) -> NDArray[np.uint8]:
-    """uint8 [height, width, 3] RGB as a viewer shows it, by the rules of the server.
+    """Return uint8 [height, width, 3] RGB as a viewer shows it, by the rules of the server.
 
-    Upright, 16 bits cut to their high 8, transparency laid on white; of an animation, the first
-    frame.
+    The image is upright, 16-bit values keep their high 8 bits, transparency becomes white, and an
+    animation is its first frame.
 
     Raises:
-        InvalidImage: the file behind it is truncated or corrupt, or its values may mean several
-            things.
+        InvalidImage: the file is truncated or corrupt, or its values are ambiguous.
     """
     try:
         return _as_shown(opened)
@@ -315,18 +293,18 @@ def _as_shown(opened: Image.Image) -> NDArray[np.uint8]:
 
 
 def _to_8_bits(values: NDArray[Any], mode: str) -> NDArray[np.uint8]:
-    """Grey of more than 8 bits, or of floats, as uint8.
+    """Return grey values of more than 8 bits, or of floats, as uint8.
 
-    PIL does not say which value is white: 1, 255 or 65535 may be. One fits where the brightest
-    value of the image is between a sixteenth of it and itself; where none does, the image would be
-    nearly black, or is scaled in another way.
+    PIL does not define which value is white: it can be 1, 255 or 65535. The first one is used for
+    which the brightest value of the image lies between a sixteenth of it and itself. If there is
+    none, the image is nearly black, or has another scale.
 
     Args:
         values: [height, width], of any type.
-        mode: of PIL: I;16 and its kin, I, or F.
+        mode: of PIL: I;16 and its variants, I, or F.
 
     Raises:
-        InvalidImage: no white fits.
+        InvalidImage: no white value fits.
     """
     if not values.size:
         return values.astype(np.uint8)
@@ -342,8 +320,7 @@ def _to_8_bits(values: NDArray[Any], mode: str) -> NDArray[np.uint8]:
         return scaled
     raise InvalidImage(
         f"image: mode {mode} with values from {lowest:g} to {brightest:g}: either it is "
-        "nearly black, or its white is "
-        f"not {' or '.join(map(str, whites))}; with `white` the value of white (1, 255, "
-        "4095, 65535), send uint8: "
+        f"nearly black, or its white is not {' or '.join(map(str, whites))}; with `white` the "
+        "value of white (1, 255, 4095, 65535), send uint8: "
         "np.clip(np.asarray(image) * (255 / white), 0, 255).astype(np.uint8)"
     )

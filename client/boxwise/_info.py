@@ -1,4 +1,4 @@
-"""What a pipeline says of itself: the JSON document that `<pipeline>_info` answers with."""
+"""The description of a pipeline: the JSON document that `<pipeline>_info` returns."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from boxwise._errors import ContractMismatch
-from boxwise_contract import VERSION
+from boxwise_contract.tensors import VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +23,9 @@ class DetectorInfo:
 
 @dataclass(frozen=True, slots=True)
 class ClassifierInfo:
-    """A classifier's labels (a label id is an index into them), and what it is asked about.
+    """A classifier's labels (a label id is an index into them), and the classes it runs on.
 
-    `top_k` labels come for each box whose detector class is in `only`; None stands for all classes.
+    It returns `top_k` labels for each box whose detector class is in `only`; None for all classes.
     """
 
     name: str
@@ -34,7 +34,7 @@ class ClassifierInfo:
     only: tuple[int, ...] | None
 
     def label_name(self, label_id: int) -> str:
-        """The name of a label."""
+        """Return the name of a label."""
         return _name(self.labels, label_id)
 
 
@@ -42,8 +42,8 @@ class ClassifierInfo:
 class PipelineInfo:
     """A pipeline as its server describes it.
 
-    `detector` is None where the classifiers are asked about the whole image. `limits` holds what is
-    refused (`max_pixels`, ...), `digests` what was published, by name.
+    `detector` is None if the classifiers run on the whole image. `limits` holds the limits of
+    inputs (`max_pixels`, ...), `digests` the digests of the published graphs, by name.
     """
 
     contract: int
@@ -55,20 +55,18 @@ class PipelineInfo:
 
     @classmethod
     def from_json(cls, document: str) -> PipelineInfo:
-        """Parse the document; keys that this client does not know are left alone.
+        """Parse the document; unknown keys are ignored.
 
         Raises:
-            ContractMismatch: another version of the contract, or a document that is not what
-                version 1 promises.
+            ContractMismatch: another version of the contract, or not a document of version 1.
         """
         try:
             fields = json.loads(document)
             contract = fields["contract"]
             if contract != VERSION:
                 raise ContractMismatch(
-                    f"pipeline {fields.get('pipeline')!r} speaks version {contract} of the "
-                    "tensor contract, and this "
-                    f"client version {VERSION}: install a boxwise that speaks the server's"
+                    f"pipeline {fields.get('pipeline')!r} has version {contract} of the tensor "
+                    f"contract, and this client version {VERSION}: install the server's boxwise"
                 )
             return cls(
                 contract=contract,
@@ -81,14 +79,11 @@ class PipelineInfo:
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ContractMismatch(
                 f"the pipeline's info is not a document of version {VERSION} of the tensor "
-                "contract "
-                f"({type(error).__name__}: {error})"
+                f"contract ({type(error).__name__}: {error})"
             ) from error
 
     def class_name(self, class_id: int) -> str:
-        """The name of a detector class; "image" for -1,
-        the whole image where there is no detector.
-        """
+        """Return the name of a detector class; "image" for -1, the class without a detector."""
         if class_id < 0:
             return "image"
         return _name(self.detector.labels if self.detector else (), class_id)
@@ -116,5 +111,5 @@ def _classifier(fields: Any) -> ClassifierInfo:
 
 
 def _name(labels: tuple[str, ...], number: int) -> str:
-    """A label that the server has no name for is still told apart: by its number."""
+    """Return the name of a label, or its number if it has no name."""
     return labels[number] if number < len(labels) else str(number)

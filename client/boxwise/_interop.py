@@ -1,7 +1,9 @@
-"""Results in other libraries' types and back, without loss; each library is imported when it is
-used.
+"""Results in other libraries' types and back, without loss.
 
-The ways back answer with the columns of the contract, as `Result.from_arrays` takes them.
+    Detections ─▶ to_*() ─▶ supervision, COCO, pandas, dict ─▶ from_*() ─▶ Columns ─▶ Result
+
+Columns are the outputs of the contract, as `Result.from_arrays` takes them. Each library is
+imported when it is used.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ Columns = dict[str, NDArray[Any]]
 
 
 def to_supervision(result: Detections) -> Any:
-    """`supervision.Detections`."""
+    """Return `supervision.Detections`."""
     supervision = _import("supervision")
     data: dict[str, Any] = {"class_name": np.array([each.class_name for each in result], dtype=str)}
     for name, ids in result.label_ids.items():
@@ -29,14 +31,14 @@ def to_supervision(result: Detections) -> Any:
     return supervision.Detections(
         xyxy=result.xyxy.copy(),
         confidence=result.confidence.copy(),
-        class_id=result.class_id.astype(np.int64),  # its own methods expect this one
+        class_id=result.class_id.astype(np.int64),  # the type that its methods expect
         data=data,
         metadata={"image_size": result.image_size},
     )
 
 
 def from_supervision(detections: Any, info: PipelineInfo) -> Columns:
-    """The columns in what `to_supervision` made, or a filter of it."""
+    """Return the columns of what `to_supervision` returned, or of a selection of its rows."""
     if "image_size" not in detections.metadata:
         raise InvalidArgument(
             "detections: expected metadata['image_size'], as Result.to_supervision writes it"
@@ -60,8 +62,9 @@ def from_supervision(detections: Any, info: PipelineInfo) -> Columns:
 def to_coco(
     result: Detections, image_id: int, category_ids: Sequence[int] | None
 ) -> list[dict[str, Any]]:
-    """https://cocodataset.org/#format-results; labels are an extra key. In float64, so that x +
-    width is x2 again.
+    """Return https://cocodataset.org/#format-results, with labels as an extra key.
+
+    Boxes are float64, so that x + width equals x2.
     """
     return [
         {
@@ -86,7 +89,7 @@ def from_coco(
     image_size: tuple[int, int],
     category_ids: Sequence[int] | None,
 ) -> Columns:
-    """The columns in COCO results of one image."""
+    """Return the columns of COCO results of one image."""
     classes = (
         {category: index for index, category in enumerate(category_ids)}
         if category_ids is not None
@@ -105,7 +108,7 @@ def from_coco(
 
 
 def from_dict(document: Mapping[str, Any], info: PipelineInfo) -> Columns:
-    """The columns in `Result.to_dict`."""
+    """Return the columns of `Result.to_dict`."""
     rows = document["detections"]
     columns = _columns(
         [each["xyxy"] for each in rows],
@@ -117,7 +120,7 @@ def from_dict(document: Mapping[str, Any], info: PipelineInfo) -> Columns:
 
 
 def to_pandas(result: Detections) -> Any:
-    """`pandas.DataFrame`; the size of the image is in its `attrs`."""
+    """Return a `pandas.DataFrame`; the size of the image is in its `attrs`."""
     pandas = _import("pandas")
     columns: dict[str, Any] = {
         name: result.xyxy[:, i].copy() for i, name in enumerate(("x1", "y1", "x2", "y2"))
@@ -141,7 +144,7 @@ def to_pandas(result: Detections) -> Any:
 
 
 def from_pandas(frame: Any, info: PipelineInfo) -> Columns:
-    """The columns in what `to_pandas` made, or a filter of it."""
+    """Return the columns of what `to_pandas` returned, or of a selection of its rows."""
     if "image_size" not in frame.attrs:
         raise InvalidArgument("frame: expected attrs['image_size'], as Result.to_pandas writes it")
     boxes = frame[["x1", "y1", "x2", "y2"]].to_numpy()
@@ -172,7 +175,7 @@ def _columns(boxes: Any, scores: Any, class_ids: Any, image_size: Any) -> Column
 def _labels(
     rows: Sequence[Mapping[str, Sequence[Mapping[str, Any]]]], info: PipelineInfo
 ) -> Columns:
-    """Ids and scores of each classifier, padded to its k with -1 and 0."""
+    """Return ids and scores of each classifier, padded to its top k with -1 and 0."""
     columns: Columns = {}
     for each in info.classifiers:
         ids = np.full((len(rows), each.top_k), -1, np.int32)

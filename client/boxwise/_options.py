@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import cast
 
 from boxwise._image import Transfer
-from boxwise_contract import RequestOptions
+from boxwise_contract.options import RequestOptions
 
 
 class CallOptions(RequestOptions, total=False):
-    """`RequestOptions`, and how this call is made; what is left out or None is the client's own.
+    """Options of a request and of its call. Missing or None: the pipeline's or client's default.
 
     Attributes:
-        timeout_s: seconds for this call, retries included.
-        transfer: how its image travels.
+        timeout_s: deadline of this call in seconds, retries included.
+        transfer: how the image of this call is sent.
     """
 
     timeout_s: float | None
@@ -21,10 +21,10 @@ class CallOptions(RequestOptions, total=False):
 
 
 def split(options: CallOptions) -> tuple[RequestOptions, float | None, Transfer | None]:
-    """What the request asks for; the call's timeout in seconds; its transfer.
+    """Return the options of the request, the call's timeout in seconds, and its transfer.
 
     Raises:
-        TypeError: there is no such option, as Python raises it for other keywords.
+        TypeError: there is no such option, as for any unknown keyword.
     """
     if unknown := options.keys() - CallOptions.__optional_keys__:
         raise TypeError(

@@ -1,6 +1,4 @@
-"""When a request is sent again: after a failure, or beside one that is slow. Numbers only; nothing
-here waits.
-"""
+"""When a request is sent again: after a failure, or because it is slow. No I/O, no waiting."""
 
 from __future__ import annotations
 
@@ -9,14 +7,12 @@ import threading
 from collections import deque
 from dataclasses import dataclass
 
-# A client that has sent nothing yet may still try again so many times.
-_RESERVE = 10.0
-# Unspent budget is kept for so many requests' worth, or a burst of failures after a quiet hour
-# would double the load.
+_RESERVE = 10.0  # retries of a client that has not sent anything yet
+# Limit of saved retries: without it, a burst of failures after a quiet hour would double the load.
 _LARGEST_RESERVE = 100.0
-_SAMPLES = 256  # latencies that a percentile is taken of
-_ENOUGH = 32
-_EVERY = 16  # requests between two looks at the percentile
+_SAMPLES = 256  # recent latencies of which a percentile is computed
+_ENOUGH = 32  # latencies before the first percentile
+_EVERY = 16  # requests between two updates of the percentile
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +28,8 @@ class Retry:
             jitter", https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
             Another server is tried without a pause.
         max_backoff_s: longest pause.
-        budget: maximum share of requests that are sent again; beyond it, errors are raised at once.
-            Going to another server costs nothing if the first could not be reached.
+        budget: maximum share of requests that are sent again; beyond it, errors are raised
+            immediately. Another server is free if the first could not be reached.
     """
 
     attempts: int = 4
@@ -63,7 +59,7 @@ class Hedge:
 
 
 class Budget:
-    """Each request earns a part of a retry; a retry costs a whole one."""
+    """A token bucket: each request earns a part of a retry, and a retry costs a whole one."""
 
     def __init__(self, part: float) -> None:
         self._part = part
@@ -71,12 +67,12 @@ class Budget:
         self._lock = threading.Lock()
 
     def earn(self) -> None:
-        """A request was sent for the first time."""
+        """Record a request that is sent for the first time."""
         with self._lock:
             self._tokens = min(_LARGEST_RESERVE, self._tokens + self._part)
 
     def spend(self) -> bool:
-        """Whether a request may be sent once more; it is then counted."""
+        """Return whether a request may be sent again, and count it."""
         with self._lock:
             if self._tokens < 1.0:
                 return False
@@ -85,7 +81,7 @@ class Budget:
 
 
 class Latencies:
-    """The latencies of late, and the one that few exceed."""
+    """Recent latencies and a percentile of them."""
 
     def __init__(self, percentile: float) -> None:
         self._percentile = percentile
@@ -94,7 +90,7 @@ class Latencies:
         self._high: float | None = None
 
     def add(self, seconds: float) -> None:
-        """A request took so long."""
+        """Record a latency in seconds."""
         self._seconds.append(seconds)
         self._since += 1
         if len(self._seconds) >= _ENOUGH and (self._since >= _EVERY or self._high is None):
@@ -104,5 +100,5 @@ class Latencies:
 
     @property
     def high(self) -> float | None:
-        """The percentile in seconds; None before there were enough requests."""
+        """The percentile in seconds; None before there are enough latencies."""
         return self._high

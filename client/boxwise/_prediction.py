@@ -1,4 +1,4 @@
-"""A call that runs in another thread: to wait for, or to cancel."""
+"""A handle of a call in another thread, to wait for it or to cancel it."""
 
 from __future__ import annotations
 
@@ -51,25 +51,25 @@ class Prediction:
         return True
 
     def add_done_callback(self, function: Callable[[Prediction], object]) -> None:
-        """Call `function` with this when the call completes, or now if it has."""
+        """Call `function` with this prediction when it completes, or now if it has."""
         self._future.add_done_callback(lambda _: function(self))
 
 
 def failed(error: BoxwiseError) -> Prediction:
-    """Return a call that is over, of an image that could not be sent."""
+    """Return a completed call that failed, for an image that could not be sent."""
     future: Future[Result] = Future()
     future.set_exception(error)
     return Prediction(future, Scope())
 
 
 class Waiting(threading.Event):
-    """What a call waits for that no connection brings."""
+    """An event that a call waits for, and that `Scope.cancel` ends like a connection."""
 
     abort = threading.Event.set
 
 
 class Scope:
-    """What a call holds at the moment, so that another thread can end it."""
+    """What a call currently waits on, so that another thread can cancel it."""
 
     def __init__(self) -> None:
         self.cancelled = threading.Event()
@@ -84,7 +84,7 @@ class Scope:
 
     @contextmanager
     def holding(self, connection: Connection | Waiting) -> Iterator[None]:
-        """While the call is on this connection."""
+        """Register the connection for the duration of the block."""
         self.add(connection)
         try:
             yield

@@ -1,9 +1,8 @@
-"""Tensors become a serialised `ModelInferRequest`: header by protobuf, and the payloads behind it,
-not copied.
+"""Serialise a `ModelInferRequest`: a header by protobuf, followed by the payloads, uncopied.
 
-protobuf would copy each payload twice, once into the message and once out of it: 19 ms for a raw
-1080p frame. The wire format allows it: `raw_input_contents` has the highest field number, so its
-entries follow the rest of the message, each as tag, length, bytes.
+protobuf would copy each payload into the message and out of it, 19 ms for a raw 1080p frame.
+`raw_input_contents` has the highest field number, so its entries (tag, length, bytes) may follow
+the rest of the message.
 """
 
 from __future__ import annotations
@@ -18,7 +17,8 @@ from boxwise._errors import InvalidArgument
 from boxwise._http2 import Buffer
 from boxwise._protocol import messages
 from boxwise._words import shortened
-from boxwise_contract import IMAGE, OPTIONS, RequestOptions, info_model, raw_model
+from boxwise_contract.options import OPTIONS, RequestOptions
+from boxwise_contract.tensors import IMAGE, info_model, raw_model
 
 _RAW_INPUT_CONTENTS = b"\x3a"  # field 7, length-delimited
 
@@ -27,7 +27,7 @@ _DATATYPES = {option.name: option.datatype for option in OPTIONS}
 
 
 class Slot(NamedTuple):
-    """Where a tensor lies in a shared memory region that the server knows by name."""
+    """The place of a tensor in a registered shared memory region."""
 
     region: str
     offset: int
@@ -35,9 +35,7 @@ class Slot(NamedTuple):
 
 
 class Tensor(NamedTuple):
-    """One input as the server sees it; `payload` is the bytes of its elements, C-contiguous and
-    little-endian.
-    """
+    """One input; `payload` holds its elements, C-contiguous and little-endian."""
 
     name: str
     datatype: str
@@ -48,14 +46,15 @@ class Tensor(NamedTuple):
 def infer_request(
     model: str, tensors: Iterable[Tensor], *, request_id: str = "", slot: Slot | None = None
 ) -> list[Buffer]:
-    """A serialised `ModelInferRequest`, in pieces; joined, byte for byte what tritonclient sends
-    for these inputs.
+    """Return a serialised `ModelInferRequest` in pieces.
+
+    Joined, they equal what tritonclient sends for these inputs, byte for byte.
 
     Args:
-        model: that is asked.
+        model: its name.
         tensors: its inputs.
-        request_id: comes back in the server's log and traces.
-        slot: where the first tensor lies instead of in the message.
+        request_id: appears in the server's log and traces.
+        slot: the place of the first tensor, if it is in shared memory and not in the message.
     """
     header = messages().ModelInferRequest(model_name=model, id=request_id)
     chunks: list[Buffer] = []
@@ -77,7 +76,7 @@ def infer_request(
 
 
 def info_request(pipeline: str) -> list[Buffer]:
-    """Asks a pipeline about itself."""
+    """Return the request for the description of a pipeline."""
     return infer_request(info_model(pipeline), ())
 
 
@@ -89,18 +88,18 @@ def predict_request(
     request_id: str = "",
     slot: Slot | None = None,
 ) -> list[Buffer]:
-    """Asks a pipeline about one image.
+    """Return the request for the objects in one image.
 
     Args:
         pipeline: its name.
         image: `image` UINT8 [bytes], or `frame` UINT8 [height, width, 3], as
-            `boxwise._image.to_tensor` makes them.
+            `boxwise._image.to_tensor` returns them.
         options: of this request.
         request_id: see `infer_request`.
-        slot: where the image lies in shared memory.
+        slot: the place of the image in shared memory; None to send it in the message.
 
     Raises:
-        InvalidArgument: an argument is not a number, or one that its tensor cannot hold.
+        InvalidArgument: an option is not a number, or does not fit its datatype.
     """
     model = pipeline if image.name == IMAGE.name else raw_model(pipeline)
     tensors = [image]
@@ -111,7 +110,7 @@ def predict_request(
 
 
 def varint(number: int) -> bytes:
-    """A length in protobuf's base 128, lowest digits first: 300 is `ac 02`."""
+    """Encode a length in protobuf's base 128, lowest digits first: 300 is `ac 02`."""
     digits = bytearray()
     while number > 0x7F:
         digits.append(number & 0x7F | 0x80)
@@ -121,7 +120,7 @@ def varint(number: int) -> bytes:
 
 
 def _option(name: str, value: float | Sequence[int]) -> Tensor:
-    """An optional input: one value or several, as a vector."""
+    """Return an optional input: one value or several, as a vector."""
     datatype = _DATATYPES[name]
     values = np.atleast_1d(value).tolist()
     try:

@@ -1,4 +1,4 @@
-"""A `ModelInferResponse` becomes numpy arrays over the bytes it came with."""
+"""Numpy arrays over the bytes of a `ModelInferResponse`."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxwise._errors import ContractMismatch
-from boxwise_contract import DTYPES
+from boxwise_contract.tensors import DTYPES
 
 
 def arrays(response: Any) -> dict[str, NDArray[Any]]:
-    """The outputs of a `ModelInferResponse` by name: read-only, not copied out of the reply.
+    """Return the outputs of a `ModelInferResponse` by name, read-only and uncopied.
 
     Raises:
-        ContractMismatch: an output of a type that the contract does not have, or of more or fewer
-            bytes than its shape says.
+        ContractMismatch: an output has a datatype that the contract lacks, or a number of bytes
+            that does not match its shape.
     """
     found: dict[str, NDArray[Any]] = {}
     for output, content in _outputs(response):
@@ -38,15 +38,15 @@ def arrays(response: Any) -> dict[str, NDArray[Any]]:
 
 
 def text(response: Any, name: str) -> str:
-    """The one string in the output `name` (BYTES [1]): its length as 4 bytes, then UTF-8.
+    """Return the string in the output `name` (BYTES [1]): its length in 4 bytes, then UTF-8.
 
     Raises:
-        ContractMismatch: no such output, or it holds something else.
+        ContractMismatch: there is no such output, or it holds something else.
     """
     found = [each for each in _outputs(response) if each[0].name == name]
     if not found:
         raise ContractMismatch(
-            f"{response.model_name} answers without {name!r}, so it is no boxwise pipeline"
+            f"{response.model_name} returns no {name!r}, so it is not a boxwise pipeline"
         )
     output, content = found[-1]
     shape = list(output.shape)
@@ -69,12 +69,11 @@ def _mismatch(name: str, datatype: str, shape: tuple[int, ...], content: bytes) 
 
 
 def _outputs(response: Any) -> Iterator[tuple[Any, bytes]]:
-    """Each `InferOutputTensor` with its raw content."""
+    """Return each `InferOutputTensor` with its raw content."""
     outputs, contents = response.outputs, response.raw_output_contents
     if len(outputs) != len(contents):
         raise ContractMismatch(
-            f"{response.model_name} answers with {len(outputs)} outputs but {len(contents)} "
-            "raw contents; "
-            "expected one for each"
+            f"{response.model_name} returns {len(outputs)} outputs but {len(contents)} raw "
+            "contents; expected one for each"
         )
     return zip(outputs, contents, strict=True)

@@ -189,10 +189,10 @@ class Result(Detections):
 def _column(
     arrays: Mapping[str, NDArray[Any]], name: str, shape: tuple[int | None, ...]
 ) -> NDArray[Any]:
-    """The output `name`, which must be of this shape; None stands for any length."""
+    """Return the output `name`, which must have this shape; None stands for any length."""
     if name not in arrays:
         raise ContractMismatch(
-            f"the reply has no output {name!r}, only {', '.join(arrays) or 'none at all'}"
+            f"the response has no output {name!r}, only {', '.join(arrays) or 'none at all'}"
         )
     array = arrays[name]
     found = array.shape

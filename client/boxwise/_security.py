@@ -1,4 +1,4 @@
-"""Who may talk to whom: TLS, tokens and metadata, none of which is ever shown."""
+"""TLS, tokens and metadata. None of them appears in a repr, a log or an error."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ class TLS:
             reason = (
                 error.strerror
                 if not isinstance(error, ssl.SSLError)
-                else "it is not PEM, or the key is another's"
+                else "it is not PEM, or the key does not match"
             )
             raise InvalidArgument(f"tls: cannot use {file}: {reason}") from error
         return context
 
 
 class Credentials:
-    """The headers that every call carries; a token may be asked for anew each time."""
+    """The headers of every call; a token may come from a function, called each time."""
 
     def __init__(self, metadata: Mapping[str, str], token: Token | None) -> None:
         for name, value in metadata.items():
@@ -80,7 +80,7 @@ class Credentials:
         self._token = token
 
     def bearer(self) -> bytes:
-        """The header with the token, as it is now."""
+        """Return the header with the current token."""
         if self._token is None:
             return b""
         token = self._token if isinstance(self._token, str) else self._token()
@@ -93,7 +93,7 @@ class Credentials:
 def require_tls(
     token: Token | None, tls: ssl.SSLContext | None, targets: tuple[Endpoint, ...]
 ) -> None:
-    """A token does not cross a network in the clear.
+    """Check that a token does not cross a network unencrypted.
 
     Raises:
         InvalidArgument: it would.
@@ -103,8 +103,7 @@ def require_tls(
     for target in targets:
         if not target.local:
             raise InvalidArgument(
-                f"token: {target} is asked without TLS, where everyone on the way could "
-                "read it: add tls=True. Where "
-                "something else encrypts the connection (a mesh), pass "
+                f"token: the connection to {target} has no TLS, so others could read it: add "
+                "tls=True. If something else encrypts the connection (a mesh), pass "
                 "metadata={'authorization': 'Bearer ...'}"
             )

@@ -1,8 +1,12 @@
-"""What a client does, without doing it: each call is a generator that yields the I/O it wants and
-is sent the outcome.
+"""The logic of calls without I/O: each call is a generator that yields steps (_steps.py).
 
-`Client` drives these generators with blocking sockets, `AsyncClient` with asyncio. Encoding,
-decoding, retries, balancing, hedging and errors are here, once.
+    predict() ─▶ Work: to_tensor ─▶ describe(), once ─▶ _exchange() ─▶ Result
+    _exchange() ─▶ Balancer.pick ─▶ Send ─▶ response
+                        ▲             └─▶ Status ─▶ _retry_pause() ─▶ BoxwiseError
+                        └──────── Pause ◀──────────────┘
+
+`Client` runs these steps with blocking sockets, `AsyncClient` with asyncio. Each sends the outcome
+of a step back into the generator, or throws its exception there.
 """
 
 from __future__ import annotations
@@ -47,19 +51,17 @@ from boxwise._shm_pool import SharedFrames, SharedRequest
 from boxwise._steps import Body, Join, Pause, Resolve, Send, Steps, Work
 from boxwise._telemetry import Observed, observed, wanted
 from boxwise._transport import Call, Wire
-from boxwise_contract import RequestOptions
+from boxwise_contract.options import RequestOptions
 
 _LOG = logging.getLogger("boxwise")
 T = TypeVar("T")
 
-# Ten times the slowest image of the demo's pair on a busy laptop core.
+# Ten times the slowest image of the demo on a busy laptop core.
 DEFAULT_TIMEOUT_S = 5.0
 
 
 class Session:
-    """What a client knows of its servers, and how each of its calls goes. Opens nothing;
-    thread-safe.
-    """
+    """The state of a client, and the steps of its calls. Thread-safe; opens no connection."""
 
     def __init__(
         self,
@@ -98,28 +100,27 @@ class Session:
             keepalive_s=keepalive_s,
         )
         self.info: PipelineInfo | None = None
-        self._infos: dict[tuple[str, str], PipelineInfo] = {}  # by the model and version of a reply
+        self._infos: dict[tuple[str, str], PipelineInfo] = {}  # by model and version of a response
         self._credentials = Credentials(metadata or {}, token)
         self._latencies = Latencies(hedge.percentile) if hedge else None
         self.forget()
 
     def forget(self) -> None:
-        """Start anew in a process that was forked: nobody else's connections, locks or slots."""
+        """Drop the state that a forked process must not share: connections, locks and slots."""
         self.balancer = Balancer(self.targets)
         self._budget = Budget(self.retry.budget)
         self._blocks: dict[tuple[Endpoint, str], bytes] = {}
-        self.frames = SharedFrames(self._tell)
+        self.frames = SharedFrames(self._send_alone)
         self._id_prefix, self._ids = secrets.token_hex(4), count(1)
-        self._asked: Future[BoxwiseError | None] | None = (
-            None  # of the call that asks for `info` now
-        )
+        # Of the `info` request in flight.
+        self._describing: Future[BoxwiseError | None] | None = None
         self._lock = threading.Lock()
 
     def __str__(self) -> str:
         return ", ".join(map(str, self.targets))
 
     def predict(self, image: ImageLike, options: CallOptions) -> Steps[Result]:
-        """Ask about one image."""
+        """Return the steps of a prediction."""
         request, timeout_s, transfer = split(options)
         request_id = f"{self._id_prefix}-{next(self._ids)}"
         call = Observed()
@@ -147,11 +148,11 @@ class Session:
         deadline = time.monotonic() + timeout_s
         tensor = yield from self._tensor(image, transfer)
 
-        def ask(slot: SlotInput | None = None) -> list[Buffer]:
+        def request(slot: SlotInput | None = None) -> list[Buffer]:
             return predict_request(self.pipeline, tensor, options, request_id=request_id, slot=slot)
 
         shared = transfer == "shm" and tensor.name == "frame" and len(tensor.payload) > 0
-        body = SharedRequest(self.frames, tensor, ask) if shared else ask()
+        body = SharedRequest(self.frames, tensor, request) if shared else request()
         info = self.info or (yield from self.describe(timeout_s, deadline))
         sending = time.perf_counter()
         reply = yield from self._exchange(INFER, body, deadline, timeout_s, request_id, call)
@@ -164,14 +165,13 @@ class Session:
             decode_s=time.perf_counter() - received,
             attempts=call.attempts,
         )
-        # A version that was not met before may have other labels, and its pipeline has told them by
-        # then.
-        answered_by = response.model_name, response.model_version
-        if answered_by not in self._infos:
+        # A new version may have other labels; its `info` is loaded before it responds.
+        version = response.model_name, response.model_version
+        if version not in self._infos:
             if any(model == response.model_name for model, _ in self._infos):
                 info = yield from self.describe(timeout_s, deadline, known=info)
-            self._infos[answered_by] = info
-        self.info = info = self._infos[answered_by]
+            self._infos[version] = info
+        self.info = info = self._infos[version]
         return Result.from_arrays(columns, info, tensor, timings)
 
     def describe(
@@ -180,29 +180,30 @@ class Session:
         deadline: float | None = None,
         known: PipelineInfo | None = None,
     ) -> Steps[PipelineInfo]:
-        """What the pipeline says of itself, if that is not what is `known`: one call asks, the
-        others wait for it.
+        """Return the pipeline's description; request it unless there is one other than `known`.
+
+        Of concurrent calls, one sends the request and the others wait for it.
         """
         timeout_s = self._timeout(timeout_s)
         deadline = time.monotonic() + timeout_s if deadline is None else deadline
         while (info := self.info) is None or info is known:
             with self._lock:
-                asked = self._asked
-                if asked is None:
-                    self._asked = Future()
-                    # one who waits and is cancelled does not end it
-                    self._asked.set_running_or_notify_cancel()
-            if asked is None:
-                return (yield from self._ask(timeout_s, deadline))
+                describing = self._describing
+                if describing is None:
+                    self._describing = Future()
+                    # so that a waiting call that is cancelled does not cancel the request
+                    self._describing.set_running_or_notify_cancel()
+            if describing is None:
+                return (yield from self._request_info(timeout_s, deadline))
             try:
-                failure = yield Join(asked, deadline)
+                failure = yield Join(describing, deadline)
             except Status as status:
                 raise self._error(status, str(self), timeout_s) from status
             if failure is not None:
-                raise copy.copy(failure)  # an exception has one traceback
+                raise copy.copy(failure)  # so that each raise has its own traceback
         return info
 
-    def _ask(self, timeout_s: float, deadline: float) -> Steps[PipelineInfo]:
+    def _request_info(self, timeout_s: float, deadline: float) -> Steps[PipelineInfo]:
         failure: BoxwiseError | None = None
         try:
             reply = yield from self._exchange(
@@ -211,27 +212,27 @@ class Session:
             self.info = PipelineInfo.from_json(text(_parse("ModelInferResponse", reply), "info"))
             return self.info
         except BoxwiseError as error:
-            # One that was cancelled or had little time says nothing of the server: then the next
-            # one asks.
+            # Cancelled or too short a deadline: not the server's failure, so the next call
+            # requests.
             failure = None if isinstance(error, (Cancelled, DeadlineExceeded)) else error
             raise
         finally:
-            asked, self._asked = self._asked, None
-            if asked is not None:  # None in a process that was forked meanwhile
-                asked.set_result(failure)
+            describing, self._describing = self._describing, None
+            if describing is not None:  # None in a process forked meanwhile
+                describing.set_result(failure)
 
     def ready(self, timeout_s: float | None) -> Steps[bool]:
-        """Whether a server says that the pipeline is loaded."""
+        """Return whether a server reports the pipeline as loaded."""
         request = messages().ModelReadyRequest(name=self.pipeline)
-        return self._says(READY, "ModelReadyResponse", "ready", request, timeout_s)
+        return self._health(READY, "ModelReadyResponse", "ready", request, timeout_s)
 
     def live(self, timeout_s: float | None) -> Steps[bool]:
-        """Whether a server is there at all."""
-        return self._says(
+        """Return whether a server responds at all."""
+        return self._health(
             LIVE, "ServerLiveResponse", "live", messages().ServerLiveRequest(), timeout_s
         )
 
-    def _says(
+    def _health(
         self, path: str, reply_type: str, field: str, request: Any, timeout_s: float | None
     ) -> Steps[bool]:
         timeout_s = self._timeout(timeout_s)
@@ -253,12 +254,12 @@ class Session:
         return timeout_s
 
     def _tensor(self, image: ImageLike, transfer: Transfer) -> Steps[Tensor]:
-        near = all(each.local for each in self.targets)
-        encode = transfer == "encoded" or (transfer == "auto" and not near)
+        local = all(each.local for each in self.targets)
+        encode = transfer == "encoded" or (transfer == "auto" and not local)
         if is_cheap(image, encode=encode):
             return to_tensor(image)
-        most: int | None = self.info.limits.get("max_pixels") if self.info else None
-        tensor: Tensor = yield Work(lambda: to_tensor(image, encode=encode, max_pixels=most))
+        limit: int | None = self.info.limits.get("max_pixels") if self.info else None
+        tensor: Tensor = yield Work(lambda: to_tensor(image, encode=encode, max_pixels=limit))
         return tensor
 
     def _exchange(
@@ -270,10 +271,10 @@ class Session:
         request_id: str | None = None,
         call: Observed | None = None,
     ) -> Steps[memoryview]:
-        """One request and its reply, with all that is tried in between.
+        """Send one request, with retries, and return its response.
 
         Raises:
-            BoxwiseError: as the last server had it.
+            BoxwiseError: of the last attempt.
         """
         call = call or Observed()
         server: Endpoint | None = None
@@ -297,22 +298,22 @@ class Session:
                         pieces = body
                     started = time.monotonic()
                     hedged = path == INFER and pieces is body
-                    payload, answered = yield self._send(
+                    payload, responder = yield self._send(
                         server, path, pieces, deadline, call, hedged=hedged
                     )
-                    self.balancer.answered(answered)
+                    self.balancer.responded(responder)
                     if self._latencies and path == INFER:
                         self._latencies.add(time.monotonic() - started)
                     return cast("memoryview", payload)
                 except Status as status:
-                    if isinstance(body, SharedRequest) and body.fixed(status):
+                    if isinstance(body, SharedRequest) and body.forgotten(status):
                         continue
-                    # Transparently, once:
+                    # gRPC's transparent retry, once:
                     # https://github.com/grpc/proposal/blob/master/A6-client-retries.md
                     if status.refused and not resent:
                         resent, pause = True, 0.0
                     else:
-                        pause = self._again(server, status, call.attempts - resent, deadline)
+                        pause = self._retry_pause(server, status, call.attempts - resent, deadline)
                     if pause is None:
                         raise
                     last = server
@@ -379,24 +380,26 @@ class Session:
 
         return Send(server, grpc_call, deadline, max(after, self.hedge.min_s), other, allowed)
 
-    def _tell(self, server: Endpoint, path: str, message: bytes) -> Send:
-        """A short call on the side, to this server alone."""
+    def _send_alone(self, server: Endpoint, path: str, message: bytes) -> Send:
+        """Return a short call to this server only."""
         return self._send(server, path, [message], time.monotonic() + 1.0, Observed())
 
-    def _again(self, server: Endpoint, status: Status, tried: int, deadline: float) -> float | None:
-        """Seconds until this request may be sent again; None where it may not."""
+    def _retry_pause(
+        self, server: Endpoint, status: Status, tried: int, deadline: float
+    ) -> float | None:
+        """Return the seconds until the request may be sent again; None if it may not."""
         now = time.monotonic()
         error = from_status(status.code, status.details, pipeline="", url="", timeout_s=0.0)
         if isinstance(error, DeadlineExceeded):
             self.balancer.failed(server, now, silent=True)
             return None
         if not isinstance(error, (Unavailable, StageFailed)):
-            self.balancer.answered(server)
+            self.balancer.responded(server)
             return None
         self.balancer.failed(server, now, silent=False)
         elsewhere = self.balancer.other(now, than=server) is not None
         if isinstance(error, StageFailed) and not elsewhere:
-            return None  # it stays dead until its server is restarted
+            return None  # the stage stays dead until its server restarts
         pause = 0.0 if elsewhere else self.retry.pause(tried)
         if tried >= self.retry.attempts or now + pause >= deadline:
             return None
@@ -410,5 +413,5 @@ def _parse(kind: str, payload: memoryview) -> Any:
         return getattr(messages(), kind).FromString(payload)
     except messages().DecodeError as error:
         raise ContractMismatch(
-            f"the reply is no {kind} ({error}): is this Triton's gRPC port?"
+            f"the response is not a {kind} ({error}): is this Triton's gRPC port?"
         ) from error

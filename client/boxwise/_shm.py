@@ -1,10 +1,9 @@
-"""Frames in shared memory, for a server on the same machine: it reads them where we wrote them.
+"""Slots: files of shared memory, from which a server on the same machine reads frames.
 
-Each slot is a file in /dev/shm that this process holds a lock on. The kernel drops the lock when
-the process dies, kill
--9 included, so that whoever comes next can tell a slot that nobody owns from one in use, in
-whatever container, and removes the former alone. (`multiprocessing.shared_memory` removes what it
-merely attached to: cpython#82300.)
+This process holds a lock on each of its slots in /dev/shm. The kernel releases it when the process
+dies, even by SIGKILL. So other processes, in other containers too, can tell orphaned slots from
+those in use, and remove them. `multiprocessing.shared_memory` also removes what it only attached
+to: cpython#82300.
 """
 
 from __future__ import annotations
@@ -23,37 +22,36 @@ from pathlib import Path
 from boxwise._errors import BoxwiseError
 from boxwise._http2 import Buffer
 
-FOLDER = Path("/dev/shm")  # noqa: S108 - where POSIX shared memory is on Linux
+FOLDER = Path("/dev/shm")  # noqa: S108 - POSIX shared memory on Linux
 PREFIX = "boxwise-slot-"
-_GRAIN = 2**20  # sizes are rounded up: images that differ a little share slots
+_GRAIN = 2**20  # sizes are rounded up to it, so that similar images can use one slot
 
 
 class Slot:
-    """One file of shared memory, ours until closed.
+    """One file of shared memory, locked until it is closed.
 
     Attributes:
-        name: in /dev/shm, and as the server knows it.
-        size: bytes that it holds.
-        registered: the server has it.
-        told: a future from when the server was told of it until it has forgotten it, done once the
-            server has responded; None where the server cannot have it.
+        name: of the file in /dev/shm, and of the region on the server.
+        size: in bytes.
+        registered: whether the server has registered it.
+        registration: the registration on the server, done once the server has responded; None if
+            the server cannot have the slot registered.
     """
 
     def __init__(self, size: int) -> None:
         self.name = f"{PREFIX}{os.getpid()}-{secrets.token_hex(6)}"
         self.size = -(-size // _GRAIN) * _GRAIN
         self.registered = False
-        # A list, which the finalizer sees too.
-        self._told: list[Future[BoxwiseError | None]] = []
-        # Made without a name and locked before it has one: nobody can meet it unlocked.
+        # A list, which the finalizer shares.
+        self._registration: list[Future[BoxwiseError | None]] = []
+        # Created without a name, so that it is locked before others can find it.
         self._file = os.open(FOLDER, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # A full /dev/shm is an error here, not a SIGBUS later.
+            # Reports a full /dev/shm now; without it, a write would raise SIGBUS.
             os.posix_fallocate(self._file, 0, self.size)
             self._memory = mmap.mmap(self._file, self.size)
-            # With a folder's descriptor, though the path is absolute: only then does Python follow
-            # the link.
+            # Python follows the link only if it is given a folder's descriptor, used or not.
             os.link(
                 f"/proc/self/fd/{self._file}",
                 FOLDER / self.name,
@@ -63,47 +61,49 @@ class Slot:
         except BaseException:
             os.close(self._file)
             raise
-        # At the end of the program at the latest, for those who do not close their client.
+        # Runs at the end of the program if the client was not closed.
         self._end = weakref.finalize(
-            self, _remove, FOLDER / self.name, self._file, os.getpid(), self._told
+            self, _remove, FOLDER / self.name, self._file, os.getpid(), self._registration
         )
 
     @property
-    def told(self) -> Future[BoxwiseError | None] | None:
-        return self._told[0] if self._told else None
+    def registration(self) -> Future[BoxwiseError | None] | None:
+        return self._registration[0] if self._registration else None
 
-    @told.setter
-    def told(self, future: Future[BoxwiseError | None] | None) -> None:
-        self._told[:] = [] if future is None else [future]
+    @registration.setter
+    def registration(self, future: Future[BoxwiseError | None] | None) -> None:
+        self._registration[:] = [] if future is None else [future]
 
     @property
     def key(self) -> str:
-        """What `shm_open` knows it by."""
+        """The name for `shm_open`."""
         return f"/{self.name}"
 
     def write(self, payload: Buffer) -> None:
-        """Copy a frame into it."""
+        """Copy a frame into the slot."""
         view = memoryview(payload)
         self._memory[: view.nbytes] = view
 
     def close(self) -> None:
-        """Give it back; a process that merely inherited it by a fork leaves it to its owner.
+        """Remove it; a process that inherited it by a fork leaves the file to its owner.
 
-        Where the server may have it still, its name stays: whoever sweeps next finds it without a
-        lock, and lets the server forget it. Without a name, the server would keep it for ever.
+        If the server may still have it registered, the file stays: a later sweep finds it without a
+        lock, and unregisters it. Without the file's name, it would stay registered for ever.
         """
         self._end()
         self._memory.close()
 
 
-def _remove(path: Path, file: int, owner: int, told: list[Future[BoxwiseError | None]]) -> None:
-    if os.getpid() == owner and not told:
+def _remove(
+    path: Path, file: int, owner: int, registration: list[Future[BoxwiseError | None]]
+) -> None:
+    if os.getpid() == owner and not registration:
         path.unlink(missing_ok=True)
     os.close(file)
 
 
 class Slots:
-    """The slots of one server: as many as there are frames in flight."""
+    """The slots for one server, one per frame in flight."""
 
     def __init__(self) -> None:
         self._free: list[Slot] = []
@@ -114,7 +114,8 @@ class Slots:
         self.refused = False
 
     def take(self, size: int) -> tuple[Slot, Slot | None]:
-        """A slot of so many bytes at least, and one that it replaces, for the caller to close.
+        """Return a slot of at least `size` bytes, and the slot it replaces, which the caller
+        closes.
 
         Raises:
             OSError: there is no /dev/shm, or it is full.
@@ -138,7 +139,7 @@ class Slots:
         return slot, old
 
     def give(self, slot: Slot) -> None:
-        """Take a slot back after its call."""
+        """Return a slot after its call."""
         with self._lock:
             if slot in self._all and not self._closed:
                 self._free.append(slot)
@@ -146,12 +147,12 @@ class Slots:
                 slot.close()
 
     def known(self) -> list[Slot]:
-        """The slots that the server may have."""
+        """Return the slots that the server may have registered."""
         with self._lock:
-            return [slot for slot in self._all if slot.told]
+            return [slot for slot in self._all if slot.registration]
 
     def close(self) -> None:
-        """Give back all slots that are not in use, and the others when their calls end."""
+        """Remove the free slots now, and the others when their calls end."""
         with self._lock:
             self._closed = True
             for slot in self._free:
@@ -161,13 +162,11 @@ class Slots:
 
 @contextlib.contextmanager
 def orphans() -> Iterator[list[str]]:
-    """The names of slots that nobody owns; those still in the list at the end of the block are
-    removed.
-    """
+    """Yield the names of slots without an owner; the block's end removes those left in the list."""
     held: list[tuple[Path, int]] = []
     try:
         for path in FOLDER.glob(f"{PREFIX}*"):
-            with contextlib.suppress(OSError):  # somebody else's, or just gone
+            with contextlib.suppress(OSError):  # of another user, or just removed
                 file = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,5 +1,7 @@
-"""Frames in shared memory: which slot a request has with which server, and what the server is told
-of it.
+"""The slots of a client: taken per request, registered with the server, removed at the end.
+
+SharedRequest.pieces(server) ─▶ SharedFrames.take ─▶ Slot: write the frame, register it
+    ─▶ a request that names the slot, or one with the frame if the server refuses slots
 """
 
 from __future__ import annotations
@@ -23,27 +25,27 @@ from boxwise._steps import Body, Join, Send, Steps
 from boxwise._transport import cancelled
 
 _LOG = logging.getLogger("boxwise")
-_IN_USE = "currently in use"  # Triton's words for a region that a request still reads
-_FAREWELL_S = 1.0  # for the response to a registration, which takes a millisecond
+_IN_USE = "currently in use"  # in Triton's message on a region that a request still reads
+_CLOSE_S = 1.0  # for the response to a registration, which takes a millisecond
 
 
 class SharedFrames:
-    """The slots of one client, by server; `send` makes a call of a path and a message."""
+    """The slots of one client, by server; `send` returns the call of a path with a message."""
 
     def __init__(self, send: Callable[[Endpoint, str, bytes], Send]) -> None:
         self._send = send
-        self._of: dict[Endpoint, Slots] = {}
+        self._slots: dict[Endpoint, Slots] = {}
         self._closed = False
         self._lock = threading.Lock()
 
     def take(self, server: Endpoint, size: int) -> Steps[Slot | None]:
-        """A slot that this server knows, or None where it has no use for any.
+        """Return a slot registered with this server, or None if it cannot use slots.
 
         Raises:
-            Status: the server does not answer.
+            Status: the server does not respond.
         """
         with self._lock:
-            slots = self._of.setdefault(server, Slots())
+            slots = self._slots.setdefault(server, Slots())
         if slots.refused or not server.local:
             self._refuse(slots, server, "it is not on this machine")
             return None
@@ -53,55 +55,52 @@ class SharedFrames:
                 yield from self._sweep(server)
             slot, replaced = slots.take(size)
         except OSError as error:
-            self._refuse(slots, server, f"no room in /dev/shm ({error.strerror})")
+            self._refuse(slots, server, f"no space in /dev/shm ({error.strerror})")
             return None
         try:
             if replaced is not None:
-                yield from self._forget(server, replaced)
+                yield from self._discard(server, replaced)
             if not slot.registered:
-                yield from self._introduce(server, slot)
+                yield from self._register_slot(server, slot)
         except Status as status:
             slots.give(slot)
             if status.local or status.refused:
                 raise
-            slot.told = None
-            fix = (
-                ": `boxwise serve --client-shm` allows it"
-                if "is restricted" in status.details
-                else ""
-            )
+            slot.registration = None
+            restricted = "is restricted" in status.details
+            fix = ": `boxwise serve --client-shm` allows it" if restricted else ""
             self._refuse(slots, server, f"the server refuses ({status.details}){fix}")
             return None
-        except BaseException:  # the caller was cancelled
+        except BaseException:  # cancelled
             slots.give(slot)
             raise
         return slot
 
     def give(self, server: Endpoint, slot: Slot) -> None:
-        """Take a slot back."""
-        self._of[server].give(slot)
+        """Return a slot."""
+        self._slots[server].give(slot)
 
-    def farewell(self) -> Steps[None]:
-        """Tell the servers to forget our shared memory, and take no more of it.
+    def close(self) -> Steps[None]:
+        """Unregister and remove the slots, and register no more.
 
-        A slot of a call that the server is still working on, or of a server that cannot be reached,
-        is found by whoever sweeps next.
+        A later sweep finds the slots of calls that are still in flight on a server, and of servers
+        that cannot be reached.
         """
         with self._lock:
-            self._closed = True  # from here on, no server is told of a slot
-        for server, slots in self._of.items():
+            self._closed = True  # from here on, no slot is registered
+        for server, slots in self._slots.items():
             try:
                 for slot in slots.known():
-                    if slot.told is not None:  # what is told later than that it is over would stay
-                        yield Join(slot.told, time.monotonic() + _FAREWELL_S)
-                    yield from self._forgotten(server, slot)
+                    if slot.registration is not None:  # unregistering must follow registering
+                        yield Join(slot.registration, time.monotonic() + _CLOSE_S)
+                    yield from self._unregister_slot(server, slot)
             except Status as status:
-                _LOG.debug("%s: no farewell: %s", server, status)
+                _LOG.debug("%s: slots stay registered: %s", server, status)
             finally:
                 slots.close()
 
     def _sweep(self, server: Endpoint) -> Steps[None]:
-        """Remove the slots that nobody owns, and let the server forget them."""
+        """Remove and unregister the slots without an owner."""
         with orphans() as names:
             for name in tuple(names):
                 try:
@@ -112,32 +111,32 @@ class SharedFrames:
                     if _IN_USE in status.details:
                         names.remove(name)
 
-    def _introduce(self, server: Endpoint, slot: Slot) -> Steps[None]:
-        """Tell the server of a slot."""
-        if slot.told is not None:  # by a call that was cancelled, or before the server restarted
+    def _register_slot(self, server: Endpoint, slot: Slot) -> Steps[None]:
+        """Register a slot, anew after a cancelled call or a restart of the server."""
+        if slot.registration is not None:
             yield self._unregister(server, slot.name)
-        told: Future[BoxwiseError | None] = Future()
-        told.set_running_or_notify_cancel()  # one who waits and is cancelled does not end it
+        registration: Future[BoxwiseError | None] = Future()
+        registration.set_running_or_notify_cancel()  # a cancelled waiter must not cancel it
         with self._lock:
             if self._closed:
                 raise cancelled()
-            slot.told = told
+            slot.registration = registration
         try:
             yield self._register(server, slot)
         finally:
-            told.set_result(None)
+            registration.set_result(None)
         slot.registered = True
 
-    def _forget(self, server: Endpoint, slot: Slot) -> Steps[None]:
-        """Let the server forget a slot, and close it."""
+    def _discard(self, server: Endpoint, slot: Slot) -> Steps[None]:
+        """Unregister a slot and close it."""
         try:
-            yield from self._forgotten(server, slot)
+            yield from self._unregister_slot(server, slot)
         finally:
             slot.close()
 
-    def _forgotten(self, server: Endpoint, slot: Slot) -> Steps[None]:
-        """Let the server forget a slot that it may have, unless a call there uses it."""
-        if slot.told is None:
+    def _unregister_slot(self, server: Endpoint, slot: Slot) -> Steps[None]:
+        """Unregister a slot that the server may have registered, unless a call there uses it."""
+        if slot.registration is None:
             return
         try:
             yield self._unregister(server, slot.name)
@@ -145,7 +144,7 @@ class SharedFrames:
             if status.local or status.refused or _IN_USE not in status.details:
                 raise
         else:
-            slot.told, slot.registered = None, False
+            slot.registration, slot.registered = None, False
 
     def _refuse(self, slots: Slots, server: Endpoint, why: str) -> None:
         if not slots.refused:
@@ -167,42 +166,45 @@ class SharedFrames:
 
 
 class SharedRequest:
-    """A frame's request, in shared memory with servers that can read it there."""
+    """The request of a frame, which is in shared memory for servers that can read it there."""
 
     def __init__(
-        self, frames: SharedFrames, image: Tensor, ask: Callable[[SlotInput | None], list[Buffer]]
+        self,
+        frames: SharedFrames,
+        image: Tensor,
+        request: Callable[[SlotInput | None], list[Buffer]],
     ) -> None:
         self._frames = frames
         self._frame = memoryview(image.payload)
-        self._ask = ask
+        self._request = request
         self._held: tuple[Endpoint, Slot] | None = None
-        self._mended = False
+        self._registered_again = False
 
     def pieces(self, server: Endpoint) -> Steps[Body]:
-        """The request as this server can read it."""
+        """Return the request in a form that this server can read."""
         self.release()
         slot = yield from self._frames.take(server, self._frame.nbytes)
         if slot is None:
-            return self._ask(None)
+            return self._request(None)
         self._held = (server, slot)
         slot.write(self._frame)
-        return self._ask(SlotInput(slot.name, 0, self._frame.nbytes))
+        return self._request(SlotInput(slot.name, 0, self._frame.nbytes))
 
-    def fixed(self, status: Status) -> bool:
-        """A server that was restarted does not know the slot any more: it is told once more."""
+    def forgotten(self, status: Status) -> bool:
+        """Return whether a restarted server has lost the slot; it is then registered once more."""
         if (
             self._held is None
-            or self._mended
+            or self._registered_again
             or status.local
             or "shared memory region" not in status.details
         ):
             return False
-        self._mended = True
+        self._registered_again = True
         self._held[1].registered = False
         return True
 
     def release(self) -> None:
-        """Give the slot back."""
+        """Return the slot, if there is one."""
         if self._held is not None:
             self._frames.give(*self._held)
             self._held = None

@@ -1,4 +1,4 @@
-"""The I/O that a call wants: what the generators of `Session` yield, and both clients do."""
+"""The steps of a call: I/O that the generators of `Session` yield and both clients carry out."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Send:
-    """Make a call, and answer with its reply and the server that gave it; a failure is a `Status`.
+    """Make a call; the outcome is a `Reply`: the response and its server, or a `Status` is raised.
 
-    `other`, after `after_s` seconds without a reply, is asked too, if `allowed` says so.
+    After `after_s` seconds without a response, the call is also made to `other` if `allowed()`.
     """
 
     server: Endpoint
@@ -39,7 +39,7 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Resolve:
-    """Look a name up, and tell the balancer; wait for it, or do it on the side."""
+    """Resolve a name and update the balancer; wait for it, or do it in the background."""
 
     name: Endpoint
     wait: bool
@@ -48,7 +48,7 @@ class Resolve:
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """Wait for what another call of this client finds out, and return its failure, or None."""
+    """Wait for the request of another call; the outcome is its error, or None."""
 
     future: Future[BoxwiseError | None]
     deadline: float
@@ -56,7 +56,7 @@ class Join:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Run a function that may take milliseconds of CPU or a disk's."""
+    """Run a function that may take milliseconds of CPU or disk time."""
 
     function: Callable[[], Any]
 

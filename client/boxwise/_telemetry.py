@@ -1,8 +1,7 @@
-"""Spans, metrics and logs of calls, for applications that use OpenTelemetry; nothing is imported
-for those that do not.
+"""Spans, metrics and logs of calls, for applications that use OpenTelemetry.
 
-An application that collects telemetry has imported `opentelemetry` by itself, which is how this
-module knows. Names follow the semantic conventions of RPC clients where there is one (`rpc.system`,
+An application that collects telemetry has imported `opentelemetry` itself; for others, nothing is
+imported. Names follow the semantic conventions of RPC clients if there are any (`rpc.system`,
 `error.type`).
 """
 
@@ -23,13 +22,13 @@ LOG = logging.getLogger("boxwise")
 
 @dataclass(slots=True)
 class Observed:
-    """One call as it goes: what is known of it by its end.
+    """The record of one call.
 
     Attributes:
         metadata: headers that carry the trace to the server.
-        attempts: times it was sent.
-        encode_s: seconds that went into writing the request while it was being sent.
-        attributes: of the span, added while it runs.
+        attempts: how often it was sent.
+        encode_s: seconds of encoding for a certain server, which is part of sending.
+        attributes: of the span.
     """
 
     metadata: dict[str, str] = field(default_factory=dict)
@@ -39,13 +38,13 @@ class Observed:
 
 
 def wanted() -> bool:
-    """Whether anyone looks: otherwise a call need not be measured."""
+    """Return whether traces or debug logs are collected, so that calls are measured."""
     return "opentelemetry.trace" in sys.modules or LOG.isEnabledFor(logging.DEBUG)
 
 
 @contextmanager
 def observed(pipeline: str, request_id: str, call: Observed) -> Iterator[None]:
-    """Measure one call; an exception out of the block is its outcome."""
+    """Measure the block as one call; an exception is its outcome."""
     trace: Any = sys.modules.get("opentelemetry.trace")
     started = time.perf_counter()
     span = _start_span(trace, pipeline, request_id, call) if trace is not None else None

@@ -1,4 +1,4 @@
-"""What both transports share: a call, how connections are made, and what is said when one fails."""
+"""What both transports share: calls, settings of connections, and the status of their failures."""
 
 from __future__ import annotations
 
@@ -16,29 +16,27 @@ from boxwise._http2 import Buffer
 
 @dataclass(slots=True)
 class Call:
-    """One call on its way: the headers of its method, those of this call alone, and its framed
-    message.
-    """
+    """One call: the headers of its method, its own headers, and its framed message."""
 
     block: bytes
     extra: bytes
     body: Sequence[Buffer]
 
     def headers(self, left_s: float) -> bytes:
-        """The block of headers, with the time that is left for the call."""
+        """Return the encoded headers, with the time left until the deadline."""
         return self.block + timeout_header(left_s) + self.extra
 
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """How connections are made.
+    """Settings of connections.
 
     Attributes:
         tls: None for plain TCP.
-        server_name: what the certificate must be for; None for the host that was asked for.
-        connections: to one server, at most.
-        connect_timeout_s: until a server counts as gone.
-        keepalive_s: of silence, before TCP asks whether the server is still there.
+        server_name: name in the server's certificate; None for its host.
+        connections: maximum number per server.
+        connect_timeout_s: limit for opening a connection.
+        keepalive_s: seconds of silence before TCP probes the server.
     """
 
     tls: ssl.SSLContext | None = None
@@ -48,11 +46,9 @@ class Wire:
     keepalive_s: float = 10.0
 
     def tune(self, sock: socket.socket) -> None:
-        """Send at once, and notice a server whose machine is gone; the kernel asks, so that no
-        server objects.
+        """Disable Nagle's algorithm, and detect a dead machine by TCP keepalive.
 
-        (Triton ends connections on which HTTP/2's own pings come more often than every five
-        minutes.)
+        Triton closes connections with HTTP/2 pings more often than every five minutes.
         """
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -65,38 +61,38 @@ class Wire:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 2000 * seconds)
 
     def check_protocol(self, negotiated: str | None) -> None:
-        """GRPC needs HTTP/2, which TLS negotiates.
+        """Check that TLS negotiated HTTP/2, which gRPC needs.
 
         Raises:
-            ssl.SSLError: the server speaks something else on this port.
+            ssl.SSLError: the server uses another protocol on this port.
         """
         if negotiated not in ("h2", None):
             raise ssl.SSLError(f"the server speaks {negotiated} on this port, not HTTP/2")
 
 
 def lost(endpoint: Endpoint, error: Exception, *, sent: bool) -> Status:
-    """The status of a call whose connection failed, or was not made.
+    """Return the status of a call whose connection failed or could not be opened.
 
     Args:
-        endpoint: who was asked.
-        error: what the connection said.
-        sent: the server may have heard the whole call.
+        endpoint: the server.
+        error: of the connection.
+        sent: whether the server may have received the whole call.
     """
     return Status("UNAVAILABLE", f"{endpoint}: {_reason(error)}", local=True, processed=sent)
 
 
 def going_away() -> Status:
-    """The server ends a connection on which the call has not begun."""
+    """Return the status of a call that did not start before the server closed the connection."""
     return Status("UNAVAILABLE", "the server ends this connection", processed=False)
 
 
 def timed_out(details: str) -> Status:
-    """The deadline came first."""
+    """Return the status of a call whose deadline was exceeded."""
     return Status("DEADLINE_EXCEEDED", details, local=True)
 
 
 def cancelled() -> Status:
-    """The caller does not want the answer any more, or has closed the client."""
+    """Return the status of a call that was cancelled, or whose client was closed."""
     return Status("CANCELLED", CANCELLED_HERE, local=True)
 
 

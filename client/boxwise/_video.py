@@ -1,4 +1,7 @@
-"""The frames of a video, in order, each with what was found on it."""
+"""The frames of a video in order, each with its result or error.
+
+source ─▶ _Reader: a thread, one frame ahead ─▶ predict_in_threads or _in_tasks ─▶ Frame
+"""
 
 from __future__ import annotations
 
@@ -68,7 +71,7 @@ def predict_frames(
     track: bool,
     on_progress: Progress | None,
 ) -> Iterator[Frame]:
-    """Drive `submit`; see `Client.predict_video`."""
+    """Call `submit` for each frame; see `Client.predict_video`."""
     reader, tracker = _open(source, every, live), _tracker(track)
     sent: deque[SourceFrame] = deque()
 
@@ -108,7 +111,7 @@ async def predict_frames_async(
     track: bool,
     on_progress: Progress | None,
 ) -> AsyncIterator[Frame]:
-    """The same with tasks; see `AsyncClient.predict_video`."""
+    """Do the same with tasks; see `AsyncClient.predict_video`."""
     reader, tracker = await asyncio.to_thread(_open, source, every, live), _tracker(track)
     sent: deque[SourceFrame] = deque()
 
@@ -146,10 +149,10 @@ async def _raise(error: BoxwiseError) -> Result:
 
 
 class _Reader:
-    """Reads a video in a thread, one frame ahead; a live one keeps the newest frame only.
+    """Reads a video in a thread, one frame ahead. Of a live one it keeps only the newest frame.
 
-    Iterating yields `NOTHING_YET` where the next frame is not there yet; `changed` says when to
-    look again.
+    Iteration yields `NOTHING_YET` while the next frame is not there; `changed` is notified when it
+    is.
     """
 
     def __init__(self, frames: Iterator[SourceFrame], *, live: bool) -> None:
@@ -167,7 +170,7 @@ class _Reader:
             yield frame
 
     def take(self) -> Any:
-        """The next frame; NOTHING_YET where there is none now, None at the end."""
+        """Return the next frame; NOTHING_YET if it is not there, None at the end."""
         with self.changed:
             if self._next is not None:
                 frame, self._next = self._next, None
@@ -180,7 +183,7 @@ class _Reader:
             return None
 
     def wait(self) -> SourceFrame | None:
-        """The next frame, when it is there; None at the end."""
+        """Wait for the next frame and return it; None at the end."""
         with self.changed:
             self.changed.wait_for(lambda: self._next is not None or self._ended)
             frame: SourceFrame | None = self.take()
@@ -196,7 +199,7 @@ class _Reader:
 
     def _read(self) -> None:
         try:
-            with contextlib.closing(self._images):  # type: ignore[type-var]  # generators, all of them
+            with contextlib.closing(self._images):  # type: ignore[type-var]  # all are generators
                 for frame in self._images:
                     with self.changed:
                         if not self._live:
@@ -205,7 +208,7 @@ class _Reader:
                             return
                         self._next = frame
                         self.changed.notify_all()
-        except BaseException as error:  # noqa: BLE001 - raised where the frames are asked for
+        except BaseException as error:  # noqa: BLE001 - raised by `take`
             self._error = error
         finally:
             with self.changed:
@@ -228,7 +231,7 @@ def _open(source: VideoSource, every: int, live: bool | None) -> _Reader:
 
 
 def _each(frames: Iterator[SourceFrame], every: int) -> Iterator[SourceFrame]:
-    """Each n-th one."""
+    """Yield every n-th frame."""
     for frame in frames:
         if frame.number % every == 0:
             yield frame
@@ -247,8 +250,9 @@ def _tracker(track: bool) -> Any:
 
 
 def _track(tracker: Any, result: Result) -> NDArray[np.int64]:
-    """The tracker's number for each row; it answers with the rows that it is sure of, in an order
-    of its own.
+    """Return the tracker's number of each row, or -1.
+
+    The tracker returns only rows of which it is sure, in its own order.
     """
     detections = result.to_supervision()
     detections.data["row"] = np.arange(len(result))

@@ -1,6 +1,4 @@
-"""The frames of a file, a URL or a camera, as they are to be seen, and those that cannot be
-decoded.
-"""
+"""The frames of a file, a URL or a camera as players show them, or their decode errors."""
 
 from __future__ import annotations
 
@@ -17,12 +15,12 @@ from boxwise._words import shortened
 
 _LOG = logging.getLogger("boxwise")
 _NO_READER = 'source: to read videos, pip install "boxwise[video]" (PyAV)'
-# Consecutive frames that OpenCV cannot read before the video counts as over.
+# Consecutive failed reads of OpenCV after which the video counts as over.
 _MOST_UNREAD = 100
 
 
 class SourceFrame(NamedTuple):
-    """One frame of a source: uint8 [height, width, 3] RGB, or why it cannot be decoded."""
+    """One frame of a source: uint8 [height, width, 3] RGB, or its decode error."""
 
     number: int
     time_s: float | None
@@ -30,11 +28,10 @@ class SourceFrame(NamedTuple):
 
 
 def of_file(name: str) -> Iterator[SourceFrame]:
-    """Read a file or URL with PyAV, or OpenCV where PyAV is not installed.
+    """Read a file or URL with PyAV, or with OpenCV if PyAV is not installed.
 
     Raises:
-        InvalidArgument: it cannot be opened, has no video in it, or there is nothing to read it
-            with.
+        InvalidArgument: it cannot be opened, holds no video, or neither library is installed.
     """
     try:
         import av
@@ -50,8 +47,7 @@ def of_file(name: str) -> Iterator[SourceFrame]:
     if not container.streams.video:
         container.close()
         raise InvalidArgument(f"source: {shortened(name)} has no video in it")
-    # Threads that each decode a frame of their own report an error frames later, and forget those
-    # of the last frames.
+    # With frame threading, errors are reported some frames later, and those of the last frames not.
     container.streams.video[0].thread_type = "SLICE"
     return _of_container(container, shortened(name), FFmpegError)
 
@@ -76,16 +72,14 @@ def of_capture(source: str | int) -> Iterator[SourceFrame]:
 def _of_container(
     container: Any, name: str, decode_error: type[Exception]
 ) -> Iterator[SourceFrame]:
-    """Decode packet by packet, so that a damaged one costs its own frames.
+    """Decode packet by packet, so that a damaged packet costs only its own frames.
 
-    A decoder reports a damaged packet, and may then drop, without a word, frames that refer to it.
-    So the times of packets are compared with those of the frames that come out: after the first
-    error, what is missing is lost.
+    After a damaged packet, a decoder may silently drop frames that refer to it. So the times of
+    packets are compared with those of decoded frames: after the first error, a missing frame is
+    reported as lost.
     """
     number = 0
-    sent: dict[
-        int, str
-    ] = {}  # time of a packet whose frame has not come out -> what its decoder said
+    sent: dict[int, str] = {}  # time of a packet without a frame yet -> the decoder's error
     damaged = False
 
     def lost(before: float) -> Iterator[SourceFrame]:
@@ -110,7 +104,7 @@ def _of_container(
             except decode_error as error:
                 damaged, frames = True, []
                 reason = getattr(error, "strerror", None) or str(error)
-                # Libvpx: it takes nothing more in this state.
+                # libvpx accepts no packet in this state.
                 if isinstance(error, BlockingIOError):
                     stream.codec_context.flush_buffers()
                 if packet.pts is not None:
@@ -132,7 +126,7 @@ def _of_container(
         yield from lost(float("inf"))
         if number < stream.frames:
             _LOG.warning(
-                "%s: its header promises %d frames, and %d were read", name, stream.frames, number
+                "%s: its header states %d frames, but %d were read", name, stream.frames, number
             )
 
 
@@ -141,10 +135,10 @@ def _undecodable(number: int, name: str, reason: str) -> InvalidImage:
 
 
 def _as_shown(frame: Any) -> NDArray[np.uint8]:
-    """RGB, turned and mirrored as the video says that it is to be shown.
+    """Return RGB, rotated and mirrored as the video states.
 
     FFmpeg's display matrix (libavutil/display.h) is int32 `a b u, c d v, x y w`: the pixel (p, q)
-    is shown at (a p + c q, b p + d q). Players turn by quarters, and so do we.
+    is shown at (a p + c q, b p + d q). Like players, this rotates by multiples of 90 degrees.
     """
     pixels: NDArray[np.uint8] = frame.to_ndarray(format="rgb24")
     matrix = frame.side_data.get("DISPLAYMATRIX")
@@ -159,9 +153,7 @@ def _as_shown(frame: Any) -> NDArray[np.uint8]:
 
 
 def _of_capture(capture: Any, cv2: Any, name: str) -> Iterator[SourceFrame]:
-    """A read that fails before the last frame is a damaged frame where a later one succeeds, and
-    the end where not.
-    """
+    """Read frames; a failed read is a damaged frame if a later one succeeds, else the end."""
     try:
         count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
         number = unread = 0

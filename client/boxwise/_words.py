@@ -1,4 +1,4 @@
-"""What a message says of a value that somebody else gave: never all of it."""
+"""Values in messages, shortened: they may come from anyone."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ MOST_CHARACTERS = 200
 
 
 def shortened(value: object, most: int = MOST_CHARACTERS) -> str:
-    """Return the value as text of at most `most` characters, saying how long it was.
+    """Return the value as text of at most `most` characters, with its length if it is cut.
 
     >>> shortened("a" * 1000, most=30)
     'aaaaaaaaa... (1000 characters)'

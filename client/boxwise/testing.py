@@ -1,8 +1,7 @@
-"""A server for the tests of applications: it speaks the contract over real gRPC, and finds what it
-is told to find.
+"""A fake server for the tests of applications: the tensor contract over real gRPC, without models.
 
-`pip install "boxwise[testing]"`. No models, no Triton: it starts in milliseconds, in the test's own
-process.
+Install it with `pip install "boxwise[testing]"`. It runs in the test's process, starts in
+milliseconds, and returns the objects that the test adds.
 
 >>> from boxwise import Client, Overloaded
 >>> from boxwise.testing import FakeServer
@@ -42,26 +41,17 @@ from boxwise._errors import (
 )
 from boxwise._info import ClassifierInfo, DetectorInfo, PipelineInfo
 from boxwise._protocol import messages
-from boxwise_contract import (
-    DTYPES,
-    FRAME,
-    IMAGE,
-    VERSION,
-    ImageLimits,
-    InvalidInput,
-    Thresholds,
-    info_model,
-    raw_model,
-    read_class_filter,
-)
-from boxwise_contract.refusals import queue_full
+from boxwise_contract.limits import ImageLimits
+from boxwise_contract.options import Thresholds, read_class_filter
+from boxwise_contract.refusals import InvalidInput, queue_full
+from boxwise_contract.tensors import DTYPES, FRAME, IMAGE, VERSION, info_model, raw_model
 
 __all__ = ["FakeRequest", "FakeServer"]
 
 _Box: TypeAlias = "tuple[float, float, float, float]"
 
-# What a server says, word for word: tests/e2e/test_sdk_causes.py asks a real one.
-_AS_TRITON_SAYS: dict[type[BoxwiseError], tuple[str, str]] = {
+# Status and message of a real Triton, compared by tests/e2e/test_sdk_causes.py.
+_TRITON_ERRORS: dict[type[BoxwiseError], tuple[str, str]] = {
     AccessDenied: (
         "UNAVAILABLE",
         "This protocol is restricted, expecting header 'triton-grpc-protocol-key'",
@@ -77,19 +67,19 @@ _AS_TRITON_SAYS: dict[type[BoxwiseError], tuple[str, str]] = {
     StageFailed: ("INTERNAL", "Stub process is not healthy."),
     UnknownPipeline: ("NOT_FOUND", "Request for unknown model: '{model}' is not found"),
     InvalidImage: ("INVALID_ARGUMENT", "image: the JPEG file is truncated or corrupt"),
-    ServerError: ("INTERNAL", "a fault that a test asked for"),
+    ServerError: ("INTERNAL", "an error that a test requested"),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class FakeRequest:
-    """One request as it came.
+    """One received request.
 
     Attributes:
         model: `<pipeline>`, `<pipeline>_raw` or `<pipeline>_info`.
-        inputs: name -> array, as it was sent.
-        metadata: the headers of the call.
-        request_id: the client's.
+        inputs: name -> array.
+        metadata: headers of the call.
+        request_id: sent by the client.
     """
 
     model: str
@@ -107,24 +97,24 @@ class _Object:
 
 
 class FakeServer:
-    """One pipeline; a context manager, or `start` and `stop`.
+    """A server with one pipeline. Use it as a context manager, or call `start` and `stop`.
+
+    It checks inputs as the real stages do. It filters the added objects by the request's score
+    threshold, class filter and maximum, but runs no NMS, so `iou_threshold` has no effect.
 
     Args:
-        labels: of the detector's classes.
+        labels: names of the detector's classes.
         classifiers: name -> labels.
         pipeline: its name.
-        top_k: labels that each classifier gives a box.
-        info: a whole document instead of the four above, such as a real server's `Client.info()`.
-        port: 0 for one that is free. It stays the same when the server is stopped and started
-            again.
+        top_k: number of labels per box and classifier.
+        info: a complete description instead of the arguments above, such as `Client.info()` of a
+            real server.
+        port: 0 for a free one. A restarted server keeps its port.
 
     Attributes:
-        delay_s: seconds before each reply.
-        requests: those that came, in their order, the ones for `info` among them.
-
-    Inputs are checked as the real stages check them. Found objects are filtered by the request's
-    thresholds, class filter and maximum; boxes are not compared with each other, so `iou_threshold`
-    changes nothing.
+        info: the pipeline's description.
+        delay_s: seconds before each response.
+        requests: received so far, in order, those for `info` included.
     """
 
     def __init__(
@@ -160,13 +150,13 @@ class FakeServer:
 
     @property
     def url(self) -> str:
-        """HOST:PORT, once it was started."""
+        """HOST:PORT of the started server."""
         return f"127.0.0.1:{self._port}"
 
     def find(
         self, class_name: str, box: _Box, confidence: float, **labels: Mapping[str, float]
     ) -> None:
-        """Find one more object on every image.
+        """Add an object that is found in every image.
 
         Args:
             class_name: one of the detector's labels.
@@ -175,48 +165,50 @@ class FakeServer:
             labels: classifier -> label -> score.
 
         Raises:
-            ValueError: a class, classifier or label that the pipeline does not have.
+            ValueError: the pipeline has no such class, classifier or label, or no detector.
         """
         detector = self.info.detector
         if detector is None:
             raise ValueError("this pipeline has no detector")
         known = {each.name: each for each in self.info.classifiers}
+        if unknown := labels.keys() - known:
+            raise ValueError(f"this pipeline has no classifier {min(unknown)!r}")
         ranked = {
             name: tuple(
-                (known[name].labels.index(label), score)
+                (_index(known[name].labels, label), score)
                 for label, score in sorted(scores.items(), key=lambda item: -item[1])[
                     : known[name].top_k
                 ]
             )
             for name, scores in labels.items()
         }
-        self._objects.append(_Object(box, confidence, detector.labels.index(class_name), ranked))
+        self._objects.append(_Object(box, confidence, _index(detector.labels, class_name), ranked))
 
     def clear(self) -> None:
-        """Find nothing any more, and forget the requests and the failures to come."""
+        """Remove the added objects, the received requests and the pending failures."""
         with self._lock:
             self._objects, self.requests, self._failures = [], [], []
 
     def fail(self, error: type[BoxwiseError] | tuple[str, str], times: int = 1) -> None:
-        """Answer the next requests for an image as Triton does when this is what is wrong.
+        """Let the next image requests fail as Triton's do.
 
         Args:
-            error: an error of boxwise that a server can cause, or a gRPC status by name and its
-                message.
-            times: requests.
+            error: an error class that a server can cause, or name and message of a gRPC status.
+            times: number of requests.
+
+        Raises:
+            ValueError: a server cannot cause this error.
         """
         if isinstance(error, type):
-            if error not in _AS_TRITON_SAYS:
-                known = ", ".join(kind.__name__ for kind in _AS_TRITON_SAYS)
-                raise ValueError(
-                    f"{error.__name__} is no server's to cause: expected one of {known}"
-                )
-            error = _AS_TRITON_SAYS[error]
+            if error not in _TRITON_ERRORS:
+                known = ", ".join(kind.__name__ for kind in _TRITON_ERRORS)
+                raise ValueError(f"a server cannot cause {error.__name__}: expected one of {known}")
+            error = _TRITON_ERRORS[error]
         with self._lock:
             self._failures += [error] * times
 
     def start(self) -> None:
-        """Listen, on loopback only."""
+        """Start to listen, on loopback only. Raises RuntimeError if the port is taken."""
         import grpc
 
         try:
@@ -249,7 +241,7 @@ class FakeServer:
             ) from error
 
     def stop(self) -> None:
-        """Drop all connections at once, calls under way included."""
+        """Close all connections immediately, with their calls in flight."""
         if self._server is not None:
             self._server.stop(grace=None).wait()
             self._server = None
@@ -301,7 +293,7 @@ class FakeServer:
         if described:
             return self._description(request)
         try:
-            return _reply(request, self._answer(_inputs(request)))
+            return _response(request, self._predict(_inputs(request)))
         except InvalidInput as refusal:
             self._abort(
                 context, "INVALID_ARGUMENT", f"in ensemble '{request.model_name}', {refusal}"
@@ -320,8 +312,8 @@ class FakeServer:
         reply.raw_output_contents.append(struct.pack("<I", len(document)) + document)
         return reply
 
-    def _answer(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """The outputs of the contract for one image."""
+    def _predict(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Return the outputs of the contract for one image."""
         height, width = _size(
             inputs, ImageLimits(max_pixels=int(self.info.limits.get("max_pixels", 2**31)))
         )
@@ -350,7 +342,7 @@ class FakeServer:
         return outputs
 
     def _options(self, inputs: Mapping[str, NDArray[Any]]) -> tuple[Thresholds, set[int]]:
-        """The thresholds of a request, and the classes that it keeps; none for all."""
+        """Return the thresholds of a request, and the classes that it keeps, empty for all."""
         detector = self.info.detector
         defaults = (
             Thresholds(detector.score_threshold, detector.iou_threshold, detector.max_detections)
@@ -359,6 +351,12 @@ class FakeServer:
         )
         kept = read_class_filter(inputs, len(detector.labels) if detector else 0)
         return defaults.read(inputs), set(kept.tolist())
+
+
+def _index(labels: Sequence[str], name: str) -> int:
+    if name not in labels:
+        raise ValueError(f"this pipeline has no label {name!r}")
+    return labels.index(name)
 
 
 def _serialised(reply: Any) -> bytes:
@@ -373,7 +371,7 @@ def _inputs(request: Any) -> dict[str, NDArray[Any]]:
 
 
 def _size(inputs: Mapping[str, NDArray[Any]], limits: ImageLimits) -> tuple[int, int]:
-    """Height and width of the image as shown."""
+    """Return height and width of the image as shown."""
     frame = inputs.get(FRAME.name)
     if frame is None:
         name = IMAGE.name
@@ -402,7 +400,7 @@ def _decoded_size(file: NDArray[np.uint8], limits: ImageLimits) -> tuple[int, in
         raise InvalidInput(f"image: not a JPEG, PNG, WebP or BMP file ({error})") from error
 
 
-def _reply(request: Any, outputs: Mapping[str, NDArray[Any]]) -> Any:
+def _response(request: Any, outputs: Mapping[str, NDArray[Any]]) -> Any:
     reply = messages().ModelInferResponse(
         model_name=request.model_name, model_version="1", id=request.id
     )

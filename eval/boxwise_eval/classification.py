@@ -1,4 +1,4 @@
-"""How good a classifier's labels are."""
+"""Accuracy of a classifier: top-1, top-5 and confusion."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from boxwise_eval.datasets.base import LabelledImage, plain
 from boxwise_eval.detection import Matches
 from boxwise_eval.run import Detections
 
-# The true label, and the k that were said of it, best first.
+# The true label, and the k predicted ones, best first.
 Pairs = list[tuple[int, NDArray[np.int64]]]
 
 
 @dataclass(frozen=True)
 class ClassifierFigures:
-    """How good a classifier is; shares are 0 to 1.
+    """The accuracy of a classifier; shares are 0 to 1.
 
     Attributes:
-        count: crops, or images, whose label is known.
-        top1: the share whose best label is the true one.
-        top5: the share whose best five have it; None where the pipeline says fewer than five.
-        confusion: (true label, best label) -> how often; "" where the classifier was not asked.
+        count: number of crops, or images, whose label is known.
+        top1: share whose best label is the true one.
+        top5: share whose best five labels contain the true one; None if the pipeline returns fewer.
+        confusion: (true label, best label) -> count; "" if the classifier did not run.
     """
 
     count: int
@@ -35,7 +35,7 @@ class ClassifierFigures:
 
 
 def figures(pairs: Pairs, labels: Sequence[str]) -> ClassifierFigures | None:
-    """Figures over pairs of truth and answer; None where there is no pair.
+    """Return figures over pairs of true and predicted labels; None without a pair.
 
     Args:
         pairs: from `of_boxes` or `of_images`.
@@ -44,11 +44,14 @@ def figures(pairs: Pairs, labels: Sequence[str]) -> ClassifierFigures | None:
     if not pairs:
         return None
     deep = len(pairs[0][1]) >= min(5, len(labels))
-    named = Counter((labels[true], labels[said[0]] if said[0] >= 0 else "") for true, said in pairs)
+    named = Counter(
+        (labels[true], labels[predicted[0]] if predicted[0] >= 0 else "")
+        for true, predicted in pairs
+    )
     return ClassifierFigures(
         count=len(pairs),
-        top1=sum(true == said[0] for true, said in pairs) / len(pairs),
-        top5=sum(true in said[:5] for true, said in pairs) / len(pairs) if deep else None,
+        top1=sum(true == predicted[0] for true, predicted in pairs) / len(pairs),
+        top5=sum(true in predicted[:5] for true, predicted in pairs) / len(pairs) if deep else None,
         confusion=dict(sorted(named.items())),
     )
 
@@ -61,15 +64,16 @@ def of_boxes(
     matches: Sequence[Matches],
     names: Sequence[str],
 ) -> Pairs:
-    """The pairs of boxes that were found: what a box's own attributes say of it, or else the name
-    of its class.
+    """Return the pairs of the boxes that were found.
+
+    The true label of a box is its attribute for this classifier, or else the name of its class.
 
     Args:
         classifier: its name.
-        labels: its names; a truth that is not among them is left out.
+        labels: its labels; a true label that is not one of them is left out.
         images: of the set.
-        found: of each.
-        matches: of each.
+        found: detections of each image.
+        matches: of each image.
         names: of the set's classes.
     """
     ids = _ids(labels)
@@ -77,9 +81,9 @@ def of_boxes(
     for image, each, match in zip(images, found, matches, strict=True):
         own = image.labels.get(classifier)
         for row, truth in match.right.items():
-            said = (own[truth] if own else None) or names[image.class_ids[truth]]
-            if plain(said) in ids and each.label_ids[classifier][row][0] >= 0:
-                pairs.append((ids[plain(said)], each.label_ids[classifier][row]))
+            name = plain((own[truth] if own else None) or names[image.class_ids[truth]])
+            if name in ids and each.label_ids[classifier][row][0] >= 0:
+                pairs.append((ids[name], each.label_ids[classifier][row]))
     return pairs
 
 
@@ -90,7 +94,7 @@ def of_images(
     found: Sequence[Detections],
     names: Sequence[str],
 ) -> Pairs:
-    """The pairs of whole images; arguments as for `of_boxes`."""
+    """Return the pairs of whole images; arguments as for `of_boxes`."""
     ids = _ids(labels)
     truths = (plain(names[image.class_ids[0]]) for image in images)
     return [

@@ -1,4 +1,4 @@
-"""How good the boxes are, as COCO counts it; pycocotools computes."""
+"""Accuracy of boxes by COCO's rules, computed by pycocotools."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ from boxwise_eval.datasets.base import LabelledImage
 from boxwise_eval.run import Detections
 
 _IOU_50 = 0  # of COCO's ten IoU thresholds, .5 to .95
-_ALL_AREAS = 0  # of COCO's four: all, small (< 32^2 px), medium (< 96^2), large
+_ALL_AREAS = 0  # of COCO's four: all, small (under 32^2 px), medium (under 96^2), large
 
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """Which detections of one image are right, at IoU 0.5 and the working threshold.
+    """The matches of one image's detections with its true boxes, at IoU 0.5.
+
+    Only detections at or above the working threshold count. All numbers are rows of the image.
 
     Attributes:
-        right: detection -> the true box that it found, both as indices into the image's.
-        wrong: detections that found nothing.
-        missed: true boxes that nobody found; crowds are not counted.
+        right: detection -> its true box.
+        wrong: detections without a true box.
+        missed: true boxes without a detection, crowds excluded.
     """
 
     right: Mapping[int, int]
@@ -35,18 +37,17 @@ class Matches:
 
 @dataclass(frozen=True, eq=False)
 class DetectionFigures:
-    """How good a detector is; figures are 0 to 1, None where the set has nothing to measure them
-    on.
+    """The accuracy of a detector; figures are 0 to 1, None if the set has no such objects.
 
     Attributes:
         map: mean average precision over IoU .5 to .95 and over classes.
-        map50: the same at IoU .5.
+        map50: mean average precision at IoU .5.
         ap_small: `map` of objects under 32 x 32 pixels.
-        ap_medium: under 96 x 96.
-        ap_large: of the rest.
-        classes: name -> its average precision over IoU .5 to .95, of the classes in the set.
-        precision: of the detections at the working threshold, the share that is right (IoU .5).
-        recall: of the objects, the share that is found so.
+        ap_medium: `map` of objects under 96 x 96 pixels.
+        ap_large: `map` of larger objects.
+        classes: name -> average precision over IoU .5 to .95, for the classes in the set.
+        precision: share of detections at the working threshold that are right (IoU .5).
+        recall: share of objects that are found at the working threshold (IoU .5).
         curve: precision at IoU .5 at 101 recalls from 0 to 1, mean over classes.
         matches: of each image.
     """
@@ -63,7 +64,7 @@ class DetectionFigures:
     matches: tuple[Matches, ...]
 
     def rows(self) -> dict[str, float | None]:
-        """The figures over all classes, as people call them."""
+        """Return the figures over all classes by their usual names."""
         return {
             "mAP@[.5:.95]": self.map,
             "mAP50": self.map50,
@@ -83,14 +84,14 @@ def evaluate(
     working_threshold: float,
     max_detections: int = 100,
 ) -> DetectionFigures:
-    """Measure detections against the truth.
+    """Measure detections against the true boxes.
 
     Args:
-        images: of the set, `class_ids` as indices into `names`.
-        found: of each image, with all that has little confidence.
+        samples: images of the set, with `class_ids` as indices into `names`.
+        found: detections of each image, low scores included.
         names: of the classes.
-        working_threshold: score from which a detection counts for precision and recall.
-        max_detections: the most of an image that count.
+        working_threshold: lowest score that counts for precision and recall.
+        max_detections: the best detections of an image that count.
     """
     evaluation = _run(samples, found, len(names), max_detections)
     # [IoU, recall, class, area, max detections].
@@ -132,13 +133,13 @@ def _run(
         "images": [{"id": i} for i in range(len(samples))],
         "categories": [{"id": i} for i in range(classes)],
     }
-    truth, answers = COCO(), COCO()
+    truth, detections = COCO(), COCO()
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its timings
         truth.dataset = head | {"annotations": _numbered(_truth(samples))}
         truth.createIndex()
-        answers.dataset = head | {"annotations": _numbered(_answers(found))}
-        answers.createIndex()
-        evaluation = COCOeval(truth, answers, "bbox")
+        detections.dataset = head | {"annotations": _numbered(_detections(found))}
+        detections.createIndex()
+        evaluation = COCOeval(truth, detections, "bbox")
         evaluation.params.maxDets = [max_detections]
         evaluation.evaluate()
         evaluation.accumulate()
@@ -155,7 +156,7 @@ def _truth(samples: Sequence[LabelledImage]) -> Iterator[dict[str, Any]]:
             }
 
 
-def _answers(found: Sequence[Detections]) -> Iterator[dict[str, Any]]:
+def _detections(found: Sequence[Detections]) -> Iterator[dict[str, Any]]:
     for image, each in enumerate(found):
         for row, (box, class_id, score) in enumerate(
             zip(each.boxes, each.class_ids, each.scores, strict=True)
@@ -178,17 +179,18 @@ def _annotation(
 
 
 def _numbered(annotations: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
-    """From 1: to COCOeval, a match with number 0 is none."""
+    """Number annotations from 1: COCOeval takes a match with number 0 for none."""
     return [annotation | {"id": number} for number, annotation in enumerate(annotations, 1)]
 
 
 def _matches(evaluation: Any, count: int, working_threshold: float) -> tuple[Matches, ...]:
-    """The matches of COCOeval at IoU 0.5. It lets the better score choose first, so a threshold may
-    come after.
+    """Return COCOeval's matches at IoU 0.5.
+
+    Better scores are matched first, so a threshold can be applied afterwards.
     """
     rows = {
         kind: {number: annotation["row"] for number, annotation in annotations.anns.items()}
-        for kind, annotations in (("truth", evaluation.cocoGt), ("answer", evaluation.cocoDt))
+        for kind, annotations in (("truth", evaluation.cocoGt), ("detection", evaluation.cocoDt))
     }
     right: list[dict[int, int]] = [{} for _ in range(count)]
     wrong: list[list[int]] = [[] for _ in range(count)]
@@ -214,15 +216,15 @@ def _matches(evaluation: Any, count: int, working_threshold: float) -> tuple[Mat
             if ignored or score < working_threshold:
                 continue
             if match:
-                right[image][rows["answer"][number]] = rows["truth"][int(match)]
+                right[image][rows["detection"][number]] = rows["truth"][int(match)]
                 truth.discard(rows["truth"][int(match)])
             else:
-                wrong[image].append(rows["answer"][number])
+                wrong[image].append(rows["detection"][number])
         missed[image] += sorted(truth)
     return tuple(Matches(right[i], tuple(wrong[i]), tuple(missed[i])) for i in range(count))
 
 
 def _mean(precision: NDArray[np.float64]) -> float | None:
-    """Over everything that the set has: COCOeval writes -1 where it has nothing."""
+    """Return the mean over what the set has; COCOeval writes -1 for the rest."""
     values = precision[precision > -1]
     return float(values.mean()) if len(values) else None

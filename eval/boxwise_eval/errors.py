@@ -1,7 +1,5 @@
-"""What stops an evaluation."""
+"""The error of an evaluation."""
 
 
 class EvalError(ValueError):
-    """A labelled set cannot be read, or does not fit the pipeline; the message names the file and
-    the fix.
-    """
+    """A labelled set is invalid or does not fit the pipeline. Its message names file and fix."""

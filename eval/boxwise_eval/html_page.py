@@ -1,6 +1,4 @@
-"""A report as one HTML page that needs nothing beside it: headings, paragraphs, tables and images,
-in order.
-"""
+"""A report as one self-contained HTML page: headings, paragraphs, tables and images, in order."""
 
 from __future__ import annotations
 
@@ -12,7 +10,7 @@ from typing import ClassVar, Literal
 
 @dataclass(frozen=True)
 class Heading:
-    """Of a section."""
+    """The heading of a section."""
 
     kind: ClassVar = "heading"
     text: str
@@ -20,7 +18,7 @@ class Heading:
 
 @dataclass(frozen=True)
 class Paragraph:
-    """Text, some of it in bold after the rest, as a whole in a `style`."""
+    """Text, followed by bold text, in a `style`."""
 
     kind: ClassVar = "paragraph"
     text: str
@@ -30,7 +28,7 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells, numbers to the right of the first column; with `words`, text."""
+    """Rows of cells: text in the first column, numbers in the others; with `words`, only text."""
 
     kind: ClassVar = "table"
     rows: Sequence[Sequence[str]]
@@ -40,7 +38,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """An image file and its caption; narrow ones stand side by side."""
+    """An image file and its caption; narrow ones are side by side."""
 
     kind: ClassVar = "figure"
     image: bytes
@@ -58,7 +56,7 @@ Block = Heading | Paragraph | Table | Figure
 
 
 def render(title: str, blocks: Iterable[Block]) -> str:
-    """The page, as text; everything in it is escaped."""
+    """Return the page; all content is escaped."""
     from jinja2 import Environment, PackageLoader
 
     environment = Environment(

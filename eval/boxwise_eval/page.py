@@ -1,4 +1,4 @@
-"""An evaluation as an HTML page: tables, plots, and the worst images drawn."""
+"""An evaluation as an HTML page of tables, plots and the worst images."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from boxwise_eval.html_page import render as render_page
 from boxwise_eval.report import Report
 from boxwise_eval.run import Detections
 
-_WORST = 12  # images that are drawn
-_WIDTH = 640  # pixels of a drawn image
-_MOST_CLASSES = 40  # of a confusion matrix that can still be read
+_WORST = 12  # images drawn
+_WIDTH = 640  # of a drawn image in pixels
+_MOST_CLASSES = 40  # of a readable confusion matrix
 _RIGHT, _WRONG, _MISSED = "#2ca02c", "#d62728", "#ff9f0e"
 
 
 def render(report: Report) -> str:
-    """The page, as text."""
+    """Return the page."""
     return render_page(f"{report.pipeline}, evaluated by boxwise", _blocks(report))
 
 
@@ -72,12 +72,12 @@ def _detection(report: Report, figures: DetectionFigures) -> Iterator[Block]:
 def _classifier(name: str, figures: ClassifierFigures) -> Iterator[Block]:
     yield Heading(name)
     top5 = {} if figures.top5 is None else {"top-5": figures.top5}
-    yield _table({"top-1": figures.top1, **top5, "of so many": figures.count})
-    # The labels that are most often confused, so that the matrix can be read.
+    yield _table({"top-1": figures.top1, **top5, "of": figures.count})
+    # Only the labels that are most often confused, so that the matrix stays readable.
     mistakes: dict[str, int] = {}
-    for (true, said), count in figures.confusion.items():
-        for label in (true, said):
-            mistakes[label] = mistakes.get(label, 0) + (count if true != said else 0)
+    for (true, predicted), count in figures.confusion.items():
+        for label in (true, predicted):
+            mistakes[label] = mistakes.get(label, 0) + (count if true != predicted else 0)
     shown = sorted(sorted(mistakes, key=lambda label: -mistakes[label])[:_MOST_CLASSES])
     side = 2.5 + 0.25 * len(shown)
     yield _plot(
@@ -121,12 +121,12 @@ def _draw_classes(axes: Any, classes: Mapping[str, float]) -> None:
 def _draw_confusion(
     axes: Any, confusion: Mapping[tuple[str, str], int], labels: Sequence[str]
 ) -> None:
-    counts = np.array([[confusion.get((true, said), 0) for said in labels] for true in labels])
+    counts = np.array([[confusion.get((true, other), 0) for other in labels] for true in labels])
     axes.imshow(counts, cmap="Blues")
-    names = [label or "(not asked)" for label in labels]
+    names = [label or "(did not run)" for label in labels]
     axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
     axes.set_yticks(range(len(names)), names, fontsize=7)
-    axes.set(xlabel="said", ylabel="true")
+    axes.set(xlabel="predicted", ylabel="true")
     for y, x in zip(*np.nonzero(counts), strict=True):
         axes.text(x, y, counts[y, x], ha="center", va="center", fontsize=6)
 

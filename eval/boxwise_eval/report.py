@@ -1,4 +1,4 @@
-"""An evaluation, from a labelled set and a client to figures for people and for machines."""
+"""An evaluation: the pipeline's predictions on a labelled set, and their figures."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from boxwise_eval.run import Detections, Predict, Thresholds, predict_all
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """What was measured.
+    """The result of an evaluation.
 
     Attributes:
         pipeline: its name.
-        dataset: the set, `class_ids` by the pipeline's labels where it has boxes.
+        dataset: the set; if it has boxes, with `class_ids` of the pipeline's labels.
         thresholds: sent with each request.
-        working_threshold: the pipeline's own, at which precision and recall are; None without a
-            detector.
-        found: of each image.
-        detection: None without a detector.
-        classifiers: of those for which the set knows the truth.
-        notes: what a reader must know of the figures.
+        working_threshold: the pipeline's score threshold, used for precision and recall; None
+            without a detector.
+        found: detections of each image.
+        detection: figures of the detector; None without one.
+        classifiers: figures of the classifiers for which the set has true labels.
+        notes: remarks for the reader.
     """
 
     pipeline: str
@@ -42,39 +42,39 @@ class Report:
     notes: tuple[str, ...]
 
     def conditions(self) -> str:
-        """What the figures of boxes depend on."""
+        """Return the conditions of the figures of boxes."""
         sent = self.thresholds
         return (
             f"mAP and AP: score {sent.score:g}, NMS IoU {sent.iou:g}, at most "
-            f"{sent.max_detections} an image; "
-            f"precision and recall: score {self.working_threshold:g}, the pipeline's own"
+            f"{sent.max_detections} per image; precision and recall: score "
+            f"{self.working_threshold:g}, the pipeline's own"
         )
 
     def document(self) -> dict[str, Any]:
-        """The report as JSON; keys are documented in docs/reference/json.md."""
-        said = self.detection
+        """Return the report as JSON types; docs/reference/json.md has the keys."""
+        figures = self.detection
         return {
             "pipeline": self.pipeline,
             "dataset": self.dataset.kind,
             "split": self.dataset.split,
             "pictures": len(self.dataset.images),
             "thresholds": vars(self.thresholds) | {"working": self.working_threshold},
-            "map": said and said.map,
-            "map50": said and said.map50,
-            "ap_small": said and said.ap_small,
-            "ap_medium": said and said.ap_medium,
-            "ap_large": said and said.ap_large,
-            "precision": said and said.precision,
-            "recall": said and said.recall,
-            "classes": said and dict(said.classes),
+            "map": figures and figures.map,
+            "map50": figures and figures.map50,
+            "ap_small": figures and figures.ap_small,
+            "ap_medium": figures and figures.ap_medium,
+            "ap_large": figures and figures.ap_large,
+            "precision": figures and figures.precision,
+            "recall": figures and figures.recall,
+            "classes": figures and dict(figures.classes),
             "classifiers": {
                 name: {
                     "count": each.count,
                     "top1": each.top1,
                     "top5": each.top5,
                     "confusion": [
-                        {"true": true, "said": answer, "count": n}
-                        for (true, answer), n in each.confusion.items()
+                        {"true": true, "said": predicted, "count": n}
+                        for (true, predicted), n in each.confusion.items()
                     ],
                 }
                 for name, each in self.classifiers.items()
@@ -84,9 +84,9 @@ class Report:
 
 
 _WHY_NOTHING = {
-    True: "give the set names (data.yaml or classes.txt), since its numbers may mean other "
+    True: "give the set names (data.yaml or classes.txt), since its numbers may be of other "
     "classes than the pipeline's",
-    False: "the pipeline finds nothing at all on these images",
+    False: "the pipeline finds nothing in these images",
 }
 
 
@@ -99,48 +99,22 @@ def evaluate(
     concurrency: int = 1,
     done: Callable[[], None] = lambda: None,
 ) -> Report:
-    """Send a labelled set through a pipeline and measure what comes back.
+    """Evaluate a pipeline on a labelled set.
 
     Args:
-        predict: the pipeline.
-        info: what it says of itself.
-        dataset: of boxes where the pipeline has a detector, of folders where not.
+        predict: calls the pipeline.
+        info: the pipeline's description.
+        dataset: with boxes if the pipeline has a detector, otherwise a folder per class.
         thresholds: sent with each request.
-        concurrency: requests under way.
+        concurrency: requests in flight.
         done: called after each image.
 
     Raises:
-        EvalError: the set does not fit the pipeline, or an image is refused.
-        BoxwiseError: the server does not answer.
+        EvalError: the set does not fit the pipeline, or an image is rejected.
+        BoxwiseError: the server does not respond.
     """
-    notes = list(dataset.notes)
-    if (info.detector is not None) != dataset.boxed:
-        kind, fit = (
-            ("has a detector", "boxes")
-            if info.detector
-            else ("has no detector", "a folder for each class")
-        )
-        raise EvalError(
-            f"pipeline {info.pipeline} {kind}: expected a set with {fit}, got {dataset.kind}"
-        )
     numbered = dataset.names is None
-    if info.detector:
-        if not any(len(each.boxes) for each in dataset.images):
-            raise EvalError(
-                f"none of the {len(dataset.images)} images has an object in its labels: "
-                "nothing to measure"
-            )
-        dataset = dataset.named_by(info.detector.labels)
-        if thresholds.max_detections > info.detector.max_detections:
-            notes.append(
-                f"at most {info.detector.max_detections} detections an image, not "
-                f"{thresholds.max_detections}: "
-                "the pipeline was exported so"
-            )
-            thresholds = replace(thresholds, max_detections=info.detector.max_detections)
-    else:
-        thresholds = replace(thresholds, max_detections=1)  # the image itself
-        _check_known(dataset.names or (), [each.labels for each in info.classifiers])
+    dataset, thresholds, notes = _fitted(info, dataset, thresholds)
     images, names = dataset.images, dataset.names or ()
     found = predict_all(predict, images, thresholds, concurrency=concurrency, done=done)
     working = info.detector.score_threshold if info.detector else None
@@ -165,12 +139,47 @@ def evaluate(
         if figures := classification.figures(pairs, each.labels):
             classifiers[each.name] = figures
         else:
-            notes.append(
-                f"{each.name}: the set does not say what it should, so it was not measured"
-            )
+            notes.append(f"{each.name}: not measured, because the set has no labels for it")
     return Report(
         info.pipeline, dataset, thresholds, working, found, boxes, classifiers, tuple(notes)
     )
+
+
+def _fitted(
+    info: PipelineInfo, dataset: Dataset, thresholds: Thresholds
+) -> tuple[Dataset, Thresholds, list[str]]:
+    """Return the set by the pipeline's labels, thresholds within its limits, and notes.
+
+    Raises:
+        EvalError: the set does not fit the pipeline.
+    """
+    notes = list(dataset.notes)
+    if (info.detector is not None) != dataset.boxed:
+        kind, fit = (
+            ("has a detector", "boxes")
+            if info.detector
+            else ("has no detector", "a folder for each class")
+        )
+        raise EvalError(
+            f"pipeline {info.pipeline} {kind}: expected a set with {fit}, got {dataset.kind}"
+        )
+    if info.detector:
+        if not any(len(each.boxes) for each in dataset.images):
+            raise EvalError(
+                f"none of the {len(dataset.images)} images has an object in its labels: "
+                "nothing to measure"
+            )
+        dataset = dataset.named_by(info.detector.labels)
+        if thresholds.max_detections > info.detector.max_detections:
+            notes.append(
+                f"at most {info.detector.max_detections} detections per image, not "
+                f"{thresholds.max_detections}: the pipeline's limit"
+            )
+            thresholds = replace(thresholds, max_detections=info.detector.max_detections)
+    else:
+        thresholds = replace(thresholds, max_detections=1)  # the whole image
+        _check_known(dataset.names or (), [each.labels for each in info.classifiers])
+    return dataset, thresholds, notes
 
 
 def _check_known(names: Sequence[str], labels: Sequence[Sequence[str]]) -> None:
@@ -178,6 +187,6 @@ def _check_known(names: Sequence[str], labels: Sequence[Sequence[str]]) -> None:
     if unknown := [name for name in names if plain(name) not in known]:
         raise EvalError(
             "no classifier has the labels "
-            f"{', '.join(unknown[:10])[:200]}{', ...' if len(unknown) > 10 else ''}, "
-            "which folders of the set are called after; rename or remove them"
+            f"{', '.join(unknown[:10])[:200]}{', ...' if len(unknown) > 10 else ''}, after which "
+            "folders of the set are named; rename or remove them"
         )

@@ -1,4 +1,4 @@
-"""A labelled set goes through a served pipeline."""
+"""The predictions of a pipeline on a labelled set."""
 
 from __future__ import annotations
 
@@ -21,10 +21,9 @@ _LONGEST_PAUSE_S = 10.0
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What is asked for with each request: the evaluation's own, whatever the pipeline's defaults
-    are.
+    """The thresholds of each request, independent of the pipeline's defaults.
 
-    mAP counts what is found with little confidence too, so nearly everything is asked for.
+    mAP counts detections of low scores too, so the score threshold is low.
     """
 
     score: float = 0.01
@@ -34,13 +33,13 @@ class Thresholds:
 
 @dataclass(frozen=True, eq=False)
 class Detections:
-    """What the pipeline says of one image.
+    """The pipeline's detections in one image.
 
     Attributes:
         boxes: float32 [n, 4], xyxy in pixels of the image as shown, best score first.
         scores: float32 [n].
         class_ids: int64 [n].
-        label_ids: classifier -> int64 [n, k], best first; -1 where it was not asked.
+        label_ids: classifier -> int64 [n, k], best first; -1 where it did not run.
     """
 
     boxes: NDArray[np.float32]
@@ -49,20 +48,20 @@ class Detections:
     label_ids: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
 
 
-# An image's file and what to ask of it -> what is on it.
+# An image file, and the thresholds of its request -> its detections.
 Predict = Callable[[Path, Thresholds], Detections]
 
 
-def served(
+def predictor(
     client: Client, *, retries: int = 2, pause: Callable[[float], None] = time.sleep
 ) -> Predict:
-    """Ask a running server.
+    """Return a function that predicts with a running server.
 
     Args:
         client: of the pipeline; its `timeout_s` is the deadline of each request.
-        retries: how often a request that failed is sent again, where it may succeed then: an
-            overload, a deadline.
-        pause: waits for seconds between two of them.
+        retries: how often a request is sent again after an error that may pass, such as an
+            overload or an exceeded deadline.
+        pause: sleeps for seconds before a retry.
     """
 
     def predict(path: Path, thresholds: Thresholds) -> Detections:
@@ -76,15 +75,13 @@ def served(
                 )
                 break
             except InvalidInput as error:
-                raise EvalError(f"{path}: the pipeline refuses it: {error}") from error
+                raise EvalError(f"{path}: the pipeline rejects it: {error}") from error
             except BoxwiseError as error:
                 if not error.retryable:
                     raise
                 if tried > retries:
                     raise EvalError(
-                        f"{path}: {error}, {tried} times over; allow more with --timeout, "
-                        "or send fewer at once with "
-                        "--concurrency"
+                        f"{path}: {error}, {tried} times; raise --timeout, or lower --concurrency"
                     ) from error
                 pause(min(2.0 ** (tried - 1), _LONGEST_PAUSE_S))
         labels = {name: ids.astype(np.int64) for name, ids in result.label_ids.items()}
@@ -101,27 +98,27 @@ def predict_all(
     concurrency: int = 1,
     done: Callable[[], None] = lambda: None,
 ) -> list[Detections]:
-    """Ask about every image, a few at a time.
+    """Predict every image, a few concurrently.
 
     Args:
-        predict: from `served`, or a pipeline in this process.
+        predict: from `predictor`, or a pipeline in this process.
         images: of the set.
         thresholds: of each request.
-        concurrency: requests under way.
+        concurrency: requests in flight.
         done: called after each image.
 
     Raises:
-        EvalError: an image is refused: figures over the rest would not be those of the set.
-        BoxwiseError: the server does not answer, or not as a pipeline.
+        EvalError: an image is rejected; figures over the others would not be those of the set.
+        BoxwiseError: the server does not respond, or has no such pipeline.
     """
 
-    def ask(image: LabelledImage) -> Detections:
+    def one(image: LabelledImage) -> Detections:
         found = predict(image.path, thresholds)
         done()
         return found
 
     with ThreadPoolExecutor(concurrency) as pool:
-        futures = [pool.submit(ask, image) for image in images]
+        futures = [pool.submit(one, image) for image in images]
         try:
             return [future.result() for future in futures]
         except BaseException:

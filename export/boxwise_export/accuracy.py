@@ -82,7 +82,7 @@ def measure(plan: Plan, runner: PipelineRunner, dataset: Dataset) -> dict[str, f
     Raises:
         ExportError: the set does not fit the pipeline.
     """
-    from boxwise_contract import InvalidInput
+    from boxwise_contract.refusals import InvalidInput
     from boxwise_eval.errors import EvalError
     from boxwise_eval.report import evaluate
     from boxwise_eval.run import Detections, Thresholds

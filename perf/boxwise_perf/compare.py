@@ -1,49 +1,143 @@
-"""A against B: blocks of load in turn, in a shuffled order, and what their pairs say."""
+"""A against B: alternating blocks of load in random order, and the ratio of each pair.
+
+compare_servers: Bench ─▶ paired_blocks() ─▶ pooled() per start ─▶ ratios(), verdict()
+compare_files:   two results of `perf run` ─▶ unpaired()
+"""
 
 from __future__ import annotations
 
 import random
 import statistics
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
-from boxwise_perf.load import LoadError, Samples
+from boxwise_perf import result as results
+from boxwise_perf.bench import Bench
+from boxwise_perf.endpoint import Endpoint
+from boxwise_perf.generator import Generator, Job
+from boxwise_perf.images import Workload
+from boxwise_perf.load import Closed, LoadError, Samples
 from boxwise_perf.result import Block, Comparison, Result, ResultError, Trial
 from boxwise_perf.stats import CONFIDENCE, Estimate, paired_mean
 
-LEAST = 6  # pairs, or starts: fewer have intervals that say nothing
-IMAGES_APART = 7  # between the first images of two pairs, so that the pairs see different ones
-UNPAIRED = (
-    0.15  # two runs of one thing, minutes apart, differed by this much on the machines that we have
-)
+LEAST = 6  # pairs, or starts: fewer give no bounds at 95 %
+IMAGES_APART = 7  # between the first images of two pairs, so that pairs see different images
+UNPAIRED = 0.15  # two runs of the same server, minutes apart, differed by this much in our trials
 
 T = TypeVar("T")
+Pairs = tuple[tuple[Block, Block], ...]
+Side = tuple[Path | None, str | None, str | None]  # repository, URL and pipeline of `Bench.add`
+
+
+def compare_servers(
+    sides: tuple[Side, Side],
+    workload: Workload,
+    load: Closed,
+    *,
+    pairs: int,
+    starts: int,
+    block_s: float,
+    warm_up_s: float,
+    timeout_s: float,
+    seed: int,
+    confidence: float = CONFIDENCE,
+    report: Callable[[str], None] = lambda _: None,
+    done: Callable[[], None] = lambda: None,
+) -> Comparison:
+    """Compare two servers, of which one at a time is loaded.
+
+    Args:
+        sides: A and B.
+        workload: what is sent to both.
+        load: of every block.
+        pairs: of blocks per start.
+        starts: how often both servers are started. With several, each start is one observation, so
+            that the interval includes how starts differ.
+        block_s: duration of a block in seconds.
+        warm_up_s: duration of the warm-up of each server in seconds.
+        timeout_s: deadline of a request.
+        seed: of the order of the blocks.
+        confidence: of the interval.
+        report: called with a line before each step.
+        done: called after each pair.
+
+    Raises:
+        LoadError: a request failed.
+    """
+    measured: list[Pairs] = []
+    for start in range(starts):
+        with Bench(workload, timeout_s, report) as bench:
+            (first, a), (second, b) = (bench.add(*side) for side in sides)
+            for endpoint in (first, second) if warm_up_s else ():
+                bench.generator.run(Job(endpoint.url, endpoint.pipeline, load, warm_up_s))
+            report(f"{pairs} pairs of blocks of {block_s:g} s at {load}")
+            blocks = paired_blocks(
+                bench.generator, (first, second), load, pairs, block_s, seed + start, done
+            )
+            measured.append(blocks)
+    found = tuple(map(pooled, measured)) if starts > 1 else measured[0]
+    throughput, p50 = ratios(found, confidence)
+    sentence = verdict(throughput, confidence)
+    return Comparison(a, b, load, block_s, seed, found, throughput, p50, sentence)
+
+
+def compare_files(a: Path, b: Path) -> Result:
+    """Compare two result files of `boxwise perf run`.
+
+    Raises:
+        ResultError: one is not such a file, or they have no machine or load in common.
+    """
+    one, other = results.load(a), results.load(b)
+    results.check_one_machine([one, other])
+    return results.new(None, None, confidence=one.confidence, comparisons=unpaired(one, other))
+
+
+def paired_blocks(
+    generator: Generator,
+    sides: tuple[Endpoint, Endpoint],
+    load: Closed,
+    pairs: int,
+    block_s: float,
+    seed: int,
+    done: Callable[[], None] = lambda: None,
+) -> Pairs:
+    """Load two servers in turn; see `interleave`. Raises LoadError if a request fails."""
+
+    def measure(side: int, number: int) -> Block:
+        endpoint = sides[side]
+        first = number * IMAGES_APART
+        job = Job(endpoint.url, endpoint.pipeline, load, block_s, first=first)
+        return block(generator.run(job).samples)
+
+    return interleave(measure, pairs, seed, done)
 
 
 def block(samples: Samples) -> Block:
-    """A block's figures: its requests over the time until the last was answered, and their median
-    latency.
+    """Return the throughput until the last response, and the median latency.
 
     Raises:
-        LoadError: a request failed, so that the two sides did different work.
+        LoadError: a request failed, so the two sides did different work.
     """
-    good = samples.answered
-    if not good.all():
+    succeeded = samples.answered
+    if not succeeded.all():
         failed = next(error for error in samples.errors if error)
-        raise LoadError(f"{(~good).sum()} requests of a block failed: {samples.messages[failed]}")
-    return Block(len(good) / float(samples.done.max()), float(np.median(samples.latencies)) * 1e3)
+        raise LoadError(
+            f"{(~succeeded).sum()} requests of a block failed: {samples.messages[failed]}"
+        )
+    throughput = len(succeeded) / float(samples.done.max())
+    return Block(throughput, float(np.median(samples.latencies)) * 1e3)
 
 
 def interleave(
     measure: Callable[[int, int], T], pairs: int, seed: int, done: Callable[[], None] = lambda: None
 ) -> tuple[tuple[T, T], ...]:
-    """Measure so many pairs of blocks; within each pair the order is drawn, so that a drift favours
-    neither side.
+    """Measure pairs of blocks, each pair in random order, so that a drift favours neither side.
 
     Args:
-        measure: one block of side 0 (A) or 1 (B); the second argument is the number of the pair.
+        measure: measures one block, given the side (0 for A, 1 for B) and the number of the pair.
         pairs: how many.
         seed: of the order.
         done: called after each pair.
@@ -60,27 +154,26 @@ def interleave(
 
 
 def pooled(pairs: Sequence[tuple[Block, Block]]) -> tuple[Block, Block]:
-    """The pairs of one start of both servers as one pair: geometric means.
+    """Return the geometric means of the pairs of one start, as one pair.
 
-    What two starts of one thing differ by stays in all their pairs. Over several starts, each is
-    one observation.
+    Two starts of the same server can differ, and all pairs of a start share that difference. So
+    over several starts, each start is one observation.
     """
 
     def side(number: int) -> Block:
-        rates, p50s = zip(
-            *((pair[number].images_per_s, pair[number].p50_ms) for pair in pairs), strict=True
+        return Block(
+            statistics.geometric_mean(pair[number].images_per_s for pair in pairs),
+            statistics.geometric_mean(pair[number].p50_ms for pair in pairs),
         )
-        return Block(statistics.geometric_mean(rates), statistics.geometric_mean(p50s))
 
     return side(0), side(1)
 
 
 def ratio(a: Sequence[float], b: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
-    """B / A over pairs: the geometric mean of the pairs' own ratios, its interval that of their
-    logarithms.
+    """Return B / A: the geometric mean of the ratios of the pairs, with its interval.
 
-    What disturbs both blocks of a pair alike cancels. Pairs are independent where the drift of the
-    machine is slow against a pair; see `stats.paired_mean` for the interval.
+    A disturbance of both blocks of a pair cancels. The interval is that of the mean logarithm (see
+    `stats.paired_mean`). Pairs are independent if the machine drifts slowly compared with a pair.
     """
     logs = paired_mean(np.log(np.asarray(b)) - np.log(np.asarray(a)), confidence)
     low, high = (None if bound is None else float(np.exp(bound)) for bound in (logs.low, logs.high))
@@ -90,7 +183,7 @@ def ratio(a: Sequence[float], b: Sequence[float], confidence: float = CONFIDENCE
 def ratios(
     pairs: Sequence[tuple[Block, Block]], confidence: float = CONFIDENCE
 ) -> tuple[Estimate, Estimate]:
-    """(throughput, p50 of the latency) of B / A."""
+    """Return B / A of the throughput and of the p50 latency."""
     a, b = zip(*pairs, strict=True)
     return (
         ratio([each.images_per_s for each in a], [each.images_per_s for each in b], confidence),
@@ -99,7 +192,7 @@ def ratios(
 
 
 def verdict(throughput: Estimate, confidence: float = CONFIDENCE) -> str:
-    """A sentence on B's images/s against A's."""
+    """Return a sentence about the throughput of B, given B / A."""
     value, low, high = throughput.value, throughput.low, throughput.high
     if low is None or high is None:
         return "no difference can be told from so few pairs"
@@ -111,10 +204,10 @@ def verdict(throughput: Estimate, confidence: float = CONFIDENCE) -> str:
 
 
 def unpaired(a: Result, b: Result) -> tuple[Comparison, ...]:
-    """The trials of two results that have the same load, one after the other.
+    """Compare the trials of two results that have the same load.
 
     Raises:
-        ResultError: they have no load in common, or are no runs.
+        ResultError: a result holds no trials, or they have no load in common.
     """
     for name, each in (("A", a), ("B", b)):
         if not each.trials or each.target is None:
@@ -140,12 +233,12 @@ def _unpaired(a: Result, b: Result, one: Trial, other: Trial) -> Comparison:
         for trial in (one, other)
     )
     change = second.images_per_s / first.images_per_s - 1
-    said = (
+    finding = (
         f"B has {change:+.1%} images/s"
         if abs(change) >= UNPAIRED
         else f"no difference can be told: {change:+.1%}"
     )
-    assert a.target  # noqa: S101 - `unpaired` looked
+    assert a.target  # noqa: S101 - checked in `unpaired`
     assert b.target  # noqa: S101
     return Comparison(
         a.target,
@@ -156,5 +249,5 @@ def _unpaired(a: Result, b: Result, one: Trial, other: Trial) -> Comparison:
         ((first, second),),
         Estimate(second.images_per_s / first.images_per_s),
         Estimate(second.p50_ms / first.p50_ms),
-        f"{said}; measured apart, where differences under {UNPAIRED:.0%} mean nothing",
+        f"{finding}; measured apart, where differences under {UNPAIRED:.0%} mean nothing",
     )

@@ -1,5 +1,6 @@
-"""The load generator's process: what drives and watches a run costs the senders nothing of their
-interpreter.
+"""The load generator, a process of its own: the measuring process takes none of its CPU time.
+
+Generator.begin(Job) ─▶ pipe ─▶ process: Client, load.drive() ─▶ Outcome ─▶ Generator.end()
 """
 
 from __future__ import annotations
@@ -20,16 +21,16 @@ from boxwise import BoxwiseError, Client
 from boxwise_perf.images import Request
 from boxwise_perf.load import SENDERS, Load, LoadError, Samples, drive
 
-TIMEOUT_S = 60  # of a request; one that takes longer is a failed one
-# where we may: a sender whose time has come goes before the server's work, as from another machine
+TIMEOUT_S = 60  # deadline of a request
+# Where permitted: due sends run before the server's work, as if they came from another machine.
 _NICE = -10
-# a sender whose time has come waits this long for one that computes; Python's own 5 ms is a lag
+# How long a due send waits for a thread that computes. Python's default of 5 ms would delay it.
 _SWITCH_S = 0.0005
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run: `seconds` of `load` on `pipeline` at `url`, beginning with request `first`."""
+    """One run: `seconds` of `load` on `pipeline` at `url`, starting with request `first`."""
 
     url: str
     pipeline: str
@@ -41,19 +42,18 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of it: the requests, and the share of one core that the generator used for them."""
+    """The requests of a run, and the share of one core that the generator used."""
 
     samples: Samples
     cpu_share: float
 
 
 class Generator(AbstractContextManager["Generator"]):
-    """A process that sends requests. It has one client for each server, which keeps its connections
-    between runs.
+    """A process that sends requests. Its clients, one per server, keep their connections.
 
     Args:
         requests: sent in turn, over and over.
-        timeout_s: of each; one that takes longer is a failed one.
+        timeout_s: deadline of a request.
     """
 
     def __init__(self, requests: Sequence[Request], timeout_s: float = TIMEOUT_S) -> None:
@@ -66,25 +66,26 @@ class Generator(AbstractContextManager["Generator"]):
         theirs.close()
 
     def begin(self, job: Job) -> float:
-        """Start a run; the `time.perf_counter()` of its second 0, which is the same clock in all
-        processes.
+        """Start a run, and return the `time.perf_counter()` of its start.
+
+        That clock is the same in all processes.
 
         Raises:
-            LoadError: the server or the pipeline is not there.
+            LoadError: the server does not respond, or does not have the pipeline.
         """
         self._link.send(job)
         start = self._receive()
-        assert isinstance(start, float)  # noqa: S101 - what `_work` sends first
+        assert isinstance(start, float)  # noqa: S101 - `_work` sends it first
         return start
 
     def end(self) -> Outcome:
-        """Wait for the run that has begun. Raises LoadError where no request was answered."""
+        """Wait for the end of the run. Raises LoadError if no request succeeded."""
         outcome = self._receive()
-        assert isinstance(outcome, Outcome)  # noqa: S101 - what `_work` sends second
+        assert isinstance(outcome, Outcome)  # noqa: S101 - `_work` sends it second
         return outcome
 
     def run(self, job: Job) -> Outcome:
-        """Both, for whom nothing is to be looked at meanwhile."""
+        """Start a run and wait for its end."""
         self.begin(job)
         return self.end()
 
@@ -94,25 +95,25 @@ class Generator(AbstractContextManager["Generator"]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """End the process, in the middle of a run too."""
+        """Kill the process, even during a run."""
         self._link.close()
         self._process.kill()
         self._process.join()
 
     def _receive(self) -> float | Outcome:
         try:
-            answer: float | Outcome | LoadError = self._link.recv()
+            message: float | Outcome | LoadError = self._link.recv()
         except EOFError:
             raise LoadError(
                 "the load generator's process died; was it killed, or out of memory?"
             ) from None
-        if isinstance(answer, LoadError):
-            raise answer
-        return answer
+        if isinstance(message, LoadError):
+            raise message
+        return message
 
 
 def _work(link: Connection, requests: Sequence[Request], timeout_s: float) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and kills this process
     threading.Thread(target=_end_with_parent, daemon=True).start()
     sys.setswitchinterval(_SWITCH_S)
     with suppress(PermissionError):
@@ -133,8 +134,7 @@ def _work(link: Connection, requests: Sequence[Request], timeout_s: float) -> No
                     timeout_s=timeout_s,
                     connections=SENDERS + 1,
                 )
-                # a server that is not there, or speaks another contract, is told from a slow one
-                client.info()
+                client.info()  # fails now if the server is down or has another contract
                 clients[key] = client
             link.send(_run(clients[key], job, requests, link))
         except (BoxwiseError, LoadError) as error:

@@ -1,5 +1,8 @@
-"""Load on a server: which requests are sent when, and what became of each. Threads and arrays, no
-server in here.
+"""Load: the schedule of requests, the threads that send them, and a record of each.
+
+    Closed | Open ─▶ arrivals() ─▶ drive(): threads ─▶ Samples ─▶ void_reason()
+
+Nothing here knows a server: `drive` calls a function.
 """
 
 from __future__ import annotations
@@ -17,22 +20,17 @@ from numpy.typing import NDArray
 T = TypeVar("T")
 Arrivals = Literal["poisson", "fixed"]
 
-SENDERS = 128  # threads of an open loop, so the most requests in flight
-GRACE_S = 1.0  # after its end, for arrivals that waited for a sender; later ones are never sent
-GIVE_UP_AFTER = 20  # requests, where every single one failed
-# A lag of the generator's own that is larger than both spoils a percentile.
-LAG_SHARE, LAG_S = (
-    0.2,
-    0.001,
-)
-CPU_SHARE = 0.9  # of a core: Python runs on one at a time
+SENDERS = 128  # threads of an open loop, and so its limit of requests in flight
+GRACE_S = 1.0  # after the end, for arrivals that had no free sender; later ones are never sent
+GIVE_UP_AFTER = 20  # requests, if all of them failed
+# The generator's lag spoils a percentile if it exceeds both: a share of the latency, and seconds.
+LAG_SHARE, LAG_S = 0.2, 0.001
+CPU_SHARE = 0.9  # of one core, which is all that Python uses
 
 
 @dataclass(frozen=True)
 class Closed:
-    """So many requests in flight at all times: each sender sends its next when its last is
-    answered.
-    """
+    """A fixed number of requests in flight: a response is followed by the next request."""
 
     concurrency: int
 
@@ -42,9 +40,7 @@ class Closed:
 
 @dataclass(frozen=True)
 class Open:
-    """Requests arrive at a rate (a second), whether or not earlier ones are answered, as those of
-    strangers do.
-    """
+    """Requests arrive at a rate per second, independent of responses."""
 
     rate: float
     arrivals: Arrivals = "poisson"
@@ -57,24 +53,21 @@ Load = Closed | Open
 
 
 class LoadError(RuntimeError):
-    """There is nothing to measure: no request was answered, or the server is not there. A sentence
-    for people.
-    """
+    """No request succeeded, so nothing was measured. Its message is for users."""
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Every request of a run, one row each, by its scheduled time.
+    """The requests of a run, one row each, sorted by scheduled time.
 
     Attributes:
-        scheduled: float64 [n], seconds from the start; in a closed loop that is when it was sent.
-        sent: float64 [n], seconds.
-        done: float64 [n], seconds, answered or failed.
-        boxes: int64 [n], of the answer; 0 where it failed.
-        errors: the error's class name, "" where it was answered.
-        messages: of each error class, its first message.
-        unsent: requests whose time came and for which no sender was free, even a second after the
-            end.
+        scheduled: float64 [n], seconds from the start; in a closed loop equal to `sent`.
+        sent: float64 [n], seconds from the start.
+        done: float64 [n], seconds from the start, of the response or the error.
+        boxes: int64 [n], number of boxes in the response; 0 for a failed request.
+        errors: class name of the error; "" for a successful request.
+        messages: error class -> its first message.
+        unsent: requests for which no sender was free until `GRACE_S` after the end.
     """
 
     scheduled: NDArray[np.float64]
@@ -87,41 +80,39 @@ class Samples:
 
     @property
     def answered(self) -> NDArray[np.bool_]:
-        """Of each request, whether it was."""
+        """Whether each request succeeded, bool [n]."""
         return np.array([not error for error in self.errors], np.bool_)
 
     @property
     def latencies(self) -> NDArray[np.float64]:
-        """Seconds from the *scheduled* send to the answer, so that a server that stalls is charged
-        for all who wait.
+        """Seconds from the *scheduled* send to the response.
+
+        So a stall of the server counts for every request that was due meanwhile.
         """
         return self.done - self.scheduled
 
     @property
     def p99_ms(self) -> float:
-        """Of the latencies of all requests, of those that failed too."""
+        """The p99 latency in milliseconds, failed requests included."""
         return float(np.percentile(self.latencies, 99)) * 1e3
 
     @property
     def lag(self) -> NDArray[np.float64]:
-        """Seconds that each was sent late: the generator's own fault, or that of a machine without
-        a free core.
-        """
+        """Seconds by which each send was late: the generator or its machine was too slow."""
         return self.sent - self.scheduled
 
     @property
     def most_in_flight(self) -> int:
-        """The most requests under way at once."""
+        """The maximum number of requests in flight."""
         moments = np.concatenate((self.sent, self.done))
         steps = np.concatenate(
             (np.ones(len(self.sent), np.int64), -np.ones(len(self.done), np.int64))
         )
-        # Of a reply and a request at one moment the reply comes first: a closed loop sends its next
-        # at that time.
+        # At equal times the response sorts first: a closed loop sends its next request then.
         return int(np.cumsum(steps[np.lexsort((steps, moments))]).max(initial=0))
 
     def since(self, start: float) -> Samples:
-        """Those scheduled from `start` on: what is left once the warm-up is discarded."""
+        """Return the requests scheduled from `start` on, without the warm-up before it."""
         first = int(np.searchsorted(self.scheduled, start))
         return replace(
             self,
@@ -134,16 +125,15 @@ class Samples:
 
 
 def arrivals(load: Open, seconds: float, seed: int) -> NDArray[np.float64]:
-    """The scheduled times of an open loop, seconds from its start, ascending.
+    """Return the scheduled times of an open loop: ascending seconds from its start.
 
-    A Poisson process has exponential gaps; a fixed rate has equal ones.
+    The gaps are exponential for Poisson arrivals, and equal for fixed ones.
     """
     if load.arrivals == "fixed":
         return np.arange(round(seconds * load.rate)) / load.rate
-    likely = load.rate * seconds
-    gaps = np.random.default_rng(seed).exponential(
-        1 / load.rate, int(likely + 10 * likely**0.5 + 20)
-    )
+    expected = load.rate * seconds
+    enough = int(expected + 10 * expected**0.5 + 20)  # ten standard deviations more
+    gaps = np.random.default_rng(seed).exponential(1 / load.rate, enough)
     times: NDArray[np.float64] = np.cumsum(gaps)
     return times[times < seconds]
 
@@ -159,21 +149,20 @@ def drive(
     on_start: Callable[[float], None] = lambda _: None,
     stop: threading.Event | None = None,
 ) -> Samples:
-    """Send requests in turn for so long, and wait for the last answer.
+    """Send requests in turn, and wait for the last response.
 
     Args:
-        call: sends one and returns the number of boxes; what it raises is counted as a failed
-            request.
-        requests: what to send, over and over.
+        call: sends one request and returns the number of boxes; an exception counts as a failure.
+        requests: sent in turn, over and over.
         load: closed or open loop.
-        seconds: in which requests are begun.
+        seconds: how long to send.
         seed: of Poisson arrivals.
-        first: the one to begin with.
-        on_start: called with the `time.perf_counter()` of second 0.
-        stop: once set, no more requests are begun.
+        first: index of the first request.
+        on_start: called with the `time.perf_counter()` of the start.
+        stop: once set, no further request is sent.
 
     Raises:
-        LoadError: every request failed; it says with what.
+        LoadError: every request failed; the message has the first error.
     """
     times = arrivals(load, seconds, seed) if isinstance(load, Open) else None
     run = _Run(call, requests, times, seconds, first, stop)
@@ -192,8 +181,8 @@ def drive(
 
 
 class _Run(Generic[T]):
-    """What the senders of one run share. Appending to a list and counting on are atomic: the
-    interpreter's lock.
+    """The state that the senders of a run share. They only append to a list and advance a counter,
+    which are atomic under the interpreter's lock.
     """
 
     def __init__(
@@ -205,14 +194,9 @@ class _Run(Generic[T]):
         first: int,
         stop: threading.Event | None,
     ) -> None:
-        self.call, self.requests, self.seconds, self.first, self.stop = (
-            call,
-            requests,
-            seconds,
-            first,
-            stop,
-        )
-        self.sleep = stop.wait if stop else time.sleep  # the latter is the cheaper one
+        self.call, self.requests = call, requests
+        self.seconds, self.first, self.stop = seconds, first, stop
+        self.sleep = stop.wait if stop else time.sleep  # the latter costs less
         self.times = None if times is None else times.tolist()
         self.turn = count()
         self.start = 0.0
@@ -222,7 +206,7 @@ class _Run(Generic[T]):
         self.answered = False
 
     def send(self) -> None:
-        """One sender: take the next request, wait for its time, send it."""
+        """Run one sender: take the next request, wait until it is due, send it."""
         self.started.wait()
         while not self._hopeless():
             number = next(self.turn)
@@ -239,17 +223,17 @@ class _Run(Generic[T]):
             sent = scheduled if self.times is None else self._now()
             if sent >= self.seconds + (0 if self.times is None else GRACE_S):
                 return
-            boxes, error = self._ask(self.requests[(self.first + number) % len(self.requests)])
+            boxes, error = self._call(self.requests[(self.first + number) % len(self.requests)])
             self.rows.append((scheduled, sent, self._now(), boxes, error))
 
     def samples(self) -> Samples:
-        """What became of all."""
+        """Return every request, sorted. Raises LoadError if none succeeded."""
         if not self.answered:
-            said = next(
+            reason = next(
                 iter(self.messages.values()),
                 "the time was too short for one request: make --duration longer",
             )
-            raise LoadError(f"no request was answered: {said}")
+            raise LoadError(f"no request succeeded: {reason}")
         rows = sorted(self.rows)
         scheduled, sent, done, boxes, errors = zip(*rows, strict=True)
         return Samples(
@@ -262,7 +246,7 @@ class _Run(Generic[T]):
             0 if self.times is None else len(self.times) - len(rows),
         )
 
-    def _ask(self, request: T) -> tuple[int, str]:
+    def _call(self, request: T) -> tuple[int, str]:
         try:
             boxes = self.call(request)
         except Exception as error:  # noqa: BLE001 - counted by its class
@@ -280,19 +264,17 @@ class _Run(Generic[T]):
 
 
 def void_reason(samples: Samples, load: Load, cpu_share: float) -> str | None:
-    """Why a run says more about the load generator than about the server, and the fix; None where
-    it does not.
+    """Return why a run measured the load generator, not the server, and the fix; None if not.
 
     Args:
         samples: without the warm-up.
-        load: what was asked for.
-        cpu_share: of one core, what the generator's process used.
+        load: closed or open loop.
+        cpu_share: the generator's use of one core, 0 to 1.
     """
     if cpu_share > CPU_SHARE:
         return (
             f"the load generator used {cpu_share:.0%} of the one core that Python runs on, "
-            "so its own limit was "
-            "measured: lower the load, or send it from several machines"
+            "so its own limit was measured: lower the load, or send it from several machines"
         )
     if isinstance(load, Closed):
         return None
@@ -300,7 +282,7 @@ def void_reason(samples: Samples, load: Load, cpu_share: float) -> str | None:
         unsent = f" and {samples.unsent} requests were never sent" if samples.unsent else ""
         return (
             f"all {SENDERS} senders were busy{unsent}: the server does not keep "
-            f"up with {load.rate:g} requests/s, so ask for a lower --rate"
+            f"up with {load.rate:g} requests/s; choose a lower --rate"
         )
     for percent in (50, 99):
         lag, latency = (
@@ -309,9 +291,8 @@ def void_reason(samples: Samples, load: Load, cpu_share: float) -> str | None:
         if lag > LAG_S and lag > LAG_SHARE * latency:
             return (
                 f"the load generator itself was late, by {lag * 1e3:.1f} ms at p{percent} "
-                "where the latency is "
-                f"{latency * 1e3:.1f} ms, while senders were free: this machine has no core "
-                "left for it, so stop what "
-                "else runs here, lower the rate, or send it from another machine"
+                f"with a latency of {latency * 1e3:.1f} ms, while senders were free: this machine "
+                "has no core left for it; stop other programs, lower the rate, or send the load "
+                "from another machine"
             )
     return None

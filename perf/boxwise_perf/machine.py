@@ -1,4 +1,4 @@
-"""The machine and the versions: a figure without them means nothing."""
+"""The machine and the versions that a figure was measured with."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class Machine:
-    """What a figure was measured on.
+    """The machine and versions of a measurement.
 
     Attributes:
-        cpu: the model's name.
-        cores: that this process may use.
+        cpu: name of the CPU model.
+        cores: number of cores this process may use.
         memory_gib: of the machine, rounded.
         kernel: name and release.
         python: version.
-        packages: name -> version, "-" where it is not installed.
+        packages: name -> version, "-" if it is not installed.
     """
 
     cpu: str
@@ -41,7 +41,7 @@ class Machine:
 
     @classmethod
     def here(cls) -> Self:
-        """The one that this runs on."""
+        """Return this machine."""
         return cls(
             _processor(),
             len(os.sched_getaffinity(0)),
@@ -52,9 +52,7 @@ class Machine:
         )
 
     def difference(self, other: Machine) -> str:
-        """What makes figures of the two incomparable, "" for nothing; versions may differ: they are
-        compared.
-        """
+        """Return why figures of the two cannot be compared, or "". Versions may differ."""
         pairs = {
             "CPU": (self.cpu, other.cpu),
             "cores": (self.cores, other.cores),

@@ -1,4 +1,4 @@
-"""What a server holds: the memory of all its processes, shared memory counted once."""
+"""The memory of a server: that of all its processes, with shared memory counted once."""
 
 from __future__ import annotations
 
@@ -8,18 +8,11 @@ MIB = 2**20
 
 
 def held_mib(pid: int) -> float:
-    """PSS of a process and all its children, in MiB.
+    """Return the PSS of a process and all its children, in MiB.
 
-    PSS shares each page out between those that map it, so that the sum counts /dev/shm, and
-    libraries, once.
+    PSS divides each page among the processes that map it, so the sum counts /dev/shm and libraries
+    once.
     """
     server = psutil.Process(pid)
-    return (
-        float(
-            sum(
-                process.memory_full_info().pss
-                for process in [server, *server.children(recursive=True)]
-            )
-        )
-        / MIB
-    )
+    processes = [server, *server.children(recursive=True)]
+    return float(sum(process.memory_full_info().pss for process in processes)) / MIB

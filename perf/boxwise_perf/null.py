@@ -1,6 +1,4 @@
-"""A repository whose models answer constants:
-what is left is the cost of everything around them.
-"""
+"""A repository whose networks return constants: only the cost of everything else is left."""
 
 from __future__ import annotations
 
@@ -15,18 +13,17 @@ from onnx import helper, numpy_helper
 
 from boxwise_export.repository.atomic_dir import write_file
 
-OBJECTS = 5  # a COCO photo has 5.3 boxes that the demo's detector sees
+OBJECTS = 5  # the demo's detector finds 5.3 per COCO photo
 
 
 def nullify(repository: Path, to: Path, *, objects: int = OBJECTS, class_id: int = 2) -> None:
-    """Copy a repository, its graphs replaced by ones of the same inputs and outputs that answer
-    constants.
+    """Copy a repository, and replace its graphs by ones that return constants of the same shapes.
 
     Args:
-        repository: exported.
-        to: where the copy goes; made.
-        objects: how many boxes each image has.
-        class_id: their class; by default COCO's car, which the demo's classifier is asked about.
+        repository: as `boxwise export` wrote it.
+        to: the folder of the copy; created.
+        objects: number of boxes in each image.
+        class_id: their class; default: COCO's car, on which the demo's classifier runs.
     """
     shutil.copytree(repository, to)
     for path in to.rglob("model.onnx"):
@@ -34,30 +31,28 @@ def nullify(repository: Path, to: Path, *, objects: int = OBJECTS, class_id: int
 
 
 def constant_graph(model: onnx.ModelProto, objects: int, class_id: int) -> onnx.ModelProto:
-    """The graph that answers every image of a batch with the same rows."""
+    """Return a graph with the model's inputs and outputs that detects the same in every image."""
     (image,) = model.graph.input
     rows = {
         output.name: _row(output.name, _shape(output)[1:], _shape(image)[1:], objects, class_id)
         for output in model.graph.output
     }
-    return answering(image, list(model.graph.output), rows)
+    return constant_network(image, list(model.graph.output), rows)
 
 
-def answering(
+def constant_network(
     image: onnx.ValueInfoProto,
     outputs: Sequence[onnx.ValueInfoProto],
     rows: Mapping[str, NDArray[np.generic]],
 ) -> onnx.ModelProto:
-    """The graph that answers every image of a batch with these rows.
+    """Return a graph that returns these rows for every image of a batch.
 
     Args:
-        image: its input, the batch first.
-        outputs: what it gives.
-        rows: name of an output -> its values for one image, without the batch.
+        image: its input, batch dimension first.
+        outputs: its outputs.
+        rows: name of an output -> its values for one image, without the batch dimension.
     """
-    nodes = [
-        helper.make_node("Shape", [image.name], ["batch_size"], start=0, end=1),
-    ]
+    nodes = [helper.make_node("Shape", [image.name], ["batch_size"], start=0, end=1)]
     initializers = []
     for output in outputs:
         row = rows[output.name]
@@ -84,19 +79,15 @@ def _shape(tensor: onnx.ValueInfoProto) -> list[int]:
 def _row(
     name: str, shape: Sequence[int], image: Sequence[int], objects: int, class_id: int
 ) -> NDArray[np.generic]:
-    """One image's answer: boxes of a fifth of its side along the diagonal,
-    or the first k labels.
+    """Return an output for one image: boxes of a fifth of its sides along the diagonal, or the
+    first k labels.
     """
     if name == "candidate_boxes":
         height, width = image[:2]
         start = np.linspace(0.25, 0.55, objects)
+        corners = np.stack([start, start, start + 0.2, start + 0.2], axis=1)
         boxes = np.zeros(shape, np.float32)
-        boxes[:objects] = np.stack([start, start, start + 0.2, start + 0.2], axis=1) * [
-            width,
-            height,
-            width,
-            height,
-        ]
+        boxes[:objects] = corners * [width, height, width, height]
         return boxes
     if name == "candidate_scores":
         return (np.arange(shape[0]) < objects).astype(np.float32) * np.float32(0.9)
@@ -106,4 +97,4 @@ def _row(
         return np.arange(shape[0], dtype=np.int32)
     if name == "label_scores":
         return np.full(shape, 0.1, np.float32)
-    raise ValueError(f"{name}: not an output of a detector or a classifier of boxwise")
+    raise ValueError(f"{name}: is not an output of a detector or classifier")

@@ -1,4 +1,4 @@
-"""Results as an HTML page."""
+"""Results as an HTML page of tables and plots."""
 
 from __future__ import annotations
 
@@ -13,12 +13,7 @@ from boxwise_perf.tune import Tuning
 
 
 def render(results: Sequence[Result], plots: Iterable[Plot]) -> str:
-    """The page, as text.
-
-    Args:
-        results: of one machine.
-        plots: of the same results.
-    """
+    """Return the page of results, all of one machine, and of their plots."""
     return render_page("boxwise perf", _blocks(results, plots))
 
 
@@ -36,11 +31,8 @@ def _result(result: Result) -> Iterator[Block]:
     if trials := every_trial(result):
         yield Heading(name_of(result))
         if result.slo:
-            found = (
-                f"{result.slo.rate:.1f} images/s hold it"
-                if result.slo.rate
-                else "no rate was confirmed to hold it"
-            )
+            rate = result.slo.rate
+            found = f"{rate:.1f} images/s hold it" if rate else "no rate was confirmed to hold it"
             yield Paragraph(f"p99 within {result.slo.p99_ms:g} ms:", bold=f"{found}.")
         yield _trials(trials)
         first = trials[0]
@@ -50,7 +42,7 @@ def _result(result: Result) -> Iterator[Block]:
             "were discarded.",
             style="small",
         )
-        notes = dict.fromkeys(note for trial in trials for note in trial.notes)  # each once
+        notes = dict.fromkeys(note for trial in trials for note in trial.notes)
         yield from (Paragraph(f"{note}.", style="small") for note in notes)
         yield from (Paragraph(line, style="bad") for trial in trials for line in _warnings(trial))
     if result.tuning:
@@ -68,7 +60,7 @@ def _tuning(found: Tuning) -> Iterator[Block]:
     yield Heading(f"Tuning: {found.objective}")
     best = f"best: {found.best.describe()}, {found.gain.value:.2f} times what was served"
     if found.best == found.first:
-        best = f"nothing is surely better than {found.first.describe()}"
+        best = f"no configuration is better, with confidence, than {found.first.describe()}"
     yield Paragraph("", bold=f"{best}.")
     rows = [
         (each.change, f"{each.score:.1f}", _interval(each.ratio, 3), "taken" if each.taken else "")
@@ -105,9 +97,9 @@ def _trials(trials: Sequence[Trial]) -> Table:
             )
         )
     columns = zip((*head, "CPU cores", "MiB"), *rows, strict=True)
-    told = [column for column in columns if any(column[1:])]
+    filled = [column for column in columns if any(column[1:])]
     return Table(
-        list(zip(*(column[1:] for column in told), strict=True)), [column[0] for column in told]
+        list(zip(*(column[1:] for column in filled), strict=True)), [column[0] for column in filled]
     )
 
 

@@ -1,6 +1,4 @@
-"""Plots of results, each only where there are data for it, each with a sentence that says how to
-read it.
-"""
+"""Plots of results, each with a sentence on how to read it. Plots without data are left out."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ _PARTS = {
 _PERCENTILES = {"p50": "#1f77b4", "p99": "#d62728"}
 _WIDTH_IN, _DPI = 8.0, 110
 _BAR = 0.4  # of a row's width
-_WAIT_MS = 0.05  # of a pipeline, from which on it is shown: an ensemble itself does not wait
+_LEAST_QUEUE_MS = 0.05  # of a pipeline that is shown: an ensemble itself has no queue
 
 
 @dataclass(frozen=True)
@@ -34,9 +32,9 @@ class Plot:
 
     Attributes:
         name: of its file, without suffix.
-        title: what is drawn.
-        reading: how to read it, a sentence or two.
-        png: the image.
+        title: its heading.
+        reading: how to read it.
+        png: the image file.
     """
 
     name: str
@@ -46,7 +44,7 @@ class Plot:
 
 
 def plots(results: Sequence[Result]) -> Iterator[Plot]:
-    """Everything that these results can show."""
+    """Yield every plot that the results have data for."""
     yield from _latency(results)
     for number, (name, trial) in enumerate(_shown(results)):
         yield from _stages(number, name, trial)
@@ -56,30 +54,28 @@ def plots(results: Sequence[Result]) -> Iterator[Plot]:
 
 
 def every_trial(result: Result) -> tuple[Trial, ...]:
-    """The trials of a run, or those of a search."""
+    """Return the trials of a run, and those of a search."""
     return result.trials + tuple(each.trial for each in (result.slo.tries if result.slo else ()))
 
 
 def name_of(result: Result) -> str:
-    """What was measured, as a legend has it."""
+    """Return the name of a result in legends."""
     return str(result.target) if result.target else "comparison"
 
 
 def _shown(results: Sequence[Result]) -> Iterator[tuple[str, Trial]]:
-    """The trials that are drawn one by one: of each result the heaviest load that counts, or its
-    last.
-    """
+    """Yield the name and trial of each result's highest throughput; void trials do not count."""
     for result in results:
-        counting = [trial for trial in every_trial(result) if not trial.void]
-        if counting:
-            heaviest = max(counting, key=lambda trial: trial.images_per_s.value)
+        valid = [trial for trial in every_trial(result) if not trial.void]
+        if valid:
+            heaviest = max(valid, key=lambda trial: trial.images_per_s.value)
             yield f"{name_of(result)}, {heaviest.load}", heaviest
 
 
 def _latency(results: Sequence[Result]) -> Iterator[Plot]:
     for mode, kind, label in (
-        ("open", Open, "images/s that arrive, whether or not earlier ones are answered"),
-        ("closed", Closed, "images/s answered, more requests in flight further right"),
+        ("open", Open, "images/s that arrive, independent of responses"),
+        ("closed", Closed, "images/s, with more requests in flight to the right"),
     ):
         curves = [
             (
@@ -107,10 +103,9 @@ def _latency(results: Sequence[Result]) -> Iterator[Plot]:
         yield _drawn(
             f"latency_{mode}",
             f"Latency against load, {mode} loop",
-            "Each point is one load, its bar the 95 % interval; further right is more work "
-            "done, lower is faster. "
-            "Where a curve turns up, requests wait for each other: serve to the left of it. "
-            "Hollow points: void runs.",
+            "Each point is one load, its bar the 95 % interval; right is more throughput, lower is "
+            "faster. Where a curve turns up, requests are queued: serve to the left of it. "
+            "Hollow points are void runs.",
             draw,
         )
 
@@ -143,13 +138,13 @@ def _curve(
 
 
 def _stages(number: int, name: str, trial: Trial) -> Iterator[Plot]:
-    # The pipeline is the sum of its stages, but for the wait that one model has for all of them.
+    # The pipeline is the sum of its stages, except for the queue of a pipeline of one model.
     whole = [stage for stage in trial.stages if not stage.name]
     inside = [stage for stage in trial.stages if stage.name]
     waiting = [
         replace(stage, input_ms=0.0, infer_ms=0.0, output_ms=0.0)
         for stage in whole
-        if stage.queue_ms > _WAIT_MS
+        if stage.queue_ms > _LEAST_QUEUE_MS
     ]
     stages = [*waiting, *inside] if inside else whole
     if not stages:
@@ -162,16 +157,15 @@ def _stages(number: int, name: str, trial: Trial) -> Iterator[Plot]:
             axes.barh(_names(stages), widths, left=left, color=colour, label=part)
             left += widths
         axes.invert_yaxis()
-        axes.set(xlabel="ms a request, mean")
+        axes.set(xlabel="ms per request, mean")
         axes.legend(fontsize=8)
 
     yield _drawn(
         f"stages_{number}",
         f"Where the time of a request goes: {name}",
-        "The longest bar is where to begin. Much queue: the stage has too few instances or "
-        "no free core. Much input or "
-        "output: tensors on their way. Stages that run side by side add up to more than the "
-        "request took.",
+        "Improve the longest bar first. A long queue means too few instances, or no free core. "
+        "Input and output are the copying of tensors. Stages that run in parallel add up to more "
+        "than the request took.",
         draw,
         1.2 + 0.4 * len(stages),
     )
@@ -199,9 +193,8 @@ def _fill(number: int, name: str, trial: Trial) -> Iterator[Plot]:
     yield _drawn(
         f"batches_{number}",
         f"How full the batches are: {name}",
-        "Bars at 1 are a model that sees one row at a time. A detector's rows are images, a "
-        "classifier's are boxes. "
-        "Fuller batches pay on a GPU, and hardly on a CPU.",
+        "A bar at 1 is a model that runs one row at a time. A detector's rows are images, a "
+        "classifier's are boxes. Fuller batches pay off on a GPU, and hardly on a CPU.",
         draw,
     )
 
@@ -230,8 +223,7 @@ def _requests(number: int, name: str, trial: Trial) -> Iterator[Plot]:
     yield _drawn(
         f"requests_{number}",
         f"Every request: {name}",
-        "A level band is a steady run. A slope says that requests wait longer and longer, "
-        "or that the warm-up was too "
+        "A level band is a steady run. A slope is a growing queue, or a warm-up that was too "
         "short; a gap with a comb above it is a stall.",
         draw,
     )
@@ -252,22 +244,21 @@ def _comparisons(found: Sequence[Comparison]) -> Iterator[Plot]:
         axes.barh([label for label, _ in rows], values, xerr=bars, color="#9ecae1", capsize=4)
         axes.axvline(0, color="black", linewidth=1)
         axes.invert_yaxis()
-        axes.set(xlabel="difference of B to A, %")
+        axes.set(xlabel="B relative to A, %")
 
     yield _drawn(
         "comparison",
         "B against A",
-        "Where the black interval crosses 0, no difference was found. More images/s is "
-        "better, a longer p50 is worse. "
-        "A bar without an interval compares results that were measured apart, and under 15 "
-        "% says nothing.",
+        "If the black interval crosses 0, no difference was found. More images/s are better, a "
+        "longer p50 is worse. A bar without an interval compares results that were measured apart; "
+        "under 15 % it means nothing.",
         draw,
         1.5 + 0.5 * len(rows),
     )
 
 
 def _bars(estimates: Sequence[Estimate]) -> Any:
-    """What lies below and above each value, [2, n]; nothing where the sample gives no bound."""
+    """Return the lengths of the error bars, [2, n]: below, above; 0 without a bound."""
     return np.array(
         [
             [0.0 if each.low is None else each.value - each.low for each in estimates],

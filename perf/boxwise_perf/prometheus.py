@@ -1,4 +1,4 @@
-"""What a server says at /metrics, in Prometheus' text format."""
+"""A server's metrics, read from Prometheus' text format."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import urllib.request
 from collections.abc import Mapping
 from typing import NamedTuple
 
-# prometheus.io/docs/instrumenting/exposition_formats: a name, labels where there are some, a value.
+# prometheus.io/docs/instrumenting/exposition_formats: a name, optional labels, a value.
 _SAMPLE = re.compile(r"^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
 class Sample(NamedTuple):
-    """One value: of which metric, with which labels."""
+    """One value of a metric, with its labels."""
 
     name: str
     labels: Mapping[str, str]
@@ -21,7 +21,7 @@ class Sample(NamedTuple):
 
 
 def parse(text: str) -> list[Sample]:
-    """The values of a page; labels whose values hold quotation marks are not Triton's, nor ours."""
+    """Return the values of a page. Values of labels must not contain quotation marks."""
     return [
         Sample(name, dict(_LABEL.findall(labels)), float(value))
         for name, labels, value in _SAMPLE.findall(text)
@@ -29,6 +29,6 @@ def parse(text: str) -> list[Sample]:
 
 
 def scrape(url: str, timeout_s: float = 5) -> list[Sample]:
-    """The values that a server has now. Raises OSError where it does not answer."""
-    with urllib.request.urlopen(url, timeout=timeout_s) as reply:  # noqa: S310 - an address of our own server
+    """Return the current values of a server. Raises OSError if it does not respond."""
+    with urllib.request.urlopen(url, timeout=timeout_s) as reply:  # noqa: S310 - our own server
         return parse(reply.read().decode())

@@ -1,4 +1,9 @@
-"""Results: immutable, versioned JSON that says what was measured, how, and on what."""
+"""Results: immutable, versioned JSON with figures, load, machine and versions.
+
+    new() ─▶ Result ─▶ text() ─▶ file ─▶ load() ─▶ Result ─▶ page.py, plots.py, compare.py
+
+The names of the fields are the keys of the JSON.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from boxwise_perf.images import ImageSet
 from boxwise_perf.load import Closed, Open
 from boxwise_perf.machine import Machine
-from boxwise_perf.stats import Estimate
+from boxwise_perf.stats import CONFIDENCE, Estimate
 from boxwise_perf.steady import Steadiness
 from boxwise_perf.triton_statistics import Stage
 from boxwise_perf.tune import Tuning
@@ -24,16 +29,12 @@ FORMAT = "boxwise-perf/1"
 
 
 class ResultError(ValueError):
-    """A result that cannot be read, or results that do not belong together;
-    a sentence for people.
-    """
+    """A result file is invalid, or results cannot be compared. Its message is for users."""
 
 
 @dataclass(frozen=True)
 class LoadTarget:
-    """What was asked: a pipeline of a repository that was served for the run, or of a server that
-    was there already.
-    """
+    """The measured pipeline: of a repository served for the run, or of a running server."""
 
     pipeline: str
     repository: str | None
@@ -50,7 +51,7 @@ class LoadTarget:
 
 @dataclass(frozen=True)
 class Distribution:
-    """A number that every request has."""
+    """The distribution of a number over requests."""
 
     mean: float
     p50: float
@@ -60,13 +61,13 @@ class Distribution:
 
 @dataclass(frozen=True)
 class Streams:
-    """Video streams of 30 frames a second, as many as the answered rate makes.
+    """The number of 30 fps video streams that the throughput equals.
 
     Attributes:
-        kept_up: floor(images/s / 30), where no request failed and latency did not grow; else 0.
-        late_share: of the frames, those answered later than a frame's 33.3 ms after their scheduled
-            send.
-        held: `kept_up` where not one frame was late; else 0.
+        kept_up: floor(images/s / 30); 0 if a request failed or latency grew.
+        late_share: the share of frames whose response came more than 33.3 ms (one frame) after
+            their scheduled send.
+        held: `kept_up`; 0 if any frame was late.
     """
 
     kept_up: int
@@ -76,7 +77,7 @@ class Streams:
 
 @dataclass(frozen=True)
 class Columns:
-    """The requests themselves, a column each: seconds from the start of the warm-up, boxes, error
+    """Every request, in columns: seconds from the start of the warm-up, number of boxes, and error
     class or "".
     """
 
@@ -89,32 +90,32 @@ class Columns:
 
 @dataclass(frozen=True)
 class Trial:
-    """One load for a time. Everything but `samples` is without the warm-up.
+    """The figures of one load. All but `samples` exclude the warm-up.
 
     Attributes:
         load: closed or open loop.
-        warm_up_s: seconds of the same load that were discarded.
-        seconds: that were measured.
+        warm_up_s: duration of the discarded warm-up in seconds.
+        seconds: measured duration.
         seed: of Poisson arrivals.
-        requests: sent, failed ones included.
-        failed: error class -> requests.
+        requests: number sent, failed ones included.
+        failed: error class -> number of requests.
         messages: error class -> its first message.
-        images_per_s: answered requests.
-        boxes_per_s: boxes of the answers.
-        boxes_per_image: of answered requests.
-        latency_ms: "p50", "p90", "p99", "p99.9", of answered requests, from the scheduled send to
-            the last byte; None where there are too few requests for the percentile.
-        latency_mean_ms: the same, their mean.
-        send_lag_ms: how late the generator was itself; None in a closed loop.
-        streams: of 30 frames a second.
-        steady: whether the run was.
-        void: why the figures say nothing about the server, None where they do.
-        generator_cpu: of one core, what the load generator used.
-        stages: the pipeline's models, "" the pipeline itself.
-        server: CPU and memory; None for a server that is not ours.
+        images_per_s: throughput of successful requests.
+        boxes_per_s: throughput of boxes.
+        boxes_per_image: of successful requests.
+        latency_ms: "p50", "p90", "p99", "p99.9" of successful requests, from the scheduled send to
+            the last byte; None if there are too few requests for the percentile.
+        latency_mean_ms: mean of the same latencies.
+        send_lag_ms: delay of sends by the generator itself; None in a closed loop.
+        streams: the throughput in video streams.
+        steady: whether the run was in its steady state.
+        void: why the run does not measure the server; None if it does.
+        generator_cpu: the load generator's use of one core, 0 to 1.
+        stages: the pipeline's models; the pipeline itself has the name "".
+        server: CPU and memory; None for a server that we did not start.
         gpus: of this machine.
-        notes: what is not there, and why.
-        samples: the requests, warm-up included; None where they were not kept.
+        notes: what is missing, and why.
+        samples: every request, warm-up included; None if they were not kept.
     """
 
     load: Closed | Open
@@ -143,7 +144,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Try:
-    """One rate on the way to the highest that holds."""
+    """One rate of the search."""
 
     phase: Literal["search", "confirm"]
     rate: float
@@ -154,7 +155,7 @@ class Try:
 
 @dataclass(frozen=True)
 class Slo:
-    """The highest rate that was confirmed to hold a latency; None where none did."""
+    """The search for the highest rate that holds a p99; `rate` is None if none was confirmed."""
 
     p99_ms: float
     rate: float | None
@@ -163,7 +164,7 @@ class Slo:
 
 @dataclass(frozen=True)
 class Block:
-    """One block of a comparison: images/s and the p50 of the latency in milliseconds."""
+    """One block of a comparison: images/s, and the p50 latency in milliseconds."""
 
     images_per_s: float
     p50_ms: float
@@ -174,15 +175,15 @@ class Comparison:
     """B against A.
 
     Attributes:
-        a: the one.
-        b: the other.
+        a: side A.
+        b: side B.
         load: of every block.
-        block_s: seconds of each; 0 for results that were measured apart.
+        block_s: duration of a block in seconds; 0 for results that were measured apart.
         seed: of the order of the blocks.
-        pairs: (A, B), next to each other in time.
-        throughput: images/s of B / A, the geometric mean over the pairs.
-        latency_p50: the same of the p50.
-        verdict: a sentence.
+        pairs: (A, B), measured one after the other.
+        throughput: images/s of B / A, geometric mean over the pairs.
+        latency_p50: p50 latency of B / A, geometric mean over the pairs.
+        verdict: a sentence on the throughput.
     """
 
     a: LoadTarget
@@ -198,8 +199,8 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Result:
-    """What one command found: the trials of `run`, the search of `slo` (its trial is the capacity)
-    or of `tune`, or comparisons.
+    """The result of one command: trials of `run`, the search of `slo` (its trial measured the
+    capacity), comparisons, or a tuning.
     """
 
     format: str
@@ -217,13 +218,33 @@ class Result:
 _RESULT = TypeAdapter(Result)
 
 
-def now() -> str:
-    """The time as ISO 8601 in UTC, for `Result.created`."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def new(
+    target: LoadTarget | None,
+    images: ImageSet | None,
+    *,
+    confidence: float = CONFIDENCE,
+    trials: Sequence[Trial] = (),
+    slo: Slo | None = None,
+    comparisons: Sequence[Comparison] = (),
+    tuning: Tuning | None = None,
+) -> Result:
+    """Return a result of this machine and this moment."""
+    return Result(
+        FORMAT,
+        datetime.now(UTC).isoformat(timespec="seconds"),
+        Machine.here(),
+        target,
+        images,
+        confidence,
+        tuple(trials),
+        slo,
+        tuple(comparisons),
+        tuning,
+    )
 
 
 def document(result: Result, *, samples: bool) -> dict[str, Any]:
-    """A result as JSON has it, with or without the single requests."""
+    """Return a result as JSON types, with or without the requests of its trials."""
     found: dict[str, Any] = _RESULT.dump_python(result, mode="json")
     if not samples:
         tries = found["slo"]["tries"] if found["slo"] else ()
@@ -233,7 +254,7 @@ def document(result: Result, *, samples: bool) -> dict[str, Any]:
 
 
 def text(result: Result) -> str:
-    """A result as its file has it."""
+    """Return the content of a result's file."""
     return json.dumps(document(result, samples=True), ensure_ascii=False) + "\n"
 
 
@@ -241,12 +262,12 @@ def load(file: Path) -> Result:
     """Read a result's file.
 
     Raises:
-        ResultError: not a result, or one of another version of the format.
+        ResultError: not a result, or of another version of the format.
     """
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ResultError(f"{file}: cannot be read as a result: {error}") from error
+        raise ResultError(f"{file}: is not a result: {error}") from error
     kind = found.get("format") if isinstance(found, dict) else None
     if kind != FORMAT:
         raise ResultError(
@@ -264,7 +285,7 @@ def load(file: Path) -> Result:
 
 
 def check_one_machine(results: Sequence[Result]) -> None:
-    """Raise ResultError, with what differs, unless all were measured on machines alike."""
+    """Raise ResultError if results were measured on different kinds of machine."""
     for other in results[1:]:
         if difference := results[0].machine.difference(other.machine):
             raise ResultError(

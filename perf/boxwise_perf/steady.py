@@ -9,21 +9,21 @@ from numpy.typing import NDArray
 
 from boxwise_perf.stats import trend
 
-WINDOWS = 12  # the test for a trend wants at least 10 values
-LEAST_CHANGE = 0.1  # of the median: a smaller drift is real and does not matter
-LEAST_CHANCE = 0.01  # a steady run is called unsteady as rarely as this, for each of the two series
+WINDOWS = 12  # the test for a trend needs at least 10 values
+LEAST_CHANGE = 0.1  # of the median: a smaller drift does not matter
+LEAST_CHANCE = 0.01  # the chance that a steady run is called unsteady, for each of the two series
 
 
 @dataclass(frozen=True)
 class Steadiness:
-    """What the windows of a run say.
+    """How latency and throughput changed over the windows of a run.
 
     Attributes:
-        steady: None where there were too few requests to tell.
+        steady: None if there were too few requests to tell.
         latency_change: from the first to the last window, relative to the median; 0.2 is 20 %
             slower.
-        rate_change: the same of the answers a second.
-        advice: what to do where it was not steady, or cannot be told; "" where it was.
+        rate_change: the same change of the throughput.
+        advice: what to do if the run was not steady, or if that is unknown; otherwise "".
     """
 
     steady: bool | None
@@ -33,7 +33,7 @@ class Steadiness:
 
     @property
     def growing(self) -> bool:
-        """Whether latency went up throughout: requests wait longer and longer."""
+        """Whether latency rose throughout, because the queue grew."""
         return self.steady is False and self.latency_change >= LEAST_CHANGE
 
 
@@ -44,40 +44,37 @@ def steadiness(
     start: float,
     end: float,
 ) -> Steadiness:
-    """Look for a trend over equal windows of a run, in the mean latency and in the answers a
-    second.
+    """Test the mean latency and the throughput over equal windows of a run for a trend.
 
-    A run is unsteady where the Mann-Kendall test (`stats.trend`) finds a trend that chance makes in
-    one of a hundred steady runs, and which is larger than a tenth of the median.
+    A run is unsteady if the Mann-Kendall test (`stats.trend`) finds a trend with a p-value below
+    `LEAST_CHANCE` that is larger than a tenth of the median.
 
     Args:
-        begun: seconds, when each answered request was scheduled.
-        latencies: seconds of each.
-        done: seconds, when each was answered.
-        start: seconds, the end of the warm-up.
-        end: seconds.
+        begun: scheduled times of the successful requests, seconds.
+        latencies: of the same requests, seconds.
+        done: times of their responses, seconds.
+        start: end of the warm-up, seconds.
+        end: end of the run, seconds.
     """
     counts, _ = np.histogram(begun, WINDOWS, (start, end))
     if counts.min() < 2:
         longer = "make --duration longer: too few requests to see whether the run was steady"
         return Steadiness(None, 0.0, 0.0, longer)
     sums, _ = np.histogram(begun, WINDOWS, (start, end), weights=latencies)
-    answers, _ = np.histogram(done, WINDOWS, (start, end))
+    responses, _ = np.histogram(done, WINDOWS, (start, end))
     latency, latency_is_real = _change(sums / counts)
-    rate, rate_is_real = _change(answers.astype(np.float64))
+    rate, rate_is_real = _change(responses.astype(np.float64))
     if latency_is_real and latency > 0:
-        advice = "latency grew throughout: lower the load, or look for what slows the server down"
+        advice = "latency grew throughout: lower the load, or find what slows the server down"
     elif latency_is_real or rate_is_real:
-        advice = (
-            "the run was still changing: make --warm-up longer, and see that nothing else runs here"
-        )
+        advice = "the run was still changing: make --warm-up longer, and stop other programs"
     else:
         advice = ""
     return Steadiness(not advice, latency, rate, advice)
 
 
 def _change(windows: NDArray[np.float64]) -> tuple[float, bool]:
-    """The relative change over the windows, and whether it is a real one."""
+    """Return the relative change over the windows, and whether it is significant."""
     change, chance = trend(windows)
     relative = change / max(float(np.median(windows)), 1e-12)
     return relative, chance < LEAST_CHANCE and abs(relative) > LEAST_CHANGE

@@ -1,4 +1,9 @@
-"""One trial: a load for a time, and everything that can be seen meanwhile."""
+"""One trial: a load for a time, with the server's statistics and its use of the machine.
+
+Generator ─▶ Samples ─▶ summarize() ──────────────────────┐
+TritonStatistics before, after ─▶ stages() ───────────────┼─▶ Trial
+cpu_seconds() before, after, Gpus.watch_until() ──────────┘
+"""
 
 from __future__ import annotations
 
@@ -11,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxwise_perf import stats
+from boxwise_perf.endpoint import Endpoint
 from boxwise_perf.generator import Generator, Job, Outcome
 from boxwise_perf.load import Load, LoadError, Open, Samples, void_reason
 from boxwise_perf.result import Columns, Distribution, Streams, Trial
@@ -21,27 +27,15 @@ from boxwise_perf.usage import Gpus, cpu_seconds, server_use
 
 FRAME_S = 1 / 30
 ONE_MODEL = (
-    "the stages are inside one model (layout fused), and are counted in its metrics, which "
-    "--url does not name"
+    "the stages are inside one model (layout fused), which counts them in its metrics; "
+    "with --url their address is not known"
 )
-NOT_OURS = "CPU and memory of the server are not known: it is not ours (--url)"
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """A server to measure: its address, the pipeline, and where it is ours its process id and its
-    metrics' address.
-    """
-
-    url: str
-    pipeline: str
-    pid: int | None
-    metrics: str | None = None
+NOT_OURS = "CPU and memory of the server are not known: another program started it (--url)"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How each trial goes: seconds of warm-up and of measuring, and the seed of arrivals."""
+    """The duration of the warm-up and of the measurement in seconds, and the seed of arrivals."""
 
     warm_up_s: float
     seconds: float
@@ -56,10 +50,10 @@ def measure(
     plan: Plan,
     gpus: Gpus,
 ) -> Trial:
-    """Load a server and look at it.
+    """Load a server and return its figures.
 
     Raises:
-        LoadError: the server is not there, or not one request was answered.
+        LoadError: the server does not respond, or no request succeeded.
     """
     whole = plan.warm_up_s + plan.seconds
     start = generator.begin(Job(endpoint.url, endpoint.pipeline, load, whole, plan.seed))
@@ -84,10 +78,10 @@ def measure(
 
 
 def summarize(outcome: Outcome, load: Load, plan: Plan) -> Trial:
-    """The figures of a run's requests; what only the server knows is left empty.
+    """Return the figures of a run's requests; the fields about the server are empty.
 
     Raises:
-        LoadError: no request was answered after the warm-up.
+        LoadError: no request succeeded after the warm-up.
     """
     every, start, end = outcome.samples, plan.warm_up_s, plan.warm_up_s + plan.seconds
     kept = every.since(start)
@@ -95,13 +89,13 @@ def summarize(outcome: Outcome, load: Load, plan: Plan) -> Trial:
     latencies = kept.latencies[good]
     if not len(latencies):
         raise LoadError(
-            f"no request was answered in the {plan.seconds:g} s after the warm-up: make "
+            f"no request succeeded in the {plan.seconds:g} s after the warm-up: make "
             "--duration longer"
         )
     steady = steadiness(kept.scheduled[good], latencies, kept.done[good], start, end)
     failed = Counter(error for error in kept.errors if error)
-    # Answers to requests of the warm-up that come later count too, as those that come after the end
-    # do not.
+    # Throughput counts responses by arrival: those to late requests of the warm-up, but not those
+    # after the end.
     done, boxes = every.done[every.answered], every.boxes[every.answered]
     images = _at_least_0(stats.rate(done, start, end))
     return Trial(
@@ -131,7 +125,7 @@ def summarize(outcome: Outcome, load: Load, plan: Plan) -> Trial:
 
 
 def percentiles_ms(latencies: NDArray[np.float64]) -> dict[str, Estimate | None]:
-    """The percentiles of seconds, in milliseconds: p50 to p99.9 by name."""
+    """Return p50 to p99.9 in milliseconds, by name, of latencies in seconds."""
     found = {f"p{percent:g}": stats.percentile(latencies, percent) for percent in PERCENTILES}
     return {name: value and value.scaled(1e3) for name, value in found.items()}
 
@@ -144,7 +138,7 @@ def _read(statistics: TritonStatistics) -> tuple[Mapping[str, Counters], str | N
 
 
 def _at_least_0(estimate: Estimate) -> Estimate:
-    """A rate's interval by its t statistic can reach below zero, a rate cannot."""
+    """Clip the interval of a rate at 0, below which its t statistic can reach."""
     return replace(estimate, low=None if estimate.low is None else max(0.0, estimate.low))
 
 

@@ -1,4 +1,7 @@
-"""Where the time goes: Triton's own statistics of each model, before and after a run."""
+"""The time in each stage: Triton's statistics of the models, and the pipeline's own metrics.
+
+TritonStatistics.read() before, after ─▶ stages() ─▶ Stage per model
+"""
 
 from __future__ import annotations
 
@@ -14,22 +17,22 @@ from tritonclient.utils import InferenceServerException
 from boxwise_perf.prometheus import Sample, scrape
 
 PARTS = ("queue", "compute_input", "compute_infer", "compute_output")
-# In the order a request meets them; others come last, by name.
+# The order of the stages in a request; others follow by name.
 _ORDER = ("preprocess", "detector", "whole_picture", "nms", "classifier", "assemble")
 _TIMEOUT_S = 30  # the server may be busy with the load that is measured
 
 
 @dataclass(frozen=True)
 class Counters:
-    """What Triton has counted for one model since it started; all its versions together.
+    """Triton's counters of one model since the server started, summed over its versions.
 
     Attributes:
-        requests: that succeeded.
-        rows: inferences; a batch of four is four.
-        executions: of the model, each with one or more requests.
+        requests: number of successful requests.
+        rows: number of inferences; a batch of four counts four.
+        executions: of the model, each of one or more requests.
         ns: nanoseconds over all requests: `total` and each of `PARTS`.
-        batches: rows of an execution -> executions.
-        max_batch: the most rows of an execution, 0 where the model takes no batches.
+        batches: rows of an execution -> number of executions.
+        max_batch: limit of rows in an execution; 0 if the model does not batch.
     """
 
     requests: int
@@ -42,21 +45,21 @@ class Counters:
 
 @dataclass(frozen=True)
 class Stage:
-    """One model of the pipeline during a run: counts, and milliseconds of a request on average.
+    """One model of the pipeline during a run: counts, and mean milliseconds per request.
 
     Attributes:
-        name: without the pipeline's; "" is the pipeline itself, from the request's arrival to its
-            answer.
-        requests: that succeeded.
+        name: of the model, without the pipeline's name; "" is the pipeline itself, from the
+            request's arrival to its response.
+        requests: number of successful requests.
         executions: of the model.
-        mean_batch: rows of an execution, on average.
-        max_batch: the most that its configuration allows, 0 where it takes no batches.
-        batches: rows of an execution -> executions.
-        total_ms: all of the parts.
-        queue_ms: waiting for an instance.
-        input_ms: tensors on their way to the model.
-        infer_ms: the model.
-        output_ms: tensors on their way back.
+        mean_batch: mean rows of an execution.
+        max_batch: limit of rows in an execution; 0 if the model does not batch.
+        batches: rows of an execution -> number of executions.
+        total_ms: sum of the parts.
+        queue_ms: in the queue.
+        input_ms: copying input tensors.
+        infer_ms: inference.
+        output_ms: copying output tensors.
     """
 
     name: str
@@ -73,24 +76,22 @@ class Stage:
 
     @property
     def fill(self) -> float | None:
-        """Of the largest batch that the model allows, the share that its mean batch is; None
-        without batches.
-        """
+        """Mean batch / largest allowed batch; None if the model does not batch."""
         return self.mean_batch / self.max_batch if self.max_batch else None
 
 
 class StatisticsError(RuntimeError):
-    """The server does not tell its statistics."""
+    """The server does not return statistics."""
 
 
 class TritonStatistics(AbstractContextManager["TritonStatistics"]):
-    """The statistics of one pipeline's models, asked for over gRPC.
+    """The statistics of one pipeline's models.
 
     Args:
         url: HOST:PORT of the server's gRPC endpoint.
-        pipeline: whose models are looked at: its own name, and all that begin with it.
-        metrics: the address of its metrics, where a pipeline that is one model counts the seconds
-            of its stages; None where they are not to be had.
+        pipeline: its name, with which the names of its models begin.
+        metrics: URL of the server's metrics, in which a pipeline of one model counts the seconds of
+            its stages; None if unknown.
     """
 
     def __init__(self, url: str, pipeline: str, metrics: str | None = None) -> None:
@@ -100,7 +101,7 @@ class TritonStatistics(AbstractContextManager["TritonStatistics"]):
         self._limits: dict[str, int] = {}
 
     def read(self) -> dict[str, Counters]:
-        """Model -> its counters. Raises StatisticsError where the server does not answer."""
+        """Return the counters of each model. Raises StatisticsError if there is no response."""
         try:
             found = self._client.get_inference_statistics(client_timeout=_TIMEOUT_S).model_stats
             ours = [
@@ -119,7 +120,7 @@ class TritonStatistics(AbstractContextManager["TritonStatistics"]):
             raise StatisticsError(f"no statistics of the stages: {error.message()}") from error
         except OSError as error:
             raise StatisticsError(f"no metrics at {self._metrics}: {error}") from error
-        return stages_inside(self._pipeline, own) | with_lines(counters, own)
+        return stages_inside(self._pipeline, own) | with_queues(counters, own)
 
     def _max_batch(self, model: str) -> int:
         if model not in self._limits:
@@ -138,11 +139,10 @@ class TritonStatistics(AbstractContextManager["TritonStatistics"]):
 
 
 def stages_inside(pipeline: str, metrics: Iterable[Sample]) -> dict[str, Counters]:
-    """The stages that a pipeline which is one model has inside, as if they were models, by its own
-    metrics.
+    """Return the counters of the stages inside a pipeline of one model, from its own metrics.
 
-    They are handed over once a second, so over ten seconds a tenth of the requests may be missing;
-    the means are right.
+    Workers publish their metrics once a second, so over ten seconds a tenth of the requests may be
+    missing. The means are right.
     """
     ours = [each for each in metrics if each.labels.get("model") == pipeline]
     images = round(sum(each.value for each in ours if each.name == "boxwise_images_total"))
@@ -158,16 +158,16 @@ def stages_inside(pipeline: str, metrics: Iterable[Sample]) -> dict[str, Counter
     return counters
 
 
-def with_lines(counters: Mapping[str, Counters], metrics: Iterable[Sample]) -> dict[str, Counters]:
-    """What Triton counted, where our processes have lines with what they counted themselves.
+def with_queues(counters: Mapping[str, Counters], metrics: Iterable[Sample]) -> dict[str, Counters]:
+    """Replace Triton's counters of models with a queue of their own by the models' own metrics.
 
-    Triton's time of a request ends when the process has taken it, and its turn may come later.
+    For Triton, a request ends when the worker process enqueues it; work follows later.
     """
-    said = {(each.name, each.labels.get("model")): round(each.value * 1e9) for each in metrics}
+    seconds = {(each.name, each.labels.get("model")): round(each.value * 1e9) for each in metrics}
     corrected = dict(counters)
     for model, each in counters.items():
-        if work := said.get(("boxwise_work_seconds_total", model)):
-            queue = each.ns["queue"] + said[("boxwise_queue_seconds_total", model)]
+        if work := seconds.get(("boxwise_work_seconds_total", model)):
+            queue = each.ns["queue"] + seconds[("boxwise_queue_seconds_total", model)]
             ns = dict(each.ns) | {"queue": queue, "compute_infer": work}
             corrected[model] = replace(each, ns=ns | {"total": sum(ns[part] for part in PARTS)})
     return corrected
@@ -176,8 +176,9 @@ def with_lines(counters: Mapping[str, Counters], metrics: Iterable[Sample]) -> d
 def stages(
     pipeline: str, before: Mapping[str, Counters], after: Mapping[str, Counters]
 ) -> tuple[Stage, ...]:
-    """What each model did between two readings, the pipeline itself first, those that did nothing
-    left out.
+    """Return what each model did between two readings, the pipeline itself first.
+
+    Models without a request are left out.
     """
     nothing = Counters(0, 0, 0, {}, {})
     found = []
@@ -188,7 +189,7 @@ def stages(
             continue
         ms = {part: (ns - early.ns.get(part, 0)) / requests / 1e6 for part, ns in late.ns.items()}
         batches = {
-            rows: many - early.batches.get(rows, 0) for rows, many in sorted(late.batches.items())
+            rows: count - early.batches.get(rows, 0) for rows, count in sorted(late.batches.items())
         }
         found.append(
             Stage(
@@ -202,7 +203,7 @@ def stages(
                 input_ms=ms["compute_input"],
                 infer_ms=ms["compute_infer"],
                 output_ms=ms["compute_output"],
-                batches={rows: many for rows, many in batches.items() if many},
+                batches={rows: count for rows, count in batches.items() if count},
             )
         )
     return tuple(sorted(found, key=_rank))
@@ -218,12 +219,12 @@ def _rank(stage: Stage) -> tuple[int, str]:
 
 
 def _counters(model: Any, max_batch: int) -> Counters:
-    said = model.inference_stats
+    totals = model.inference_stats
     return Counters(
-        said.success.count,
+        totals.success.count,
         model.inference_count,
         model.execution_count,
-        {"total": said.success.ns} | {part: getattr(said, part).ns for part in PARTS},
+        {"total": totals.success.ns} | {part: getattr(totals, part).ns for part in PARTS},
         {batch.batch_size: batch.compute_infer.count for batch in model.batch_stats},
         max_batch,
     )

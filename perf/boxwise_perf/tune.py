@@ -1,11 +1,12 @@
-"""The best arrangement of a pipeline on this machine: all stages' settings together, climbed step
-by step.
+"""Hill climbing over the configurations of a pipeline: layout, instances, threads, batches.
 
-Starting from what is served now, every neighbour (one setting changed, or another layout) runs
-beside the best so far, in pairs of blocks; the best of those that are surely better becomes the
-next start, until none is. What wins is then compared with what was served at first, and where that
-finds no difference nothing is changed: so what is tuned is never worse than it was, as surely as
-the interval says.
+    configuration ─▶ neighbours_of() ─▶ measure each beside the best so far ─▶ the best ─┐
+          ▲                                                                              │
+          └──────────── until no neighbour is better with confidence ◀───────────────────┘
+
+A neighbour differs in one setting, or has another layout. At the end, the best is compared with the
+configuration that was served at first. If no difference is found, nothing changes, so tuning makes
+a pipeline no slower, with the confidence of the interval.
 """
 
 from __future__ import annotations
@@ -29,21 +30,19 @@ from boxwise_runtime.targets import Target
 
 Goal = Literal["throughput", "latency"]
 QUEUE_DELAYS_US = (0, 100, 500, 2000)
-LEAST_PAIRS = 3  # after so many, a neighbour that loses by more than `HOPELESS` is given up
+LEAST_PAIRS = 3  # after these, a neighbour whose ratio is below `HOPELESS` is abandoned
 HOPELESS = 0.9
-# A neighbour must be better by this much: differences below it are not worth a change of
-# configuration.
-WORTH = 1.01
+WORTH = 1.01  # the least ratio that is worth a change of configuration
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What is best.
+    """What the search maximises.
 
     Attributes:
         goal: images/s, or the p50 of one request.
-        p99_ms: for throughput, the latency that must hold; None for any.
-        loads: requests in flight at which it is measured; for throughput, the best of them counts.
+        p99_ms: for throughput, the p99 that must hold; None for any.
+        loads: numbers of requests in flight to measure at; for throughput, the best counts.
     """
 
     goal: Goal
@@ -51,10 +50,10 @@ class Objective:
     loads: tuple[int, ...]
 
     def score(self, seen: Mapping[int, Samples], seconds: float) -> float:
-        """Higher is better: images/s, or 1/s of latency.
+        """Return images/s, or 1 / latency in seconds: higher is better.
 
-        Where the p99 is beyond the target, images/s count less by the square of how far: so a
-        search that begins where nothing holds knows which way is better.
+        If the p99 exceeds its target, images/s are divided by the square of the excess. So the
+        search finds its way from a start where no load holds.
         """
         if self.goal == "latency":
             return 1 / float(
@@ -75,12 +74,12 @@ class Objective:
 
 @dataclass(frozen=True)
 class Tried:
-    """An arrangement beside the best so far.
+    """A configuration that was measured beside the best so far. The fields are keys of the JSON.
 
     Attributes:
-        arrangement: that was tried.
-        change: what differs, in words.
-        score: of the objective: images/s, or 1/s of latency; the median of its blocks.
+        arrangement: the configuration.
+        change: how it differs from the best so far, in words.
+        score: see `Objective.score`; the median of its blocks.
         ratio: its score / that of the best so far, over the pairs.
         taken: whether it became the best so far.
     """
@@ -94,16 +93,15 @@ class Tried:
 
 @dataclass(frozen=True)
 class Tuning:
-    """A search.
+    """The result of a search.
 
     Attributes:
         objective: in words.
-        first: what was served.
-        best: what is to be served.
-        gain: score of the best / that of the first, measured once more at the end; 1 where they are
-            the same.
-        tried: in order.
-        complete: False where the time was up before no neighbour was better.
+        first: the configuration that was served.
+        best: the configuration to serve.
+        gain: score of the best / that of the first, measured again at the end; 1 if they are equal.
+        tried: every measured configuration, in order.
+        complete: False if the time ran out first.
     """
 
     objective: str
@@ -114,8 +112,8 @@ class Tuning:
     complete: bool
 
 
-# (candidate, best so far, whether it is the last word) -> the candidate's score, and its ratio to
-# the best so far.
+# (candidate, best so far, whether this is the final comparison) -> the candidate's score, and its
+# ratio to that of the best so far.
 Measure = Callable[[ServingConfig, ServingConfig, bool], tuple[float, Estimate]]
 
 
@@ -128,15 +126,15 @@ def climb(
     until: float = float("inf"),
     report: Callable[[Tried], None] = lambda _: None,
 ) -> Tuning:
-    """Search.
+    """Search from a configuration, and return the best one found.
 
     Args:
-        first: what is served now.
-        neighbours: (change in words, arrangement) of what to try next to one.
+        first: the configuration that is served now.
+        neighbours: yields (change in words, configuration) for each neighbour of a configuration.
         measure: runs a candidate beside the best so far.
         objective: in words.
-        until: `time.monotonic()` after which no further candidate is begun.
-        report: told each that was tried.
+        until: `time.monotonic()` after which no further candidate starts.
+        report: called after each candidate.
     """
     best, known, tried, complete = first, [first], [], True
     while True:
@@ -168,16 +166,16 @@ def climb(
 def neighbours_of(
     stages: Sequence[str], cores: int, target: Target
 ) -> Callable[[ServingConfig], Iterator[tuple[str, ServingConfig]]]:
-    """What can be tried next to an arrangement.
+    """Return a function that yields the neighbours of a configuration.
 
     Args:
-        stages: of the pipeline, whatever the layout.
+        stages: the pipeline's stages, independent of the layout.
         cores: of this machine.
-        target: that is served.
+        target: the target that is served.
     """
 
     def neighbours(now: ServingConfig) -> Iterator[tuple[str, ServingConfig]]:
-        now = replace(now, by_cores=False)  # what is tried is tried with its own numbers
+        now = replace(now, by_cores=False)  # a candidate runs with its own numbers
         if target.joins_networks:
             for layout in LAYOUTS:
                 if layout != now.layout:
@@ -191,10 +189,10 @@ def neighbours_of(
                     )
         yield from _threads(now, cores) if target.joins_networks else _batches(now)
         if now.layout == "bls":
-            usual = now.in_flight or target.in_flight
-            for flying in (usual * 2, usual // 2):
-                if flying:
-                    yield f"{flying} in flight", replace(now, in_flight=flying)
+            current = now.in_flight or target.in_flight
+            for in_flight in (current * 2, current // 2):
+                if in_flight:
+                    yield f"{in_flight} in flight", replace(now, in_flight=in_flight)
 
     return neighbours
 
@@ -202,7 +200,7 @@ def neighbours_of(
 def _other_layout(
     now: ServingConfig, layout: Layout, stages: Sequence[str], cores: int
 ) -> ServingConfig:
-    """As `boxwise export` would have it: an instance a core, one thread each."""
+    """Return the layout as `boxwise export` writes it: one instance per core, one thread each."""
     every = default_instances(stages, cores)
     other = replace(now, layout=layout, instances=every, threads=1, in_flight=None)
     return replace(other, instances=other.served_instances)
@@ -226,5 +224,5 @@ def _batches(now: ServingConfig) -> Iterator[tuple[str, ServingConfig]]:
         if delay != now.queue_delay_us:
             yield f"queue delay {delay} us", replace(now, queue_delay_us=delay)
     if now.max_batch_size is not None and now.max_batch_size > 1:
-        for most in (now.max_batch_size * 2, now.max_batch_size // 2):
-            yield f"batches of {most} at most", replace(now, max_batch_size=most)
+        for size in (now.max_batch_size * 2, now.max_batch_size // 2):
+            yield f"batches of {size} at most", replace(now, max_batch_size=size)

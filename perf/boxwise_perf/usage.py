@@ -1,4 +1,4 @@
-"""What serving takes of the machine: CPU and memory of the server's processes, and its GPUs."""
+"""The server's use of the machine: CPU and memory of its processes, and GPUs."""
 
 from __future__ import annotations
 
@@ -14,14 +14,12 @@ import psutil
 
 from boxwise_perf.memory import held_mib
 
-_SAMPLE_S = 0.5  # NVML's own averages are of a sixth of a second up to one
+_SAMPLE_S = 0.5  # NVML averages over a sixth of a second to one second
 
 
 @dataclass(frozen=True)
 class GpuUse:
-    """One GPU during a run: mean utilisation in percent of the time, the most memory in MiB, mean
-    power in watts.
-    """
+    """One GPU during a run: mean utilization in percent, maximum memory in MiB, mean power in W."""
 
     name: str
     utilization: float
@@ -34,9 +32,9 @@ class ServerUse:
     """The server's processes during a run.
 
     Attributes:
-        cpu_cores: CPU seconds a second.
-        cpu_ms_per_image: CPU milliseconds for each answered request.
-        memory_mib: PSS of all its processes at the end, /dev/shm counted once.
+        cpu_cores: CPU seconds per second.
+        cpu_ms_per_image: CPU milliseconds per successful request.
+        memory_mib: PSS of all processes at the end, with /dev/shm counted once.
     """
 
     cpu_cores: float
@@ -45,7 +43,7 @@ class ServerUse:
 
 
 def cpu_seconds(pid: int) -> float:
-    """CPU seconds that a process and its children have used so far, user and system."""
+    """Return the CPU seconds, user and system, that a process and its children have used."""
     server = psutil.Process(pid)
     used = 0.0
     for process in (server, *server.children(recursive=True)):
@@ -56,16 +54,15 @@ def cpu_seconds(pid: int) -> float:
 
 
 def server_use(pid: int, cpu_s: float, seconds: float, answered: int) -> ServerUse:
-    """Of a server that used `cpu_s` in `seconds` and answered so many."""
+    """Return the use of a server that spent `cpu_s` in `seconds` on `answered` requests."""
     return ServerUse(cpu_s / seconds, cpu_s / max(1, answered) * 1e3, held_mib(pid))
 
 
 class Gpus:
-    """The GPUs of this machine as NVML sees them; where there are none, or no pynvml, nothing is
-    said.
+    """The GPUs of this machine that NVML reports; none without NVML or `pynvml`.
 
     Args:
-        load: imports NVML's Python module, nvidia-ml-py's `pynvml`.
+        load: imports `pynvml`, of nvidia-ml-py.
     """
 
     def __init__(self, load: Callable[[], Any] = lambda: import_module("pynvml")) -> None:
@@ -80,15 +77,13 @@ class Gpus:
             self._devices = [self._nvml.nvmlDeviceGetHandleByIndex(index) for index in range(count)]
 
     def watch_until(self, moment: float) -> tuple[GpuUse, ...]:
-        """Look at them until this `time.perf_counter()`,
-        which is waited for with or without GPUs.
-        """
+        """Sample the GPUs until this `time.perf_counter()`. Without GPUs, only wait for it."""
         seen: list[list[tuple[float, float, float | None]]] = [[] for _ in self._devices]
         while (left := moment - time.perf_counter()) > 0:
             time.sleep(min(left, _SAMPLE_S) if self._devices else left)
             for device, rows in zip(self._devices, seen, strict=True):
                 with suppress(self._nvml.NVMLError):
-                    rows.append(self._look(device))
+                    rows.append(self._sample(device))
         return tuple(
             GpuUse(
                 self._name(device),
@@ -102,9 +97,9 @@ class Gpus:
             if rows
         )
 
-    def _look(self, device: Any) -> tuple[float, float, float | None]:
+    def _sample(self, device: Any) -> tuple[float, float, float | None]:
         watts = None
-        with suppress(self._nvml.NVMLError):  # not every GPU measures it
+        with suppress(self._nvml.NVMLError):  # some GPUs do not measure power
             watts = self._nvml.nvmlDeviceGetPowerUsage(device) / 1e3
         utilization = self._nvml.nvmlDeviceGetUtilizationRates(device).gpu
         return float(utilization), self._nvml.nvmlDeviceGetMemoryInfo(device).used / 2**20, watts

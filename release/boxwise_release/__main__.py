@@ -1,4 +1,4 @@
-"""`python -m boxwise_release release|bill|licences|audit`, by the Python of .venv-release."""
+"""`python -m boxwise_release release|bill|licences|audit`, with the Python of .venv-release."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ def git(*arguments: str) -> str:
 
 
 def build(folder: Path) -> Metadata:
-    """The sdist, and the wheel from it: the same bytes for the same commit. Returns what the wheel
-    says of itself.
+    """Build the sdist, and the wheel from it, and return the wheel's metadata.
+
+    The same commit gives the same bytes.
     """
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -36,7 +37,7 @@ def build(folder: Path) -> Metadata:
     (wheel,) = folder.glob("*.whl")
     with ZipFile(wheel) as files:
         (name,) = (name for name in files.namelist() if name.endswith(".dist-info/METADATA"))
-        metadata = Metadata.from_email(files.read(name))  # raises what an index would refuse
+        metadata = Metadata.from_email(files.read(name))  # raises if an index would reject it
     if not metadata.description or metadata.description_content_type != "text/markdown":
         raise ReleaseError(
             "the package has no page: pyproject.toml should name README.md as its readme"
@@ -45,17 +46,17 @@ def build(folder: Path) -> Metadata:
 
 
 def release() -> None:
-    """Everything of a release, into dist/."""
+    """Write all files of a release to dist/."""
     if changed := git("status", "--porcelain"):
         raise ReleaseError(
-            f"a release is a commit, and these are in none; commit or stash them:\n{changed}"
+            f"a release is made of a commit; commit or stash these changes:\n{changed}"
         )
     os.environ["SOURCE_DATE_EPOCH"] = git("log", "-1", "--format=%ct")
     shutil.rmtree(DIST, ignore_errors=True)
     DIST.mkdir()
     print(f"building {git('describe', '--always')} into dist/")
     metadata = build(DIST)
-    print("listing what it is served with")
+    print("writing the bill of materials")
     write_bill(DIST / f"{metadata.name}-{metadata.version}.cdx.json")
     files = sorted(DIST.iterdir())
     sums = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files]
@@ -81,9 +82,9 @@ def main() -> None:
             case ["audit"]:
                 audit()
             case _:
-                raise ReleaseError("say one of: release, bill PATH, licences, audit")
-    except ReleaseError as refused:
-        sys.exit(str(refused))
+                raise ReleaseError("expected one of: release, bill PATH, licences, audit")
+    except ReleaseError as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

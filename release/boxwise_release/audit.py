@@ -1,4 +1,4 @@
-"""pip-audit over every lock, which never calls a package clean that nobody looked at."""
+"""pip-audit of every lock. A package that could not be looked up is an error."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PIP_AUDIT = (
     *(sys.executable, "-m", "pip_audit", "--require-hashes", "--disable-pip"),
     *("--progress-spinner", "off", "--timeout", "15", "--format", "json"),
 )
-# The version that torch-cuda.txt has, under a name that no list of vulnerabilities uses.
+# torch-cuda.txt has the same version, under the name that lists of vulnerabilities use.
 APART = {"torch-cpu"}
 
 
@@ -30,25 +30,23 @@ def audit() -> None:
             [*PIP_AUDIT, "--requirement", path], capture_output=True, text=True, check=False
         )
         if not done.stdout:
-            reason = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
+            reason = (done.stderr.strip().splitlines() or ["no output"])[-1]
             raise ReleaseError(
-                "pip-audit did not reach its list of vulnerabilities, and nothing was "
-                f"audited: {reason}"
+                f"nothing was audited, because pip-audit did not reach its list: {reason}"
             )
         packages = json.loads(done.stdout)["dependencies"]
         if unknown := [each["name"] for each in packages if "skip_reason" in each]:
             raise ReleaseError(
-                f"{len(unknown)} of {len(packages)} packages of {path.name} could not be "
-                f"looked up, as {unknown[0]}: "
-                "this package index has no list of vulnerabilities. Run `make audit` where "
-                "PyPI itself is reached."
+                f"{len(unknown)} of {len(packages)} packages of {path.name} could not be looked up "
+                f"({unknown[0]}, ...): this package index has no list of vulnerabilities. Run "
+                "`make audit` where PyPI itself is reachable."
             )
         for each in packages:
-            for hole in each["vulns"]:
+            for known in each["vulns"]:
                 found += 1
-                fix = ", ".join(hole["fix_versions"]) or "no version yet"
+                fix = ", ".join(known["fix_versions"]) or "no version yet"
                 print(
-                    f"{path.name}: {each['name']} {each['version']}: {hole['id']}, fixed in {fix}"
+                    f"{path.name}: {each['name']} {each['version']}: {known['id']}, fixed in {fix}"
                 )
         print(f"{path.name}: {len(packages)} packages looked up")
     if found:

@@ -1,6 +1,4 @@
-"""A CycloneDX bill of materials of what boxwise is served with: the demo's environment, without the
-tests' tools.
-"""
+"""The CycloneDX bill of materials of the demo's environment, without the tests' packages."""
 
 from __future__ import annotations
 
@@ -19,11 +17,10 @@ VERSION = SchemaVersion.V1_6
 
 
 def write(python: Path) -> dict[str, Any]:
-    """The packages of an environment that the demo's lock names, with their licences and the hashes
-    of their files.
+    """Return the bill of an environment: packages of the demo's lock, licences, hashes of files.
 
     Raises:
-        ReleaseError: the environment lacks a package of the lock, or has another version of it.
+        ReleaseError: the environment lacks a package of the lock, or has another version.
     """
     command = [
         sys.executable,
@@ -39,7 +36,7 @@ def write(python: Path) -> dict[str, Any]:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ReleaseError(
-            f"no bill of {python}: {done.stderr.strip()}\nIs it there? `make .venv/.demo` makes it."
+            f"no bill of {python}: {done.stderr.strip()}\nIf it is missing: make .venv/.demo"
         )
     bill: dict[str, Any] = json.loads(done.stdout)
     hashes = lock.read("torch-cuda") | lock.read("torch-cpu") | lock.read("demo")
@@ -64,7 +61,7 @@ def write(python: Path) -> dict[str, Any]:
 
 
 def _keep_edges(bill: dict[str, Any]) -> None:
-    """Drop what the dependency graph says of packages that are not in the bill."""
+    """Remove packages that are not in the bill from its dependency graph."""
     kept = {
         bill["metadata"]["component"]["bom-ref"],
         *(each["bom-ref"] for each in bill["components"]),
@@ -79,8 +76,8 @@ def _check(bill: dict[str, Any]) -> None:
     missing = {name for name, _ in lock.read("demo")} | {"torch"}
     if missing := missing - there:
         raise ReleaseError(
-            f".venv is not what requirements/demo.txt says: {', '.join(sorted(missing))}. "
-            "Mend: make .venv/.demo"
+            f".venv does not match requirements/demo.txt: {', '.join(sorted(missing))}. "
+            "Fix: make .venv/.demo"
         )
     if error := JsonStrictValidator(VERSION).validate_str(json.dumps(bill)):
-        raise ReleaseError(f"the bill is no CycloneDX {VERSION.to_version()}: {error}")
+        raise ReleaseError(f"the bill is not valid CycloneDX {VERSION.to_version()}: {error}")

@@ -1,6 +1,4 @@
-"""The licences of what the demo installs, as each package's own metadata has them, in
-docs/explanation/dependencies.md.
-"""
+"""The table of licences in docs/explanation/dependencies.md, from the packages' metadata."""
 
 from __future__ import annotations
 
@@ -10,7 +8,7 @@ from boxwise_release import ROOT, lock
 
 PAGE = ROOT / "docs" / "explanation" / "dependencies.md"
 TABLE = "| package | version | licence | served |\n|---|---|---|---|\n"
-# Packages whose metadata name no licence: what the LICENSE files in them say.
+# Packages without a licence in their metadata: that of their LICENSE files.
 UNSAID = {"nvidia-pytriton": "Apache-2.0", "protobuf": "BSD-3-Clause", "python-rapidjson": "MIT"}
 CLASSIFIERS = {
     "Apache Software License": "Apache-2.0",
@@ -21,7 +19,7 @@ CLASSIFIERS = {
 
 
 def named(component: dict[str, Any]) -> str:
-    """The licence of a component of the bill: SPDX's words where it has them."""
+    """Return the licence of a component of the bill, as SPDX if possible."""
     entries = component.get("licenses", [])
     spdx = [entry.get("expression") or entry["license"].get("id") for entry in entries]
     if any(spdx):
@@ -31,7 +29,7 @@ def named(component: dict[str, Any]) -> str:
 
 
 def page(bill: dict[str, Any]) -> str:
-    """The page with its table written anew: what demo.txt and the images hold, and torch."""
+    """Return the page with a new table: the packages of demo.txt and of the images, and torch."""
     text, found, _ = PAGE.read_text().partition(TABLE)
     assert found, f"{PAGE.name} has lost the head of its table"
     demo = {name for name, _ in lock.read("demo")} | {"torch"}

@@ -1,4 +1,4 @@
-"""The files of requirements/: which version of each package, and the hash of every file of it."""
+"""The locks in requirements/: versions of packages, and hashes of their files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PACKAGE = re.compile(
 
 
 def read(name: str) -> dict[tuple[str, str], list[str]]:
-    """(name, version) -> SHA-256 of each file. A name has two versions where the Pythons differ."""
+    """Return (name, version) -> SHA-256 of each file; two Pythons may have two versions."""
     text = (LOCKS / f"{name}.txt").read_text()
     return {
         (package["name"], package["version"]): re.findall(r"sha256:(\w{64})", package["hashes"])
@@ -25,5 +25,5 @@ def read(name: str) -> dict[tuple[str, str], list[str]]:
 
 
 def key(component: dict[str, Any]) -> tuple[str, str]:
-    """The name and version, as a lock has them, of a component of a bill."""
+    """Return the name and version of a component of a bill, as in a lock."""
     return canonicalize_name(component["name"]), component["version"]

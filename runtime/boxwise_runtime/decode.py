@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from boxwise_contract import ImageLimits, InvalidInput
+from boxwise_contract.limits import ImageLimits
+from boxwise_contract.refusals import InvalidInput
 from boxwise_runtime.formats import described, served_format
 from boxwise_runtime.image_limits import skim
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from boxwise_contract import InvalidInput
+from boxwise_contract.refusals import InvalidInput
 
 # Far more than real images have: 10 scans if progressive, some 20 segments, a chunk for each 8 KB.
 MOST_SCANS = 100

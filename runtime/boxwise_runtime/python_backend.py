@@ -19,7 +19,8 @@ import cv2
 import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
-from boxwise_contract import InvalidInput, Tensors
+from boxwise_contract.refusals import InvalidInput
+from boxwise_contract.tensors import Tensors
 from boxwise_runtime.load_board import SHM, Downstream, LoadBoard, load_file
 from boxwise_runtime.metrics import FAMILIES, GAUGES, Series, Tally
 from boxwise_runtime.parameters import build_stage

@@ -22,7 +22,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from boxwise_contract import ImageLimits, InvalidInput, Tensors, Thresholds, read_class_filter
+from boxwise_contract.limits import ImageLimits
+from boxwise_contract.options import Thresholds, read_class_filter
+from boxwise_contract.refusals import InvalidInput
+from boxwise_contract.tensors import Tensors
 from boxwise_runtime.canvas import (
     ColorOrder,
     Geometry,

@@ -15,7 +15,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from boxwise_contract import ImageLimits, InvalidInput, Thresholds
+from boxwise_contract.limits import ImageLimits
+from boxwise_contract.options import Thresholds
+from boxwise_contract.refusals import InvalidInput
 from boxwise_runtime.canvas import Geometry, resize_to
 from boxwise_runtime.decode import EncodedImage
 from boxwise_runtime.pipeline_runner import PipelineRunner

@@ -23,7 +23,8 @@ from contract_support.calls import Refusal
 from contract_support.memory import Peak
 from contract_support.trials import Trial
 
-from boxwise_contract import ImageLimits, InvalidInput
+from boxwise_contract.limits import ImageLimits
+from boxwise_contract.refusals import InvalidInput
 from boxwise_runtime.decode import decode
 
 LIMIT = ImageLimits(max_pixels=25_000_000)

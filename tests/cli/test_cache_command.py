@@ -45,7 +45,7 @@ def test_clear_asks(full: Path) -> None:
     assert (full / "weights").exists()
     done = run("--clear", answer="y\n")
     assert done.exit_code == 0
-    assert "4.2 MB are free again" in done.output
+    assert "deleted 4.2 MB" in done.output
     assert not full.exists()
 
 

@@ -26,7 +26,7 @@ def data(tmp_path: Path) -> Path:
 
 def test_a_slow_server_is_waited_for(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The deadline is of each request, and progress is said where no terminal shows a bar."""
-    monkeypatch.setattr("boxwise_cli.eval._SAY_EVERY_S", 0.0)
+    monkeypatch.setattr("boxwise_cli.eval._REPORT_EVERY_S", 0.0)
     with FakeServer(labels=["car"]) as server:
         server.find("car", (0, 0, 100, 50), 0.9)
         server.delay_s = 0.3
@@ -38,7 +38,7 @@ def test_a_slow_server_is_waited_for(data: Path, monkeypatch: pytest.MonkeyPatch
     assert json.loads(done.stdout)["split"] == "val"
     assert "3 of 3 images" in done.stderr
     assert late.exit_code == 1
-    assert "did not answer within 0.05 s" in late.stderr
+    assert "did not respond within 0.05 s" in late.stderr
 
 
 def test_a_split_that_is_not_there(data: Path) -> None:

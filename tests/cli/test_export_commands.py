@@ -48,7 +48,7 @@ def test_init_writes_a_file_once(tmp_path: Path) -> None:
     assert again.returncode == 1
     assert (
         again.stderr
-        == "error: pipeline.yaml is there already; name another file, or replace it with --force\n"
+        == "error: pipeline.yaml exists; name another file, or replace it with --force\n"
     )
     (tmp_path / "pipeline.yaml").write_text("mine")
     assert boxwise("init", "--force", cwd=tmp_path).returncode == 0

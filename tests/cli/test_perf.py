@@ -13,7 +13,7 @@ from contract_support.command import boxwise
 from contract_support.perf_results import COMPARISON, EMPTY, RUN, machine, trial
 from typer.testing import CliRunner
 
-from boxwise_cli import perf_options as options
+from boxwise_cli import options
 from boxwise_cli.app import app
 from boxwise_cli.files import write_text
 from boxwise_cli.perf import perf
@@ -69,8 +69,8 @@ def test_times(written: str, seconds: float) -> None:
     [
         (options.duration, "soon", "such as 100ms"),
         (options.duration, "-1s", "such as 100ms"),
-        (options.latency, "100", "say its unit: 100ms or 100s"),
-        (options.latency, "0ms", "more than nothing"),
+        (options.latency, "100", "add a unit: 100ms or 100s"),
+        (options.latency, "0ms", "more than 0"),
         (options.size, "1280", "WIDTHxHEIGHT"),
         (options.size, "0x720", "WIDTHxHEIGHT"),
         (options.numbers, ["1,,2"], "positive numbers"),
@@ -100,18 +100,18 @@ def test_lists_and_sizes() -> None:
         (["run", "models", "--url", "x:1"], "expected a REPO, or the --url"),
         (["run", "models", "--rate", "5", "--concurrency", "2"], "not both"),
         (["run", "models", "--rate", "x"], "positive numbers"),
-        (["run", "models", "--duration", "0"], "more than nothing"),
+        (["run", "models", "--duration", "0"], "more than 0"),
         (["run", "--url", "x:1", "--synthetic", "8x8", "--boxes", "5"], "--boxes needs a REPO"),
-        (["slo", "models", "--p99", "100"], "say its unit"),
+        (["slo", "models", "--p99", "100"], "add a unit"),
         (["compare", "nowhere", "localhost:1"], "nowhere: is no folder"),
-        (["compare", __file__, "localhost:1"], "a result's file has no server"),
+        (["compare", __file__, "localhost:1"], "a result file has no server"),
         (
             ["compare", "x:1", "localhost:1", "--pairs", "5"],
-            "expected 6 --pairs, or --starts, at least",
+            "expected at least 6 --pairs, or --starts",
         ),
         (
             ["compare", "x:1", "localhost:1", "--starts", "6"],
-            "a running server is not ours to start again",
+            "a running server cannot be restarted",
         ),
         (["report", __file__], "expected --html FILE or --png DIR"),
     ],
@@ -127,7 +127,7 @@ def test_wrong_usage_ends_with_2(arguments: list[str], words: str) -> None:
     [
         (["run", "no-such-folder", "--synthetic", "8x8"], "holds no pipeline"),
         (["run", "--url", "127.0.0.1:9", "--synthetic", "8x8"], "127.0.0.1:9"),
-        (["report", __file__, "--html", "page.html"], "cannot be read as a result"),
+        (["report", __file__, "--html", "page.html"], "is not a result"),
     ],
 )
 def test_what_fails_ends_with_1_and_one_line(arguments: list[str], words: str) -> None:
@@ -144,7 +144,7 @@ def test_a_result_is_never_changed(tmp_path: Path) -> None:
     file.write_text("kept")
     done = run("run", "models", "--out", file)
     assert done.returncode == 2
-    assert "is there already" in done.stderr
+    assert "exists, and a result is never changed" in done.stderr
     assert file.read_text() == "kept"
 
 

@@ -189,6 +189,6 @@ def test_verbose_shows_the_log_and_a_public_server_is_warned_of(
         _, errors = process.communicate(timeout=10)
         assert process.returncode == 0
         assert errors.startswith(
-            "warning: the bundled Triton has published security holes, and other machines can"
+            "warning: the bundled Triton has published vulnerabilities, and other machines can"
         )
         assert "successfully loaded 'street_info'" in errors

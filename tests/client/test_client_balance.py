@@ -31,7 +31,7 @@ def test_a_server_that_refuses_is_left_out_for_less_than_a_second_and_taken_back
     assert {balancer.pick(0.4) for _ in range(10)} == {B}
     assert {balancer.pick(0.6) for _ in range(10)} == {A, B}
     balancer.failed(A, 0.6, silent=False)
-    balancer.answered(A)
+    balancer.responded(A)
     assert {balancer.pick(0.7) for _ in range(10)} == {A, B}
 
 
@@ -39,7 +39,7 @@ def test_a_server_is_silent_after_three_deadlines_in_a_row() -> None:
     balancer = Balancer([A, B])
     for _ in range(2):
         balancer.failed(A, 0.0, silent=True)
-    balancer.answered(A)
+    balancer.responded(A)
     for _ in range(2):
         balancer.failed(A, 0.0, silent=True)
     assert {balancer.pick(0.0) for _ in range(10)} == {A, B}
@@ -73,7 +73,7 @@ def test_a_name_is_looked_up_and_looked_up_again() -> None:
     balancer.resolved(NAME, [B, C], 112.4)
     assert {balancer.pick(112.5) for _ in range(10)} == {B, C}
     balancer.failed(A, 112.6, silent=False)  # a late word of one that is not there any more
-    balancer.answered(A)
+    balancer.responded(A)
 
 
 def test_a_change_is_logged_once_and_only_among_several(caplog: pytest.LogCaptureFixture) -> None:
@@ -82,8 +82,8 @@ def test_a_change_is_logged_once_and_only_among_several(caplog: pytest.LogCaptur
     for _ in range(3):
         balancer.failed(A, 0.0, silent=False)
         alone.failed(C, 0.0, silent=False)
-    balancer.answered(A)
+    balancer.responded(A)
     assert [record.getMessage() for record in caplog.records] == [
         "a:1 is left out: no connection",
-        "a:1 answers again",
+        "a:1 responds again",
     ]

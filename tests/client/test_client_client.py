@@ -252,7 +252,7 @@ def test_an_open_file_a_memoryview_and_a_image_are_sent(
 def test_a_image_that_no_message_holds_is_refused_here(connect: Any, server: Any) -> None:
     vast = np.zeros((26_755, 26_755, 3), np.uint8)  # never touched, so never there
     with connect(server.url, pipeline="street", transfer="raw") as client:
-        with pytest.raises(InvalidImage, match="more than a message holds"):
+        with pytest.raises(InvalidImage, match="more than a message can hold"):
             client.predict(vast)
         assert len(client.predict(b"jpeg")) == 2
 
@@ -276,7 +276,7 @@ def test_transfer_says_how_pixels_travel(connect: Any, server: Any) -> None:
         ({"transfer": "fax"}, "transfer: expected auto, encoded, raw or shm"),
         ({"connections": 0}, "connections: expected 1 or more"),
         ({"target": []}, "target: an empty list"),
-        ({"target": "far.example:8001", "token": "t"}, "without TLS"),
+        ({"target": "far.example:8001", "token": "t"}, "has no TLS"),
         ({"metadata": {"Upper": "x"}}, "expected lower case"),
         ({"metadata": {"grpc-timeout": "1S"}}, "not grpc-"),
     ],

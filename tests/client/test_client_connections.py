@@ -475,7 +475,7 @@ def test_who_waits_for_info_has_a_deadline_and_can_be_cancelled(connect: Any) ->
         first = pool.submit(client.info)
         while infos(server) == 0:
             time.sleep(0.01)
-        with pytest.raises(DeadlineExceeded, match=r"did not answer within 0\.1 s"):
+        with pytest.raises(DeadlineExceeded, match=r"did not respond within 0\.1 s"):
             client.predict(IMAGE, timeout_s=0.1)
         waiting = client.submit(IMAGE)
         time.sleep(0.05)

@@ -51,7 +51,7 @@ URL, SAID = "host:1", "the server at host:1"
             "UNAVAILABLE",
             "This protocol is restricted, expecting header 'triton-grpc-protocol-k'",
             AccessDenied,
-            "host:1 does not let this client in: This protocol is restricted, expecting header "
+            "host:1 does not accept this client: This protocol is restricted, expecting header "
             "'triton-grpc-protocol-k'",
         ),
         (
@@ -76,7 +76,7 @@ URL, SAID = "host:1", "the server at host:1"
             "DEADLINE_EXCEEDED",
             "late",
             DeadlineExceeded,
-            "pipeline 'street' at host:1 did not answer within 0.5 s",
+            "pipeline 'street' at host:1 did not respond within 0.5 s",
         ),
         (
             "INTERNAL",

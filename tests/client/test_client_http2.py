@@ -383,7 +383,7 @@ def test_a_reply_without_end_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None
     http2 = begun()
     for _ in range(10):
         http2.receive(frame(DATA, 0, 1, bytes(100)))
-    with pytest.raises(ProtocolError, match="a reply of more than"):
+    with pytest.raises(ProtocolError, match="a response of more than"):
         http2.receive(frame(DATA, 0, 1, b"1"))
 
 

@@ -152,7 +152,7 @@ def test_a_frame_becomes_the_same_image() -> None:
     "content", [b"", b"no image", encoded(Image.new("RGB", (64, 64)), "JPEG")[:300]]
 )
 def test_bytes_that_are_no_image_can_not_be_drawn_on(content: bytes) -> None:
-    with pytest.raises(InvalidInput, match="not an image that can be drawn on"):
+    with pytest.raises(InvalidInput, match="cannot be decoded here"):
         to_pil(to_tensor(content))
 
 

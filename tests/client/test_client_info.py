@@ -46,7 +46,7 @@ def test_class_names(info_document: dict[str, Any], class_id: int, name: str) ->
 def test_another_contract_says_which(info_document: dict[str, Any]) -> None:
     # whatever else that version may have changed
     with pytest.raises(
-        ContractMismatch, match=r"pipeline .street. speaks version 2 .* this client version 1"
+        ContractMismatch, match=r"pipeline .street. has version 2 .* this client version 1"
     ):
         PipelineInfo.from_json(json.dumps({"contract": 2, "pipeline": "street"}))
 

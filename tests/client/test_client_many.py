@@ -95,7 +95,7 @@ def test_images_are_taken_as_they_are_needed(connect: Any, server: FakeServer) -
 
 def test_no_more_are_in_flight_than_asked_for(connect: Any, server: FakeServer) -> None:
     flying, most = 0, 0
-    lock, answer = threading.Lock(), server._answer
+    lock, answer = threading.Lock(), server._predict
 
     def count(inputs: Any) -> Any:
         nonlocal flying, most
@@ -107,7 +107,7 @@ def test_no_more_are_in_flight_than_asked_for(connect: Any, server: FakeServer) 
             flying -= 1
         return answer(inputs)
 
-    server._answer = count  # type: ignore[method-assign]
+    server._predict = count  # type: ignore[method-assign]
     with connect(server.url) as client:
         assert len(list(client.predict_many([IMAGE] * 40, concurrency=4))) == 40
     assert most == 4

@@ -69,7 +69,7 @@ def test_an_output_out_of_order_is_named(
 def test_outputs_must_come_with_their_raw_contents() -> None:
     message = reply(("boxes", "FP32", [1], bytes(4)))
     del message.raw_output_contents[:]
-    with pytest.raises(ContractMismatch, match="street answers with 1 outputs but 0 raw contents"):
+    with pytest.raises(ContractMismatch, match="street returns 1 outputs but 0 raw contents"):
         arrays(message)
 
 
@@ -82,7 +82,7 @@ def test_text_is_read_without_its_length_prefix(written: str) -> None:
 @pytest.mark.parametrize(
     ("output", "sentence"),
     [
-        (("other", "BYTES", [1], b"\0\0\0\0"), "street answers without 'info'"),
+        (("other", "BYTES", [1], b"\0\0\0\0"), "street returns no 'info'"),
         (("info", "FP32", [1], bytes(4)), r"info: expected BYTES \[1\], got FP32"),
         (("info", "BYTES", [0], b""), r"info: expected BYTES \[1\], got BYTES \[0\]"),
         (("info", "BYTES", [1], b"\1\0\0\0\xff"), "info: expected text in UTF-8"),

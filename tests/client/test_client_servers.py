@@ -143,7 +143,7 @@ def test_a_server_that_never_answers_is_a_deadline(connect: Any, mute: str, size
             client, "client", client
         )._session.info = FakeServer().info  # so that the image itself is sent
         started = time.monotonic()
-        with pytest.raises(DeadlineExceeded, match=r"did not answer within 0\.3 s"):
+        with pytest.raises(DeadlineExceeded, match=r"did not respond within 0\.3 s"):
             client.predict(bytes(size))
         assert time.monotonic() - started < 1.0
 

@@ -67,7 +67,7 @@ def server() -> Iterator[Server]:
     server = Server()
     yield server
     server.in_use.clear()
-    server.drive(server.frames.farewell())
+    server.drive(server.frames.close())
     for name in names():
         (FOLDER / name).unlink()
 
@@ -76,11 +76,11 @@ def names() -> set[str]:
     return {path.name for path in FOLDER.glob(f"{PREFIX}{os.getpid()}-*")}
 
 
-def test_a_farewell_leaves_nothing(server: Server) -> None:
+def test_closing_leaves_nothing(server: Server) -> None:
     one, other = server.take(), server.take()
     server.frames.give(SERVER, one)
     assert server.regions == names() == {one.name, other.name}
-    server.drive(server.frames.farewell())
+    server.drive(server.frames.close())
     assert server.regions == set()
     server.frames.give(SERVER, other)
     assert names() == set()
@@ -100,33 +100,33 @@ def test_a_registration_that_is_cancelled_is_taken_back(server: Server, heard: b
     assert slot.name == name
     assert server.regions == {name}
     server.frames.give(SERVER, slot)
-    server.drive(server.frames.farewell())
+    server.drive(server.frames.close())
     assert server.regions == names() == set()
 
 
-def test_a_registration_that_is_cancelled_is_forgotten_by_a_farewell(server: Server) -> None:
+def test_a_registration_that_is_cancelled_is_forgotten_by_closing(server: Server) -> None:
     steps = server.frames.take(SERVER, 1)
     registration: Any = next(steps)
     server.answer(*registration)
     with pytest.raises(Status):
         steps.throw(Status("CANCELLED", "", local=True))
     assert server.regions
-    server.drive(server.frames.farewell())
+    server.drive(server.frames.close())
     assert server.regions == names() == set()
 
 
-def test_a_farewell_waits_for_a_registration_and_none_begins_after_it(server: Server) -> None:
+def test_closing_waits_for_a_registration_and_none_begins_after_it(server: Server) -> None:
     late, registering = server.frames.take(SERVER, 1), server.frames.take(SERVER, 1)
     registration: Any = next(registering)
-    farewell = server.frames.farewell()
-    join = next(farewell)
+    closing = server.frames.close()
+    join = next(closing)
     assert isinstance(join, Join)
     assert not join.future.done()
     server.answer(*registration)
     with pytest.raises(StopIteration) as end:
         registering.send(None)
     assert join.future.done()
-    server.drive(farewell)
+    server.drive(closing)
     assert server.regions == set()
     server.frames.give(SERVER, end.value.value)
     with pytest.raises(Status, match="CANCELLED"):
@@ -134,13 +134,13 @@ def test_a_farewell_waits_for_a_registration_and_none_begins_after_it(server: Se
     assert names() == set()
 
 
-def test_what_the_server_reads_at_a_farewell_keeps_its_name_until_it_is_forgotten(
+def test_what_the_server_reads_while_closing_keeps_its_name_until_it_is_forgotten(
     server: Server,
 ) -> None:
     slot = server.take()
     server.frames.give(SERVER, slot)
     server.in_use.add(slot.name)
-    server.drive(server.frames.farewell())
+    server.drive(server.frames.close())
     assert names() == server.regions == {slot.name}
 
     early = Server()  # of another client, before the call there ends
@@ -154,7 +154,7 @@ def test_what_the_server_reads_at_a_farewell_keeps_its_name_until_it_is_forgotte
     assert names() == server.regions == {own.name, last.name}
     for client, each in ((early, own), (later, last)):
         client.frames.give(SERVER, each)
-        client.drive(client.frames.farewell())
+        client.drive(client.frames.close())
     assert names() == server.regions == set()
 
 
@@ -179,5 +179,5 @@ def test_a_server_that_cannot_be_told_is_left_to_the_next_client(
 
     with monkeypatch.context() as patch:
         patch.setattr(server, "answer", gone)
-        server.drive(server.frames.farewell())
+        server.drive(server.frames.close())
     assert names() == {slot.name for slot in slots}

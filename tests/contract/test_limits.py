@@ -2,7 +2,8 @@
 
 import pytest
 
-from boxwise_contract import ImageLimits, InvalidInput
+from boxwise_contract.limits import ImageLimits
+from boxwise_contract.refusals import InvalidInput
 
 LIMIT = ImageLimits(max_pixels=25_000_000, max_bytes=2_000_000)
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from boxwise_contract import InvalidInput, Thresholds, read_class_filter
+from boxwise_contract.options import Thresholds, read_class_filter
+from boxwise_contract.refusals import InvalidInput
 
 DEFAULTS = Thresholds(score_threshold=0.25, iou_threshold=0.5, max_detections=100)
 

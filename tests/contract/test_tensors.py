@@ -8,14 +8,12 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boxwise_contract import (
+from boxwise_contract.options import OPTIONS, RequestOptions, Thresholds
+from boxwise_contract.tensors import (
     DETECTIONS,
     DTYPES,
     FRAME,
     IMAGE,
-    OPTIONS,
-    RequestOptions,
-    Thresholds,
     info_model,
     label_tensors,
     raw_model,

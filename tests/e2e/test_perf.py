@@ -18,7 +18,6 @@ from contract_support.command import boxwise
 from contract_support.servers import BOXWISE, launched, write_tritonserver
 
 from boxwise_benchmarks.calibrate import calibrate
-from boxwise_cli import perf_slo
 from boxwise_export.repository.atomic_dir import write_file
 from boxwise_export.repository.manifest import find_manifest
 from boxwise_export.repository.publish import change_layout
@@ -85,7 +84,7 @@ def test_a_sweep_of_a_repository(null: Path, tmp_path: Path) -> None:
     for words in (
         "concurrency 3",
         "preprocess",
-        "boxes an image: 5.0 mean",
+        "boxes per image: 5.0 mean",
         "synthetic 64x48, seed 1",
         "onnxruntime 1.",
     ):
@@ -164,7 +163,7 @@ def test_the_highest_rate_at_a_latency(
     # It ends after a few short tries, on a loaded machine too.
     monkeypatch.setattr(search, "RESOLUTION", 1)
     monkeypatch.setattr(search, "LOWEST_SHARE", 1 / 2)
-    monkeypatch.setattr(perf_slo, "NEEDED_TO_CONFIRM", perf_slo.NEEDED_FOR_P99)
+    monkeypatch.setattr(search, "NEEDED_TO_CONFIRM", search.NEEDED_FOR_P99)
     file, arguments = (
         tmp_path / "slo.json",
         ("--duration", "0.5s", "--confirm", "0.5s", "--warm-up", "0.2s"),

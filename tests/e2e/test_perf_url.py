@@ -7,6 +7,8 @@ import json
 from contract_support.calls import Triton
 from contract_support.command import boxwise
 
+from boxwise_perf.trial import NOT_OURS
+
 
 def test_a_server_that_is_not_ours(triton: Triton) -> None:
     load = ("--synthetic", "64x48", "--seed", 1, "--rate", 9, "--arrivals", "fixed")
@@ -16,6 +18,6 @@ def test_a_server_that_is_not_ours(triton: Triton) -> None:
     (trial,) = json.loads(done.stdout)["trials"]
     assert trial["requests"] == 9
     assert trial["server"] is None
-    assert trial["notes"] == ["CPU and memory of the server are not known: it is not ours (--url)"]
+    assert trial["notes"] == [NOT_OURS]
     assert trial["send_lag_ms"]["max"] >= 0
     assert [stage["name"] for stage in trial["stages"]][:2] == ["", "preprocess"]

@@ -80,7 +80,7 @@ def test_coco(tmp_path: Path, write_image: WriteImage, place: str) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("[", "not a JSON file that can be read"),
+        ("[", "not readable as JSON"),
         ("{}", "not COCO's format of instances"),
         (coco(images=[]), "has no images"),
         (coco(images=[{"id": 7, "file_name": "b.png"}]), r"b\.png is not there; looked in"),
@@ -180,7 +180,7 @@ def test_yolo_without_labels_or_images(tmp_path: Path, write_image: WriteImage) 
     with pytest.raises(EvalError, match=r"no image has a label file; looked for .*labels/a\.txt"):
         load(tmp_path)
     write(tmp_path / "labels" / "a.txt", "")
-    with pytest.raises(EvalError, match=r"a\.png: not an image that can be read"):
+    with pytest.raises(EvalError, match=r"a\.png: not a readable image"):
         load(tmp_path)
 
 
@@ -201,10 +201,10 @@ def test_voc(tmp_path: Path, write_image: WriteImage) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("<annotation>", r"a\.xml: not XML that can be read"),
+        ("<annotation>", r"a\.xml: not readable as XML"),
         (voc("<object/>"), "an object has no <name>"),
         (voc("<object><name>car</name></object>"), "an object has no <bndbox/xmin>"),
-        (voc(box(edges=(1, 1, "x", 1))), "a box is not of numbers"),
+        (voc(box(edges=(1, 1, "x", 1))), "a box is not numeric"),
         (voc(box(), "c.png"), "its image c.png is not in"),
     ],
 )
@@ -390,7 +390,7 @@ def test_a_data_yaml_that_does_not_fit(
         ("{car: 0}", "got the number 'car'"),
         ("car", "got 'car'"),
         ("[yes, no]", "name 0 is True to YAML: put it in quotes"),
-        ("[car,, dog]", "not YAML that can be read"),
+        ("[car,, dog]", "not readable as YAML"),
         ("[car, [dog]]", "name 1 is"),
     ],
 )
@@ -436,7 +436,7 @@ def test_what_has_no_names_says_that_its_numbers_count(
     write_image("images/b.png")
     assert load(tmp_path).notes == (
         "1 of 2 images have no label file, and count as images without objects",
-        "numbers without names (data.yaml, classes.txt) are taken for the pipeline's own",
+        "classes without names (data.yaml, classes.txt) are taken for the pipeline's",
     )
 
 

@@ -25,7 +25,7 @@ from boxwise.testing import FakeServer
 from boxwise_eval.datasets import load
 from boxwise_eval.errors import EvalError
 from boxwise_eval.report import evaluate
-from boxwise_eval.run import Detections, Predict, Thresholds, served
+from boxwise_eval.run import Detections, Predict, Thresholds, predictor
 
 DETECTOR = {
     "labels": ["car", "dog"],
@@ -85,13 +85,13 @@ def test_numbers_that_match_nothing_are_an_error(labelled: Path) -> None:
     (labelled / "data.yaml").unlink()
     with pytest.raises(
         EvalError,
-        match=r"no detection is on a labelled object .*its numbers may mean other classes",
+        match=r"no detection is on a labelled object .*its numbers may be of other classes",
     ):
         evaluate(finds((0, 0, 100, 50), class_id=1), info(), load(labelled), Thresholds())
 
 
 def test_a_pipeline_that_finds_nothing_is_an_error(labelled: Path) -> None:
-    with pytest.raises(EvalError, match="the pipeline finds nothing at all"):
+    with pytest.raises(EvalError, match="the pipeline finds nothing in these images"):
         evaluate(finds(), info(), load(labelled), Thresholds())
 
 
@@ -115,7 +115,7 @@ def test_numbers_without_names_are_noted(labelled: Path) -> None:
     (labelled / "data.yaml").unlink()
     report = evaluate(finds((0, 0, 100, 50)), info(), load(labelled), Thresholds())
     assert report.notes == (
-        "numbers without names (data.yaml, classes.txt) are taken for the pipeline's own",
+        "classes without names (data.yaml, classes.txt) are taken for the pipeline's",
     )
 
 
@@ -139,12 +139,12 @@ def test_what_fails_for_the_moment_is_sent_again(
     ):
         server.find("car", (0, 0, 10, 10), 0.75)
         server.fail(error, times=2)
-        found = served(client, retries=2, pause=waits.append)(photo, Thresholds())
+        found = predictor(client, retries=2, pause=waits.append)(photo, Thresholds())
         assert found.scores.tolist() == [0.75]
         assert waits == [1, 2]
         server.fail(error, times=2)
-        with pytest.raises(EvalError, match=r"a\.png: .*, 2 times over; allow more with --timeout"):
-            served(client, retries=1, pause=waits.append)(photo, Thresholds())
+        with pytest.raises(EvalError, match=r"a\.png: .*, 2 times; raise --timeout"):
+            predictor(client, retries=1, pause=waits.append)(photo, Thresholds())
 
 
 @pytest.mark.parametrize(
@@ -156,6 +156,6 @@ def test_what_fails_for_good_is_not(
     with FakeServer(labels=["car"]) as server, Client(server.url, pipeline="boxwise") as client:
         server.fail(error, times=1)
         with pytest.raises(raised):
-            served(client, pause=lambda _: pytest.fail("it waits"))(
+            predictor(client, pause=lambda _: pytest.fail("it waits"))(
                 write_image("a.png"), Thresholds()
             )

@@ -120,13 +120,13 @@ class TestAudit:
     ) -> None:
         self.answer(monkeypatch, self.package(skip_reason="not found"))
         with pytest.raises(
-            ReleaseError, match=r"1 of 1 packages of build\.txt could not be looked up, as pillow"
+            ReleaseError, match=r"1 of 1 packages of build\.txt could not be looked up \(pillow"
         ):
             audit.audit()
 
     def test_a_service_that_is_not_reached_is_said(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.answer(monkeypatch, "", "Traceback\nConnectionError: no such name")
         with pytest.raises(
-            ReleaseError, match="nothing was audited: ConnectionError: no such name"
+            ReleaseError, match="did not reach its list: ConnectionError: no such name"
         ):
             audit.audit()

@@ -19,7 +19,7 @@ def test_a_folder_without_any(tmp_path: Path) -> None:
 
 def test_one_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"no image")
-    with pytest.raises(LoadError, match=r"a\.jpg: cannot be read"):
+    with pytest.raises(LoadError, match=r"a\.jpg: cannot be decoded"):
         from_folder(tmp_path)
 
 

@@ -48,5 +48,5 @@ def test_an_unknown_output_is_refused() -> None:
         {"canvas": (TensorProto.UINT8, ["batch", 8, 8, 3])},
         {"masks": (TensorProto.FLOAT, ["batch", 2])},
     )
-    with pytest.raises(ValueError, match="masks: not an output of a detector or a classifier"):
+    with pytest.raises(ValueError, match="masks: is not an output of a detector or classifier"):
         constant_graph(model, objects=1, class_id=0)

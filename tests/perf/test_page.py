@@ -87,7 +87,7 @@ def test_a_search_is_its_table_and_what_won() -> None:
     ):
         assert words in page
     unchanged = replace(found, best=found.first, tried=())
-    assert "nothing is surely better" in render([replace(EMPTY, tuning=unchanged)], [])
+    assert "no configuration is better" in render([replace(EMPTY, tuning=unchanged)], [])
 
 
 def test_a_search_survives_its_file(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def test_the_document_of_the_terminal_has_no_single_requests() -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("", "cannot be read as a result"),
+        ("", "is not a result"),
         ("[]", f"expected a result of format {FORMAT}, got None"),
         (
             '{"format": "boxwise-perf/2"}',

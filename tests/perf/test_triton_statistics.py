@@ -3,7 +3,7 @@
 import pytest
 
 from boxwise_perf.prometheus import parse
-from boxwise_perf.triton_statistics import PARTS, Counters, stages, stages_inside, with_lines
+from boxwise_perf.triton_statistics import PARTS, Counters, stages, stages_inside, with_queues
 
 
 def counters(
@@ -40,12 +40,12 @@ def test_the_stages_inside_one_model_are_read_from_its_metrics() -> None:
 
 def test_what_waits_and_works_in_our_processes_is_counted_by_them() -> None:
     said = {"street": counters(4, 4, 4, 1, {}), "street_raw": counters(1, 1, 1, 1, {})}
-    assert with_lines(said, []) == said
+    assert with_queues(said, []) == said
     own = """
 boxwise_queue_seconds_total{model="street"} 0.012
 boxwise_work_seconds_total{model="street"} 0.1
 """
-    found = with_lines(said, parse(own))
+    found = with_queues(said, parse(own))
     assert found["street_raw"] == said["street_raw"]
     ns = found["street"].ns
     assert ns["queue"] == said["street"].ns["queue"] + 12_000_000

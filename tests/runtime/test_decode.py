@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from boxwise_contract import ImageLimits, InvalidInput
+from boxwise_contract.limits import ImageLimits
+from boxwise_contract.refusals import InvalidInput
 from boxwise_runtime.decode import EncodedImage, decode
 
 LIMIT = ImageLimits(max_pixels=25_000_000)

@@ -22,7 +22,7 @@ _SPARE = 12 << 20  # of a heap, and of strips
 _CHILD = """
 import os, resource, sys
 import numpy as np
-from boxwise_contract import ImageLimits
+from boxwise_contract.limits import ImageLimits
 from boxwise_runtime.decode import decode
 
 def rss():

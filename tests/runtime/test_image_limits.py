@@ -10,7 +10,8 @@ from contract_support import bombs
 from contract_support.bombs import chunk, jpeg, png, saved, scans, segment
 from PIL import Image
 
-from boxwise_contract import ImageLimits, InvalidInput
+from boxwise_contract.limits import ImageLimits
+from boxwise_contract.refusals import InvalidInput
 from boxwise_runtime import image_limits
 from boxwise_runtime.decode import decode
 from boxwise_runtime.image_limits import skim

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from boxwise_contract import InvalidInput
+from boxwise_contract.refusals import InvalidInput
 from boxwise_runtime.canvas import Geometry
 from boxwise_runtime.stages import Assemble, Crop, Info, Preprocess, Suppress, WholePicture
 

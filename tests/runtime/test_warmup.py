@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from contract_support.synthetic import write_mean_classifier
 
-from boxwise_contract import ImageLimits
+from boxwise_contract.limits import ImageLimits
 from boxwise_runtime.decode import decode
 from boxwise_runtime.stages import OnnxStage, Suppress, WholePicture
 from boxwise_runtime.warmup import IMAGE, encode, warm_up

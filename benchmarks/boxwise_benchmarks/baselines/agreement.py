@@ -1,6 +1,4 @@
-"""Whether two ways to serve a pipeline find the same: without that, their rates are not to be
-compared.
-"""
+"""Whether two peers find the same objects; if not, their rates cannot be compared."""
 
 from __future__ import annotations
 
@@ -9,18 +7,18 @@ from numpy.typing import NDArray
 
 from boxwise_benchmarks.baselines.base import Detections
 
-# JPEG decoding, resizing and graphs are the same; what may differ is the order of float additions.
+# Decoding, resizing and graphs are the same; only the order of float additions may differ.
 _PIXELS = 1.0
 _IOU = 0.99
 _SCORE = 0.001
 
 
 def disagreement(ours: Detections, theirs: Detections) -> str | None:
-    """What differs first, as a sentence; None where both found the same.
+    """Return the first difference as a sentence; None if both agree.
 
-    The same is: as many boxes, each within a pixel or of IoU 0.99, of one class, and scores within
-    0.001; the same best label and, within 0.001, its score. Boxes of equal scores may come in any
-    order.
+    They agree if they have equally many boxes, and each has a counterpart of the same class and
+    best label, within a pixel or with an IoU of 0.99, and scores within 0.001. The order of boxes
+    with equal scores does not matter.
     """
     if len(ours.boxes) != len(theirs.boxes):
         return f"{len(theirs.boxes)} boxes, where ours has {len(ours.boxes)}"
@@ -48,7 +46,7 @@ def disagreement(ours: Detections, theirs: Detections) -> str | None:
 
 
 def _same_box(a: NDArray[np.float32], b: NDArray[np.float32]) -> bool:
-    """Whether two boxes, float32 [4] xyxy, lie within a pixel or have that IoU."""
+    """Return whether two boxes, float32 [4] xyxy, are within a pixel, or have the least IoU."""
     if np.abs(a - b).max() <= _PIXELS:
         return True
     sides = np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0)

@@ -1,7 +1,7 @@
-"""What every peer is: started for a repository, asked about an image, measured, stopped.
+"""The base class of peers, and their common result.
 
-This page imports nothing heavy: the frameworks' servers, in an environment of their own, answer
-with its `Detections`.
+This module imports nothing heavy, because the frameworks' servers import it in an environment of
+their own.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from boxwise_runtime.launcher.command import ALLOCATOR
 
 @dataclass(frozen=True)
 class Detections:
-    """Every object in one image, best score first, and what the one classifier says of it.
+    """Every object in one image, best score first, with the labels of one classifier.
 
     Attributes:
         boxes: float32 [n, 4], xyxy, pixels of the image as shown.
         scores: float32 [n], 0 to 1.
         class_ids: int32 [n].
-        label_ids: int32 [n, k], best first; -1 where the classifier is not asked about that class.
-        label_scores: float32 [n, k], 0 to 1; 0 where it is not asked.
+        label_ids: int32 [n, k], best first; -1 where the classifier did not run.
+        label_scores: float32 [n, k], 0 to 1; 0 where it did not run.
     """
 
     boxes: NDArray[np.float32]
@@ -43,17 +43,17 @@ class Detections:
 
     @classmethod
     def from_tensors(cls, reply: Mapping[str, NDArray[Any]], classifier: str) -> Detections:
-        """The outputs of the contract, `<classifier>_ids` and `<classifier>_scores` among them."""
+        """Return the detections in the outputs of the contract."""
         labels = (reply[f"{classifier}_{part}"] for part in ("ids", "scores"))
         return cls(reply["boxes"], reply["scores"], reply["class_ids"], *labels)
 
     def to_json(self) -> bytes:
-        """One JSON object of lists; a float32 survives it exactly."""
+        """Return a JSON object of lists; float32 values stay exact."""
         return json.dumps({name: column.tolist() for name, column in vars(self).items()}).encode()
 
     @classmethod
     def from_json(cls, document: bytes, top_k: int) -> Detections:
-        """What `to_json` wrote; `top_k` gives an empty list its shape."""
+        """Return what `to_json` wrote; `top_k` gives empty lists their shape."""
         lists = json.loads(document)
         count = len(lists["scores"])
         return cls(
@@ -66,21 +66,20 @@ class Detections:
 
 
 class Peer(ABC):
-    """One way to answer; a context manager, outside of which nothing of it runs.
+    """One way to serve the pipeline; a context manager, outside of which nothing of it runs.
 
     Attributes:
         name: of its row in the table.
-        most_in_flight: more requests at once than this it does not take.
+        most_in_flight: its limit of requests in flight.
     """
 
     name: str
     most_in_flight: int = sys.maxsize
 
     def __enter__(self) -> Self:
-        """Start what it needs; return when it is ready to answer.
+        """Start its processes, and return when it is ready.
 
-        Its processes have the settings of the allocator that our launcher gives Triton, which save
-        each of them page faults.
+        They get the allocator settings that our launcher gives Triton, which save page faults.
         """
         os.environ |= ALLOCATOR
         with ExitStack() as stack:
@@ -94,17 +93,17 @@ class Peer(ABC):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop all of it."""
+        """Stop its processes."""
         self._running.close()
 
     @abstractmethod
     def start(self, stack: ExitStack) -> None:
-        """Start servers and clients, each put on the stack that ends it."""
+        """Start servers and clients, and put each on the stack that stops it."""
 
     @abstractmethod
     def call(self, image: bytes) -> Detections:
-        """Ask about one encoded image; any number of threads at once."""
+        """Predict one encoded image; called from several threads concurrently."""
 
     def run(self, images: Sequence[bytes], concurrency: int, seconds: float) -> Run:
-        """Keep so many requests in flight for so long."""
+        """Keep `concurrency` requests in flight for this time."""
         return closed_loop(self.call, images, concurrency, seconds=seconds)

@@ -1,10 +1,10 @@
 """The pipeline in BentoML: `python -m boxwise_benchmarks.baselines.bentoml_app RECIPE PORT`, in
 .venv-peers.
 
-As its documentation has it: a class with `@bentoml.service` whose constructor loads and whose
-`@bentoml.api` answers, served by `bentoml serve`, several workers of one thread. The body is the
-image as it is (a positional-only argument); what its documentation lets one switch off, access log,
-metrics and usage statistics, is off.
+It follows BentoML's documentation: a class with `@bentoml.service` whose constructor loads and
+whose `@bentoml.api` predicts, served by `bentoml serve` with several workers of one thread. The
+body is the image file (a positional-only argument). Access log, metrics and usage statistics are
+off.
 """
 
 # No `from __future__ import annotations`: BentoML reads the annotations of these methods.
@@ -18,14 +18,13 @@ import numpy as np
 from boxwise_benchmarks.baselines.base import Detections
 from boxwise_benchmarks.baselines.recipe import Recipe, end_with_parent
 
-# BentoML's workers are processes that import this module by its name: the environment is what
-# reaches them.
+# BentoML's workers import this module in new processes, which only the environment reaches.
 _RECIPE = "BOXWISE_PEERS_RECIPE"
 
 
 def main() -> None:
-    """Become `bentoml serve`."""
-    end_with_parent()  # holds beyond execve
+    """Replace this process by `bentoml serve`."""
+    end_with_parent()  # stays in force after execve
     recipe, port = sys.argv[1:]
     service = "boxwise_benchmarks.baselines.bentoml_app:Pipeline"
     command = [
@@ -40,7 +39,7 @@ def main() -> None:
         port,
     ]
     environment = {**os.environ, _RECIPE: recipe, "BENTOML_DO_NOT_TRACK": "True"}
-    os.execve(sys.executable, command, environment)  # noqa: S606 - no shell is wanted
+    os.execve(sys.executable, command, environment)  # noqa: S606 - no shell
 
 
 if __name__ == "__main__":
@@ -62,6 +61,6 @@ else:
 
         @bentoml.api  # type: ignore[untyped-decorator]
         def predict(self, image: bytes, /) -> bytes:
-            """Answer."""
+            """Return the detections in an image."""
             reply = self._runner({"image": np.frombuffer(image, np.uint8)})
             return Detections.from_tensors(reply, recipe.classifier).to_json()

@@ -1,4 +1,4 @@
-"""The field: every peer of one run, ours first."""
+"""Every peer of one run, ours first."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["OURS", "lay_out", "peers_of"]
 
 
 def lay_out(repository: Path) -> dict[Layout, Path]:
-    """Copies of a repository beside it, one in each layout."""
+    """Copy a repository, one copy per layout, beside it."""
     repositories: dict[Layout, Path] = {}
     for layout in LAYOUTS:
         repositories[layout] = repository.with_name(f"{repository.name}-{layout}")
@@ -34,13 +34,13 @@ def lay_out(repository: Path) -> dict[Layout, Path]:
 def peers_of(
     repositories: Mapping[Layout, Path], recipe: Recipe, raw: RawPipeline, *, frameworks: bool
 ) -> list[Peer]:
-    """Every peer, not yet started.
+    """Return every peer, not started.
 
     Args:
-        repositories: of one pipeline, by layout; `ensemble` among them.
-        recipe: of it.
+        repositories: of one pipeline, by layout, including `ensemble`.
+        recipe: of the pipeline.
         raw: its networks.
-        frameworks: whether LitServe and BentoML are to be among them.
+        frameworks: whether to include LitServe and BentoML.
     """
     ensemble = repositories["ensemble"]
     return [

@@ -1,8 +1,7 @@
-"""Serving frameworks from PyPI, each in processes of an environment of their own, asked over HTTP
-on loopback.
+"""Serving frameworks from PyPI, in an environment of their own, called over HTTP on loopback.
 
-They run the same graphs by the same ONNX Runtime with the same stage functions, so that what
-differs is the serving.
+They run the same graphs in the same ONNX Runtime with the same stage functions, so that only the
+serving differs.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from boxwise_benchmarks.baselines.recipe import Recipe
 from boxwise_runtime.launcher.options import free_ports
 
 ENVIRONMENT = Path(__file__).resolve().parents[3] / ".venv-peers"
-_READY_S = 60  # importing FastAPI or BentoML and loading the graphs takes 3 to 6 on 2 busy cores
+_READY_S = 60  # importing and loading take 3 to 6 s on 2 busy cores
 _POLL_S = 0.1
 _STOP_S = 10
 _CALL_S = 60
@@ -33,11 +32,11 @@ _LAST_LINES = 15
 
 
 class FrameworkError(RuntimeError):
-    """A framework's server is not to be had; the message says why, and the fix."""
+    """A framework's server cannot be started or does not respond; the message has the fix."""
 
 
 class Framework(Peer):
-    """One POST an image, its bytes the body, over a connection that each thread keeps.
+    """One POST per image, with the file as its body, over one connection per thread.
 
     Args:
         recipe: of the pipeline.
@@ -45,8 +44,8 @@ class Framework(Peer):
 
     Attributes:
         package: of the framework, on PyPI.
-        module: that serves RECIPE on PORT.
-        ready: path that answers 200 once an image would be answered.
+        module: serves RECIPE on PORT.
+        ready: path that returns 200 once the server is ready.
     """
 
     package: ClassVar[str]
@@ -62,7 +61,8 @@ class Framework(Peer):
         """Start the server and wait until it is ready.
 
         Raises:
-            FrameworkError: its environment is missing, it ended, or was not ready in time.
+            FrameworkError: its environment is missing, or the server ended or was not ready in
+                time.
         """
         python = installed(self._environment)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="boxwise-peer-")))
@@ -76,7 +76,7 @@ class Framework(Peer):
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                # Ctrl-C reaches the benchmark alone, which then ends its servers
+                # Only the benchmark gets Ctrl-C, and then stops its servers.
                 start_new_session=True,
                 env=os.environ | {"PYTHONUNBUFFERED": "1"},
             )
@@ -84,10 +84,10 @@ class Framework(Peer):
         self._wait_until_ready(server, log)
 
     def call(self, image: bytes) -> Detections:
-        """Post it.
+        """Post an image.
 
         Raises:
-            FrameworkError: the reply is no 200.
+            FrameworkError: the status is not 200.
         """
         connection: http.client.HTTPConnection | None = getattr(self._own, "connection", None)
         if connection is None:
@@ -105,7 +105,7 @@ class Framework(Peer):
 
     def _wait_until_ready(self, server: subprocess.Popen[bytes], log: Path) -> None:
         deadline = time.monotonic() + _READY_S
-        while not self._answers():
+        while not self._is_ready():
             code = server.poll()
             if code is None and time.monotonic() < deadline:
                 time.sleep(_POLL_S)
@@ -120,7 +120,7 @@ class Framework(Peer):
             )
             raise FrameworkError(f"the server of {self.name} {why}; the end of its log:\n  {last}")
 
-    def _answers(self) -> bool:
+    def _is_ready(self) -> bool:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=2)
         try:
             connection.request("GET", self.ready)
@@ -132,7 +132,7 @@ class Framework(Peer):
 
 
 class LitServe(Framework):
-    """Lightning's: FastAPI in front, workers behind queues."""
+    """Lightning's LitServe: FastAPI in front, workers behind queues."""
 
     name = "litserve"
     package = "litserve"
@@ -141,7 +141,7 @@ class LitServe(Framework):
 
 
 class BentoML(Framework):
-    """BentoML's: workers that each are an ASGI server on one socket."""
+    """BentoML: workers that are ASGI servers on a shared socket."""
 
     name = "bentoml"
     package = "bentoml"
@@ -153,23 +153,23 @@ FRAMEWORKS: tuple[type[Framework], ...] = (LitServe, BentoML)
 
 
 def installed(environment: Path = ENVIRONMENT) -> Path:
-    """The Python of the frameworks' environment.
+    """Return the Python of the frameworks' environment.
 
     Raises:
-        FrameworkError: it is not there.
+        FrameworkError: it does not exist.
     """
     python = environment / "bin" / "python"
     if not python.exists():
         raise FrameworkError(
             f"{' and '.join(each.name for each in FRAMEWORKS)} are not installed: "
-            f"{environment.name} is missing; "
-            "make it with `make .venv-peers/.dev`, or leave them out with --without-frameworks"
+            f"{environment.name} is missing; create it with `make .venv-peers/.dev`, or leave them "
+            "out with --without-frameworks"
         )
     return python
 
 
 def versions(environment: Path = ENVIRONMENT) -> dict[str, str]:
-    """Of what decides the frameworks' figures, by package."""
+    """Return the versions of the packages that affect the figures."""
     (packages,) = environment.glob("lib/python*/site-packages")
     wanted = {
         "bentoml",
@@ -185,7 +185,7 @@ def versions(environment: Path = ENVIRONMENT) -> dict[str, str]:
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:
-    """End a server and its workers, some of which have sessions of their own."""
+    """Stop a server and its workers, some of which run in sessions of their own."""
     try:
         family = psutil.Process(server.pid).children(recursive=True)
     except psutil.NoSuchProcess:

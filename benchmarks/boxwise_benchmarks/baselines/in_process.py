@@ -1,4 +1,4 @@
-"""The limit on this machine: the same stages and graphs in a bare loop, without a server."""
+"""The upper bound on this machine: the same stages and graphs in a loop, without a server."""
 
 from __future__ import annotations
 
@@ -15,20 +15,19 @@ from boxwise_benchmarks.baselines.base import Detections, Peer
 from boxwise_benchmarks.baselines.recipe import Recipe
 from boxwise_benchmarks.measure import Run
 
-BARE = "in_process"  # its row's name
+BARE = "in_process"  # name of its row
 
 
 class InProcess(Peer):
-    """Worker processes that each run the whole pipeline, image by image, on their own share of the
-    cores.
+    """Worker processes that each run the whole pipeline, image by image, on a share of the cores.
 
     Args:
         recipe: of the pipeline.
-        workers: processes; None for as many as the repository has instances.
+        workers: number of processes; None for the repository's number of instances.
         threads: of ONNX Runtime in each; None for the repository's.
 
     Attributes:
-        workers: processes.
+        workers: number of processes.
     """
 
     name = BARE
@@ -51,7 +50,7 @@ class InProcess(Peer):
                 target=_work, args=(theirs, self._recipe, self._threads), daemon=True
             )
             process.start()
-            theirs.close()  # so that the end of a worker is the end of the link
+            theirs.close()  # so that the link closes when the worker ends
             stack.callback(process.join)
             stack.callback(ours.close)
             self._links.append(ours)
@@ -59,16 +58,14 @@ class InProcess(Peer):
             link.recv()  # ready
 
     def call(self, image: bytes) -> Detections:
-        """Let the first worker answer."""
+        """Predict an image in the first worker."""
         with self._turn:
             self._links[0].send(image)
             found: Detections = self._links[0].recv()
         return found
 
     def run(self, images: Sequence[bytes], concurrency: int, seconds: float) -> Run:
-        """Let so many workers loop at once, all of them at most; the images are theirs before their
-        clocks start.
-        """
+        """Run a loop in up to `concurrency` workers; they receive the images before it starts."""
         links = self._links[:concurrency]
         for number, link in enumerate(links):
             link.send(([*images[number:], *images[:number]], seconds))

@@ -1,10 +1,10 @@
 """The pipeline in LitServe: `python -m boxwise_benchmarks.baselines.litserve_app RECIPE PORT`, in
 .venv-peers.
 
-As its documentation has it: a LitAPI whose `setup` loads and whose `predict` answers, several
-workers a device. What its documentation counsels for speed is on: image bytes as the body and not
-base64, one API server a worker (the default), ZeroMQ between them (`fast_queue`), a reply that is
-written by the worker.
+It follows LitServe's documentation: a LitAPI whose `setup` loads and whose `predict` predicts, with
+several workers. Its advice for speed is followed: the image file as the body, not base64; one API
+server per worker (the default); ZeroMQ between them (`fast_queue`); responses encoded by the
+worker.
 """
 
 # No `from __future__ import annotations`: LitServe and FastAPI read the annotations of these
@@ -21,7 +21,7 @@ from boxwise_benchmarks.baselines.base import Detections
 from boxwise_benchmarks.baselines.recipe import Recipe, end_with_parent
 
 
-class Pipeline(litserve.LitAPI):  # type: ignore[misc] # it is installed in .venv-peers alone
+class Pipeline(litserve.LitAPI):  # type: ignore[misc] # only in .venv-peers
     """Encoded image in, `Detections` as JSON out."""
 
     def __init__(self, recipe: Recipe) -> None:
@@ -29,26 +29,26 @@ class Pipeline(litserve.LitAPI):  # type: ignore[misc] # it is installed in .ven
         self._recipe = recipe
 
     def setup(self, device: str) -> None:  # noqa: ARG002 - LitServe's signature
-        """Load stages and graphs, once a worker."""
+        """Load stages and graphs, once per worker."""
         self._runner = self._recipe.runner()
 
     def decode_request(self, request: Annotated[bytes, Body()]) -> bytes:
-        """The body as it is."""
+        """Return the body unchanged."""
         return request
 
     def predict(self, x: bytes) -> Detections:
-        """Answer."""
+        """Return the detections in an image."""
         return Detections.from_tensors(
             self._runner({"image": np.frombuffer(x, np.uint8)}), self._recipe.classifier
         )
 
     def encode_response(self, output: Detections) -> Response:
-        """Written here, in the worker: FastAPI's own encoder walks through every number."""
+        """Encode the response here: FastAPI's own encoder visits every number."""
         return Response(output.to_json(), media_type="application/json")
 
 
 def main() -> None:
-    """Serve until told to end."""
+    """Serve until stopped."""
     end_with_parent()
     recipe, port = Recipe.load(Path(sys.argv[1])), int(sys.argv[2])
     server = litserve.LitServer(

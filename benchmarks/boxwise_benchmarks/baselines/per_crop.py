@@ -1,4 +1,4 @@
-"""As `two_calls`, with one call of the classifier for each box: the loop that is written first."""
+"""As `two_calls`, but with one call of the classifier per box: the simplest client."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from boxwise_runtime.pipeline_runner import Graph
 
 
 class PerCrop(TwoCalls):
-    """One request for the detector and one for each box that the classifier is asked about."""
+    """One request for the detector, and one for each box that is classified."""
 
     name = "per_crop"
 
     def classifier(self, graph: Graph) -> Graph:
-        """How crops are sent: one by one."""
+        """Return the graph that sends crops one by one."""
 
         def each(inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
             crops = inputs["crops"]

@@ -1,6 +1,4 @@
-"""A pipeline's networks as they were before `boxwise export` wrote normalisation, decoding and
-top-k into them.
-"""
+"""A pipeline's networks before `boxwise export` adds normalisation, decoding and top-k."""
 
 from __future__ import annotations
 
@@ -19,7 +17,7 @@ from boxwise_benchmarks.baselines.recipe import Recipe
 from boxwise_export.checkpoints.network import Network, Report, read_network
 from boxwise_export.pipeline import Normalize, load_pipeline
 from boxwise_export.plan import make_plan
-from boxwise_perf.null import answering
+from boxwise_perf.null import constant_network
 from boxwise_runtime.session import OnnxGraph
 
 
@@ -28,10 +26,10 @@ class RawNetwork:
     """One network.
 
     Attributes:
-        graph: float32 images in, raw float32 outputs out.
-        input: the name of its one input.
-        input_shape: of one image, the batch first.
-        outputs: name -> shape for one image, the batch first.
+        graph: from float32 images to raw float32 outputs.
+        input: name of its only input.
+        input_shape: for one image, batch dimension first.
+        outputs: name -> shape for one image, batch dimension first.
         preprocessing: `mean`, `std` (units of 0 to 255) and `layout`, NCHW or NHWC.
     """
 
@@ -43,7 +41,7 @@ class RawNetwork:
 
     @classmethod
     def of(cls, network: Network, normalize: Normalize) -> RawNetwork:
-        """What was read, for images normalised so."""
+        """Return the raw network of one that was read, and its normalisation."""
         if network.input.element_type != TensorProto.FLOAT:
             kind = TensorProto.DataType.Name(network.input.element_type)
             raise ValueError(
@@ -61,27 +59,27 @@ class RawNetwork:
             },
         )
 
-    def answering(self, rows: Mapping[str, NDArray[np.float32]]) -> RawNetwork:
-        """The same with a graph that answers each image with these rows, without the batch."""
+    def constant_network(self, rows: Mapping[str, NDArray[np.float32]]) -> RawNetwork:
+        """Return a network that returns these rows for each image, without the batch dimension."""
         values = {
             name: onnx.helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in rows
         }
         image = onnx.helper.make_tensor_value_info(
             self.input, TensorProto.FLOAT, ["batch", *self.input_shape[1:]]
         )
-        return replace(self, graph=answering(image, list(values.values()), rows))
+        return replace(self, graph=constant_network(image, list(values.values()), rows))
 
 
 @dataclass(frozen=True)
 class RawPipeline:
-    """A CenterNet and a classifier, and all else that their recipe says.
+    """A CenterNet and a classifier, and the recipe of their pipeline.
 
     Attributes:
-        recipe: of what `boxwise export` made of the same pipeline.
+        recipe: of the exported repository.
         detector: its outputs are a heat map [1, h, w, C] and distances [1, h, w, 4].
         classifier: its output is logits.
-        heads: `heat` and `distances`, the names of the detector's outputs, and `stride`, canvas
-            pixels of a cell.
+        heads: `heat` and `distances`, names of the detector's outputs, and `stride`, canvas pixels
+            per cell.
     """
 
     recipe: Recipe
@@ -90,7 +88,7 @@ class RawPipeline:
     heads: Mapping[str, Any]
 
     def digests(self) -> dict[str, str]:
-        """SHA-256 of each graph, by a name for the table."""
+        """Return SHA-256 of each graph, by its name in the table."""
         graphs = {"raw detector": self.detector.graph, "raw classifier": self.classifier.graph}
         return {
             name: hashlib.sha256(graph.SerializeToString()).hexdigest()
@@ -103,12 +101,12 @@ def read_raw(pipeline_file: Path, recipe: Recipe, report: Report = lambda _: Non
 
     Args:
         pipeline_file: from which the recipe's repository was exported.
-        recipe: what the ensemble is to be equal to.
-        report: told each step.
+        recipe: of that repository.
+        report: called with a line before each step.
 
     Raises:
         ExportError: a checkpoint cannot be read.
-        ValueError: the pipeline is not one that the tutorials' ensemble is written for.
+        ValueError: the tutorials' ensemble does not support the pipeline.
     """
     pipeline = load_pipeline(pipeline_file)
     plan = make_plan(pipeline, report=report)
@@ -150,8 +148,7 @@ def read_raw(pipeline_file: Path, recipe: Recipe, report: Report = lambda _: Non
 
 
 def nullify_raw(raw: RawPipeline, recipe: Recipe) -> RawPipeline:
-    """The same with graphs that answer constants, of which the ensemble finds what a null
-    repository finds.
+    """Return networks that return constants, so that the ensemble finds what a null one finds.
 
     Args:
         raw: the real pipeline.
@@ -176,20 +173,19 @@ def nullify_raw(raw: RawPipeline, recipe: Recipe) -> RawPipeline:
         distances[y, x] = np.abs(box - np.array([x, y, x, y], np.float32) * stride)
 
     crops = np.zeros((1, *_crop_size(recipe), 3), np.uint8)
-    said = OnnxGraph(Path(recipe.graphs[f"classifier_{recipe.classifier}"]))({"crops": crops})
-    ids, shares = said["label_ids"][0], said["label_scores"][0]
+    labels = OnnxGraph(Path(recipe.graphs[f"classifier_{recipe.classifier}"]))({"crops": crops})
+    ids, shares = labels["label_ids"][0], labels["label_scores"][0]
     ((logits, shape),) = raw.classifier.outputs.items()
-    # The softmax of logarithms of shares is the shares: these labels', and what is left in equal
-    # parts.
+    # The softmax of logarithms of probabilities is the probabilities; the rest is split evenly.
     probabilities = np.full(shape[1:], (1 - shares.sum()) / (shape[-1] - len(ids)), np.float32)
     probabilities[ids] = shares
     return replace(
         raw,
         recipe=recipe,
-        detector=raw.detector.answering(
+        detector=raw.detector.constant_network(
             {raw.heads["heat"]: heat, raw.heads["distances"]: distances}
         ),
-        classifier=raw.classifier.answering({logits: np.log(probabilities)}),
+        classifier=raw.classifier.constant_network({logits: np.log(probabilities)}),
     )
 
 

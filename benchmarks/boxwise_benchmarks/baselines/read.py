@@ -1,6 +1,4 @@
-"""A repository becomes a recipe: the one place where peers look into what `boxwise export`
-writes.
-"""
+"""Read a repository into a recipe: the only place where peers depend on the export's files."""
 
 from __future__ import annotations
 
@@ -18,11 +16,10 @@ from boxwise_runtime.launcher.options import pipelines
 
 
 def read_recipe(repository: Path) -> Recipe:
-    """The recipe of a repository's one pipeline.
+    """Return the recipe of a repository's only pipeline.
 
     Raises:
-        ValueError: it holds another number of pipelines, or one that is not a detector and one
-            classifier.
+        ValueError: it does not hold exactly one pipeline of a detector and a classifier.
     """
     found = pipelines(repository)
     if len(found) != 1:
@@ -35,14 +32,14 @@ def read_recipe(repository: Path) -> Recipe:
     if runner.preprocess is None or len(runner.classifiers) != 1:
         raise ValueError(
             f"{pipeline} has {'a' if runner.preprocess else 'no'} detector and "
-            f"{len(runner.classifiers)} classifiers; "
-            "peers serve one detector and one classifier, as the demo has"
+            f"{len(runner.classifiers)} classifiers; peers serve one detector and one classifier, "
+            "as the demo has"
         )
     ((classifier, top_k),) = runner.top_k.items()
     folders = stage_folders(
         repository, pipeline, find_manifest(repository, pipeline).revision().models
     )
-    # The classifier's: a detector takes one image at a time, so its chunk says nothing.
+    # The classifier's: the detector runs on one image at a time, so its chunk means nothing.
     config = read_config(folders[f"classifier_{classifier}"] / "config.pbtxt")
     return Recipe(
         pipeline=pipeline,
@@ -61,7 +58,7 @@ def read_recipe(repository: Path) -> Recipe:
 
 
 def digests(graphs: Mapping[str, str | Path]) -> dict[str, str]:
-    """SHA-256 of each graph, by its name."""
+    """Return SHA-256 of each graph, by its name."""
     return {
         name: hashlib.sha256(Path(path).read_bytes()).hexdigest() for name, path in graphs.items()
     }

@@ -1,8 +1,7 @@
-"""A pipeline without its repository: the fields of its stages and the paths of its graphs, as one
-JSON document.
+"""A pipeline without its repository: fields of its stages and paths of its graphs, as JSON.
 
-The frameworks' servers build the same stages and sessions of it in an environment that can read no
-repository.
+From it, the frameworks' servers build the same stages and sessions, in an environment that cannot
+read repositories.
 """
 
 from __future__ import annotations
@@ -24,28 +23,27 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def end_with_parent() -> None:
-    """Have the kernel press Ctrl-C when the benchmark that started this process dies, kill -9
-    included.
+    """Let the kernel send SIGINT to this process when its parent dies, even by SIGKILL.
 
-    On SIGTERM, LitServe ends without its workers.
+    It is not SIGTERM, on which LitServe ends without its workers.
     """
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What peers need to know of a pipeline with one detector and one classifier.
+    """The description of a pipeline with one detector and one classifier.
 
     Attributes:
         pipeline: its name.
         preprocess: fields of `stages.Preprocess`.
         objects: fields of `stages.Suppress`.
-        classifier: the classifier's name.
-        top_k: how many labels it gives.
+        classifier: its name.
+        top_k: its number of labels.
         graphs: paths of "detector" and "classifier_<name>".
-        instances: processes that run the pipeline, as the repository has them.
-        threads: of each run of a graph, as the repository has them.
-        chunk: the most rows of one run.
+        instances: processes that run the pipeline, as in the repository.
+        threads: of a run of a graph, as in the repository.
+        chunk: maximum rows of a run.
     """
 
     pipeline: str
@@ -59,9 +57,7 @@ class Recipe:
     chunk: int
 
     def runner(self, threads: int | None = None) -> PipelineRunner:
-        """The stages and graphs, loaded into this process; OpenCV keeps to one thread, as it does
-        when we serve.
-        """
+        """Load stages and graphs into this process; OpenCV uses one thread, as when serving."""
         cv2.setNumThreads(1)
         return PipelineRunner.build(
             self.preprocess,
@@ -73,10 +69,10 @@ class Recipe:
         )
 
     def write(self, path: Path) -> None:
-        """As JSON."""
+        """Write the recipe as JSON."""
         path.write_text(json.dumps(asdict(self)), encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path) -> Recipe:
-        """What `write` wrote."""
+        """Return the recipe that `write` wrote."""
         return cls(**json.loads(path.read_text(encoding="utf-8")))

@@ -1,4 +1,4 @@
-"""Ours: the repository in a Triton of its own, asked through the SDK."""
+"""Ours: the repository in a Triton of its own, called with the SDK."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from boxwise_benchmarks.baselines.base import Detections, Peer
 from boxwise_benchmarks.baselines.recipe import Recipe
 from boxwise_runtime.launcher import ServerOptions, TritonProcess
 
-OURS = "boxwise"  # what the names of our rows begin with
+OURS = "boxwise"  # prefix of the names of our rows
 
 
 class Served(Peer):
-    """One request an image: the contract.
+    """One request per image, by the contract.
 
     Args:
         repository: exported, in any layout.
@@ -34,7 +34,7 @@ class Served(Peer):
         self._client = stack.enter_context(Client(options.grpc_url, pipeline=self._recipe.pipeline))
 
     def call(self, image: bytes) -> Detections:
-        """Ask the ensemble."""
+        """Call the pipeline."""
         result, name = self._client.predict(image), self._recipe.classifier
         return Detections(
             result.xyxy,

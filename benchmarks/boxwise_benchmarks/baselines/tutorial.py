@@ -1,12 +1,9 @@
-"""An ensemble as Triton's tutorials build it: float32 between the models, raw heads, decoding and
-NMS in numpy.
+"""An ensemble as in Triton's tutorials: float32 between the models, decoding and NMS in numpy.
 
-    image -> preprocess -> float32 canvas, frame -> detector -> raw heads -> postprocess -> boxes,
-    float32 crops
-          -> classifier -> logits -> labels
+    image ─▶ preprocess ─▶ float32 canvas, frame ─▶ detector ─▶ raw heads
+          ─▶ postprocess ─▶ boxes, float32 crops ─▶ classifier ─▶ logits ─▶ labels
 
-Its networks are the pipeline's own, before our decoding is written into them; instances and threads
-are as ours.
+Its networks are the pipeline's before the export adds decoding. Instances and threads are as ours.
 """
 
 from __future__ import annotations
@@ -37,7 +34,7 @@ Tensors = dict[str, tuple[str, Sequence[int]]]  # name -> type, dimensions
 
 @dataclass(frozen=True)
 class _Model:
-    """One model of the repository; `graph` is a network's."""
+    """One model of the repository; `graph` is set for a network."""
 
     name: str
     source: str
@@ -48,10 +45,10 @@ class _Model:
 
 
 class Tutorial(Peer):
-    """One request an image.
+    """One request per image.
 
     Args:
-        raw: the pipeline's networks as they were before we exported them.
+        raw: the pipeline's networks before the export.
     """
 
     name = "tutorial"
@@ -60,7 +57,7 @@ class Tutorial(Peer):
         self._raw = raw
 
     def start(self, stack: ExitStack) -> None:
-        """Write the repository, start the server and a client of it."""
+        """Write the repository, and start the server and a client."""
         repository = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="boxwise-tutorial-"))
         )
@@ -72,12 +69,12 @@ class Tutorial(Peer):
         self._ensemble = RemoteGraph(client, _PIPELINE, _OUTPUTS)
 
     def call(self, image: bytes) -> Detections:
-        """Ask the ensemble."""
+        """Call the ensemble."""
         return Detections(**self._ensemble({"image": np.frombuffer(image, np.uint8)}))
 
 
 def write_tutorial(raw: RawPipeline, repository: Path) -> None:
-    """Write the five models and the ensemble of them."""
+    """Write the five models and their ensemble."""
     models = _models(raw)
     for model in models:
         config = _config(model.name, model.inputs, model.outputs)
@@ -101,7 +98,7 @@ def write_tutorial(raw: RawPipeline, repository: Path) -> None:
     ensemble = _config(_PIPELINE, {"image": ("UINT8", [-1])}, public)
     ensemble.platform = "ensemble"
     for model in models:
-        # Every tensor has one name in all models, so that the wiring needs no table.
+        # A tensor has the same name in all models, so the maps are identities.
         same = [{name: name for name in tensors} for tensors in (model.inputs, model.outputs)]
         ensemble.ensemble_scheduling.step.add(
             model_name=model.name, model_version=-1, input_map=same[0], output_map=same[1]
@@ -178,8 +175,8 @@ def _models(raw: RawPipeline) -> list[_Model]:
 
 def _config(name: str, inputs: Tensors, outputs: Tensors) -> Any:
     config = model_config_pb2.ModelConfig(name=name, max_batch_size=0)
-    for tensors, given in ((config.input, inputs), (config.output, outputs)):
-        for tensor, (kind, dims) in given.items():
+    for tensors, described in ((config.input, inputs), (config.output, outputs)):
+        for tensor, (kind, dims) in described.items():
             tensors.add(name=tensor, data_type=f"TYPE_{kind}", dims=dims)
     return config
 

@@ -1,8 +1,8 @@
-"""What most teams do: the client orchestrates, and the server only runs networks.
+"""The client orchestrates, and the server only runs networks: the most common way.
 
-The client decodes, letterboxes, calls the detector, does NMS and crops, and calls the classifier
-with all crops in one batch. It does so with the same functions that we serve, and the server is
-ours, so that what differs is who does it.
+The client decodes, letterboxes, calls the detector, runs NMS, crops, and calls the classifier with
+all crops in one batch. It uses our stage functions and our server, so that only the place of the
+work differs.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _LABELS = ("label_ids", "label_scores")
 
 @dataclass(frozen=True)
 class RemoteGraph:
-    """A model of the server, called as if its graph were here.
+    """A model of the server, called like a local graph.
 
     Attributes:
         client: thread-safe.
         model: its name.
-        outputs: the tensors asked for.
+        outputs: names of the requested outputs.
     """
 
     client: Any
@@ -44,7 +44,7 @@ class RemoteGraph:
     outputs: tuple[str, ...]
 
     def __call__(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
-        """Send these tensors; the outputs by name."""
+        """Send the inputs, and return the outputs by name."""
         tensors = []
         for name, values in inputs.items():
             tensor = triton.InferInput(name, values.shape, np_to_triton_dtype(values.dtype))
@@ -55,10 +55,10 @@ class RemoteGraph:
 
 
 class TwoCalls(Peer):
-    """Two requests an image.
+    """Two requests per image.
 
     Args:
-        repository: exported in the layout `ensemble`, where the networks are models of their own.
+        repository: in the layout `ensemble`, whose networks are models of their own.
         recipe: of its pipeline.
     """
 
@@ -69,8 +69,8 @@ class TwoCalls(Peer):
         self._recipe = recipe
 
     def start(self, stack: ExitStack) -> None:
-        """Start the server, and build the runner whose graphs are calls."""
-        cv2.setNumThreads(1)  # calls in flight share the cores out already
+        """Start the server, and build a runner whose graphs are remote."""
+        cv2.setNumThreads(1)  # concurrent calls already use all cores
         options = ServerOptions.on_free_ports(self._repository)
         stack.enter_context(TritonProcess.start(options))
         client = triton.InferenceServerClient(options.grpc_url)
@@ -88,11 +88,11 @@ class TwoCalls(Peer):
         )
 
     def classifier(self, graph: Graph) -> Graph:
-        """How crops are sent: all of an image in one batch."""
+        """Return the graph that sends all crops of an image in one batch."""
         return graph
 
     def call(self, image: bytes) -> Detections:
-        """Orchestrate."""
+        """Run the stages here, and the networks on the server."""
         return Detections.from_tensors(
             self._runner({"image": np.frombuffer(image, np.uint8)}), self._recipe.classifier
         )

@@ -1,4 +1,4 @@
-"""Labelled sets, recognised by what lies in the folder."""
+"""Labelled sets, whose format is recognised by their files."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ __all__ = ["Dataset", "LabelledImage", "load"]
 
 
 def load(data: Path, split: str | None = None) -> Dataset:
-    """Read a labelled set, or a split of one; several are never mixed.
+    """Read a labelled set, or one split of it.
 
     Args:
-        data: COCO json (the file, or its folder), a `data.yaml` or its folder, a YOLO folder, a
-            Pascal VOC folder, a folder a class, or a folder with one of these for each split.
-        split: train, val or test; None for `val` of a `data.yaml`, and elsewhere the only one.
+        data: COCO JSON (the file, or its folder), a `data.yaml` or its folder, a YOLO folder, a
+            Pascal VOC folder, a folder per class, or a folder with one of these per split.
+        split: train, val or test; None for `val` of a `data.yaml`, and the only one of others.
 
     Raises:
-        EvalError: it is none of these, a file of it is wrong, the split is not there, or several
-            are and none was named.
+        EvalError: it is none of these, a file is invalid, the split does not exist, or there are
+            several and none was named.
     """
     split = None if split is None else splits.wanted(split)
     if not data.exists():
@@ -53,9 +53,9 @@ def load(data: Path, split: str | None = None) -> Dataset:
                 raise EvalError(f"{data}: has no folder for a split: leave --split out")
             return folders.read(data)
     raise EvalError(
-        f"{data}: not a labelled set; expected COCO json (annotations/*.json), YOLO "
-        "(data.yaml, or images/ and "
-        "labels/), Pascal VOC (Annotations/ and JPEGImages/), or a folder of images for each class"
+        f"{data}: not a labelled set; expected COCO json (annotations/*.json), YOLO (data.yaml, or "
+        "images/ and labels/), Pascal VOC (Annotations/ and JPEGImages/), or a folder of images "
+        "for each class"
     )
 
 

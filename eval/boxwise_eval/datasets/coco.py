@@ -15,15 +15,15 @@ from boxwise_eval.errors import EvalError
 
 
 def find(data: Path, split: str | None = None) -> Path | None:
-    """The annotations: the file itself, or the only JSON of instances in the folder or its
-    `annotations/`.
+    """Return the annotations: the file, or the only JSON of instances in the folder or its
+    `annotations/`; None if there is none.
 
     Args:
         data: a file, or a folder.
-        split: of several files, the one whose name says so, as `instances_val2017.json`.
+        split: chooses among several files by their names, such as `instances_val2017.json`.
 
     Raises:
-        EvalError: there are several, and nothing tells which.
+        EvalError: there are several, and none is chosen.
     """
     if data.is_file():
         return data if data.suffix.lower() == ".json" else None
@@ -52,11 +52,10 @@ def find(data: Path, split: str | None = None) -> Path | None:
 def read(file: Path) -> Dataset:
     """Read the annotations, and find the images beside them.
 
-    A box's attributes (CVAT's `attributes: {classifier: label}`) say what a classifier should say
-    of it.
+    A box's attributes (CVAT's `attributes: {classifier: label}`) are its true labels.
 
     Raises:
-        EvalError: it is not such a file, or an image is missing.
+        EvalError: the file is invalid, or an image is missing.
     """
     document = _load(file)
     try:
@@ -131,4 +130,4 @@ def _load(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
-        raise EvalError(f"{path}: not a JSON file that can be read ({error})") from error
+        raise EvalError(f"{path}: not readable as JSON ({error})") from error

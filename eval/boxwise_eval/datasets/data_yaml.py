@@ -1,5 +1,4 @@
-"""`data.yaml` as ultralytics and Roboflow write it: names of classes, and where the images of each
-split are.
+"""`data.yaml` of ultralytics and Roboflow: names of the classes, and folders of the splits.
 
 docs.ultralytics.com/datasets/detect: `path`, `train`, `val`, `test` (a folder, a list of files in a
 .txt, or several of these) and `names` (a list, or numbers with names).
@@ -22,14 +21,14 @@ SUFFIXES = (".yaml", ".yml")
 
 @dataclass(frozen=True)
 class Description:
-    """What a `data.yaml` says.
+    """The content of a `data.yaml`.
 
     Attributes:
-        file: it.
-        names: of the classes, by number; None where it has none.
-        splits: split -> what it names, as it is written.
-        root: `path`, as it is written; None where it has none.
-        keypoints: whether label lines go on after the box, with keypoints.
+        file: its path.
+        names: of the classes, by number; None if it has none.
+        splits: split -> its entries, as written.
+        root: `path`, as written; None if it has none.
+        keypoints: whether label lines have keypoints after the box.
     """
 
     file: Path
@@ -47,7 +46,7 @@ class Description:
         return tuple(self._place(split, each) for each in self.splits[split])
 
     def names_folder(self, folder: Path) -> bool:
-        """Whether one of its splits is this folder, as far as they exist."""
+        """Return whether one of its splits is this folder."""
         bases = [self.file.parent / (self.root or ""), self.file.parent]
         entries = [entry for entries in self.splits.values() for entry in entries]
         return any(
@@ -78,8 +77,9 @@ class Description:
 
 
 def _readings(base: Path, entry: str) -> list[Path]:
-    """Roboflow writes `../valid/images` for a folder beside the file,
-    and ultralytics reads it so.
+    """Return the possible places of an entry.
+
+    Roboflow writes `../valid/images` for a folder beside the file, and ultralytics reads it so.
     """
     return [base / entry, *([base / entry.removeprefix("../")] if entry.startswith("../") else [])]
 
@@ -88,7 +88,7 @@ def find(folder: Path) -> Description | None:
     """Return the description in a folder: the only file of it that has `names` or a split.
 
     Raises:
-        EvalError: two have, or one cannot be read.
+        EvalError: two files have them, or one cannot be read.
     """
     files = [
         each
@@ -112,7 +112,7 @@ def read(file: Path) -> Description:
     """Read a description.
 
     Raises:
-        EvalError: it cannot be read, or it is none.
+        EvalError: it cannot be read, or is not a description.
     """
     description = _description(file)
     if description is None:
@@ -128,7 +128,7 @@ def _description(file: Path) -> Description | None:
         document: Any = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
     except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
         raise EvalError(
-            f"{file}: not YAML that can be read ({' '.join(str(error).split())[:200]})"
+            f"{file}: not readable as YAML ({' '.join(str(error).split())[:200]})"
         ) from error
     if not isinstance(document, dict):
         return None

@@ -1,4 +1,4 @@
-"""A folder a class, with images in it (torchvision's ImageFolder, ImageNet's own layout)."""
+"""One folder of images per class (torchvision's ImageFolder, ImageNet's layout)."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from boxwise_eval.datasets.base import Dataset, image_files, labelled_image
 
 
 def is_one(data: Path) -> bool:
-    """Whether some folder in it holds an image."""
+    """Return whether a folder in it holds an image."""
     return any(image_files(folder) for folder in _folders(data))
 
 
 def read(data: Path) -> Dataset:
-    """Read the set: each image is of the class that its folder is named after."""
+    """Read the set; the class of an image is the name of its folder."""
     folders = [folder for folder in _folders(data) if image_files(folder)]
     images = tuple(
         labelled_image(path, [], [class_id])

@@ -1,6 +1,4 @@
-"""The parts of a labelled set, which are never mixed: figures over what a model was trained on are
-not figures.
-"""
+"""The splits of a labelled set. They are never mixed: training images would distort the figures."""
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ _YEAR = re.compile(r"[-_]?\d+$")
 
 
 def split_of(name: str) -> str | None:
-    """Return the split that a folder or a key is called after; None where it is none.
+    """Return the split in the name of a folder or key; None if there is none.
 
     >>> split_of("train2017"), split_of("Valid"), split_of("cat")
     ('train', 'val', None)
@@ -27,10 +25,10 @@ def split_of(name: str) -> str | None:
 
 
 def wanted(split: str) -> str:
-    """Return the split that a person named.
+    """Return the split of the option --split.
 
     Raises:
-        EvalError: it is none.
+        EvalError: it is not a split.
     """
     if (found := split_of(split)) is None:
         raise EvalError(f"--split: expected one of {', '.join(SPLITS)}, got {split[:200]}")
@@ -38,10 +36,10 @@ def wanted(split: str) -> str:
 
 
 def folders(data: Path) -> dict[str, Path]:
-    """Return the folders in `data` that are called after a split, by its name.
+    """Return the folders in `data` that are named after a split, by split.
 
     Raises:
-        EvalError: two are called after one split.
+        EvalError: two are named after the same split.
     """
     found: dict[str, Path] = {}
     for folder in sorted(data.iterdir()):
@@ -55,19 +53,21 @@ def folders(data: Path) -> dict[str, Path]:
     return found
 
 
-def chosen(data: Path, there: Iterable[str], split: str | None, default: str | None = None) -> str:
-    """Return which split is evaluated: the one asked for, the default, or the only one.
+def chosen(
+    data: Path, existing: Iterable[str], split: str | None, default: str | None = None
+) -> str:
+    """Return the split to evaluate: the requested one, the default, or the only one.
 
     Args:
         data: for the message.
-        there: the splits that the set has.
-        split: asked for; None where nobody did.
-        default: taken where nobody asked and the set has it.
+        existing: the splits of the set.
+        split: the requested one, or None.
+        default: used if none was requested and the set has it.
 
     Raises:
-        EvalError: it is not there, or several are and nobody said which.
+        EvalError: the set does not have it, or has several and none was requested.
     """
-    known = sorted(there, key=SPLITS.index)
+    known = sorted(existing, key=SPLITS.index)
     if split is None:
         split = default if default in known else known[0] if len(known) == 1 else None
     if split is None:

@@ -14,20 +14,20 @@ from boxwise_eval.errors import EvalError
 
 
 def is_one(data: Path) -> bool:
-    """Whether the folder looks like one."""
+    """Return whether the folder looks like Pascal VOC."""
     return (data / "Annotations").is_dir()
 
 
 def read(data: Path, split: str | None = None) -> Dataset:
-    """Read the set; objects marked `difficult` are neither to be found nor an error, as VOC has it.
+    """Read the set; objects marked `difficult` do not count, as in VOC's own evaluation.
 
     Args:
         data: the folder.
-        split: one of those that `ImageSets/Main/` lists, where it is there.
+        split: one of those in `ImageSets/Main/`; None if there is only one or none.
 
     Raises:
-        EvalError: there is no annotation, one is wrong, its image is missing, or there are several
-            splits.
+        EvalError: there is no annotation, one is invalid, its image is missing, or there are
+            several splits.
     """
     files = sorted(
         path for path in (data / "Annotations").glob("*.xml") if not path.name.startswith(".")
@@ -68,7 +68,7 @@ def read(data: Path, split: str | None = None) -> Dataset:
 def _image(data: Path, file: Path, root: ElementTree.Element, names: list[str]) -> LabelledImage:
     objects = _objects(root)
     try:
-        # Pixels count from 1, and a box holds its last one.
+        # VOC counts pixels from 1, and the last pixel belongs to the box.
         boxes = [
             [
                 float(_text(file, each, f"bndbox/{side}"))
@@ -77,7 +77,7 @@ def _image(data: Path, file: Path, root: ElementTree.Element, names: list[str]) 
             for each in objects
         ]
     except ValueError as error:
-        raise EvalError(f"{file}: a box is not of numbers ({error})") from error
+        raise EvalError(f"{file}: a box is not numeric ({error})") from error
     corners = [[x1 - 1, y1 - 1, x2, y2] for x1, y1, x2, y2 in boxes]
     class_ids = [names.index(_text(file, each, "name")) for each in objects]
     difficult = [each.findtext("difficult", "0").strip() == "1" for each in objects]
@@ -95,10 +95,10 @@ def _find_image(data: Path, file: Path, root: ElementTree.Element) -> Path:
 
 def _parse(file: Path) -> ElementTree.Element:
     try:
-        # A labelled set is the user's own; the standard parser opens no other file and no address.
+        # A labelled set is the user's own, and the standard parser opens no other file or URL.
         return ElementTree.parse(file).getroot()  # noqa: S314
     except (ElementTree.ParseError, OSError) as error:
-        raise EvalError(f"{file}: not XML that can be read ({error})") from error
+        raise EvalError(f"{file}: not readable as XML ({error})") from error
 
 
 def _objects(root: ElementTree.Element) -> list[ElementTree.Element]:

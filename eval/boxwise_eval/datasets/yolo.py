@@ -1,11 +1,11 @@
-"""YOLO: a text file for each image, with a line for each object, in fractions of the image.
+"""YOLO: a text file per image, with a line per object, in fractions of the image.
 
     class cx cy w h            a box
-    class x1 y1 x2 y2 x3 y3 …  a polygon, of which the box around it is taken
+    class x1 y1 x2 y2 x3 y3 …  a polygon, of which the bounding box is used
 
-docs.ultralytics.com/datasets/detect and /segment. The file of `.../images/a.jpg` is
-`.../labels/a.txt`, or lies beside the image where no folder is called images. Names come from
-`classes.txt` or `data.yaml`.
+See docs.ultralytics.com/datasets/detect and /segment. The labels of `.../images/a.jpg` are in
+`.../labels/a.txt`, or beside the image if no folder is named images. Names come from `classes.txt`
+or `data.yaml`.
 """
 
 from __future__ import annotations
@@ -26,14 +26,12 @@ from boxwise_eval.datasets.data_yaml import Description
 from boxwise_eval.errors import EvalError
 
 _NAME_FILES = ("classes.txt", "obj.names")
-_OUTSIDE = 0.01  # annotators' boxes reach over the edge by a rounding, and pixels are not fractions
-_NUMBERS = "numbers without names (data.yaml, classes.txt) are taken for the pipeline's own"
+_OUTSIDE = 0.01  # tolerance for rounded boxes at the edge; pixels are far beyond it
+_NUMBERS = "classes without names (data.yaml, classes.txt) are taken for the pipeline's"
 
 
 def is_one(data: Path) -> bool:
-    """Whether the folder looks like one: images/ and labels/, or images whose labels are where they
-    belong.
-    """
+    """Return whether it looks like YOLO: images/ and labels/, or images with label files."""
     if (data / "images").is_dir() and (data / "labels").is_dir():
         return True
     return any(_label_file(path).is_file() for path in data.iterdir() if is_image(path))
@@ -44,11 +42,10 @@ def read(data: Path, split: str | None) -> Dataset:
 
     Args:
         data: the folder.
-        split: one of `splits.SPLITS`, where the images lie in a folder for each.
+        split: one of `splits.SPLITS`, if the images are in a folder per split.
 
     Raises:
-        EvalError: there is no image or no label, a label line is wrong, or there are several
-            splits.
+        EvalError: there is no image or no label, a line is invalid, or there are several splits.
     """
     images = data / "images" if (data / "images").is_dir() else data
     parts = splits.folders(images)
@@ -67,10 +64,10 @@ def read(data: Path, split: str | None) -> Dataset:
 
 
 def read_split(description: Description, split: str | None) -> Dataset:
-    """Read what a `data.yaml` describes: the split `val`, unless another is asked for.
+    """Read a split of a `data.yaml`, by default `val`.
 
     Raises:
-        EvalError: as `read`, or the split is not there.
+        EvalError: as for `read`, or the split does not exist.
     """
     split = splits.chosen(description.file, description.splits, split, "val")
     places = description.places(split)
@@ -97,8 +94,7 @@ def _dataset(
     if len(bare) == len(files):
         raise EvalError(
             f"{images}: no image has a label file; looked for {_label_file(files[0])}: "
-            "expected one for each "
-            "image, of the same name, in labels/ beside images/"
+            "expected one for each image, of the same name, in labels/ beside images/"
         )
     notes = list(notes)
     if bare:
@@ -114,7 +110,7 @@ def _dataset(
 
 
 def _files(place: Path) -> list[Path]:
-    """The images of a folder, or of a list of files."""
+    """Return the images of a folder, or of a list of files."""
     if place.is_dir():
         if len(parts := splits.folders(place)) > 1:
             raise EvalError(
@@ -130,7 +126,7 @@ def _files(place: Path) -> list[Path]:
 
 
 def _labels_of(images: Path) -> Path:
-    """The folder of the labels of a folder of images: the last `images` of its path is `labels`."""
+    """Return the folder of labels: the last `images` in the path becomes `labels`."""
     parts = list(images.parts)
     for i in reversed(range(len(parts))):
         if parts[i] == "images":
@@ -167,7 +163,7 @@ def _image(path: Path, count: int | None, *, keypoints: bool) -> LabelledImage:
 def _object(
     where: str, line: str, *, keypoints: bool
 ) -> tuple[int, tuple[float, float, float, float]]:
-    """A line's class, and its box as x1, y1, x2, y2 in fractions."""
+    """Return the class of a line, and its box as x1, y1, x2, y2 in fractions."""
     expected = (
         f"{where}: expected `class cx cy w h` in fractions, or a polygon `class x1 y1 x2 y2 x3 "
         "y3 ...`"
@@ -193,9 +189,7 @@ def _object(
 
 
 def _above(data: Path) -> Description | None:
-    """What describes the set from above: Roboflow's file is one folder above a split, ultralytics'
-    two.
-    """
+    """Return the description above a split: Roboflow's is one folder up, ultralytics' two."""
     data = data.resolve()
     for folder in list(data.parents)[:2]:
         for file in (folder / f"data{suffix}" for suffix in data_yaml.SUFFIXES):
@@ -211,9 +205,7 @@ def _keypoints(description: Description | None) -> bool:
 
 
 def _names(folders: Iterable[Path], description: Description | None) -> tuple[str, ...] | None:
-    """The names of the classes, from a list of names or the description; None where neither has
-    any.
-    """
+    """Return the names of the classes from a list or the description; None if neither has any."""
     files = [folder / name for folder in dict.fromkeys(folders) for name in _NAME_FILES]
     listed = [(file, _lines(file)) for file in files if file.is_file()]
     if description is not None and description.names is not None:
@@ -221,8 +213,7 @@ def _names(folders: Iterable[Path], description: Description | None) -> tuple[st
     for file, names in listed[1:]:
         if names != listed[0][1]:
             raise EvalError(
-                f"{listed[0][0]} and {file} name the classes differently: remove the one "
-                "that is wrong"
+                f"{listed[0][0]} and {file} name the classes differently: remove the wrong one"
             )
     return listed[0][1] if listed else None
 

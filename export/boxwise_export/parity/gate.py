@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from boxwise_contract import ImageLimits, InvalidInput
+from boxwise_contract.limits import ImageLimits
+from boxwise_contract.refusals import InvalidInput
 from boxwise_export.errors import ExportError
 from boxwise_export.parity.classifier import check_classifier
 from boxwise_export.parity.detector import check_detector

@@ -14,7 +14,7 @@ from typing import Any
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from boxwise_contract import TensorSpec
+from boxwise_contract.tensors import TensorSpec
 from boxwise_runtime.parameters import to_parameters
 
 _STATEMENT = re.compile(r"^(\w+)")

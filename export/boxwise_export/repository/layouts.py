@@ -13,7 +13,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from boxwise_contract import DETECTIONS, FRAME, IMAGE, OPTIONS, TensorSpec, label_tensors, raw_model
+from boxwise_contract.options import OPTIONS
+from boxwise_contract.tensors import DETECTIONS, FRAME, IMAGE, TensorSpec, label_tensors, raw_model
 from boxwise_export.repository.configs import (
     Template,
     model_py,

@@ -23,7 +23,7 @@ from typing import Any
 
 from google.protobuf import text_format
 
-from boxwise_contract import DETECTIONS
+from boxwise_contract.tensors import DETECTIONS
 from boxwise_export.errors import ExportError, RepositoryError
 from boxwise_export.repository.atomic_dir import share, write_file
 from boxwise_export.repository.configs import read_config

@@ -10,7 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from boxwise_contract import DETECTIONS, OPTIONS, VERSION, Thresholds
+from boxwise_contract.options import OPTIONS, Thresholds
+from boxwise_contract.tensors import DETECTIONS, VERSION
 from boxwise_export.graphs.large_models import serialized
 from boxwise_export.plan import ClassifierPlan, DetectorPlan, Plan
 from boxwise_export.repository.atomic_dir import write_file

@@ -20,7 +20,7 @@ import numpy as np
 from boxwise import PipelineInfo
 from boxwise._info import DetectorInfo
 from boxwise._protocol import messages
-from boxwise_contract import VERSION
+from boxwise_contract.tensors import VERSION
 
 PIPELINE = "boxwise"
 BOXES = 700  # of 24 bytes

@@ -1,3 +1,1 @@
-"""The model.py files of the tutorials' ensemble; `tutorial.py` copies each into the folder of its
-model.
-"""
+"""The model.py files of the tutorials' ensemble, which `tutorial.py` copies into its repository."""

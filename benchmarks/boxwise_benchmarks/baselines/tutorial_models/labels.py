@@ -1,4 +1,4 @@
-"""Logits in; the best labels of each box out."""
+"""From logits to the best labels of each box."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class TritonPythonModel:
         self._settings = read_settings(args)
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """Answer each request."""
+        """Respond to each request."""
         responses = []
         for request in requests:
             logits, rows, class_ids = (
@@ -44,7 +44,7 @@ class TritonPythonModel:
 def best_labels(
     logits: NDArray[np.float32], top_k: int
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Logits [m, C] -> label ids int32 [m, k], best first, and their softmax float32 [m, k]."""
+    """Return the best label ids int32 [m, k] of logits [m, C], and their softmax float32 [m, k]."""
     powers = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
     probabilities = powers / powers.sum(axis=1, keepdims=True)
     ids = np.argsort(-probabilities, axis=1, kind="stable")[:, :top_k]

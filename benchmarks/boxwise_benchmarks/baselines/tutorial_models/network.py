@@ -1,4 +1,4 @@
-"""A network as it was exported: float32 in, raw outputs out."""
+"""A network as its framework exported it: from float32 to raw outputs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class TritonPythonModel:
         self._input = settings["input"]
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """Answer each request."""
+        """Respond to each request."""
         responses = []
         for request in requests:
             values = pb_utils.get_input_tensor_by_name(request, self._input).as_numpy()

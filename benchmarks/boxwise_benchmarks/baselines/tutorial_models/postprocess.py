@@ -1,4 +1,4 @@
-"""CenterNet's raw heads in; boxes and the classifier's float32 crops out, all in numpy."""
+"""From CenterNet's raw heads to boxes and the classifier's float32 crops, in numpy."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class TritonPythonModel:
         self._spec = CropSpec(**self._settings["crop"])
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """Answer each request."""
+        """Respond to each request."""
         return [self._respond(request) for request in requests]
 
     def _respond(self, request: Any) -> Any:
@@ -48,7 +48,7 @@ class TritonPythonModel:
             if settings["only"]
             else np.arange(len(boxes))
         )
-        # Triton refuses a batch of nothing.
+        # Triton rejects an empty batch.
         blank = np.zeros((1, self._spec.height, self._spec.width, 3), np.uint8)
         crops = crop(frame, boxes[rows], self._spec) if len(rows) else blank
         outputs = {
@@ -68,11 +68,10 @@ class TritonPythonModel:
 def decode_heads(
     heat: NDArray[np.float32], distances: NDArray[np.float32], stride: float, threshold: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]:
-    """Cells of the heat map [h, w, C] that reach the threshold and are the highest of their 3 x 3
-    neighbours.
+    """Decode the cells of the heat map [h, w, C] that reach the threshold and are local maxima.
 
-    Looking at neighbours only where the threshold is reached takes a tenth of a maximum filter over
-    the whole map.
+    A maximum is the highest of its 3 x 3 neighbours. Comparing only cells at the threshold takes a
+    tenth of the time of a maximum filter over the whole map.
 
     Returns:
         Boxes float32 [n, 4] (xyxy, canvas pixels, from the distances [h, w, 4] to the sides),
@@ -100,9 +99,7 @@ def nms(
     class_ids: NDArray[np.int32],
     iou_threshold: float,
 ) -> NDArray[np.intp]:
-    """Greedy, class-aware suppression of boxes [n, 4], xyxy; the indices that are kept, best score
-    first.
-    """
+    """Return the rows of boxes [n, 4] xyxy that greedy, class-aware NMS keeps, best score first."""
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     order = np.argsort(-scores, kind="stable")
     kept = []
@@ -120,7 +117,7 @@ def nms(
 
 
 def _in_image(boxes: NDArray[np.float32], geometry: Geometry) -> NDArray[np.bool_]:
-    """Which boxes [n, 4] do not lie wholly in the padding."""
+    """Return which boxes [n, 4] are not entirely in the padding."""
     clipped = to_image(boxes, geometry)
     seen: NDArray[np.bool_] = (clipped[:, 2:] > clipped[:, :2]).all(axis=1)
     return seen

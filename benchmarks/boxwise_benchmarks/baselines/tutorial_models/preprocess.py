@@ -1,6 +1,4 @@
-"""Encoded image in; the detector's float32 input, the frame,
-and how the one lies in the other out.
-"""
+"""From an encoded image to the detector's float32 input, the frame, and their geometry."""
 
 from __future__ import annotations
 
@@ -11,7 +9,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from boxwise_benchmarks.baselines.tutorial_models.shared import as_network_input, read_settings
-from boxwise_contract import ImageLimits
+from boxwise_contract.limits import ImageLimits
 from boxwise_runtime.canvas import draw, fit
 from boxwise_runtime.decode import decode
 
@@ -25,7 +23,7 @@ class TritonPythonModel:
         self._settings = read_settings(args)
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """Answer each request."""
+        """Respond to each request."""
         return [self._respond(request) for request in requests]
 
     def _respond(self, request: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What the tutorials' models have in common: settings, and pixels as floats."""
+"""Shared by the tutorials' models: settings, and pixels as floats."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 
 def read_settings(args: Mapping[str, str]) -> dict[str, Any]:
-    """The JSON in the parameter `settings` of a model's config.pbtxt."""
+    """Return the JSON in the parameter `settings` of a model's config.pbtxt."""
     settings: dict[str, Any] = json.loads(
         json.loads(args["model_config"])["parameters"]["settings"]["string_value"]
     )
@@ -21,7 +21,7 @@ def read_settings(args: Mapping[str, str]) -> dict[str, Any]:
 def as_network_input(
     pixels: NDArray[np.uint8], mean: list[float], std: list[float], layout: str
 ) -> NDArray[np.float32]:
-    """Pixels uint8 [B, H, W, 3] -> float32, (pixels - mean) / std, as NCHW or NHWC; contiguous."""
+    """Return (pixels - mean) / std, contiguous float32 NCHW or NHWC, of uint8 [B, H, W, 3]."""
     values = pixels.astype(np.float32)
     if any(mean):
         values -= np.array(mean, np.float32)

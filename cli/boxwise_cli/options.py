@@ -1,4 +1,4 @@
-"""The options that `perf` commands share, some with others, and what their words mean."""
+"""The options and arguments that commands share, and the parsers of their values."""
 
 import re
 from pathlib import Path
@@ -6,13 +6,19 @@ from typing import Annotated
 
 import typer
 
+from boxwise_runtime import targets
+
 SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
 _DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(us|ms|s|min)?")
 _SIZE = re.compile(r"(\d+)x(\d+)")
 
 
 def duration(text: str) -> float:
-    """Seconds: `100ms`, `0.1s`, `2min`, or a bare number of seconds. Raises typer.BadParameter."""
+    """Return the seconds of `100ms`, `0.1s`, `2min`, or of a bare number of seconds.
+
+    Raises:
+        typer.BadParameter: anything else.
+    """
     match = _DURATION.fullmatch(str(text).strip())
     if match is None:
         raise typer.BadParameter(f"expected a time such as 100ms, 10s or 2min, got {text!r}")
@@ -20,16 +26,16 @@ def duration(text: str) -> float:
 
 
 def latency(text: str) -> float:
-    """Seconds, from a time that names its unit: whoever writes 100 does not mean 100 seconds."""
+    """Return seconds, as `duration`, but only of a time with a unit: 100 hardly means 100 s."""
     if str(text).strip()[-1:].isdigit():
-        raise typer.BadParameter(f"say its unit: {text}ms or {text}s")
+        raise typer.BadParameter(f"add a unit: {text}ms or {text}s")
     if not (seconds := duration(text)):
-        raise typer.BadParameter("expected more than nothing, such as 100ms")
+        raise typer.BadParameter("expected more than 0, such as 100ms")
     return seconds
 
 
 def size(text: str) -> tuple[int, int]:
-    """Width and height of `1280x720`. Raises typer.BadParameter."""
+    """Return width and height of `1280x720`. Raises typer.BadParameter."""
     match = _SIZE.fullmatch(text)
     if match is None or not all(map(int, match.groups())):
         raise typer.BadParameter(f"expected WIDTHxHEIGHT in pixels, such as 1280x720, got {text!r}")
@@ -37,8 +43,8 @@ def size(text: str) -> tuple[int, int]:
 
 
 def numbers(texts: list[str]) -> list[float]:
-    """`["1,2", "4"]` -> [1, 2, 4]; all positive. Raises typer.BadParameter."""
-    found = []
+    """Return the positive numbers in `["1,2", "4"]`: [1, 2, 4]. Raises typer.BadParameter."""
+    values = []
     for text in ",".join(texts).split(",") if texts else ():
         try:
             value = float(text)
@@ -46,20 +52,24 @@ def numbers(texts: list[str]) -> list[float]:
             value = 0.0
         if not 0 < value < float("inf"):
             raise typer.BadParameter(f"expected positive numbers, such as 1,2,4, got {text!r}")
-        found.append(value)
-    return found
+        values.append(value)
+    return values
 
 
 def concurrencies(texts: list[str]) -> list[int]:
-    """The same of whole numbers."""
-    found = numbers(texts)
-    if wrong := next((value for value in found if value != int(value)), None):
+    """Return the positive whole numbers in `["1,2", "4"]`. Raises typer.BadParameter."""
+    values = numbers(texts)
+    if wrong := next((value for value in values if value != int(value)), None):
         raise typer.BadParameter(f"expected whole numbers, got {wrong:g}")
-    return [int(value) for value in found]
+    return [int(value) for value in values]
 
 
 def boxes(text: str) -> tuple[float, bool]:
-    """(mean, whether Poisson-distributed) of `5` or `poisson:5.3`. Raises typer.BadParameter."""
+    """Return the mean, and whether it is Poisson-distributed, of `5` or `poisson:5.3`.
+
+    Raises:
+        typer.BadParameter: anything else.
+    """
     kind, _, mean = text.rpartition(":")
     try:
         value = float(mean)
@@ -72,7 +82,34 @@ def boxes(text: str) -> tuple[float, bool]:
     return value, bool(kind)
 
 
-Repository = Annotated[
+def _target(name: str | targets.Target) -> targets.Target:
+    """Return the target of a name; typer passes the default as it is."""
+    if isinstance(name, targets.Target):
+        return name
+    if name not in targets.TARGETS:
+        raise typer.BadParameter(f"{name!r}; expected one of {', '.join(targets.TARGETS)}")
+    return targets.TARGETS[name]
+
+
+# One repository.
+Repository = Annotated[Path, typer.Argument(metavar="REPO", help="The model repository.")]
+Pipeline = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="The pipeline, if the repository has several."),
+]
+Target = Annotated[
+    targets.Target,
+    typer.Option(
+        parser=_target,
+        metavar=f"[{'|'.join(targets.TARGETS)}]",
+        help="What runs the networks. embedded: ONNX Runtime on the CPU, with the bundled Triton; "
+        "the others need --server.",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+
+# A server to measure.
+ServedRepository = Annotated[
     Path | None,
     typer.Argument(
         metavar="[REPO]", help="A model repository, served for the duration of the command."
@@ -82,10 +119,18 @@ Url = Annotated[
     str | None,
     typer.Option(metavar="HOST:PORT", help="Load a running server instead (its gRPC port)."),
 ]
-Pipeline = Annotated[
+ServedPipeline = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="The pipeline; default: the only one of REPO."),
 ]
+Timeout = Annotated[
+    float,
+    typer.Option(
+        metavar="TIME", parser=latency, help="Deadline of a request; a longer one has failed."
+    ),
+]
+
+# A load.
 Images = Annotated[
     Path | None,
     typer.Option(
@@ -118,14 +163,7 @@ WarmUp = Annotated[
         metavar="TIME", parser=duration, help="Duration of the warm-up: the same load, discarded."
     ),
 ]
-Timeout = Annotated[
-    float,
-    typer.Option(
-        metavar="TIME", parser=latency, help="Deadline of a request; a longer one has failed."
-    ),
-]
 Out = Annotated[
     Path | None,
     typer.Option(metavar="FILE.json", help="Write the result for `perf report` to a new file."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
