@@ -64,8 +64,8 @@ test-torch: .venv-torch/.dev  ## Run the tests of sources that need torchvision,
 test-peers: .venv/.dev .venv-peers/.dev  ## Run the tests of what boxwise is measured beside, serving frameworks among it (0.5 GB)
 	.venv/bin/pytest tests/peers
 
-test-helm: .venv/.dev .venv-helm/.tools  ## Run the tests of the chart and the images, without a cluster (5 minutes)
-	.venv/bin/pytest tests/helm
+test-helm: .venv/.dev .venv-helm/.tools  ## Run the tests of the chart and the images, without a cluster (3 minutes)
+	.venv/bin/pytest tests/helm -n 2 --dist loadfile
 
 test-front: .venv/.dev .venv-front/.dev  ## Run the tests of the front, a real Envoy before a real Triton (1 minute)
 	.venv/bin/pytest tests/front
@@ -74,7 +74,8 @@ test-proxies: .venv/.dev .venv-front/.tools  ## Run the tests of the SDK behind 
 	.venv/bin/pytest tests/proxies
 
 test-trials: .venv/.dev  ## Run the trials of tests/chaos and tests/fuzz in their short form (10 minutes)
-	.venv/bin/pytest tests/fuzz tests/chaos
+	.venv/bin/pytest tests/fuzz -n 2 --dist loadfile
+	.venv/bin/pytest tests/chaos
 
 HOURS ?= 1.5
 soak: .venv/.dev  ## Run the trials in their long form, the soak for HOURS=1.5, and write their figures to soak.jsonl

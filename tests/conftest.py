@@ -152,7 +152,7 @@ def shared_cases() -> Path:
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which `boxwise demo` ran to its end: what it left, and in demo.log what it
-    printed.
+    printed. Takes 12 s, most of it the export.
     """
 
     def run(folder: Path) -> None:

