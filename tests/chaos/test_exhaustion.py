@@ -229,7 +229,8 @@ def _asked_of_much(target: Attacked, pipeline: str, file: bytes) -> str:
         assert "No space left on device" in refusal.message()
     else:
         assert re.search(
-            r"^(\[.*\] )?.*/dev/shm has \d+ bytes left, and an answer \d+: give", refusal.message()
+            r"^(\[.*\] )?.*/dev/shm has \d+ bytes left, and a response has \d+: give",
+            refusal.message(),
         )
     return "refused"
 
