@@ -13,6 +13,7 @@ import fcntl
 import mmap
 import os
 import secrets
+import socket
 import threading
 import weakref
 from collections.abc import Iterator
@@ -38,8 +39,8 @@ class Slot:
             the server cannot have the slot registered.
     """
 
-    def __init__(self, size: int) -> None:
-        self.name = f"{PREFIX}{os.getpid()}-{secrets.token_hex(6)}"
+    def __init__(self, size: int, port: int) -> None:
+        self.name = f"{PREFIX}{port}-{os.getpid()}-{secrets.token_hex(6)}"
         self.size = -(-size // _GRAIN) * _GRAIN
         self.registered = False
         # A list, which the finalizer shares.
@@ -105,7 +106,8 @@ def _remove(
 class Slots:
     """The slots for one server, one per frame in flight."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int) -> None:
+        self._port = port
         self._free: list[Slot] = []
         self._all: list[Slot] = []
         self._closed = False
@@ -129,7 +131,7 @@ class Slots:
             if old is not None:
                 self._all.remove(old)
         try:
-            slot = Slot(size)
+            slot = Slot(size, self._port)
         except OSError:
             if old is not None:
                 old.close()
@@ -161,11 +163,22 @@ class Slots:
 
 
 @contextlib.contextmanager
-def orphans() -> Iterator[list[str]]:
-    """Yield the names of slots without an owner; the block's end removes those left in the list."""
+def orphans(port: int) -> Iterator[list[str]]:
+    """Yield the names of slots without an owner; the block's end removes those left in the list.
+
+    Args:
+        port: of the server, 0 for a Unix socket. Slots of other servers that still listen stay, as
+            only they can be told to unregister them.
+    """
     held: list[tuple[Path, int]] = []
+    others = {str(port): False}  # whether a server listens on it
     try:
         for path in FOLDER.glob(f"{PREFIX}*"):
+            theirs = path.name.removeprefix(PREFIX).partition("-")[0]
+            if theirs not in others:
+                others[theirs] = not theirs.isdecimal() or _listens(int(theirs))
+            if others[theirs]:
+                continue
             with contextlib.suppress(OSError):  # of another user, or just removed
                 file = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
                 try:
@@ -182,3 +195,13 @@ def orphans() -> Iterator[list[str]]:
     finally:
         for _, file in held:
             os.close(file)
+
+
+def _listens(port: int) -> bool:
+    """Whether a server of this machine has this port; one on a Unix socket, 0, is taken to."""
+    with (
+        contextlib.suppress(OSError, OverflowError),
+        socket.create_connection(("localhost", port), timeout=1),
+    ):
+        return True
+    return port == 0

@@ -45,7 +45,7 @@ class SharedFrames:
             Status: the server does not respond.
         """
         with self._lock:
-            slots = self._slots.setdefault(server, Slots())
+            slots = self._slots.setdefault(server, Slots(server.port))
         if slots.refused or not server.local:
             self._refuse(slots, server, "it is not on this machine")
             return None
@@ -101,7 +101,7 @@ class SharedFrames:
 
     def _sweep(self, server: Endpoint) -> Steps[None]:
         """Remove and unregister the slots without an owner."""
-        with orphans() as names:
+        with orphans(server.port) as names:
             for name in tuple(names):
                 try:
                     yield self._unregister(server, name)

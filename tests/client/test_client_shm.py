@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Generator, Iterator
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -73,7 +75,7 @@ def server() -> Iterator[Server]:
 
 
 def names() -> set[str]:
-    return {path.name for path in FOLDER.glob(f"{PREFIX}{os.getpid()}-*")}
+    return {path.name for path in FOLDER.glob(f"{PREFIX}*-{os.getpid()}-*")}
 
 
 def test_closing_leaves_nothing(server: Server) -> None:
@@ -181,3 +183,20 @@ def test_a_server_that_cannot_be_told_is_left_to_the_next_client(
         patch.setattr(server, "answer", gone)
         server.drive(server.frames.close())
     assert names() == {slot.name for slot in slots}
+
+
+def test_what_another_server_may_have_keeps_its_name_while_that_listens(server: Server) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        slot = Slot(1, listening.getsockname()[1])
+        slot.registration = Future()
+        slot.close()
+        server.frames.give(SERVER, server.take())
+        assert slot.name in names()
+    odd = [FOLDER / f"{PREFIX}{name}-{os.getpid()}-" for name in ("x", "123456")]
+    for path in odd:
+        path.touch()
+    later = Server()
+    later.frames.give(SERVER, later.take())
+    assert [path.exists() for path in odd] == [True, False]  # no port at all, and nobody's
+    assert slot.name not in names()
+    later.drive(later.frames.close())

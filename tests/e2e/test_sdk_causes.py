@@ -320,7 +320,9 @@ def test_one_server_killed_is_a_clear_error_and_its_return_is_noticed(
 
 def _slots(*others: int) -> set[str]:
     """Those of this process, which others run beside, and of these."""
-    return {path.name for pid in (os.getpid(), *others) for path in FOLDER.glob(f"{PREFIX}{pid}-*")}
+    return {
+        path.name for pid in (os.getpid(), *others) for path in FOLDER.glob(f"{PREFIX}*-{pid}-*")
+    }
 
 
 def test_frames_travel_through_shared_memory_and_nothing_is_left(
