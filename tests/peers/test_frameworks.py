@@ -65,6 +65,6 @@ def test_versions_are_of_its_own_environment() -> None:
 
 def test_a_missing_environment_names_the_mend(tmp_path: Path) -> None:
     with pytest.raises(
-        FrameworkError, match=r"nothing is missing; make it with `make \.venv-peers/\.dev`"
+        FrameworkError, match=r"nothing is missing; create it with `make \.venv-peers/\.dev`"
     ):
         frameworks.installed(tmp_path / "nothing")

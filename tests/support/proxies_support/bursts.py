@@ -16,7 +16,7 @@ import numpy as np
 from boxwise import AsyncClient, Client
 from boxwise._image import to_tensor
 from boxwise._protocol import INFER, messages
-from boxwise._request import Options, predict_request
+from boxwise._request import predict_request
 from proxies_support.backend import BOXES, PIPELINE, checksum
 
 CALLS = 200  # of a burst
@@ -109,7 +109,7 @@ class Grpcio(OnLoop):
             ]
             self._channel = grpc.aio.insecure_channel(self._url, options)
             self._call = self._channel.unary_unary(INFER)
-        request = b"".join(predict_request(PIPELINE, to_tensor(image), Options(), request_id=""))
+        request = b"".join(predict_request(PIPELINE, to_tensor(image), request_id=""))
         reply = messages().ModelInferResponse.FromString(
             await self._call(request, timeout=TIMEOUT_S)
         )
