@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxwise._errors import ContractMismatch
-from boxwise_contract.tensors import DTYPES
+from boxwise_contract.tensors import DETECTIONS, DTYPES
+
+_DTYPES = {spec.datatype: DTYPES[spec.datatype] for spec in DETECTIONS}  # no output has others
 
 
 def arrays(response: Any) -> dict[str, NDArray[Any]]:
@@ -24,9 +26,9 @@ def arrays(response: Any) -> dict[str, NDArray[Any]]:
     found: dict[str, NDArray[Any]] = {}
     for output, content in _outputs(response):
         name, datatype, shape = output.name, output.datatype, tuple(output.shape)
-        dtype = DTYPES.get(datatype)
+        dtype = _DTYPES.get(datatype)
         if dtype is None:
-            raise ContractMismatch(f"{name}: expected one of {', '.join(DTYPES)}, got {datatype}")
+            raise ContractMismatch(f"{name}: expected one of {', '.join(_DTYPES)}, got {datatype}")
         try:
             array: NDArray[Any] = np.ndarray(shape, dtype, content)
         except (TypeError, ValueError) as error:

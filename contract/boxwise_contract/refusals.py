@@ -27,14 +27,22 @@ class InvalidInput(ValueError):
         self.reason = reason
 
 
+_QUEUE, _FIX = "the queue ", ": send fewer at once, or try again"
+
+
 def queue_full(max_queue: int) -> str:
     """The message of a request that finds the queue full."""
-    return f"the queue is full (max_queue {max_queue}): send fewer at once, or try again"
+    return f"{_QUEUE}is full (max_queue {max_queue}){_FIX}"
 
 
 def queue_slow(max_wait_ms: int) -> str:
     """The message of a request that would be queued for too long."""
-    return f"the queue takes too long (max_wait_ms {max_wait_ms}): send fewer at once, or try again"
+    return f"{_QUEUE}takes too long (max_wait_ms {max_wait_ms}){_FIX}"
+
+
+def is_queue_refusal(message: str) -> bool:
+    """Whether this is one of the two messages above, of whatever limit."""
+    return message.startswith(_QUEUE) and message.endswith(_FIX)
 
 
 # Ours (above) and Triton's own.

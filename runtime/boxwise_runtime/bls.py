@@ -12,7 +12,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
-from boxwise_contract.refusals import OVERLOADED
+from boxwise_contract.refusals import is_queue_refusal
 from boxwise_runtime.pipeline_runner import PipelineRunner
 from boxwise_runtime.python_backend import PipelineModel, StatusError
 
@@ -83,6 +83,6 @@ class _Network:
         if response.has_error():
             message, code = response.error().message(), response.error().code()
             # In Triton 2.51 the status of a BLS call is INTERNAL, whatever the model returned.
-            overloaded = OVERLOADED.search(message)
+            overloaded = is_queue_refusal(message)
             raise StatusError(message, pb_utils.TritonError.UNAVAILABLE if overloaded else code)
         return {tensor.name(): tensor.as_numpy() for tensor in response.output_tensors()}

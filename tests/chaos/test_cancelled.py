@@ -117,7 +117,8 @@ def test_a_tenth_of_the_requests_cancelled(trial: Trial, repository: Path) -> No
         assert len(died) <= max(1, cancelled // 1_000)
         assert max(died, default=0.0) <= AGAIN_S
         assert waiting == 0
-        assert cancelled >= 0.5 * SHARE * sent  # on a busy machine, more are answered first
+        # On a busy machine more are answered before their moment; the long form has one of its own.
+        assert cancelled >= trial.of(short=50, long=95) / 100 * SHARE * sent
         closed_loop(plain.predict, IMAGES, IN_FLIGHT, requests=100)
 
 

@@ -56,7 +56,8 @@ def test_a_reply_without_outputs_has_no_arrays() -> None:
     [
         (("boxes", "FP32", [0, 4], bytes(4)), r"boxes: FP32 \[0, 4\] needs 0 bytes, got 4"),
         (("boxes", "FP32", [2, 4], bytes(16)), r"boxes: FP32 \[2, 4\] needs 32 bytes, got 16"),
-        (("boxes", "FP64", [1], bytes(8)), "boxes: expected one of UINT8, INT32, FP32, got FP64"),
+        (("boxes", "UINT8", [1], bytes(1)), "boxes: expected one of FP32, INT32, got UINT8"),
+        (("boxes", "FP64", [1], bytes(8)), "boxes: expected one of FP32, INT32, got FP64"),
     ],
 )
 def test_an_output_out_of_order_is_named(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from boxwise_contract.refusals import OVERLOADED
+from boxwise_contract.refusals import OVERLOADED, is_queue_refusal
 from boxwise_runtime.load_board import Load, LoadBoard
 from boxwise_runtime.request_queue import MAX_BYTES, Overload, QueueLimits, RequestQueue
 
@@ -257,5 +257,6 @@ def test_a_line_that_closes_answers_all_the_same(open_line: Callable[..., Counte
 def test_a_refusal_names_its_limit_and_is_recognised(why: Overload, key: str) -> None:
     message = QueueLimits().message(why)
     assert key in message
+    assert is_queue_refusal(message)
     assert OVERLOADED.search(message)
-    assert not OVERLOADED.search("another thing: try again")
+    assert not is_queue_refusal(f"another thing: {message}")
