@@ -201,8 +201,9 @@ def _other_layout(
     now: ServingConfig, layout: Layout, stages: Sequence[str], cores: int
 ) -> ServingConfig:
     """Return the layout as `boxwise export` writes it: one instance per core, one thread each."""
-    every = default_instances(stages, cores)
-    other = replace(now, layout=layout, instances=every, threads=1, in_flight=None)
+    other = ServingConfig(instances=default_instances(stages, cores)).followed_by(
+        replace(now, layout=layout, instances={}, threads=1, in_flight=None)
+    )
     return replace(other, instances=other.served_instances)
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Literal, get_args
 
 from boxwise_runtime.request_queue import QueueLimits
 
 Layout = Literal["ensemble", "bls", "fused"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
-JOINED = ("bls", "fused")  # the layouts that are one model; it has their name among the instances
+JOINED = ("bls", "fused")  # the layouts that are one model
 QUEUE_DELAY_US = 500  # little against a detector's milliseconds; not measured on a GPU yet
 NETWORKS = ("detector", "classifier_")  # how the names of stages begin that run one
 
@@ -23,7 +23,8 @@ class ServingConfig:
 
     Attributes:
         layout: of the models.
-        instances: processes, by the stage's name; `fused` and `bls` are stages too.
+        instances: processes, by the stage's name; a joined model has its layout's name. Settled,
+            every stage has its number, those inside a joined model too.
         threads: of each network's run.
         in_flight: requests that one `bls` instance runs concurrently; None: the target's own.
         queue_delay_us: how long a network waits for a batch to fill, microseconds, in the targets
@@ -58,43 +59,38 @@ class ServingConfig:
             threads: of each network's run.
             max_batch_size: of the detector; None where there is none.
         """
-        limits = QueueLimits()
-        usual = default_instances(stages, instances)
-        return ServingConfig(instances=usual, by_cores=self.by_cores).followed_by(
-            replace(
-                self,
-                threads=self.threads or threads,
-                queue_delay_us=QUEUE_DELAY_US
-                if self.queue_delay_us is None
-                else self.queue_delay_us,
-                max_batch_size=self.max_batch_size or max_batch_size,
-                max_queue=limits.max_queue if self.max_queue is None else self.max_queue,
-                max_wait_ms=limits.max_wait_ms if self.max_wait_ms is None else self.max_wait_ms,
-            )
+        usual = ServingConfig(
+            instances=default_instances(stages, instances),
+            threads=threads,
+            queue_delay_us=QUEUE_DELAY_US,
+            max_batch_size=max_batch_size,
+            **asdict(QueueLimits()),
         )
+        return usual.followed_by(self)
 
     def followed_by(self, change: ServingConfig) -> ServingConfig:
         """The settings after a change; what it leaves open stays as it is here.
 
-        `in_flight` does not stay: it belongs to the layout, and left open it is the target's.
+        Two numbers belong to the layout: `in_flight`, which left open is the target's, and the
+        processes of a joined model, which are then those of the stage that decodes.
         """
         kept = ("threads", "queue_delay_us", "max_batch_size", "max_queue", "max_wait_ms")
+        every = {**self.instances, **change.instances}
+        instances = {name: count for name, count in every.items() if name not in JOINED}
+        if change.layout in JOINED:
+            decodes = "preprocess" if "preprocess" in instances else "whole_picture"
+            instances[change.layout] = every.get(change.layout, instances[decodes])
         return replace(
             change,
-            instances={**self.instances, **change.instances},
+            instances=instances,
             **{key: getattr(self, key) for key in kept if getattr(change, key) is None},
         )
 
     @property
     def served_instances(self) -> dict[str, int]:
         """The processes of the models that this layout has."""
-        if self.layout == "ensemble":
-            return {name: count for name, count in self.instances.items() if name not in JOINED}
-        return {
-            name: count
-            for name, count in self.instances.items()
-            if name == self.layout or (self.layout == "bls" and name.startswith(NETWORKS))
-        }
+        begins = {"ensemble": ("",), "bls": ("bls", *NETWORKS), "fused": ("fused",)}[self.layout]
+        return {name: count for name, count in self.instances.items() if name.startswith(begins)}
 
     def describe(self) -> str:
         """The layout, the processes, the threads and the queues, in one line."""
@@ -110,10 +106,9 @@ class ServingConfig:
 
 
 def default_instances(stages: Sequence[str], instances: int) -> dict[str, int]:
-    """Processes of every stage and of the joined models: `instances` of those that decode, crop or
-    run a network, one of those that only pass numbers on.
+    """Processes of every stage: `instances` of those that decode, crop or run a network, one of
+    those that only pass numbers on.
     """
     crops = any(stage.startswith("classifier_") for stage in stages)
     light = {"assemble"} if crops else {"assemble", "nms"}
-    counts = {stage: 1 if stage in light else instances for stage in stages if stage != "info"}
-    return {**dict.fromkeys(reversed(JOINED), instances), **counts}
+    return {stage: 1 if stage in light else instances for stage in stages}
