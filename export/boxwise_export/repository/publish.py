@@ -46,16 +46,20 @@ class Publication:
     Attributes:
         revision: the one that is served now.
         changed: the models that got a new version.
+        new: whether the revision is a new one.
     """
 
     revision: Revision
     changed: Sequence[str]
+    new: bool = True
 
     def lines(self) -> list[str]:
         """Return what changed, as lines of text."""
         number, models = self.revision.number, self.revision.models
-        if not self.changed:
+        if not self.new:
             return [f"nothing changed: revision {number} stays"]
+        if not self.changed:
+            return [f"published revision {number}: every model stays as it was"]
         versions = ", ".join(f"{name} {models[name]}" for name in self.changed)
         same = len(models) - len(self.changed)
         return [
@@ -163,7 +167,7 @@ def _publish(
         folders += made
     _refuse_names(out, pipeline, versions)
     if manifest and versions == served and manifest.revision().serving == serving:
-        return Publication(manifest.revision(), [])
+        return Publication(manifest.revision(), [], new=False)
     changed = [name for name in versions if versions[name] != served.get(name)]
     number = manifest.next_number if manifest else 1
     revision = draft.model_copy(

@@ -135,6 +135,24 @@ def test_only_what_changed_gets_a_version(plan: Callable[..., Plan], tmp_path: P
     assert 'model_name: "street_detector"\n    model_version: 1' in steps
 
 
+def test_a_revision_of_boxwise_0_1_gets_one_that_records_how_it_is_served(
+    plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    out = tmp_path / "repository"
+    publish_plan(plan(), out)
+    manifest = out / "street.manifest.json"
+    document = json.loads(manifest.read_text())
+    del document["revisions"][0]["serving"], document["revisions"][0]["engines"]
+    write_file(manifest, json.dumps(document).encode())
+    with pytest.raises(RepositoryError, match=r"revision 1 was exported by boxwise 0\.1"):
+        find_manifest(out).serving()
+    publication = publish_plan(plan(), out)
+    assert publication.lines() == ["published revision 2: every model stays as it was"]
+    assert find_manifest(out).serving().threads == 1
+    again = publish_plan(plan(), out)
+    assert again.lines() == ["nothing changed: revision 2 stays"]
+
+
 def test_a_file_that_was_changed_by_hand_is_published_anew(
     plan: Callable[..., Plan], tmp_path: Path
 ) -> None:
