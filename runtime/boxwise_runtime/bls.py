@@ -15,9 +15,7 @@ from numpy.typing import NDArray
 from boxwise_contract.refusals import is_queue_refusal
 from boxwise_runtime.pipeline_runner import PipelineRunner
 from boxwise_runtime.python_backend import PipelineModel, StatusError
-
-_CANDIDATES = ["candidate_boxes", "candidate_scores", "candidate_classes"]
-_LABELS = ["label_ids", "label_scores"]
+from boxwise_runtime.stages import CANDIDATES, LABELS
 
 
 class BlsModel(PipelineModel):
@@ -68,11 +66,11 @@ class _Network:
     version: int
 
     def __call__(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        outputs = _LABELS if "crops" in inputs else _CANDIDATES
+        outputs = LABELS if "crops" in inputs else CANDIDATES
         request = pb_utils.InferenceRequest(
             model_name=self.model,
             model_version=self.version,
-            requested_output_names=outputs,
+            requested_output_names=list(outputs),
             inputs=[
                 pb_utils.Tensor(name, np.ascontiguousarray(tensor))
                 for name, tensor in inputs.items()

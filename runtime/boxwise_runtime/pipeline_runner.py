@@ -19,7 +19,6 @@ from boxwise_runtime.metrics import SECONDS_OF
 from boxwise_runtime.session import OnnxGraph
 from boxwise_runtime.stages import Assemble, Preprocess, Suppress, WholePicture
 
-Tensors = dict[str, NDArray[Any]]
 Graph = Callable[[Mapping[str, NDArray[Any]]], Mapping[str, NDArray[Any]]]
 
 
@@ -73,7 +72,7 @@ class PipelineRunner:
         self,
         request: Mapping[str, NDArray[Any]],
         check_cancelled: Callable[[], None] = _never_cancelled,
-    ) -> Tensors:
+    ) -> dict[str, NDArray[Any]]:
         """Run the inputs of the contract (`image` or `raw_frame`, options) through all stages.
 
         Args:
@@ -84,7 +83,7 @@ class PipelineRunner:
             The outputs of the contract, and what `metrics` counts: the crops, and the seconds of
             each stage.
         """
-        tensors: Tensors = dict(request)
+        tensors: dict[str, NDArray[Any]] = dict(request)
         seconds = _Seconds()
         if self.preprocess and self.detector:
             tensors = self.preprocess(tensors)
@@ -95,7 +94,7 @@ class PipelineRunner:
             seconds.spent_on("detector")
         objects = self.objects(tensors)
         seconds.spent_on("nms" if self.detector else "whole_picture")
-        said: Tensors = dict(objects)
+        said: dict[str, NDArray[Any]] = dict(objects)
         for name, classifier in self.classifiers.items():
             # Without boxes for it, an ensemble runs the classifier on a blank crop; here it need
             # not run.
@@ -144,7 +143,7 @@ class _Seconds:
     """A stopwatch for the stages."""
 
     def __init__(self) -> None:
-        self.spent: Tensors = {}
+        self.spent: dict[str, NDArray[Any]] = {}
         self._since = time.perf_counter()
 
     def spent_on(self, stage: str) -> None:
@@ -154,7 +153,7 @@ class _Seconds:
         self._since = now
 
 
-def _no_labels(top_k: int) -> Tensors:
+def _no_labels(top_k: int) -> dict[str, NDArray[Any]]:
     return {
         "label_ids": np.zeros((0, top_k), np.int32),
         "label_scores": np.zeros((0, top_k), np.float32),

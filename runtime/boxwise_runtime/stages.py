@@ -41,6 +41,12 @@ from boxwise_runtime.decode import EncodedImage, decode
 from boxwise_runtime.nms import suppress
 from boxwise_runtime.session import OnnxGraph
 
+CANDIDATES = ("candidate_boxes", "candidate_scores", "candidate_classes")
+"""The outputs of a detector's graph."""
+
+LABELS = ("label_ids", "label_scores")
+"""The outputs of a classifier's graph."""
+
 
 class Stage(Protocol):
     """Named tensors in, named tensors out; raises InvalidInput if the request is wrong."""

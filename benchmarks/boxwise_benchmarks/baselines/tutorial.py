@@ -29,7 +29,7 @@ from boxwise_runtime.launcher import ServerOptions, TritonProcess
 
 _PIPELINE = "tutorial"
 _OUTPUTS = ("boxes", "scores", "class_ids", "label_ids", "label_scores")
-Tensors = dict[str, tuple[str, Sequence[int]]]  # name -> type, dimensions
+TensorTypes = dict[str, tuple[str, Sequence[int]]]  # name -> type, dimensions
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class _Model:
 
     name: str
     source: str
-    inputs: Tensors
-    outputs: Tensors
+    inputs: TensorTypes
+    outputs: TensorTypes
     settings: Mapping[str, Any]
     graph: onnx.ModelProto | None = field(default=None, repr=False)
 
@@ -111,19 +111,19 @@ def _models(raw: RawPipeline) -> list[_Model]:
     fields, crop = recipe.preprocess, dict(recipe.objects["crops"][recipe.classifier])
     only = crop.pop("only", ())
     run = {"threads": recipe.threads, "chunk": recipe.chunk}
-    canvas: Tensors = {detector.input: ("FP32", detector.input_shape)}
-    heads: Tensors = {name: ("FP32", shape) for name, shape in detector.outputs.items()}
-    crops: Tensors = {classifier.input: ("FP32", [-1, *classifier.input_shape[1:]])}
-    logits: Tensors = {
+    canvas: TensorTypes = {detector.input: ("FP32", detector.input_shape)}
+    heads: TensorTypes = {name: ("FP32", shape) for name, shape in detector.outputs.items()}
+    crops: TensorTypes = {classifier.input: ("FP32", [-1, *classifier.input_shape[1:]])}
+    logits: TensorTypes = {
         name: ("FP32", [-1, *shape[1:]]) for name, shape in classifier.outputs.items()
     }
-    frame: Tensors = {"frame": ("UINT8", [-1, -1, 3]), "geometry": ("FP32", [6])}
-    boxes: Tensors = {
+    frame: TensorTypes = {"frame": ("UINT8", [-1, -1, 3]), "geometry": ("FP32", [6])}
+    boxes: TensorTypes = {
         "boxes": ("FP32", [-1, 4]),
         "scores": ("FP32", [-1]),
         "class_ids": ("INT32", [-1]),
     }
-    labels: Tensors = {
+    labels: TensorTypes = {
         "label_ids": ("INT32", [-1, recipe.top_k]),
         "label_scores": ("FP32", [-1, recipe.top_k]),
     }
@@ -173,7 +173,7 @@ def _models(raw: RawPipeline) -> list[_Model]:
     ]
 
 
-def _config(name: str, inputs: Tensors, outputs: Tensors) -> Any:
+def _config(name: str, inputs: TensorTypes, outputs: TensorTypes) -> Any:
     config = model_config_pb2.ModelConfig(name=name, max_batch_size=0)
     for tensors, described in ((config.input, inputs), (config.output, outputs)):
         for tensor, (kind, dims) in described.items():

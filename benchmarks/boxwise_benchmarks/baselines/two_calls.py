@@ -7,7 +7,6 @@ work differs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +20,10 @@ from tritonclient.utils import np_to_triton_dtype
 
 from boxwise_benchmarks.baselines.base import Detections, Peer
 from boxwise_benchmarks.baselines.recipe import Recipe
+from boxwise_contract.tensors import Tensors
 from boxwise_runtime.launcher import ServerOptions, TritonProcess
 from boxwise_runtime.pipeline_runner import Graph, PipelineRunner
 
-Tensors = Mapping[str, NDArray[Any]]
 _CANDIDATES = ("candidate_boxes", "candidate_scores", "candidate_classes")
 _LABELS = ("label_ids", "label_scores")
 

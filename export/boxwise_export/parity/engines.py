@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from boxwise_contract.tensors import Tensors
 from boxwise_export.checkpoints.base import Detections
 from boxwise_export.parity.compare import LEAST_DETECTIONS, DetectionDifference, compare_detections
 from boxwise_export.parity.limits import Limits
 from boxwise_export.parity.report import Step
-from boxwise_runtime.pipeline_runner import PipelineRunner, Tensors
+from boxwise_runtime.pipeline_runner import PipelineRunner
 
 
 def check_engines(

@@ -15,18 +15,14 @@ from typing import Any
 
 from boxwise_contract.options import OPTIONS
 from boxwise_contract.tensors import DETECTIONS, FRAME, IMAGE, TensorSpec, label_tensors, raw_model
-from boxwise_export.repository.configs import (
-    Template,
-    model_py,
-)
+from boxwise_export.repository.configs import Template, model_py
 from boxwise_export.repository.manifest import Revision
 from boxwise_export.repository.serving_config import NETWORKS, Layout, ServingConfig
 from boxwise_export.repository.versions import Content, ModelFolder, content_of, version_files
 from boxwise_runtime.request_queue import QUEUE_PARAMETERS, QueueLimits
+from boxwise_runtime.stages import CANDIDATES, LABELS
 from boxwise_runtime.targets import TARGETS
 
-LABELS = ("label_ids", "label_scores")
-CANDIDATES = ("candidate_boxes", "candidate_scores", "candidate_classes")
 # Rows of one run on the CPU: few enough that their activations stay in a core's caches.
 # EfficientNet-Lite0 takes 5.5 ms a row in runs of 2 or 3, 5.6 with 4, 5.8 with 5, 6.6 with 16 and
 # 7.3 with 32. Fewer cost small networks more, since each run has a fixed cost.
@@ -188,38 +184,38 @@ def _joined(
     outline: _Outline, stages: Stages, serving: ServingConfig, versions: Mapping[str, int]
 ) -> ModelFolder:
     """Build the one model of the layouts `fused` and `bls`."""
-    template = _with_fields(
-        Template.load(serving.layout).with_tensors(outputs=outline.outputs), outline, stages
-    )
-    config = template.copy(outline.pipeline)
-    config.instance_group[0].CopyFrom(_first(stages).config.instance_group[0])
+    own = Template.load(serving.layout)
+    template = _with_fields(own.with_tensors(outputs=outline.outputs), outline, stages)
+    base = template.copy(outline.pipeline)
+    base.instance_group[0].CopyFrom(_first(stages).config.instance_group[0])
     if not serving.by_cores:
-        config.instance_group[0].count = serving.instances[serving.layout]
+        base.instance_group[0].count = serving.instances[serving.layout]
+    template = replace(template, config=base)
     values: dict[str, Any] = {
         "max_queue": serving.max_queue,
         "max_wait_ms": serving.max_wait_ms,
+        **{f"top_k.{classifier}": top_k for classifier, top_k in outline.top_k.items()},
     }
-    values |= {f"top_k.{classifier}": top_k for classifier, top_k in outline.top_k.items()}
-    files: dict[str, Content] = {"model.py": model_py(serving.layout)}
     if serving.layout == "fused":
         values |= {"threads": serving.threads, "chunk": CHUNK}
-        in_flights: dict[str, int | None] = {"config.pbtxt": None}
-        files |= _packed(stages)
+        inside = stages
+        of_targets = {target.config: values for target in TARGETS.values() if target.joins_networks}
     else:
         models = {network: stages[network].name for network in outline.networks}
         values |= {f"models.{network}": model for network, model in models.items()}
         values |= {f"versions.{network}": versions[model] for network, model in models.items()}
-        in_flights = {
-            target.config: serving.in_flight or target.in_flight for target in TARGETS.values()
+        inside = {name: stage for name, stage in stages.items() if name not in models}
+        of_targets = {
+            target.config: values | {"in_flight": serving.in_flight or target.in_flight}
+            for target in TARGETS.values()
         }
-        files |= _packed({name: each for name, each in stages.items() if name not in models})
-    aliases = _set(config, values)
     configs = {}
-    for path, in_flight in in_flights.items():
-        if in_flight is not None:
-            config.parameters["in_flight"].string_value = str(in_flight)
+    for path, parameters in of_targets.items():
+        config = template.copy()
+        aliases = _set(config, own, parameters)
         configs[path] = template.render(config, aliases)
-    return ModelFolder(config.name, configs, files)
+    files = {"model.py": model_py(serving.layout), **_packed(inside)}
+    return ModelFolder(base.name, configs, files)
 
 
 def _with_fields(template: Template, outline: _Outline, stages: Stages) -> Template:
@@ -243,11 +239,11 @@ def _with_fields(template: Template, outline: _Outline, stages: Stages) -> Templ
     return Template(config, template.header, comments)
 
 
-def _set(config: Any, values: Mapping[str, Any]) -> dict[str, str]:
-    """Set a joined model's own parameters in place of the template's; returns new name ->
+def _set(config: Any, own: Template, values: Mapping[str, Any]) -> dict[str, str]:
+    """Set a joined model's parameters in place of those of its own template; returns new name ->
     template's name.
     """
-    known = {key for key, each in config.parameters.items() if not each.string_value}
+    known = set(own.config.parameters)
     for key in known:
         del config.parameters[key]
     aliases = {}

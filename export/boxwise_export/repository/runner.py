@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import text_format
-from tritonclient.grpc import model_config_pb2
-
+from boxwise_export.repository.configs import Template
 from boxwise_export.repository.layouts import CHUNK, Stages, read_stages
 from boxwise_export.repository.manifest import find_manifest
 from boxwise_runtime.parameters import read_parameters
@@ -35,7 +33,7 @@ def load_runner(repository: Path, pipeline: str, threads: int = 1) -> PipelineRu
 def runner_of(stages: Stages, threads: int = 1) -> PipelineRunner:
     """Run stages one after the other; the arguments are those of `load_runner`."""
     configs = {
-        name: text_format.Parse(folder.configs["config.pbtxt"], model_config_pb2.ModelConfig())
+        name: Template.read(folder.configs["config.pbtxt"]).config
         for name, folder in stages.items()
     }
 
