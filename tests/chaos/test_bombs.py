@@ -2,7 +2,7 @@
 any, for +10 MB.
 
 Over the limit of pixels they are refused by their header, within 5 ms. All others take at most a
-twentieth of what a image takes that has as many pixels as it may (EXIF of many entries three), so
+twentieth of what an image takes that has as many pixels as it may (EXIF of many entries three), so
 that a slow machine is no bomb.
 
 In this process, where `decode` is timed and the most memory it ever held is the kernel's own figure

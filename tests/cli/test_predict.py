@@ -60,7 +60,7 @@ def test_a_table_has_a_row_a_detection(predict: Predict, tmp_path: Path) -> None
     assert all("[bold]" in row for row in rows)
 
 
-def test_a_image_without_objects_says_so(
+def test_an_image_without_objects_says_so(
     predict: Predict, server: Any, outputs: dict[str, np.ndarray], tmp_path: Path
 ) -> None:
     size = outputs.pop("image_size")
@@ -275,7 +275,7 @@ def test_an_annotated_image_is_upright(predict: Predict, tmp_path: Path, orienta
     assert max(red, green, blue) - min(red, green, blue) > 60  # the cup's box, in its colour
 
 
-def test_a_image_that_can_not_be_written_leaves_nothing(
+def test_an_image_that_can_not_be_written_leaves_nothing(
     predict: Predict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def disk_full(self: Image.Image, path: Path, **options: object) -> None:

@@ -221,7 +221,7 @@ def test_threads_share_a_client(connect: Any, server: Any) -> None:
     assert sent == set(images)
 
 
-def test_an_open_file_a_memoryview_and_a_image_are_sent(
+def test_an_open_file_a_memoryview_and_an_image_are_sent(
     connect: Any, server: Any, tmp_path: Path
 ) -> None:
     path = tmp_path / "grey.png"
@@ -249,7 +249,7 @@ def test_an_open_file_a_memoryview_and_a_image_are_sent(
     assert contents == [path.read_bytes()] * 2 + [pixels.tobytes()] * 2
 
 
-def test_a_image_that_no_message_holds_is_refused_here(connect: Any, server: Any) -> None:
+def test_an_image_that_no_message_holds_is_refused_here(connect: Any, server: Any) -> None:
     vast = np.zeros((26_755, 26_755, 3), np.uint8)  # never touched, so never there
     with connect(server.url, pipeline="street", transfer="raw") as client:
         with pytest.raises(InvalidImage, match="more than a message can hold"):

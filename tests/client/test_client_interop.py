@@ -84,7 +84,7 @@ def test_the_columns_of_a_dataframe_have_names_to_read(result: Result) -> None:
     assert result.to_pandas()["drink_label"].isna().tolist() == [False, True]
 
 
-def test_without_its_size_a_image_s_boxes_are_refused(result: Result) -> None:
+def test_without_its_size_an_image_s_boxes_are_refused(result: Result) -> None:
     detections, frame = result.to_supervision(), result.to_pandas()
     detections.metadata.clear()
     frame.attrs.clear()

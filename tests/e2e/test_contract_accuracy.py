@@ -164,7 +164,7 @@ def test_mean_average_precision_on_coco(
     assert found == pytest.approx(expected, abs=0.005)
 
 
-def test_a_image_is_answered_alone_as_among_sixteen(
+def test_an_image_is_answered_alone_as_among_sixteen(
     triton: Triton, photos: dict[str, bytes]
 ) -> None:
     files = variations(photos)

@@ -163,7 +163,7 @@ def test_requests_are_batched_on_gpu_targets_alone(
             assert batched == (model in networks and target != "embedded"), (model.name, target)
 
 
-def test_a_classifier_takes_every_box_of_a_image(
+def test_a_classifier_takes_every_box_of_an_image(
     configs: Mapping[str, Any], repository: Path
 ) -> None:
     for name, config in configs.items():

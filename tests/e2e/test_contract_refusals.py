@@ -125,7 +125,7 @@ def test_what_is_no_image(refuse, kind: str, pipeline: str) -> None:
 
 @pytest.mark.parametrize("pipeline", ["dots", "whole"])
 @pytest.mark.parametrize("kind", FIRST_BYTES)
-def test_the_first_bytes_of_a_image(refuse, kind: str, pipeline: str) -> None:
+def test_the_first_bytes_of_an_image(refuse, kind: str, pipeline: str) -> None:
     refuse(pipeline, {"image": tensor(FIRST_BYTES[kind])}, "image", f"the {kind} file is truncated")
 
 
@@ -174,11 +174,11 @@ def test_a_corrupt_file(refuse) -> None:
         "JPEG of 25.005",
     ],
 )
-def test_a_image_over_the_limit_is_refused_by_its_header(refuse, file: bytes, size: str) -> None:
+def test_an_image_over_the_limit_is_refused_by_its_header(refuse, file: bytes, size: str) -> None:
     refuse("dots", {"image": tensor(file)}, "image", size, "megapixels", "at most 25")
 
 
-def test_a_image_at_the_limit_is_read_further(refuse) -> None:
+def test_an_image_at_the_limit_is_read_further(refuse) -> None:
     refused = refuse("dots", {"image": tensor(png_header(5000, 5000))}, "image")
     assert "megapixels" not in refused.sentence
 

@@ -208,7 +208,7 @@ def test_a_version_that_cannot_answer_its_warm_up_is_not_served(
 
 
 @pytest.mark.parametrize("which", LAYOUTS)
-def test_a_image_that_comes_again_is_answered_from_memory_where_asked_for(
+def test_an_image_that_comes_again_is_answered_from_memory_where_asked_for(
     repository: Path, which: Layout, tmp_path: Path
 ) -> None:
     own = copy_pipeline(repository, "dots", tmp_path / "repository")

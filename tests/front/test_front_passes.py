@@ -48,7 +48,7 @@ def test_health_passes(kind: Any, front: Front) -> None:
         assert (client.live(), client.ready()) == (True, True)
 
 
-def test_a_image_just_below_the_cap_passes(front: Front) -> None:
+def test_an_image_just_below_the_cap_passes(front: Front) -> None:
     with front.client() as client:
         assert len(client.predict(IMAGE + bytes((8 << 20) - len(IMAGE) - 1000))) == 12
 

@@ -137,7 +137,7 @@ def test_what_is_for_the_front_alone_does_not_reach_the_server(keys: Keys, tmp_p
     assert arrived & {name for name, _ in sent} == {"traceparent"}
 
 
-def test_a_image_over_the_cap_is_an_invalid_image(kind: Any, front: Front) -> None:
+def test_an_image_over_the_cap_is_an_invalid_image(kind: Any, front: Front) -> None:
     with (
         front.client(kind) as client,
         pytest.raises(InvalidImage, match="larger than 8 MiB") as caught,

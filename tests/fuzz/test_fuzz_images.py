@@ -37,7 +37,7 @@ def test_images_with_anything_changed_in_them(
     assert min(run.statuses["seen"], run.statuses["refused"]) > run.done // 20, run.statuses
 
 
-def test_every_seed_is_a_image(target: Attacked) -> None:
+def test_every_seed_is_an_image(target: Attacked) -> None:
     for pipeline in PIPELINES:
         with grpc.insecure_channel(target.triton.grpc_url) as channel:
             for file in SEEDS:

@@ -73,7 +73,7 @@ def test_boxes_come_back_within_a_hundredth_of_a_pixel(
         ((5000, 8000), 8),
     ],
 )
-def test_a_image_is_decoded_no_smaller_than_the_canvas(
+def test_an_image_is_decoded_no_smaller_than_the_canvas(
     size: tuple[int, int], expected: int
 ) -> None:
     assert decoded_scale(fit(*size, 512, 512, "letterbox")) == expected

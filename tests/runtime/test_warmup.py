@@ -47,7 +47,7 @@ def test_the_image_is_moderate_and_within_what_the_pipeline_accepts(
     assert decode(np.frombuffer(encode(frame, held_to), np.uint8), held_to).shape[:2] == expected
 
 
-def test_a_image_keeps_its_colours() -> None:
+def test_an_image_keeps_its_colours() -> None:
     file = encode(np.full((10, 10, 3), (250, 120, 10), np.uint8), ImageLimits(max_pixels=100))
     seen = decode(np.frombuffer(file, np.uint8), ImageLimits(max_pixels=100))
     assert seen[5, 5] == pytest.approx((250, 120, 10), abs=3)

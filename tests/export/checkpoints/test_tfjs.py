@@ -203,7 +203,7 @@ def test_dilated_conv(padding: str) -> None:
     np.testing.assert_allclose(evaluate([conv], {"k": kernel}, x), expected, atol=1e-4)
 
 
-def test_a_image_of_any_size(tmp_path: Path) -> None:
+def test_an_image_of_any_size(tmp_path: Path) -> None:
     kernel = values(3, 3, 3, 2)
     conv = node("y", "Conv2D", "x", "k", padding=text("SAME"), strides=hw(1, 1))
     model = read_tfjs(write(tmp_path, [placeholder(-1, -1, -1, 3), conv], {"k": kernel}))
