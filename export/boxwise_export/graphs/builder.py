@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from onnx import TensorProto, helper, numpy_helper
 
 from boxwise_export.errors import GraphError
-from boxwise_export.graphs.large_models import check_graph, is_large, without_weights
+from boxwise_export.graphs.large_models import checked, is_large, without_weights
 
 # Axes are inputs of Squeeze and ReduceSum, and Softmax works on one axis, from 13 on. 17 is what we
 # write ourselves, and what every runtime we serve with reads.
@@ -128,13 +128,7 @@ class GraphBuilder:
         for weight in self._weights:
             model.graph.initializer.add().CopyFrom(weight)
             model.graph.initializer[-1].name = SOURCE_PREFIX + weight.name
-        try:
-            check_graph(model)
-        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-            raise GraphError(
-                f"the graph does not hold together: {' '.join(str(error).split())}"
-            ) from error
-        return model
+        return checked(model)
 
 
 def _modern(model: onnx.ModelProto) -> onnx.ModelProto:

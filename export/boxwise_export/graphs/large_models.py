@@ -13,6 +13,7 @@ from typing import Any
 import onnx
 from onnx import helper
 
+from boxwise_export.errors import GraphError
 from boxwise_runtime.session import OnnxGraph
 
 _LARGE = 1 << 16  # bytes; what shape inference reads (axes, shapes, pads) is far smaller
@@ -29,6 +30,21 @@ def check_graph(model: onnx.ModelProto, *, shapes: bool = True) -> None:
             together.
     """
     onnx.checker.check_model(without_weights(model), full_check=shapes)
+
+
+def checked(model: onnx.ModelProto, name: str = "the graph") -> onnx.ModelProto:
+    """Return a model that we built or rewrote, once it and all its shapes are checked.
+
+    Raises:
+        GraphError: it does not hold together; the message calls it by `name`.
+    """
+    try:
+        check_graph(model)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise GraphError(
+            f"{name} does not hold together: {' '.join(str(error).split())}"
+        ) from error
+    return model
 
 
 def open_graph(model: onnx.ModelProto) -> OnnxGraph:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from boxwise_export.errors import GraphError
 from boxwise_export.graphs.builder import SOURCE_PREFIX
-from boxwise_export.graphs.large_models import check_graph
+from boxwise_export.graphs.large_models import checked
 
 # Sums over many values, exponentials and their like, which leave fp16's 11 bits or its range of
 # 65,504; the rest of the library's own list are operators that have no fp16 kernel.
@@ -62,7 +62,7 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
             node_block_list=[node.name for node in copied.graph.node if _is_depthwise(node)],
         )
     _sort(converted.graph)
-    return _checked(converted, "fp16")
+    return checked(converted, "fp16: the graph")
 
 
 def to_int8(model: onnx.ModelProto, pixels: Iterator[NDArray[np.uint8]]) -> onnx.ModelProto:
@@ -110,7 +110,7 @@ def to_int8(model: onnx.ModelProto, pixels: Iterator[NDArray[np.uint8]]) -> onnx
             },
         )
         quantized = onnx.load(after)
-    return _checked(quantized, "int8")
+    return checked(quantized, "int8: the graph")
 
 
 def _is_depthwise(node: onnx.NodeProto) -> bool:
@@ -176,13 +176,3 @@ def _with_node_names(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _is_source(node: onnx.NodeProto) -> bool:
     return node.name.startswith(SOURCE_PREFIX)
-
-
-def _checked(model: onnx.ModelProto, precision: str) -> onnx.ModelProto:
-    try:
-        check_graph(model)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise GraphError(
-            f"{precision}: the graph does not hold together: {' '.join(str(error).split())}"
-        ) from error
-    return model

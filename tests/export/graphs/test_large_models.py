@@ -9,7 +9,8 @@ import onnx
 import pytest
 from onnx import helper
 
-from boxwise_export.graphs.large_models import check_graph, open_graph, serialized
+from boxwise_export.errors import GraphError
+from boxwise_export.graphs.large_models import check_graph, checked, open_graph, serialized
 from boxwise_runtime.session import OnnxGraph
 
 Make = Callable[..., onnx.ModelProto]
@@ -73,3 +74,10 @@ def test_what_does_not_hold_together_is_found_without_the_weights(make_model: Ma
     broken.graph.node[0].input[1] = "nothing"
     with pytest.raises(onnx.checker.ValidationError):
         check_graph(broken, shapes=False)
+
+
+def test_what_does_not_hold_together_is_named(make_model: Make) -> None:
+    model = linear(make_model)
+    assert checked(model) is model
+    with pytest.raises(GraphError, match="fp16: the graph does not hold together: "):
+        checked(linear(make_model, columns=301), "fp16: the graph")
